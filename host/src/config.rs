@@ -1,0 +1,295 @@
+//! Configuration, resolved: what every other stage is built from.
+//!
+//! Takes what `file` parsed and `resolve` checked; gives immutable values with every default filled in,
+//! every path absolute and every named file read. Never holds a secret in clear text: tokens and
+//! passwords are digests by the time they are here.
+//!
+//! Two configs, as in ripgrep: `file` has the text as written (the only serde types), this file has
+//! what it means.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::TenantId;
+
+/// The whole configuration of one generation.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub remote_write: RemoteWrite,
+    pub admin: Admin,
+    pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    pub sandbox: Sandbox,
+    /// Only the tenants whose file is sound; the others are in [`Loaded::broken`].
+    pub tenants: BTreeMap<TenantId, Arc<Tenant>>,
+}
+
+/// The public listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteWrite {
+    /// `host:port`; port 0 asks the system for one.
+    pub listen_address: String,
+    /// `None` only where the operator wrote `insecure_http: true`.
+    pub tls: Option<TlsServer>,
+    pub max_connections: usize,
+    /// TLS handshake, from accept to finished.
+    pub handshake_timeout: Duration,
+    /// Request head, from its first byte or from the end of the last response.
+    pub header_timeout: Duration,
+    /// Whole body, whatever its rate.
+    pub body_timeout: Duration,
+    /// Slowest body accepted, averaged over any five seconds. Bytes per second.
+    pub min_body_rate: u64,
+    /// An idle keep-alive connection is closed after this.
+    pub idle_timeout: Duration,
+    /// Bodies held in memory at once, compressed and decoded together, for all tenants. Bytes.
+    pub max_in_flight_size: u64,
+    pub max_concurrent_requests: usize,
+}
+
+/// `tls_server_config`, with Prometheus' names for the fields. Contents, not paths: the files were read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TlsServer {
+    /// PEM, leaf first.
+    pub cert: Arc<[u8]>,
+    /// PEM.
+    pub key: Arc<[u8]>,
+    /// Where they came from, for messages and logs.
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+    /// PEM bundle that client certificates must chain to.
+    pub client_ca: Option<Arc<[u8]>>,
+    pub client_ca_file: Option<PathBuf>,
+    pub client_auth_type: ClientAuthType,
+    pub min_version: TlsVersion,
+}
+
+impl std::fmt::Debug for TlsServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsServer")
+            .field("cert_file", &self.cert_file)
+            .field("client_ca_file", &self.client_ca_file)
+            .field("client_auth_type", &self.client_auth_type)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Go's `tls.ClientAuthType` names, as Prometheus' web configuration spells them, less the two that ask for
+/// a certificate and do not verify it: an unverified certificate proves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuthType {
+    NoClientCert,
+    VerifyClientCertIfGiven,
+    RequireAndVerifyClientCert,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+/// The listener for operators: metrics, health, reload, API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    pub listen_address: String,
+}
+
+/// A named set of receivers that can take each other's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    pub name: String,
+    pub endpoints: Vec<EndpointSpec>,
+    /// Path of the write API, default `/api/v1/receive`.
+    pub path: String,
+    /// One request from first byte out to last byte in, failover included.
+    pub timeout: Duration,
+    pub connect_timeout: Duration,
+    /// How often `dns+` and `dnssrv+` names are looked up again.
+    pub dns_refresh_interval: Duration,
+    /// For https endpoints.
+    pub tls: Option<TlsClient>,
+    /// Requests in flight to the whole upstream; over it is answered 503 at once.
+    pub max_in_flight: usize,
+}
+
+/// Where an upstream's receivers are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndpointSpec {
+    /// `http://host:port` or `https://host:port`; the host may be a name, looked up on connect.
+    Static { https: bool, host: String, port: u16 },
+    /// `dns+host:port` or `dns+https://host:port`: every A and AAAA record is an endpoint.
+    Dns { https: bool, host: String, port: u16 },
+    /// `dnssrv+_service._proto.name`, optionally `dnssrv+https://...`: every SRV record is an endpoint.
+    DnsSrv { https: bool, name: String },
+}
+
+/// `tls_config` towards an upstream, with Prometheus' names for the fields. Contents, not paths.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TlsClient {
+    /// PEM bundle; `None` is the system's store.
+    pub ca: Option<Arc<[u8]>>,
+    /// PEM certificate chain and key to present.
+    pub client: Option<(Arc<[u8]>, Arc<[u8]>)>,
+    /// Name to verify in place of the endpoint's host.
+    pub server_name: Option<String>,
+}
+
+impl std::fmt::Debug for TlsClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsClient")
+            .field("server_name", &self.server_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bounds on every plugin call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sandbox {
+    /// OS threads that run plugins. Default 2.
+    pub threads: usize,
+    /// One call, from entry to return.
+    pub call_timeout: Duration,
+    /// Linear memory of one instance. Bytes, default 32 MiB.
+    pub memory_limit: usize,
+    /// Whether stock toolchains' `wasi:*` imports get an empty context (`true`) or are refused.
+    pub wasi: bool,
+    /// Compiled artefacts; `None` compiles anew on every start.
+    pub cache_dir: Option<PathBuf>,
+    /// Wall clock for compiling one plugin in its child process.
+    pub compile_timeout: Duration,
+    /// Address space of the compiling child. Bytes.
+    pub compile_memory_limit: u64,
+}
+
+/// A plugin's bytes and where they came from.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PluginSource {
+    pub name: String,
+    pub bytes: Arc<[u8]>,
+    pub sha256: [u8; 32],
+    /// `None`: built in.
+    pub file: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for PluginSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PluginSource")
+            .field("name", &self.name)
+            .field("file", &self.file)
+            .field("bytes", &self.bytes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A plugin plus settings, at one place of a tenant's chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Unique within the chain: the plugin's name, or `name:` where one is given, or numbered.
+    pub name: String,
+    pub plugin: Arc<PluginSource>,
+    /// JSON text, handed to `configure`.
+    pub settings: String,
+    pub on_failure: OnFailure,
+    pub owner: Owner,
+}
+
+/// What a failing policy costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// 503: the sender keeps the data.
+    Retry,
+    /// The policy is left out. The operator's choice only: a relabel policy may be a redaction.
+    Bypass,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    Operator,
+    Tenant,
+}
+
+/// Everything about one tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    pub id: TenantId,
+    /// `disabled: true` answers 403.
+    pub enabled: bool,
+    /// The tenant file, or the main file where the tenant is written inline.
+    pub file: PathBuf,
+    pub credentials: Vec<Credential>,
+    /// The operator's `before`, the tenant's own, the operator's `after`: in the order they run.
+    pub policies: Vec<Policy>,
+    pub limits: Limits,
+    /// Never empty; the first is the default.
+    pub upstreams: Vec<String>,
+    pub over_rate: OverRate,
+    /// Names that a sender may not use; renamed to `exported_<name>`.
+    pub reserved_labels: Vec<String>,
+    /// Enforce `[a-zA-Z_][a-zA-Z0-9_]*` on label names (and `:` in metric names) in place of any UTF-8.
+    pub legacy_names: bool,
+}
+
+/// What proves a tenant. Exact matches only.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Credential {
+    ClientCertificate(CertificateName),
+    /// SHA-256 of the token.
+    BearerToken([u8; 32]),
+    BasicAuth {
+        username: String,
+        password: Password,
+    },
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ClientCertificate(name) => f.debug_tuple("ClientCertificate").field(name).finish(),
+            Self::BearerToken(_) => f.write_str("BearerToken(..)"),
+            Self::BasicAuth { username, .. } => write!(f, "BasicAuth({username:?}, ..)"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum CertificateName {
+    UriSan(String),
+    DnsSan(String),
+    CommonName(String),
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Password {
+    /// A bcrypt hash as `htpasswd -B` writes it.
+    Bcrypt(String),
+    /// SHA-256 of a password that came from a file.
+    Sha256([u8; 32]),
+}
+
+/// The answer to a tenant over its rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverRate {
+    /// 503 + Retry-After: every sender keeps the data.
+    Retry,
+    /// 429 + Retry-After: Prometheus drops the data unless `retry_on_http_429` is set.
+    TooManyRequests,
+}
+
+/// What protects the process itself. Sizes in bytes, lengths in bytes, counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Compressed body.
+    pub max_body_size: u64,
+    /// Decoded body.
+    pub max_decoded_size: u64,
+    /// This tenant's bodies held in memory at once.
+    pub max_in_flight_size: u64,
+    pub max_concurrent_requests: usize,
+    pub max_active_series: u64,
+    pub max_series_per_request: u64,
+    pub max_labels_per_series: usize,
+    pub max_label_name_length: usize,
+    pub max_label_value_length: usize,
+}

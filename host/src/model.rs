@@ -1,0 +1,122 @@
+//! The words every stage shares: tenants, labels, totals.
+//!
+//! Takes nothing, gives plain values that check themselves when made; never does I/O.
+
+use std::fmt;
+use std::ops::AddAssign;
+use std::sync::Arc;
+
+/// A tenant id that is safe in a header, in a path and as a label.
+///
+/// Thanos joins it to a directory name, so `.`, `..` and `/` cannot be made.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantId(Arc<str>);
+
+/// Longest tenant id accepted, in bytes (Thanos and Mimir use the same bound).
+pub const MAX_TENANT_ID_LENGTH: usize = 150;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TenantIdError {
+    #[error("a tenant id must not be empty")]
+    Empty,
+    #[error("a tenant id has at most {MAX_TENANT_ID_LENGTH} bytes, this one has {0}")]
+    TooLong(usize),
+    #[error("a tenant id must not be `.` or `..`")]
+    Dots,
+    #[error("a tenant id may hold only [A-Za-z0-9!_.*'()-], not {0:?}")]
+    Character(char),
+}
+
+impl TenantId {
+    /// Checks `text` against the rules above.
+    ///
+    /// # Errors
+    /// Names the first rule that is broken.
+    pub fn new(text: &str) -> Result<Self, TenantIdError> {
+        if text.is_empty() {
+            return Err(TenantIdError::Empty);
+        }
+        if text.len() > MAX_TENANT_ID_LENGTH {
+            return Err(TenantIdError::TooLong(text.len()));
+        }
+        if text == "." || text == ".." {
+            return Err(TenantIdError::Dots);
+        }
+        let legal = |c: char| c.is_ascii_alphanumeric() || "!_.*'()-".contains(c);
+        match text.chars().find(|c| !legal(*c)) {
+            Some(c) => Err(TenantIdError::Character(c)),
+            None => Ok(Self(Arc::from(text))),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
+
+/// One label of a series. Both parts are UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Label {
+    pub name: String,
+    pub value: String,
+}
+
+/// What a write, a stream or a series holds. Counts, not bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub series: u64,
+    /// Float samples.
+    pub samples: u64,
+    /// Native histogram samples.
+    pub histograms: u64,
+    pub exemplars: u64,
+}
+
+impl Totals {
+    /// Float and histogram samples together: the unit that accounting (I6) keeps.
+    pub fn all_samples(&self) -> u64 {
+        self.samples + self.histograms
+    }
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.series += other.series;
+        self.samples += other.samples;
+        self.histograms += other.histograms;
+        self.exemplars += other.exemplars;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_id_that_could_leave_its_directory_cannot_be_made() {
+        assert_eq!(TenantId::new("."), Err(TenantIdError::Dots));
+        assert_eq!(TenantId::new(".."), Err(TenantIdError::Dots));
+        assert_eq!(TenantId::new("a/b"), Err(TenantIdError::Character('/')));
+        assert_eq!(TenantId::new("a\nb"), Err(TenantIdError::Character('\n')));
+        assert_eq!(TenantId::new(""), Err(TenantIdError::Empty));
+    }
+
+    #[test]
+    fn a_tenant_id_may_have_150_bytes_and_not_151() {
+        assert!(TenantId::new(&"a".repeat(150)).is_ok());
+        assert_eq!(TenantId::new(&"a".repeat(151)), Err(TenantIdError::TooLong(151)));
+        assert!(TenantId::new("team-A_1.x!*'()").is_ok());
+    }
+}

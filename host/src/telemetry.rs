@@ -1,0 +1,39 @@
+//! Logs and metrics: the only ways the process speaks about itself.
+//!
+//! Takes events from every stage, gives lines on standard error and the text of `/metrics`. Never logs a secret
+//! or a sample's value, and never lets a label come from the wire: `tenant` is a configured one or empty.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+pub mod metrics;
+
+pub use metrics::Metrics;
+
+/// Shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum LogFormat {
+    #[default]
+    Logfmt,
+    Json,
+}
+
+/// Starts logging to standard error.
+///
+/// # Errors
+/// Where `level` is no level and no `tracing` filter, or logging was started before.
+pub fn init(level: &str, format: LogFormat) -> Result<(), String> {
+    let filter = EnvFilter::try_new(level).map_err(|e| format!("--log.level {level:?}: {e}"))?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_span_events(FmtSpan::NONE);
+    match format {
+        LogFormat::Logfmt => lines.with_target(false).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    }
+    .map_err(|e| e.to_string())
+}
