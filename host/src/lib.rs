@@ -7,4 +7,5 @@
 pub mod config;
 pub mod model;
 pub mod telemetry;
+pub mod policy;
 pub mod wire;
