@@ -7,5 +7,7 @@
 pub mod config;
 pub mod model;
 pub mod telemetry;
-pub mod policy;
 pub mod wire;
+
+// What is done to a write.
+pub mod policy;
