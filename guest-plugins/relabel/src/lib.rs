@@ -4,8 +4,6 @@
 //! `relabel_configs[2]`, so that a tenant sees where a series went. Names follow the UTF-8 scheme. A series left
 //! without labels is handed back as such: what becomes of it is the gateway's to say.
 
-mod go_regex;
-mod go_unicode;
 mod rules;
 mod template;
 mod working;
@@ -14,7 +12,7 @@ use std::cell::RefCell;
 
 use gauntlet_policy::{Fate, Policy, Relabel, Series, relabel_policy};
 
-use go_regex::Slots;
+use go_regex::{Slots, unicode};
 use rules::{Action, Rule};
 use working::Working;
 
@@ -89,11 +87,11 @@ fn apply(rule: &mut Rule, series: &mut Working<'_>, slots: &mut Slots) -> bool {
             }
         }
         Action::Lowercase { target } => {
-            let mapped = go_unicode::to_lower(value);
+            let mapped = unicode::to_lower(value);
             series.set(target, mapped);
         }
         Action::Uppercase { target } => {
-            let mapped = go_unicode::to_upper(value);
+            let mapped = unicode::to_upper(value);
             series.set(target, mapped);
         }
         Action::HashMod { target, modulus } => {

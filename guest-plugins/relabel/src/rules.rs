@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use gauntlet_policy::settings::{Object, Value, nearest, parse};
 
-use crate::go_regex::Regex;
 use crate::template::Template;
+use go_regex::Regex;
 
 const ACTIONS: &[&str] = &[
     "replace",

@@ -3,10 +3,8 @@
 //! Takes a template and the pattern it refers to; gives its expansion for a match. Unknown names expand to
 //! nothing, a `$` that begins no name stays as it is, `$$` is `$`.
 
-use regex_automata::util::primitives::NonMaxUsize;
-
-use crate::go_regex::{Regex, group};
-use crate::go_unicode::is_letter_or_digit;
+use go_regex::unicode::is_letter_or_digit;
+use go_regex::{NonMaxUsize, Regex, group};
 
 #[derive(Debug)]
 enum Part {

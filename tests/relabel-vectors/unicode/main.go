@@ -1,7 +1,7 @@
 // Unicode writes the tables that relabelling depends on, as this Go release has them, as Rust: the classes of
 // `\p{...}`, with and without `(?i)`, simple case folding, and simple case mapping.
 //
-//	go run ./unicode >../../guest-plugins/relabel/src/go_unicode/tables.rs
+//	go run ./unicode >../../guest-plugins/go-regex/src/unicode/tables.rs
 //
 // The classes are what regexp/syntax makes of each name, not what its tables say: some names that Go has tables
 // for cannot be written in a pattern.

@@ -7,8 +7,8 @@ use std::fmt;
 
 use regex_syntax::hir::{Capture, Dot, Hir, Look, Repetition};
 
-use super::class::{Set, perl, posix};
-use crate::go_unicode::{self, MAX};
+use crate::class::{Set, perl, posix};
+use crate::unicode::{self, MAX};
 
 /// The engine's compiler recurses; a guest's stack is small. Go stops at 1000.
 const MAX_DEPTH: u32 = 200;
@@ -248,7 +248,7 @@ impl<'a> Parser<'a> {
     /// A code point that stands for itself; a surrogate can be written and never matches.
     fn code(&mut self, code: u32) {
         match char::from_u32(code) {
-            Some(c) if !self.flags.fold || go_unicode::simple_fold(code) == code => {
+            Some(c) if !self.flags.fold || unicode::simple_fold(code) == code => {
                 self.push(Hir::literal(c.encode_utf8(&mut [0; 4]).as_bytes()));
             }
             _ => {
@@ -462,7 +462,7 @@ impl<'a> Parser<'a> {
             negated = !negated;
             name = positive;
         }
-        let Some(ranges) = go_unicode::class(name, self.flags.fold) else {
+        let Some(ranges) = unicode::class(name, self.flags.fold) else {
             return error(CHAR_RANGE, &whole[..length]);
         };
         self.skip(length);

@@ -5,13 +5,14 @@
 
 mod class;
 mod parse;
+pub mod unicode;
 
 use regex_automata::Input;
 use regex_automata::dfa::onepass;
 use regex_automata::nfa::thompson::backtrack::{self, BoundedBacktracker};
 use regex_automata::nfa::thompson::pikevm::{self, PikeVM};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
-use regex_automata::util::primitives::NonMaxUsize;
+pub use regex_automata::util::primitives::NonMaxUsize;
 
 pub use parse::Error;
 

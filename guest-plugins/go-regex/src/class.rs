@@ -5,7 +5,7 @@
 
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir};
 
-use crate::go_unicode::{MAX, Ranges, simple_fold};
+use crate::unicode::{MAX, Ranges, simple_fold};
 
 /// Below and above these nothing folds.
 const FIRST_FOLD: u32 = 0x41;
