@@ -8,3 +8,7 @@ pub mod config;
 pub mod model;
 pub mod telemetry;
 pub mod wire;
+
+// The way out.
+pub mod forward;
+pub mod limits;
