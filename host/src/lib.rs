@@ -16,6 +16,7 @@ pub mod auth;
 pub mod body;
 
 // What is decided about it: per series, per write, and where it goes.
+pub mod policy;
 pub mod limits;
 
 // The way out.
