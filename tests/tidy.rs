@@ -1,0 +1,1 @@
+//! The layering rules, checked on the source text.
