@@ -134,6 +134,11 @@ pub fn client_config(ca_pem: &str, client: Option<&ClientCertificate>) -> Arc<ru
     Arc::new(config)
 }
 
+/// The first certificate of a PEM text, as it goes over the wire.
+pub fn der(pem: &str) -> Vec<u8> {
+    chain(pem)[0].to_vec()
+}
+
 fn server(ca: &Issuer<'static, KeyPair>) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();

@@ -90,16 +90,16 @@ impl Gateway {
 
     /// `gauntlet check` on the files of `setup` as they lie on disk.
     pub fn check_as_written(setup: &Setup) -> Checked {
-        let run = Command::new(binary())
-            .arg("check")
-            .arg(setup.main_file())
-            .output()
-            .unwrap();
-        let text = [run.stdout, run.stderr].concat();
-        Checked {
-            code: run.status.code(),
-            text: String::from_utf8(text).unwrap(),
-        }
+        checked(Command::new(binary()).arg("check").arg(setup.main_file()))
+    }
+
+    /// `gauntlet serve` on the files as they lie on disk, named by the environment; expected to end by itself.
+    pub fn serve_by_environment(setup: &Setup) -> Checked {
+        checked(
+            Command::new(binary())
+                .arg("serve")
+                .env("GAUNTLET_CONFIG_FILE", setup.main_file()),
+        )
     }
 
     /// A sender without a credential.
@@ -206,6 +206,14 @@ impl Gateway {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.process.child.id())).unwrap();
         let pages: u64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
         pages * 4096
+    }
+}
+
+fn checked(command: &mut Command) -> Checked {
+    let run = command.output().unwrap();
+    Checked {
+        code: run.status.code(),
+        text: String::from_utf8([run.stdout, run.stderr].concat()).unwrap(),
     }
 }
 

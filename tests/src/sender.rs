@@ -20,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
+use tokio_rustls::client::TlsStream;
 
 use crate::deadline::within;
 use crate::remote_write::WriteRequest;
@@ -136,22 +137,43 @@ impl Sender {
     /// # Errors
     /// Where the handshake or the connection fails.
     pub async fn connect(&self) -> std::io::Result<Box<dyn Stream>> {
+        match &self.tls {
+            None => Ok(Box::new(self.connect_tcp().await?)),
+            Some(tls) => Ok(Box::new(self.connect_tls(tls).await?)),
+        }
+    }
+
+    /// A bare connection on which nothing was said yet, not even TLS' hello.
+    ///
+    /// # Errors
+    /// Where nobody listens.
+    pub async fn connect_tcp(&self) -> std::io::Result<TcpStream> {
         let stream = TcpStream::connect(self.to).await?;
         stream.set_nodelay(true)?;
-        let Some(tls) = &self.tls else {
-            return Ok(Box::new(stream));
-        };
+        Ok(stream)
+    }
+
+    async fn connect_tls(&self, tls: &Arc<rustls::ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
         let name = "localhost".try_into().unwrap();
-        let stream = tokio_rustls::TlsConnector::from(Arc::clone(tls)).connect(name, stream);
-        Ok(Box::new(stream.await?))
+        let stream = self.connect_tcp().await?;
+        tokio_rustls::TlsConnector::from(Arc::clone(tls))
+            .connect(name, stream)
+            .await
+    }
+
+    /// The certificate that the listener presents to a new connection.
+    pub async fn peer_certificate(&self) -> Vec<u8> {
+        let stream = self.connect_tls(self.tls.as_ref().unwrap()).await.unwrap();
+        let (_, session) = stream.get_ref();
+        session.peer_certificates().unwrap()[0].to_vec()
     }
 
     /// The kept connection, or a new one where it is gone.
     async fn open(&self, kept: &mut Option<SendRequest<Body>>) -> std::io::Result<()> {
-        if let Some(connection) = kept {
-            if connection.ready().await.is_ok() {
-                return Ok(());
-            }
+        if let Some(connection) = kept
+            && connection.ready().await.is_ok()
+        {
+            return Ok(());
         }
         let io = TokioIo::new(self.connect().await?);
         let (connection, task) = hyper::client::conn::http1::handshake(io)

@@ -33,7 +33,7 @@ impl Tenant {
     /// With bcrypt's lowest cost: tests have no secrets.
     pub fn basic(self, username: &str, password: &str) -> Self {
         let hash = bcrypt::hash(password, 4).unwrap();
-        self.credential(json!({"basic_auth": {"username": username, "password_bcrypt": hash}}))
+        self.credential(json!({"basic_auth": {"username": username, "password_hash": hash}}))
     }
 
     /// `kind` is `uri_san`, `dns_san` or `common_name`.
