@@ -4,10 +4,10 @@
 //! (`tests/tidy.rs` checks).
 
 // The ground: words, bytes, configuration, what the process says about itself.
-pub mod config;
 pub mod model;
-pub mod telemetry;
 pub mod wire;
+pub mod config;
+pub mod telemetry;
 
 // The way in. A blank line keeps each where data meets it: the formatter sorts only neighbours.
 pub mod tls;
