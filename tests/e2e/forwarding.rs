@@ -10,7 +10,7 @@ use crate::{many, one_tenant, small_write, tenant};
 
 /// Bodies of a real Prometheus scraping node_exporter.
 fn recorded() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/rw1");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/tests/data/rw1");
     let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     paths.retain(|p| p.extension().is_some_and(|e| e == "rw"));
     paths.sort();

@@ -208,29 +208,50 @@ async fn a_broken_main_file_changes_nothing() {
 #[tokio::test]
 async fn a_start_with_one_broken_tenant_serves_the_others_and_tells_its_senders_to_wait() {
     let receiver = Receiver::start().await;
-    let broken = tenant("broken").policy("relabel", relabel(json!([{"action": "no such action"}])));
-    let mut gateway = Gateway::start(Setup::with_receiver(&receiver).tenant(broken).tenant(tenant("a"))).await;
+    let broken = [
+        ("misspelt", tenant("misspelt").set("polices", json!([]))),
+        (
+            "refused",
+            tenant("refused").policy("relabel", relabel(json!([{"action": "no such action"}]))),
+        ),
+        ("nowhere", tenant("nowhere").upstreams(&["no-such-upstream"])),
+    ];
+    let setup = broken
+        .iter()
+        .fold(Setup::with_receiver(&receiver), |s, (_, one)| s.tenant(one.clone()));
+    let mut gateway = Gateway::start(setup.tenant(tenant("a"))).await;
     assert_eq!(
         gateway.sender().bearer("a-token").write(&small_write()).await.status,
         204
     );
-    let answer = gateway.sender().bearer("broken-token").write(&small_write()).await;
-    assert_eq!(answer.status, 503, "{answer:?}");
-    assert!(answer.retry_after() >= 1);
-    let metrics = gateway.metrics().await;
-    assert_eq!(metrics.sum("gauntlet_tenant_broken", &[("tenant", "broken")]), 1.0);
-    assert_eq!(metrics.sum(SUCCESSFUL, &[]), 0.0);
-    assert!(gateway.api("/api/v1/status").await.to_string().contains("broken"));
-    gateway.reload_tenant(tenant("broken")).await;
-    assert_eq!(
-        gateway
+    assert_eq!(gateway.metrics().await.sum(SUCCESSFUL, &[]), 0.0);
+    for (id, _) in &broken {
+        let answer = gateway
             .sender()
-            .bearer("broken-token")
+            .bearer(&format!("{id}-token"))
             .write(&small_write())
-            .await
-            .status,
-        204
-    );
+            .await;
+        assert_eq!(answer.status, 503, "{id}: {answer:?}");
+        assert!(answer.retry_after() >= 1, "{id}");
+        assert_eq!(
+            gateway.metrics().await.sum("gauntlet_tenant_broken", &[("tenant", id)]),
+            1.0,
+            "{id}"
+        );
+        assert!(gateway.api("/api/v1/status").await.to_string().contains(id), "{id}");
+    }
+    for (id, _) in &broken {
+        gateway.setup.put_tenant(tenant(id));
+    }
+    gateway.reload_tenant(tenant("refused")).await;
+    for (id, _) in &broken {
+        let answer = gateway
+            .sender()
+            .bearer(&format!("{id}-token"))
+            .write(&small_write())
+            .await;
+        assert_eq!(answer.status, 204, "{id}: {answer:?}");
+    }
 }
 
 #[tokio::test]
