@@ -47,10 +47,34 @@ impl Certs {
         Ok(Self {
             authority: authority_file,
             gateway: pair(folder, "gateway", &issuer, vec![loopback, dns("localhost")?], server)?,
-            kazusa: pair(folder, "kazusa", &issuer, vec![uri("spiffe://kazusa/prometheus")?], client.clone())?,
-            setsuna: pair(folder, "setsuna", &issuer, vec![dns("prometheus.setsuna.example")?], client.clone())?,
-            stranger: pair(folder, "stranger", &issuer, vec![uri("spiffe://stranger/prometheus")?], client.clone())?,
-            impostor: pair(folder, "impostor", &unknown, vec![uri("spiffe://kazusa/prometheus")?], client)?,
+            kazusa: pair(
+                folder,
+                "kazusa",
+                &issuer,
+                vec![uri("spiffe://kazusa/prometheus")?],
+                client.clone(),
+            )?,
+            setsuna: pair(
+                folder,
+                "setsuna",
+                &issuer,
+                vec![dns("prometheus.setsuna.example")?],
+                client.clone(),
+            )?,
+            stranger: pair(
+                folder,
+                "stranger",
+                &issuer,
+                vec![uri("spiffe://stranger/prometheus")?],
+                client.clone(),
+            )?,
+            impostor: pair(
+                folder,
+                "impostor",
+                &unknown,
+                vec![uri("spiffe://kazusa/prometheus")?],
+                client,
+            )?,
         })
     }
 }
@@ -78,8 +102,13 @@ fn pair(
     params.subject_alt_names = names;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![usage];
-    let cert = params.signed_by(&key, issuer).with_context(|| format!("signing {name}"))?;
-    let pair = Pair { cert: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
+    let cert = params
+        .signed_by(&key, issuer)
+        .with_context(|| format!("signing {name}"))?;
+    let pair = Pair {
+        cert: folder.join(format!("{name}.pem")),
+        key: folder.join(format!("{name}.key")),
+    };
     std::fs::write(&pair.cert, cert.pem())?;
     std::fs::write(&pair.key, key.serialize_pem())?;
     Ok(pair)

@@ -25,12 +25,17 @@ type Samples = BTreeMap<i64, u64>;
 type Storage = BTreeMap<String, Samples>;
 
 pub fn nothing_lost(stack: &mut Stack) -> Result<String> {
-    let (since, end) = (stack.since, now());
+    // A scrape is stored under the time at which it began and may take 900 ms: the newest are still to come.
+    let (since, end) = (stack.since, now() - 2.0);
     let merged = stack.thanos.merged();
     let mut line = Vec::new();
     for sender in &stack.senders.all {
         // setsuna's policy drops these, and check 2 has seen that it does.
-        let matcher = if sender.tenant == "setsuna" { "__name__!~\"go_.*\"" } else { "__name__=~\".+\"" };
+        let matcher = if sender.tenant == "setsuna" {
+            "__name__=~\".+\",__name__!~\"go_.*\""
+        } else {
+            "__name__=~\".+\""
+        };
         let truth = read(&sender.api(), &format!("{{{matcher}}}"), since, end)?;
         let far = format!("{{{matcher},tenant_id=\"{}\"}}", sender.tenant);
         until(&format!("{} has lost nothing", sender.tenant), ARRIVE, || {
@@ -39,20 +44,34 @@ pub fn nothing_lost(stack: &mut Stack) -> Result<String> {
         })?;
         nothing_given_up(sender)?;
         let samples: usize = truth.values().map(BTreeMap::len).sum();
-        let scrapes: usize =
-            truth.iter().filter(|(series, _)| series.starts_with("__name__=\"up\"")).map(|(_, s)| s.len()).sum();
+        let scrapes: usize = truth
+            .iter()
+            .filter(|(series, _)| series.starts_with("__name__=\"up\""))
+            .map(|(_, s)| s.len())
+            .sum();
         ensure!(scrapes > 0, "{} has no `up`", sender.tenant);
-        line.push(format!("{} {scrapes} scrapes, {} series, {samples} samples", sender.tenant, truth.len()));
+        line.push(format!(
+            "{} {scrapes} scrapes, {} series, {samples} samples",
+            sender.tenant,
+            truth.len()
+        ));
     }
     let window = end - since;
-    Ok(format!("over {window:.0} s, equal in time and value: {}; senders dropped 0, failed 0", line.join("; ")))
+    Ok(format!(
+        "over {window:.0} s, equal in time and value: {}; senders dropped 0, failed 0",
+        line.join("; ")
+    ))
 }
 
 /// The sender's own count of what it gave up.
 fn nothing_given_up(sender: &Sender) -> Result<()> {
     for name in ["samples_dropped_total", "samples_failed_total", "metadata_failed_total"] {
         let count = sender.remote_storage(name)?;
-        ensure!(count == 0.0, "prometheus_remote_storage_{name} of {} is {count}", sender.tenant);
+        ensure!(
+            count == 0.0,
+            "prometheus_remote_storage_{name} of {} is {count}",
+            sender.tenant
+        );
     }
     Ok(())
 }
@@ -95,14 +114,25 @@ fn same(truth: &Storage, far: &Storage) -> Result<()> {
     let (mut missing, mut first) = (0, None);
     for (series, samples) in truth {
         let arrived = far.get(series).unwrap_or(&empty);
-        let lost: Vec<i64> = samples.keys().filter(|time| !arrived.contains_key(time)).copied().collect();
+        let lost: Vec<i64> = samples
+            .keys()
+            .filter(|time| !arrived.contains_key(time))
+            .copied()
+            .collect();
         missing += lost.len();
         if let (None, Some(time)) = (&first, lost.first()) {
-            first = Some(format!("{series} misses {} of {}, the first at {time}", lost.len(), samples.len()));
+            first = Some(format!(
+                "{series} misses {} of {}, the first at {time}",
+                lost.len(),
+                samples.len()
+            ));
         }
         for (time, value) in arrived {
             let sent = samples.get(time);
-            ensure!(sent == Some(value), "{series} at {time}: sent {sent:?}, stored {value} (bits)");
+            ensure!(
+                sent == Some(value),
+                "{series} at {time}: sent {sent:?}, stored {value} (bits)"
+            );
         }
     }
     match first {

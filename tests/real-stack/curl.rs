@@ -62,7 +62,12 @@ impl<'a> Curl<'a> {
         let output = Command::new("curl")
             .args(["-sS", "--http1.1", "--max-time", "20", "-o", "/dev/null"])
             .args(["-w", "%{http_code}\n%header{www-authenticate}"])
-            .args(["-H", "Content-Type: application/x-protobuf", "-H", "Content-Encoding: snappy"])
+            .args([
+                "-H",
+                "Content-Type: application/x-protobuf",
+                "-H",
+                "Content-Encoding: snappy",
+            ])
             .args(["-H", "X-Prometheus-Remote-Write-Version: 0.1.0"])
             .args(&self.arguments)
             .arg("--data-binary")

@@ -44,8 +44,12 @@ impl Gateway {
             format!("--config.file={}", config.join("gauntlet.yaml").display()),
             "--shutdown.timeout=10s".to_owned(),
         ];
-        let mut gateway =
-            Self { process: Process::start_later("gauntlet", logs, argv), write, admin, config };
+        let mut gateway = Self {
+            process: Process::start_later("gauntlet", logs, argv),
+            write,
+            admin,
+            config,
+        };
         gateway.write_plugin(&standard_relabel()?)?;
         gateway.write_setsuna(&setsuna_file("go_.*", "1"))?;
         gateway.start_again()?;
@@ -81,9 +85,11 @@ impl Gateway {
     pub fn reload(&self, succeeds: bool) -> Result<()> {
         http::post(&self.admin, "/-/reload", &[], b"")?;
         let expected = f64::from(u8::from(succeeds));
-        wait::until(&format!("gauntlet_config_last_reload_successful is {expected}"), Duration::from_secs(30), || {
-            Ok((self.metric("gauntlet_config_last_reload_successful", &[])? == expected).then_some(()))
-        })
+        wait::until(
+            &format!("gauntlet_config_last_reload_successful is {expected}"),
+            Duration::from_secs(30),
+            || Ok((self.metric("gauntlet_config_last_reload_successful", &[])? == expected).then_some(())),
+        )
     }
 
     pub fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
@@ -112,8 +118,13 @@ pub fn standard_relabel() -> Result<Vec<u8>> {
 
 fn main_file(write: &str, admin: &str, certs: &Certs, thanos: &Thanos) -> String {
     let endpoints = |replicated: bool| {
-        let pool = thanos.soft.iter().filter(|soft| (soft.process.name() == "soft-replicated") == replicated);
-        pool.map(|soft| format!("\"http://{}\"", soft.write)).collect::<Vec<_>>().join(", ")
+        let pool = thanos
+            .soft
+            .iter()
+            .filter(|soft| (soft.process.name() == "soft-replicated") == replicated);
+        pool.map(|soft| format!("\"http://{}\"", soft.write))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     format!(
         "remote_write:

@@ -29,7 +29,10 @@ pub fn get(address: &str, path: &str) -> Result<Answer> {
 }
 
 pub fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
-    let mut head = format!("POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {}\r\n", body.len());
+    let mut head = format!(
+        "POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -50,14 +53,25 @@ fn exchange(address: &str, head: &str, body: &[u8]) -> Result<Answer> {
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).with_context(|| format!("reading from {address}"))?;
+    stream
+        .read_to_end(&mut answer)
+        .with_context(|| format!("reading from {address}"))?;
     let Some(split) = answer.windows(4).position(|w| w == b"\r\n\r\n") else {
         bail!("{address} answered no HTTP");
     };
     let line = String::from_utf8_lossy(&answer[..split]);
-    let status = line.split(' ').nth(1).and_then(|code| code.get(..3)).and_then(|code| code.parse().ok());
-    let Some(status) = status else { bail!("{address} answered no status") };
-    Ok(Answer { status, body: answer.split_off(split + 4) })
+    let status = line
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.get(..3))
+        .and_then(|code| code.parse().ok());
+    let Some(status) = status else {
+        bail!("{address} answered no status")
+    };
+    Ok(Answer {
+        status,
+        body: answer.split_off(split + 4),
+    })
 }
 
 /// Prometheus' query API, as Prometheus and the Thanos querier both serve it.
@@ -70,11 +84,19 @@ pub struct Api {
 impl Api {
     /// An instant query at `time` (Unix seconds); gives `data.result`.
     pub fn query(&self, expression: &str, time: f64) -> Result<Vec<Value>> {
-        let path = format!("/api/v1/query?query={}&time={time:.3}{}", percent(expression), self.parameters);
+        let path = format!(
+            "/api/v1/query?query={}&time={time:.3}{}",
+            percent(expression),
+            self.parameters
+        );
         let answer = get(&self.address, &path)?;
         let text = answer.text();
         if answer.status != 200 {
-            bail!("{expression}: {} {}", answer.status, text.chars().take(300).collect::<String>());
+            bail!(
+                "{expression}: {} {}",
+                answer.status,
+                text.chars().take(300).collect::<String>()
+            );
         }
         let mut json: Value = serde_json::from_str(&text).with_context(|| format!("answer to {expression}"))?;
         match json["data"]["result"].take() {
@@ -96,7 +118,9 @@ impl Api {
 
 /// The value of one element of an instant vector.
 pub fn value_of(element: &Value) -> Result<f64> {
-    let text = element["value"][1].as_str().with_context(|| format!("no value in {element}"))?;
+    let text = element["value"][1]
+        .as_str()
+        .with_context(|| format!("no value in {element}"))?;
     Ok(text.parse()?)
 }
 

@@ -98,14 +98,20 @@ fn up() -> Result<()> {
     let thanos = Thanos::start(dir, &logs, &mut ports)?;
     let stack = Stack::complete(dir, &logs, &mut ports, certs, thanos)?;
     println!("remote write (TLS)  https://{}/api/v1/receive", stack.gateway.write);
-    println!("Gauntlet admin      http://{}/metrics  /api/v1/status", stack.gateway.admin);
+    println!(
+        "Gauntlet admin      http://{}/metrics  /api/v1/status",
+        stack.gateway.admin
+    );
     println!("Thanos querier      http://{}", stack.thanos.querier);
     println!("Alertmanager        http://{}", stack.thanos.alertmanager);
     for sender in &stack.senders.all {
         println!("Prometheus {:<8} http://{}", sender.tenant, sender.address);
     }
     println!("configuration       {}", dir.join("gauntlet").display());
-    println!("certificates, logs  {} and logs/ beside it", dir.join("certs").display());
+    println!(
+        "certificates, logs  {} and logs/ beside it",
+        dir.join("certs").display()
+    );
     println!("^C ends it and removes the folder");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(tokio::signal::ctrl_c()).context("waiting for ^C")
@@ -122,7 +128,14 @@ impl Stack {
     fn complete(dir: &Path, logs: &Path, ports: &mut Ports, certs: Certs, thanos: Thanos) -> Result<Self> {
         let gateway = Gateway::start(dir, logs, ports, &certs, &thanos)?;
         let senders = Senders::start(dir, logs, ports, &gateway.write, &certs)?;
-        Ok(Self { senders, gateway, thanos, certs, dir: dir.to_owned(), since: wait::now() })
+        Ok(Self {
+            senders,
+            gateway,
+            thanos,
+            certs,
+            dir: dir.to_owned(),
+            since: wait::now(),
+        })
     }
 
     /// Fails where any process has ended by itself.

@@ -35,7 +35,12 @@ impl Process {
 
     /// A process that [`Self::start_again`] will start for the first time.
     pub fn start_later(name: &str, logs: &Path, argv: Vec<String>) -> Self {
-        Self { name: name.to_owned(), argv, log: logs.join(format!("{name}.log")), child: None }
+        Self {
+            name: name.to_owned(),
+            argv,
+            log: logs.join(format!("{name}.log")),
+            child: None,
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -68,7 +73,9 @@ impl Process {
 
     /// Fails where the process has ended by itself; its last words are in the error.
     pub fn expect_alive(&mut self) -> Result<()> {
-        let Some(child) = self.child.as_mut() else { return Ok(()) };
+        let Some(child) = self.child.as_mut() else {
+            return Ok(());
+        };
         match child.try_wait()? {
             None => Ok(()),
             Some(status) => bail!("{} ended by itself ({status}); {}", self.name, self.last_words()),
@@ -87,15 +94,21 @@ impl Process {
     /// SIGTERM, and waits for the process to leave.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         self.signal("TERM")?;
-        let Some(child) = self.child.as_mut() else { bail!("{} is not running", self.name) };
-        let status = wait::until(&format!("{} leaves after SIGTERM", self.name), LEAVE, || Ok(child.try_wait()?))?;
+        let Some(child) = self.child.as_mut() else {
+            bail!("{} is not running", self.name)
+        };
+        let status = wait::until(&format!("{} leaves after SIGTERM", self.name), LEAVE, || {
+            Ok(child.try_wait()?)
+        })?;
         self.child = None;
         Ok(status)
     }
 
     /// Sends a signal by name, `HUP` or `TERM`.
     pub fn signal(&self, signal: &str) -> Result<()> {
-        let Some(child) = self.child.as_ref() else { bail!("{} is not running", self.name) };
+        let Some(child) = self.child.as_ref() else {
+            bail!("{} is not running", self.name)
+        };
         let script = format!("kill -{signal} {}", child.id());
         let status = Command::new("sh").args(["-c", &script]).status()?;
         if !status.success() {
@@ -136,7 +149,9 @@ impl Ports {
     pub fn new() -> Self {
         let span = u32::from(Self::LAST - Self::FIRST);
         let offset = std::process::id().wrapping_mul(97) % span;
-        Self { next: Self::FIRST + u16::try_from(offset).unwrap_or(0) }
+        Self {
+            next: Self::FIRST + u16::try_from(offset).unwrap_or(0),
+        }
     }
 
     /// `127.0.0.1:port`.

@@ -26,7 +26,10 @@ pub struct Sender {
 impl Sender {
     /// Its own storage.
     pub fn api(&self) -> Api {
-        Api { address: self.address.clone(), parameters: "" }
+        Api {
+            address: self.address.clone(),
+            parameters: "",
+        }
     }
 
     /// `prometheus_remote_storage_<name>` as the sender itself counts it.
@@ -54,14 +57,22 @@ impl Senders {
         fs::write(&token, LOCAL_TOKEN)?;
         let client = |pair: &Pair| format!("cert_file: {}, key_file: {}", pair.cert.display(), pair.key.display());
         let clusters = [
-            ("local", String::new(), format!("    authorization: {{credentials_file: {}}}\n", token.display())),
+            (
+                "local",
+                String::new(),
+                format!("    authorization: {{credentials_file: {}}}\n", token.display()),
+            ),
             ("kazusa", format!(", {}", client(&certs.kazusa)), String::new()),
             ("setsuna", format!(", {}", client(&certs.setsuna)), String::new()),
         ];
         let mut all = Vec::new();
         for (tenant, tls, authorization) in clusters {
             let address = ports.address()?;
-            let down = if tenant == "kazusa" { Some(nowhere.as_str()) } else { None };
+            let down = if tenant == "kazusa" {
+                Some(nowhere.as_str())
+            } else {
+                None
+            };
             let mut text = scrapes(&address, &node, down);
             text.push_str(&format!(
                 "remote_write:\n  - url: https://{gateway}/api/v1/receive\n{authorization}    tls_config: {{ca_file: {}{tls}}}\n{QUEUE}",
@@ -101,7 +112,9 @@ fn node_exporter(address: &str) -> Vec<String> {
         format!("--web.listen-address={address}"),
         "--collector.disable-defaults".to_owned(),
     ];
-    let collectors = ["cpu", "loadavg", "meminfo", "netdev", "stat", "time", "uname", "vmstat", "filefd"];
+    let collectors = [
+        "cpu", "loadavg", "meminfo", "netdev", "stat", "time", "uname", "vmstat", "filefd",
+    ];
     argv.extend(collectors.map(|name| format!("--collector.{name}")));
     argv
 }
@@ -118,7 +131,11 @@ fn prometheus(dir: &Path, logs: &Path, tenant: &'static str, address: String, te
         "--web.console.libraries=/usr/share/prometheus/console_libraries".to_owned(),
     ];
     let process = Process::start(&format!("prometheus-{tenant}"), logs, argv)?;
-    Ok(Sender { tenant, address, process })
+    Ok(Sender {
+        tenant,
+        address,
+        process,
+    })
 }
 
 fn scrapes(own: &str, node: &str, down: Option<&str>) -> String {
@@ -126,7 +143,9 @@ fn scrapes(own: &str, node: &str, down: Option<&str>) -> String {
     let jobs = [("prometheus", Some(own)), ("node", Some(node)), ("batch", down)];
     for (job, target) in jobs {
         if let Some(target) = target {
-            text.push_str(&format!("  - {{job_name: {job}, static_configs: [{{targets: [\"{target}\"]}}]}}\n"));
+            text.push_str(&format!(
+                "  - {{job_name: {job}, static_configs: [{{targets: [\"{target}\"]}}]}}\n"
+            ));
         }
     }
     text

@@ -66,7 +66,10 @@ impl Thanos {
         let rings = dir.join("rings");
         fs::create_dir_all(&rings)?;
         write_rings(&rings, &hard, None)?;
-        let soft = SOFT.iter().map(|(name, factor)| maker.soft(name, *factor, &rings, ports)).collect::<Result<_>>()?;
+        let soft = SOFT
+            .iter()
+            .map(|(name, factor)| maker.soft(name, *factor, &rings, ports))
+            .collect::<Result<_>>()?;
         let mut thanos = Self {
             soft,
             hard,
@@ -118,7 +121,11 @@ impl Thanos {
 
     /// Fails where any process has ended by itself.
     pub fn expect_alive(&mut self) -> Result<()> {
-        let receivers = self.hard.iter_mut().chain(&mut self.soft).map(|receiver| &mut receiver.process);
+        let receivers = self
+            .hard
+            .iter_mut()
+            .chain(&mut self.soft)
+            .map(|receiver| &mut receiver.process);
         receivers.chain(&mut self.others).try_for_each(Process::expect_alive)
     }
 
@@ -135,25 +142,38 @@ impl Thanos {
     /// Rewrites the hashrings, leaving one hard receiver out, and waits until every routing receiver routes by them.
     pub fn rewrite_rings(&self, without: Option<&str>) -> Result<()> {
         write_rings(&self.rings, &self.hard, without)?;
-        let expected = HARD.iter().filter(|(name, ring)| *ring == "kazusa" && Some(*name) != without).count();
+        let expected = HARD
+            .iter()
+            .filter(|(name, ring)| *ring == "kazusa" && Some(*name) != without)
+            .count();
         for receiver in &self.soft {
             let name = receiver.process.name();
-            wait::until(&format!("{name} sees {expected} kazusa receivers"), Duration::from_secs(30), || {
-                let nodes = http::metric(&receiver.http, "thanos_receive_hashring_nodes", &["name=\"kazusa\""])?;
-                Ok((nodes == expected as f64).then_some(()))
-            })?;
+            wait::until(
+                &format!("{name} sees {expected} kazusa receivers"),
+                Duration::from_secs(30),
+                || {
+                    let nodes = http::metric(&receiver.http, "thanos_receive_hashring_nodes", &["name=\"kazusa\""])?;
+                    Ok((nodes == expected as f64).then_some(()))
+                },
+            )?;
         }
         Ok(())
     }
 
     /// The querier, replicas merged.
     pub fn merged(&self) -> Api {
-        Api { address: self.querier.clone(), parameters: "&dedup=true&partial_response=false" }
+        Api {
+            address: self.querier.clone(),
+            parameters: "&dedup=true&partial_response=false",
+        }
     }
 
     /// The querier, every replica by itself.
     pub fn replicas(&self) -> Api {
-        Api { address: self.querier.clone(), parameters: "&dedup=false&partial_response=false" }
+        Api {
+            address: self.querier.clone(),
+            parameters: "&dedup=false&partial_response=false",
+        }
     }
 }
 
@@ -201,8 +221,15 @@ fn write_rings(folder: &Path, hard: &[Receiver], without: Option<&str>) -> Resul
             .map(|receiver| format!("{:?}", receiver.grpc))
             .collect();
         // The ring without tenants takes everyone whom no other ring names.
-        let tenants = if name == "default" { String::new() } else { format!("\"tenants\": [\"{name}\"], ") };
-        format!("{{\"hashring\": \"{name}\", {tenants}\"endpoints\": [{}]}}", endpoints.join(", "))
+        let tenants = if name == "default" {
+            String::new()
+        } else {
+            format!("\"tenants\": [\"{name}\"], ")
+        };
+        format!(
+            "{{\"hashring\": \"{name}\", {tenants}\"endpoints\": [{}]}}",
+            endpoints.join(", ")
+        )
     };
     let all = format!("[{},\n {},\n {}]\n", ring("setsuna"), ring("kazusa"), ring("default"));
     let replicated = format!("[{}]\n", ring("kazusa"));
@@ -238,7 +265,10 @@ impl Maker<'_> {
         let folder = self.dir.join("bucket");
         fs::create_dir_all(&folder)?;
         let file = self.dir.join("bucket.yaml");
-        fs::write(&file, format!("type: FILESYSTEM\nconfig:\n  directory: {}\n", folder.display()))?;
+        fs::write(
+            &file,
+            format!("type: FILESYSTEM\nconfig:\n  directory: {}\n", folder.display()),
+        )?;
         Ok(file.display().to_string())
     }
 
@@ -260,12 +290,22 @@ impl Maker<'_> {
                 "--grpc-grace-period=1s".into(),
             ],
         )?;
-        Ok(Receiver { process, write, http, grpc, ring })
+        Ok(Receiver {
+            process,
+            write,
+            http,
+            grpc,
+            ring,
+        })
     }
 
     fn soft(&self, name: &'static str, factor: u8, rings: &Path, ports: &mut Ports) -> Result<Receiver> {
         let (write, http, grpc) = (ports.address()?, ports.address()?, ports.address()?);
-        let file = rings.join(if factor == 1 { "hashrings.json" } else { "hashrings-replicated.json" });
+        let file = rings.join(if factor == 1 {
+            "hashrings.json"
+        } else {
+            "hashrings-replicated.json"
+        });
         let process = self.start(
             name,
             vec![
@@ -285,7 +325,13 @@ impl Maker<'_> {
                 "--grpc-grace-period=1s".into(),
             ],
         )?;
-        Ok(Receiver { process, write, http, grpc, ring: "" })
+        Ok(Receiver {
+            process,
+            write,
+            http,
+            grpc,
+            ring: "",
+        })
     }
 
     fn store(&self, http: &str, grpc: &str, bucket: &str) -> Result<Process> {

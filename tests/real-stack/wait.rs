@@ -28,5 +28,8 @@ pub fn until<T>(what: &str, deadline: Duration, mut ask: impl FnMut() -> Result<
 
 /// Unix time in seconds.
 pub fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
 }
