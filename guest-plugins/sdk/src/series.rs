@@ -76,6 +76,12 @@ impl Series {
         self.changed |= self.labels.len() != before;
     }
 
+    /// Adds labels whose names it does not have yet.
+    pub fn extend(&mut self, labels: Vec<Label>) {
+        self.changed |= !labels.is_empty();
+        self.labels.extend(labels);
+    }
+
     /// Puts the series into a stream, which `admit` can route.
     pub fn assign_stream(&mut self, name: impl Into<String>) {
         self.stream = Some(name.into());

@@ -6,7 +6,7 @@
 
 use super::canonical::{
     EXEMPLAR, EXEMPLAR_LABEL, EXEMPLAR_TIMESTAMP, EXEMPLAR_VALUE, HISTOGRAM, METRIC_NAME, SAMPLE, SAMPLE_TIMESTAMP,
-    SAMPLE_VALUE, SERIES,
+    SAMPLE_VALUE, SERIES, is_ascii,
 };
 use super::fields::Fields;
 use super::labels::{NAME, VALUE, put_label};
@@ -23,7 +23,7 @@ pub(super) struct Rewritten {
 /// Writes `body` anew.
 ///
 /// # Errors
-/// `TooManySeries` before anything is built, `Malformed` where the body is no protobuf.
+/// `TooManySeries` before anything is built, `TooManyHistograms`, `Malformed` where the body is no protobuf.
 pub(super) fn rewrite(body: &[u8], limits: &Limits) -> Result<Rewritten, ScanError> {
     check_count(body, limits)?;
     let mut rewritten = Rewritten {
@@ -67,7 +67,7 @@ fn check_count(body: &[u8], limits: &Limits) -> Result<(), ScanError> {
     Ok(())
 }
 
-/// The parts of one series, used again for the next one.
+/// The parts of one series. The buffers are used again for the next one.
 #[derive(Default)]
 struct Parts<'a> {
     /// Names and values, empty values left out.
@@ -78,6 +78,8 @@ struct Parts<'a> {
     totals: Totals,
     invalid: Option<InvalidSeries>,
     scratch: Vec<u8>,
+    /// Histograms of this series and of those before it.
+    histograms_of_all: u64,
 }
 
 impl<'a> Parts<'a> {
@@ -105,41 +107,34 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    /// The first reason found stands.
+    /// Where several reasons apply, the one that [`InvalidSeries`] lists first stands.
     fn reject(&mut self, reason: InvalidSeries) {
-        self.invalid.get_or_insert(reason);
+        self.invalid = Some(self.invalid.map_or(reason, |other| reason.min(other)));
     }
 
     fn read_label(&mut self, label: &'a [u8]) -> Result<(), ScanError> {
         let (name, value) = label_parts(label)?;
         // An empty value is an absent label, whatever its name (Prometheus data model).
-        if !value.is_empty() {
-            self.labels.push((name, value));
+        if value.is_empty() {
+            return Ok(());
         }
+        if !is_ascii(label) && !(is_utf8(name) && is_utf8(value)) {
+            self.reject(InvalidSeries::InvalidUtf8);
+        }
+        self.labels.push((name, value));
         Ok(())
     }
 
     fn check_labels(&mut self) {
         self.labels.sort_unstable_by_key(|(name, _)| *name);
-        let utf8 = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
-        let named = |name: &[u8]| self.labels.binary_search_by_key(&name, |(name, _)| *name).is_ok();
-        let reason = if !self.labels.iter().all(|(name, value)| utf8(name) && utf8(value)) {
-            InvalidSeries::InvalidUtf8
-        } else if named(b"") {
-            InvalidSeries::EmptyLabelName
-        } else if self
-            .labels
-            .iter()
-            .zip(self.labels.iter().skip(1))
-            .any(|(one, next)| one.0 == next.0)
-        {
-            InvalidSeries::DuplicateLabel
-        } else if !named(METRIC_NAME) {
-            InvalidSeries::MissingMetricName
-        } else {
-            return;
-        };
-        self.reject(reason);
+        let pairs = self.labels.iter().zip(self.labels.iter().skip(1));
+        if self.labels.first().is_some_and(|(name, _)| name.is_empty()) {
+            self.reject(InvalidSeries::EmptyLabelName);
+        } else if pairs.into_iter().any(|(one, next)| one.0 == next.0) {
+            self.reject(InvalidSeries::DuplicateLabel);
+        } else if !self.labels.iter().any(|(name, _)| name == METRIC_NAME) {
+            self.reject(InvalidSeries::MissingMetricName);
+        }
     }
 
     fn read_sample(&mut self, sample: &[u8]) -> Result<(), ScanError> {
@@ -168,7 +163,7 @@ impl<'a> Parts<'a> {
             match number {
                 1 => {
                     let (name, value) = label_parts(field.bytes("an exemplar's label is no message")?)?;
-                    if std::str::from_utf8(name).is_err() || std::str::from_utf8(value).is_err() {
+                    if !(is_utf8(name) && is_utf8(value)) {
                         self.reject(InvalidSeries::InvalidUtf8);
                     }
                     put_exemplar_label(&mut self.scratch, name, value);
@@ -189,6 +184,10 @@ impl<'a> Parts<'a> {
 
     fn read_histogram(&mut self, histogram: &[u8]) -> Result<(), ScanError> {
         self.totals.histograms += 1;
+        self.histograms_of_all += 1;
+        if self.histograms_of_all > histogram::MAX_COUNT {
+            return Err(histogram::too_many());
+        }
         self.scratch.clear();
         match histogram::rewrite(histogram, &mut self.scratch)? {
             Ok(()) => varint::put_bytes(&mut self.histograms, HISTOGRAM, &self.scratch),
@@ -207,6 +206,10 @@ impl<'a> Parts<'a> {
         varint::put(out, parts.iter().map(|part| part.len() as u64).sum());
         parts.iter().for_each(|part| out.extend_from_slice(part));
     }
+}
+
+fn is_utf8(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok()
 }
 
 /// Name and value of a label, the last of each; absent ones are empty.

@@ -58,7 +58,7 @@ pub struct Rejected {
 /// Why a series is refused while the rest of its write goes on (PROTOCOL.md section 2).
 ///
 /// The text is for the sender.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum InvalidSeries {
     #[error("a label name or value is not UTF-8")]
     InvalidUtf8,
@@ -100,6 +100,8 @@ pub enum ScanError {
     Malformed { what: &'static str },
     #[error("the write has more than {limit} series")]
     TooManySeries { limit: u64 },
+    #[error("the write has more than {limit} native histograms")]
+    TooManyHistograms { limit: u64 },
     /// Offsets are 32 bits wide.
     #[error("a body of {length} bytes is too long")]
     TooLong { length: u64 },

@@ -172,6 +172,70 @@ fn millions_of_empty_series_are_refused_by_count() {
 }
 
 #[test]
+fn histograms_are_bounded_in_number_on_both_paths() {
+    let label = b"\x0a\x0e\x0a\x08__name__\x12\x02up".as_slice();
+    let with = |histograms: usize, odd: &[u8]| {
+        let content = [label, odd, &[0x22, 0x00].repeat(histograms)].concat();
+        let mut body = vec![0x0a];
+        prost::encoding::encode_varint(content.len() as u64, &mut body);
+        scan([body, content].concat(), &NO_LIMITS)
+    };
+    for odd in [b"".as_slice(), b"\x28\x01"] {
+        let scanned = with(100_000, odd).unwrap();
+        assert_eq!(
+            (scanned.totals().histograms, scanned.is_as_sent()),
+            (100_000, odd.is_empty())
+        );
+        assert_eq!(
+            with(100_001, odd).unwrap_err(),
+            ScanError::TooManyHistograms { limit: 100_000 }
+        );
+    }
+}
+
+#[test]
+fn a_series_with_an_inconsistent_histogram_is_rejected_and_its_neighbours_pass() {
+    let good = series(&[("__name__", "up")]);
+    let histogram = model::Histogram {
+        count: Some(model::Count::Integer(1)),
+        ..model::Histogram::default()
+    };
+    let bad = TimeSeries {
+        histograms: vec![histogram.clone(), model::Histogram::default()],
+        ..good.clone()
+    };
+    let mut odd = bad.clone();
+    odd.labels.push(Label {
+        name: b"A".to_vec(),
+        value: b"x".to_vec(),
+    });
+    for bad in [bad, odd] {
+        let scanned = scan_model(&write(&[good.clone(), bad, good.clone()]));
+        let rejected = super::scan::Rejected {
+            reason: InvalidSeries::InvalidHistogram,
+            totals: Totals {
+                series: 1,
+                samples: 1,
+                histograms: 2,
+                exemplars: 0,
+            },
+        };
+        assert_eq!(scanned.rejected(), [rejected]);
+        assert_eq!(
+            scanned.totals(),
+            Totals {
+                series: 3,
+                samples: 3,
+                histograms: 2,
+                exemplars: 0
+            }
+        );
+        assert!(!scanned.is_as_sent());
+        assert_eq!(kept(&scanned), write(&[good.clone(), good.clone()]).encode_to_vec());
+    }
+}
+
+#[test]
 fn metadata_is_counted_and_not_passed_on() {
     let mut both = write(&[series(&[("__name__", "up")]), series(&[("__name__", "down")])]);
     let plain = both.encode_to_vec();
@@ -179,10 +243,13 @@ fn metadata_is_counted_and_not_passed_on() {
     let scanned = scan_model(&both);
     assert_eq!((scanned.metadata(), scanned.is_as_sent()), (3, false));
     assert_eq!(kept(&scanned), plain);
-    // Between the series it does not get into a run of kept ones either.
-    let apart = [&plain[..plain.len() / 2], b"\x1a\x02\x08\x01"].concat();
-    let scanned = scan([apart, plain.clone()].concat(), &NO_LIMITS);
-    assert!(scanned.is_err() || !scanned.unwrap().is_as_sent());
+    // Between two series it does not get into a run of kept ones either.
+    let [first, last] = [0, 1].map(|i| write(&both.timeseries[i..=i]).encode_to_vec());
+    let apart = [first.as_slice(), b"\x1a\x02\x08\x01", &last].concat();
+    let scanned = scan(apart, &NO_LIMITS).unwrap();
+    let mut spliced = Vec::new();
+    splice::splice(&mut spliced, &scanned, scanned.series().iter().map(splice::Piece::Keep));
+    assert_eq!((scanned.metadata(), spliced), (1, plain));
     both.timeseries.clear();
     let scanned = scan_model(&both);
     assert_eq!((scanned.metadata(), scanned.totals()), (3, Totals::default()));

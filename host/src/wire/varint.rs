@@ -32,6 +32,11 @@ pub(super) fn read(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
     if first < 0x80 {
         return Some((u64::from(first), at + 1));
     }
+    let second = *bytes.get(at + 1)?;
+    if second < 0x80 {
+        let value = u64::from(first & 0x7f) | u64::from(second) << 7;
+        return (second != 0).then_some((value, at + 2));
+    }
     read_long(bytes, at)
 }
 
