@@ -33,6 +33,14 @@ mod units;
 pub use inputs::Inputs;
 pub use load::{attempt, load};
 
+/// Reads a duration as flags and files write it: `5m`, `1h30m`, `250ms`.
+///
+/// # Errors
+/// Says what was expected.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    units::duration(text).ok_or_else(|| format!("{text:?} is not a duration such as 30s or 5m"))
+}
+
 /// What one load gave.
 #[derive(Debug, Clone)]
 pub struct Loaded {

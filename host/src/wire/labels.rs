@@ -15,7 +15,7 @@ pub(super) const VALUE: u8 = 0x12;
 /// Names and values, in order, of a scanned series' label bytes.
 ///
 /// Ends early where the bytes are not what a scan proved; it never panics.
-pub fn labels(bytes: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+pub fn labels(bytes: &[u8]) -> impl Iterator<Item = (&str, &str)> + Clone {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let (name, value, next) = read_one(rest)?;
