@@ -130,6 +130,9 @@ pub struct RemoteWrite {
     pub max_concurrent_requests: usize,
 }
 
+/// The content of a PEM file.
+pub type Pem = Arc<[u8]>;
+
 /// `tls_server_config`, with Prometheus' names for the fields. Contents, not paths: the files were read.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TlsServer {
@@ -213,7 +216,7 @@ pub struct TlsClient {
     /// PEM bundle; `None` is the system's store.
     pub ca: Option<Arc<[u8]>>,
     /// PEM certificate chain and key to present.
-    pub client: Option<(Arc<[u8]>, Arc<[u8]>)>,
+    pub client: Option<(Pem, Pem)>,
     /// Name to verify in place of the endpoint's host.
     pub server_name: Option<String>,
 }

@@ -262,7 +262,7 @@ impl<'a> Field<'a> {
                 None
             }
             Value::Number(Number::Unsigned(value), _) => Some(value),
-            _ => self.mismatch("a whole number"),
+            _ => self.mismatch("a whole number above zero"),
         }
     }
 
@@ -337,6 +337,16 @@ impl<'a> Field<'a> {
             known: Vec::new(),
             secret: self.secret,
         })
+    }
+
+    /// Whether it is a list or a map with nothing in it, or nothing at all.
+    pub(super) fn is_empty(&self) -> bool {
+        match &self.node.value {
+            Value::Null => true,
+            Value::List(items) => items.is_empty(),
+            Value::Map(entries) => entries.is_empty(),
+            Value::Bool(_) | Value::Number(..) | Value::Text(_) => false,
+        }
     }
 
     /// The items of a list; nothing written is an empty one.

@@ -1,12 +1,15 @@
 //! Whole configurations: what they resolve to, what is said about mistakes, what is never said.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+
+mod mistakes;
 
 /// A folder with files in it, and the path of its main file.
 struct Folder(TempDir);
@@ -529,6 +532,38 @@ fn five_hundred_tenants_load() {
     let start = Instant::now();
     assert_eq!(loaded.inputs.fingerprint(), loaded.inputs.loaded());
     println!("500 tenant files: load {took:?}, fingerprint {:?}", start.elapsed());
+}
+
+#[test]
+fn the_reference_example_loads() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    let folder = Folder::new(&[
+        ("g.yaml", &read("deploy/config.example.yaml")),
+        ("tls/tls.crt", "crt"),
+        ("tls/tls.key", "key"),
+        ("tls/client-ca.crt", "ca"),
+    ]);
+    for name in ["kazusa", "local", "setsuna"] {
+        folder.write(
+            &format!("tenants/{name}.yaml"),
+            &read(&format!("policies/tenants/{name}.yaml")),
+        );
+    }
+    folder.write("secrets/local-token", "token\n");
+    let Loaded {
+        config,
+        broken,
+        warnings,
+        ..
+    } = folder.load().map_err(|errors| folder.say(&errors)).unwrap();
+    assert!(broken.is_empty(), "{broken:?}");
+    assert_eq!(warnings, [""; 0]);
+    assert_eq!(
+        config.tenants.keys().map(TenantId::as_str).collect::<Vec<_>>(),
+        ["kazusa", "local", "setsuna"]
+    );
+    assert_eq!(config.tenants[&tenant("kazusa")].upstreams[0], "soft-replicated");
 }
 
 proptest! {
