@@ -328,6 +328,21 @@ pub enum Credential {
     },
 }
 
+impl Credential {
+    /// Equal for two credentials that one request could prove, which must never belong to two tenants. For
+    /// basic auth the username decides, because it selects the hash.
+    pub fn identity(&self) -> Vec<u8> {
+        let (kind, value): (u8, &[u8]) = match self {
+            Self::ClientCertificate(CertificateName::UriSan(name)) => (0, name.as_bytes()),
+            Self::ClientCertificate(CertificateName::DnsSan(name)) => (1, name.as_bytes()),
+            Self::ClientCertificate(CertificateName::CommonName(name)) => (2, name.as_bytes()),
+            Self::BearerToken(digest) => (3, digest),
+            Self::BasicAuth { username, .. } => (4, username.as_bytes()),
+        };
+        [&[kind], value].concat()
+    }
+}
+
 impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
