@@ -183,20 +183,19 @@ impl<'a> Section<'a> {
                 continue;
             }
             let near = nearest(&key.text, self.known.iter().copied());
-            if self.secret {
+            let message = if self.secret {
                 let known = self.known.join("`, `");
-                let message = format!("unknown key (not shown, it may be a secret); known are `{known}`");
-                self.source.fail_near(key.place, &self.path, message, near);
+                format!("unknown key (not shown, it may be a secret); known are `{known}`")
+            } else if near.is_some() {
+                format!("unknown key `{}`", quote(&key.text))
             } else {
-                let known = self.known.join(", ");
-                let message = if near.is_some() {
-                    "unknown key".to_owned()
-                } else {
-                    format!("unknown key; known are {known}")
-                };
-                self.source
-                    .fail_near(key.place, &join(&self.path, &key.text), message, near);
-            }
+                format!(
+                    "unknown key `{}`; known are {}",
+                    quote(&key.text),
+                    self.known.join(", ")
+                )
+            };
+            self.source.fail_near(key.place, &self.path, message, near);
         }
     }
 }

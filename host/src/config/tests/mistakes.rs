@@ -70,7 +70,7 @@ polices: {}
 sandbox: {wasi: alow}
 "
         ),
-        "g.yaml:2:3: remote_write.listen_adress: unknown key (did you mean `listen_address`?)\ng.yaml:3:49: remote_write.tls_server_config.key_file: cannot read `none`: there is no such file\ng.yaml:3:73: remote_write.tls_server_config.client_auth_type: needs `client_ca_file` to verify against\ng.yaml:4:17: remote_write.idle_timeout: expected a duration such as `30s`, `5m` or `1h30m`, found `300` without a unit\ng.yaml:6:3: upstreams.soft tenants: a name has 1 to 63 of the characters [A-Za-z0-9._-]\ng.yaml:6:30: upstreams.soft tenants.endpoints[0]: an endpoint starts with `http://`, `https://`, `dns+`, `dns+https://`, `dnssrv+`, `dnssrv+https://` (did you mean `http://`?)\ng.yaml:6:41: upstreams.soft tenants.endpoints[1]: an endpoint starts with `http://`, `https://`, `dns+`, `dns+https://`, `dnssrv+`, `dnssrv+https://`\ng.yaml:7:18: upstreams.b.endpoints: at least one endpoint is needed\ng.yaml:8:1: polices: unknown key (did you mean `policies`?)\ng.yaml:9:17: sandbox.wasi: expected `allow` or `deny`, found `alow` (did you mean `allow`?)\n"
+        "g.yaml:2:3: remote_write: unknown key `listen_adress` (did you mean `listen_address`?)\ng.yaml:3:49: remote_write.tls_server_config.key_file: cannot read `none`: there is no such file\ng.yaml:3:73: remote_write.tls_server_config.client_auth_type: needs `client_ca_file` to verify against\ng.yaml:4:17: remote_write.idle_timeout: expected a duration such as `30s`, `5m` or `1h30m`, found `300` without a unit\ng.yaml:6:3: upstreams.soft tenants: a name has 1 to 63 of the characters [A-Za-z0-9._-]\ng.yaml:6:30: upstreams.soft tenants.endpoints[0]: an endpoint starts with `http://`, `https://`, `dns+`, `dns+https://`, `dnssrv+`, `dnssrv+https://` (did you mean `http://`?)\ng.yaml:6:41: upstreams.soft tenants.endpoints[1]: an endpoint starts with `http://`, `https://`, `dns+`, `dns+https://`, `dnssrv+`, `dnssrv+https://`\ng.yaml:7:18: upstreams.b.endpoints: at least one endpoint is needed\ng.yaml:8:1: unknown key `polices` (did you mean `policies`?)\ng.yaml:9:17: sandbox.wasi: expected `allow` or `deny`, found `alow` (did you mean `allow`?)\n"
     );
 }
 
@@ -227,7 +227,7 @@ fn tenants() {
         ),
         (
             "tenants: [{tenat: a}]",
-            "g.yaml:3:11: tenants[0]: `tenant` is missing\ng.yaml:3:12: tenants[0].tenat: unknown key (did you mean `tenant`?)",
+            "g.yaml:3:11: tenants[0]: `tenant` is missing\ng.yaml:3:12: tenants[0]: unknown key `tenat` (did you mean `tenant`?)",
         ),
         (
             "tenants: [{tenant: a}, {tenant: a}]",
@@ -255,7 +255,7 @@ fn tenants() {
         ),
         (
             "tenants: [{tenant: a, limits: {max_body_sise: 1MiB}}]",
-            "g.yaml:3:32: tenants[0].limits.max_body_sise: unknown key (did you mean `max_body_size`?)",
+            "g.yaml:3:32: tenants[0].limits: unknown key `max_body_sise` (did you mean `max_body_size`?)",
         ),
         (
             "tenants: [{tenant: a, policies: [{plugin: relabel, on_failure: bypass}]}]",
