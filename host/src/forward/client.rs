@@ -193,11 +193,6 @@ impl Pool {
             idle.push(connection);
         }
     }
-
-    #[cfg(test)]
-    pub(super) fn idle_count(&self) -> usize {
-        self.idle.lock().unwrap().len()
-    }
 }
 
 impl Connection {
