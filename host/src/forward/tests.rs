@@ -257,7 +257,10 @@ async fn with_every_endpoint_down_the_last_failure_is_told() {
 
 #[tokio::test]
 async fn endpoints_that_all_failed_are_used_all_the_same_and_one_success_restores() {
-    let (one, other) = (Receiver::new(Reply::Status(503, "")).await, Receiver::new(Reply::Status(503, "")).await);
+    let (one, other) = (
+        Receiver::new(Reply::Status(503, "")).await,
+        Receiver::new(Reply::Status(503, "")).await,
+    );
     let stage = Stage::of(&[one.address, other.address]);
     for _ in 0..health::FAILURES_TO_EJECT {
         assert_eq!(stage.send().await, Err(ForwardError::Unavailable { status: 503 }));

@@ -59,7 +59,10 @@ impl Receiver {
     }
 
     pub async fn on(address: &str, reply: Reply) -> Self {
-        Self::serve(TcpListener::bind(address).await.unwrap(), reply, |tcp| async { Some(tcp) }).await
+        Self::serve(TcpListener::bind(address).await.unwrap(), reply, |tcp| async {
+            Some(tcp)
+        })
+        .await
     }
 
     /// `wrap` makes the stream that HTTP is spoken on, TLS for instance.

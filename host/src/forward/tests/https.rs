@@ -36,7 +36,9 @@ impl Ca {
 
     fn roots(&self) -> rustls::RootCertStore {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
+        roots
+            .add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap())
+            .unwrap();
         roots
     }
 }
@@ -102,9 +104,15 @@ async fn a_receiver_of_the_configured_ca_is_written_to_on_one_connection() {
 async fn a_receiver_of_another_ca_or_with_another_name_gets_nothing() {
     let (ca, other) = (Ca::new(), Ca::new());
     let mut stranger = receiver(&other.issue("127.0.0.1"), None).await;
-    assert_eq!(https(&stranger, &ca, None, None).send().await, Err(ForwardError::Connect));
+    assert_eq!(
+        https(&stranger, &ca, None, None).send().await,
+        Err(ForwardError::Connect)
+    );
     let mut misnamed = receiver(&ca.issue("receiver.example"), None).await;
-    assert_eq!(https(&misnamed, &ca, None, None).send().await, Err(ForwardError::Connect));
+    assert_eq!(
+        https(&misnamed, &ca, None, None).send().await,
+        Err(ForwardError::Connect)
+    );
     assert_eq!((stranger.count(), misnamed.count()), (0, 0));
 }
 
@@ -128,7 +136,10 @@ async fn the_client_certificate_opens_a_receiver_that_asks_for_one() {
     for wrong in [None, Some(other.issue("gauntlet.example"))] {
         let error = https(&receiver, &ca, wrong.as_ref(), None).send().await.unwrap_err();
         // In TLS 1.3 the client has finished its side before the server says no.
-        assert!(matches!(error, ForwardError::Connect | ForwardError::Reset), "{error:?}");
+        assert!(
+            matches!(error, ForwardError::Connect | ForwardError::Reset),
+            "{error:?}"
+        );
     }
     assert_eq!(receiver.count(), 0);
 }

@@ -146,7 +146,10 @@ async fn a_refresh_adds_and_removes_endpoints() {
 
     names.set_ips("receiver.test.", &[ONE, TWO]);
     looked_up_anew(&stage.soft).await;
-    assert_eq!(addresses(&stage), [format!("http://127.0.0.1:{port}"), format!("http://127.0.0.2:{port}")]);
+    assert_eq!(
+        addresses(&stage),
+        [format!("http://127.0.0.1:{port}"), format!("http://127.0.0.2:{port}")]
+    );
     assert_eq!(stage.healthy_metric(two.address), Some(1.0));
     assert_eq!(one.connections(), 1, "the endpoint that stayed keeps its connection");
 
@@ -161,7 +164,10 @@ async fn a_refresh_adds_and_removes_endpoints() {
     assert_eq!((one.count(), two.count()), (0, 5));
     // Receivers know themselves by their name, not by the address it has today.
     stage.send().await.unwrap();
-    assert_eq!(two.next().await.headers["host"], format!("receiver.test.:{port}").as_str());
+    assert_eq!(
+        two.next().await.headers["host"],
+        format!("receiver.test.:{port}").as_str()
+    );
 }
 
 #[tokio::test]

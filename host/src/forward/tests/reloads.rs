@@ -24,7 +24,10 @@ async fn a_changed_upstream_keeps_the_connections_and_the_health_of_endpoints_th
     while stage.endpoint(dead).healthy {
         stage.send().await.unwrap();
     }
-    apply(&stage.upstreams, config(vec![at(stays.address), at(dead), at(goes.address)]));
+    apply(
+        &stage.upstreams,
+        config(vec![at(stays.address), at(dead), at(goes.address)]),
+    );
     assert_eq!(stage.healthy_metric(goes.address), Some(1.0));
 
     let changed = apply(
