@@ -106,7 +106,7 @@ pub async fn look_up(spec: &EndpointSpec, resolver: &TokioResolver) -> Result<Ve
                 match addresses(resolver, &srv.target.to_ascii()).await {
                     Ok(ips) => found.extend(ips.into_iter().map(|ip| Address {
                         https: *https,
-                        host: srv.target.to_ascii().trim_end_matches('.').to_owned(),
+                        host: srv.target.to_ascii(),
                         port: srv.port,
                         ip: Some(ip),
                     })),

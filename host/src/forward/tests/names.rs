@@ -166,7 +166,7 @@ async fn a_refresh_adds_and_removes_endpoints() {
     stage.send().await.unwrap();
     assert_eq!(
         two.next().await.headers["host"],
-        format!("receiver.test.:{port}").as_str()
+        format!("receiver.test:{port}").as_str()
     );
 }
 
@@ -201,6 +201,7 @@ async fn a_first_lookup_that_fails_is_no_endpoint_until_one_succeeds() {
     names.fail();
     let stage = names.stage(dns(receiver.address.port()));
     assert_eq!(stage.send().await, Err(ForwardError::NoEndpoint));
+    assert!(stage.upstreams.status()[0].lookup_error.is_some());
     names.set_ips("receiver.test.", &[ONE]);
     looked_up_anew(&stage.soft).await;
     assert_eq!(stage.send().await, Ok(()));
@@ -254,4 +255,19 @@ async fn the_lookups_end_with_their_upstream() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_static_name_is_looked_up_on_connect_and_every_address_is_tried() {
+    // Where `localhost` is ::1 as well, nobody listens there.
+    let mut receiver = Receiver::new(OK).await;
+    let port = receiver.address.port();
+    let stage = Stage::new(config(vec![EndpointSpec::Static {
+        https: false,
+        host: "localhost".to_owned(),
+        port,
+    }]));
+    assert_eq!(stage.send().await, Ok(()));
+    let seen = receiver.next().await;
+    assert_eq!(seen.headers["host"], format!("localhost:{port}").as_str());
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio::sync::Notify;
+
 use super::*;
 
 #[tokio::test]
@@ -51,22 +53,25 @@ async fn a_changed_upstream_keeps_the_connections_and_the_health_of_endpoints_th
 
 #[tokio::test]
 async fn a_removed_upstream_finishes_what_is_in_flight_and_leaves_the_metrics() {
-    let receiver = RawReceiver::new(|mut stream, _| async move {
-        read_request(&mut stream).await;
-        stream.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
-        // The rest follows when the client writes again or goes away; here: never before the removal.
-        let _ = tokio::time::timeout(Duration::from_millis(50), stream.read(&mut [0; 1])).await;
-        stream.write_all(b"content-length: 0\r\n\r\n").await.unwrap();
+    let (asked, removed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (tell, wait) = (Arc::clone(&asked), Arc::clone(&removed));
+    let receiver = RawReceiver::new(move |mut stream, _| {
+        let (tell, wait) = (Arc::clone(&tell), Arc::clone(&wait));
+        async move {
+            read_request(&mut stream).await;
+            tell.notify_one();
+            wait.notified().await;
+            stream.write_all(OK_RESPONSE).await.unwrap();
+        }
     })
     .await;
     let stage = Stage::of(&[receiver.address]);
     let soft = Arc::clone(&stage.soft);
     let send = tokio::spawn(async move { soft.send(&outgoing(), Instant::now() + LONG).await });
-    while receiver.connections() == 0 {
-        tokio::task::yield_now().await;
-    }
+    asked.notified().await;
     stage.upstreams.apply(&BTreeMap::new()).unwrap();
     assert_eq!(stage.healthy_metric(receiver.address), None);
+    removed.notify_one();
     assert_eq!(send.await.unwrap(), Ok(()));
     assert!(stage.upstreams.status().is_empty());
     // Its late success does not bring the series back.
