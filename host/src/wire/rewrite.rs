@@ -118,7 +118,8 @@ impl<'a> Parts<'a> {
         if value.is_empty() {
             return Ok(());
         }
-        if !is_ascii(label) && !(is_utf8(name) && is_utf8(value)) {
+        let utf8 = is_ascii(label) || (is_utf8(name) && is_utf8(value));
+        if !utf8 {
             self.reject(InvalidSeries::InvalidUtf8);
         }
         self.labels.push((name, value));
