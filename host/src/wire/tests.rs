@@ -194,6 +194,26 @@ fn histograms_are_bounded_in_number_on_both_paths() {
 }
 
 #[test]
+fn labels_are_bounded_in_number_on_both_paths() {
+    let names = (0..10_001).map(|i| format!("a{i:05}")).collect::<Vec<_>>();
+    let with = |count: usize, reversed: bool| {
+        let mut pairs = vec![("__name__", "up")];
+        pairs.extend(names[..count - 1].iter().map(|name| (name.as_str(), "x")));
+        if reversed {
+            pairs.reverse();
+        }
+        scan(write(&[series(&pairs)]).encode_to_vec(), &NO_LIMITS)
+    };
+    for reversed in [false, true] {
+        assert_eq!(with(10_000, reversed).unwrap().is_as_sent(), !reversed);
+        assert_eq!(
+            with(10_001, reversed).unwrap_err(),
+            ScanError::TooManyLabels { limit: 10_000 }
+        );
+    }
+}
+
+#[test]
 fn a_series_with_an_inconsistent_histogram_is_rejected_and_its_neighbours_pass() {
     let good = series(&[("__name__", "up")]);
     let histogram = model::Histogram {
