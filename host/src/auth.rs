@@ -208,9 +208,7 @@ fn split(header: &[u8]) -> Option<(&[u8], &[u8])> {
 /// is percent-decoded exactly once and must then be a legal id, so an encoded slash, dot segment or second layer
 /// of encoding is an error, never another tenant.
 pub fn path_tenant(path: &str) -> Option<Result<TenantId, PathTenantError>> {
-    let segment = path
-        .strip_prefix("/api/metrics/v1/")?
-        .strip_suffix("/api/v1/receive")?;
+    let segment = path.strip_prefix("/api/metrics/v1/")?.strip_suffix("/api/v1/receive")?;
     if segment.contains('/') {
         return None;
     }

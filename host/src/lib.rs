@@ -9,10 +9,17 @@ pub mod wire;
 pub mod config;
 pub mod telemetry;
 
-// The way in. A blank line keeps each where data meets it: the formatter sorts only neighbours.
+// The way in: socket, TLS, what the head claims, who it is, the body.
 pub mod tls;
-
 pub mod listener;
-
 pub mod auth;
 pub mod body;
+
+// What is decided about it: per series, per write, and where it goes.
+pub mod policy;
+pub mod limits;
+
+// The way out.
+pub mod forward;
+
+// What holds it together.

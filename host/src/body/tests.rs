@@ -21,10 +21,7 @@ impl Body for Fed {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.pieces.poll_recv(context)
     }
 
@@ -102,7 +99,11 @@ async fn every_piece_is_held_before_it_is_kept_and_a_refusal_ends_the_reading() 
         held.set(held.get() + bytes);
         if held.get() > 10 { Err(Overloaded) } else { Ok(()) }
     };
-    assert!(read(given(None, &[b"12345", b"67890"]), &limits(100), hold).await.is_ok());
+    assert!(
+        read(given(None, &[b"12345", b"67890"]), &limits(100), hold)
+            .await
+            .is_ok()
+    );
     assert_eq!(held.get(), 10);
     held.set(0);
     assert_eq!(
@@ -119,7 +120,12 @@ fn memory_grows_with_what_arrives_and_not_with_what_is_announced() {
     for _ in 0..200 {
         kept.push(Bytes::from(vec![b'x'; 1000]));
         let ample = TRUSTED_LENGTH.max(2 * kept.bytes.len());
-        assert!(kept.bytes.capacity() <= ample, "{} for {}", kept.bytes.capacity(), kept.bytes.len());
+        assert!(
+            kept.bytes.capacity() <= ample,
+            "{} for {}",
+            kept.bytes.capacity(),
+            kept.bytes.len()
+        );
     }
     assert_eq!(kept.finish().len(), 200_001);
 }

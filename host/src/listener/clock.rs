@@ -15,9 +15,9 @@ use tokio::time::Instant;
 /// A sender that takes no byte of an answer for this long is gone: Prometheus gives up a request after 30 s.
 const WRITE_STALL: Duration = Duration::from_secs(30);
 /// Closing, from the last byte of the last answer: TLS' goodbye, ours, then the sender's.
-const CLOSE: Duration = Duration::from_secs(5);
+const CLOSE: Duration = Duration::from_secs(10);
 /// How much longer a sender is listened to after the last answer, see [`Timed::poll_shutdown`].
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(5);
 
 /// What a connection is waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,5 +199,55 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
             let _ = std::task::ready!(self.as_mut().poll_read(context, &mut ReadBuf::new(&mut waste)));
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: Duration = Duration::from_secs(10);
+    const IDLE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn later_bytes_do_not_prolong_a_head() {
+        let clock = Clock::new(HEAD, IDLE);
+        let first = clock.deadline();
+        assert!(matches!(first, Some((_, Phase::Head))));
+        clock.read_bytes();
+        assert_eq!(clock.deadline(), first);
+        clock.enter(Phase::Busy);
+        assert_eq!(clock.deadline(), None);
+        clock.enter(Phase::Idle);
+        assert!(matches!(clock.deadline(), Some((_, Phase::Idle))));
+        clock.read_bytes();
+        let begun = clock.deadline();
+        assert!(matches!(begun, Some((_, Phase::Head))));
+        clock.read_bytes();
+        assert_eq!(clock.deadline(), begun);
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_takes_no_answer_is_late_however_busy_we_are() {
+        let clock = Clock::new(HEAD, IDLE);
+        clock.enter(Phase::Busy);
+        clock.wrote(false);
+        let stalled = clock.deadline();
+        assert!(matches!(stalled, Some((_, Phase::Stalled))));
+        clock.wrote(false);
+        assert_eq!(clock.deadline(), stalled, "not prolonged by trying again");
+        clock.wrote(true);
+        assert_eq!(clock.deadline(), None);
+    }
+
+    #[tokio::test]
+    async fn closing_is_for_good() {
+        let clock = Clock::new(HEAD, IDLE);
+        clock.enter(Phase::Closing);
+        let closing = clock.deadline();
+        for phase in [Phase::Busy, Phase::Idle, Phase::Head, Phase::Closing] {
+            clock.enter(phase);
+            assert_eq!(clock.deadline(), closing);
+        }
     }
 }

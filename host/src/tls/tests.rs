@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
 };
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind};
@@ -24,6 +23,12 @@ pub(crate) struct Authority {
 pub(crate) struct Issued {
     pub(crate) certificate: String,
     pub(crate) key: String,
+}
+
+impl Issued {
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
+    }
 }
 
 impl Authority {
@@ -105,7 +110,7 @@ fn client_config_with(
         None => builder.with_no_client_auth(),
         Some(identity) => builder
             .with_client_auth_cert(
-                vec![CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap()],
+                vec![identity.der()],
                 PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap(),
             )
             .unwrap(),
@@ -125,7 +130,10 @@ pub(crate) async fn connect(config: &Arc<ClientConfig>, address: std::net::Socke
 async fn shake(
     server: &Arc<ServerConfig>,
     client: &Arc<ClientConfig>,
-) -> (Result<Option<PeerCertificate>, HandshakeError>, io::Result<HandshakeKind>) {
+) -> (
+    Result<Option<PeerCertificate>, HandshakeError>,
+    io::Result<HandshakeKind>,
+) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serve = async {
@@ -174,7 +182,10 @@ fn an_error_names_the_file_and_what_is_wrong_with_it() {
     let mut broken = good.clone();
     broken.cert = bytes(nonsense);
     let broken = server_config(&broken).unwrap_err().to_string();
-    assert!(broken.starts_with("server.crt: the certificate cannot be used: "), "{broken}");
+    assert!(
+        broken.starts_with("server.crt: the certificate cannot be used: "),
+        "{broken}"
+    );
     assert_eq!(
         error(|c| c.client_ca = Some(bytes(""))),
         "ca.crt: holds no certificate in PEM"
@@ -318,7 +329,7 @@ fn a_malformed_or_two_named_certificate_names_nobody() {
             .distinguished_name
             .push(DnType::CustomDnType(vec![2, 5, 4, 3]), "setsuna");
     });
-    let der = CertificateDer::from_pem_slice(client.certificate.as_bytes()).unwrap();
+    let der = client.der();
     let names = PeerCertificate::parse(&der).unwrap();
     assert_eq!(names.common_name, None);
     assert_eq!(PeerCertificate::parse(&der[..der.len() - 1]), None);
