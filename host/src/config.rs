@@ -14,6 +14,88 @@ use std::time::Duration;
 
 use crate::model::TenantId;
 
+mod builtin;
+mod chain;
+mod endpoint;
+mod file;
+mod glob;
+mod inputs;
+mod load;
+mod nearest;
+mod resolve;
+mod secret;
+mod section;
+mod tenant;
+#[cfg(test)]
+mod tests;
+mod units;
+
+pub use inputs::Inputs;
+pub use load::{attempt, load};
+
+/// What one load gave.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub config: Config,
+    /// Tenants that are not in `config.tenants` because something about them is wrong, in the order read.
+    pub broken: Vec<BrokenTenant>,
+    /// What to watch for changes.
+    pub inputs: Inputs,
+    /// Sound, but hardly meant: one line each, in the form of [`ConfigError`].
+    pub warnings: Vec<String>,
+}
+
+/// A tenant file that cannot be served.
+#[derive(Debug, Clone)]
+pub struct BrokenTenant {
+    /// Absolute.
+    pub file: PathBuf,
+    /// As far as it can be told. Where `config.tenants` has the same id, another file has the tenant and
+    /// this one is a leftover copy.
+    pub tenant: Option<TenantId>,
+    /// Those that could be read. Whoever proves one of them is a known sender whose tenant is broken, to be
+    /// told to wait (503), not a stranger (401) whose data would be dropped. A credential here may be in two
+    /// broken tenants, and never in a sound one of another id.
+    pub credentials: Vec<Credential>,
+    /// Never empty.
+    pub errors: Vec<ConfigError>,
+}
+
+/// One mistake and its place. Its text never holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// As named on the command line, or relative to the same folder.
+    pub file: PathBuf,
+    /// From one.
+    pub line: Option<u32>,
+    /// From one, in characters.
+    pub column: Option<u32>,
+    /// The keys that lead there, `upstreams.soft-tenants.endpoints[0]`; empty for the file as a whole.
+    pub key: String,
+    pub message: String,
+    /// What was perhaps meant.
+    pub suggestion: Option<String>,
+}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if let (Some(line), Some(column)) = (self.line, self.column) {
+            write!(f, "{line}:{column}:")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, " {}:", self.key)?;
+        }
+        write!(f, " {}", self.message)?;
+        if let Some(suggestion) = &self.suggestion {
+            write!(f, " (did you mean `{suggestion}`?)")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
 /// The whole configuration of one generation.
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -4,7 +4,22 @@
 //! (`tests/tidy.rs` checks).
 
 // The ground: words, bytes, configuration, what the process says about itself.
-pub mod config;
 pub mod model;
-pub mod telemetry;
 pub mod wire;
+pub mod config;
+pub mod telemetry;
+
+// The way in: socket, TLS, what the head claims, who it is, the body.
+pub mod tls;
+pub mod listener;
+pub mod auth;
+pub mod body;
+
+// What is decided about it: per series, per write, and where it goes.
+pub mod policy;
+pub mod limits;
+
+// The way out.
+pub mod forward;
+
+// What holds it together.

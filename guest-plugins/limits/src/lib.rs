@@ -1,0 +1,109 @@
+//! Rates and per-request limits as a plugin.
+//!
+//! Takes rates (`samples`, `requests`, `bytes`, `decoded_bytes`, `new_series`, each `{per_second, burst}`) and
+//! limits in the words of Thanos' limits file; gives charges on buckets of those names, or a rejection that says
+//! which limit and by how much. Never keeps a count: the gateway owns the buckets.
+//!
+//! A write that is larger than a bucket could never be paid for, and its sender would retry it for ever. So a
+//! charge is capped at the burst: such a write waits for a full bucket, takes all of it, and goes through.
+
+mod settings;
+
+#[cfg(test)]
+mod tests;
+
+use gauntlet_policy::{Admission, Admit, Charge, Decision, Policy, Write, admission_policy};
+
+use settings::{Limits, RequestLimits};
+
+impl Policy for Limits {
+    fn configure(settings: &str) -> Result<Self, String> {
+        Self::read(settings)
+    }
+}
+
+impl Admit for Limits {
+    fn admit(&self, write: &Write) -> Decision {
+        let counted = Counted::of(write);
+        let (request, head_series_limit) = self.of_tenant(&write.tenant);
+        if let Some(text) = over_request_limit(&request, &counted).or_else(|| over_head_limit(head_series_limit, write))
+        {
+            return Decision::Reject(text);
+        }
+        let tokens = |bucket: &str| match bucket {
+            "samples" => counted.samples,
+            "requests" => 1,
+            "bytes" => write.compressed_bytes,
+            "decoded_bytes" => write.decoded_bytes,
+            _ => write.new_series,
+        };
+        let charge = |rate: &settings::Rate| Charge {
+            bucket: rate.bucket.to_owned(),
+            tokens: tokens(rate.bucket).min(rate.burst),
+            per_second: rate.per_second,
+            burst: rate.burst,
+        };
+        let charges = self
+            .rates
+            .iter()
+            .map(charge)
+            .filter(|charge| charge.tokens > 0)
+            .collect();
+        Decision::Admit(Admission {
+            charges,
+            routes: Vec::new(),
+        })
+    }
+}
+
+/// A write in the units that limits are in.
+struct Counted {
+    /// The larger of what came and what it decodes to: Thanos holds both against the limit.
+    bytes: u64,
+    /// Left after relabelling.
+    series: u64,
+    /// Float and histogram samples left after relabelling.
+    samples: u64,
+}
+
+impl Counted {
+    fn of(write: &Write) -> Self {
+        let mut counted = Self {
+            bytes: write.compressed_bytes.max(write.decoded_bytes),
+            series: 0,
+            samples: 0,
+        };
+        for stream in &write.streams {
+            let totals = stream.totals;
+            counted.series = counted.series.saturating_add(totals.series);
+            counted.samples = counted
+                .samples
+                .saturating_add(totals.samples)
+                .saturating_add(totals.histograms);
+        }
+        counted
+    }
+}
+
+/// Zero is no limit, as in Thanos.
+fn over_request_limit(limits: &RequestLimits, counted: &Counted) -> Option<String> {
+    let over = |count: u64, limit: Option<u64>, unit: &str, key: &str| {
+        let limit = limit.filter(|limit| *limit > 0 && count > *limit)?;
+        Some(format!("write has {count} {unit}, {key} is {limit}"))
+    };
+    over(counted.bytes, limits.size_bytes, "bytes", "size_bytes_limit")
+        .or_else(|| over(counted.series, limits.series, "series", "series_limit"))
+        .or_else(|| over(counted.samples, limits.samples, "samples", "samples_limit"))
+}
+
+/// Only writes that bring new series are refused: those that go on with known ones add nothing to the head.
+fn over_head_limit(limit: u64, write: &Write) -> Option<String> {
+    (limit > 0 && write.new_series > 0 && write.active_series > limit).then(|| {
+        format!(
+            "write brings {} new series to {} active ones, head_series_limit is {limit}",
+            write.new_series, write.active_series
+        )
+    })
+}
+
+admission_policy!(Limits);

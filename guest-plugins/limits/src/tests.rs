@@ -1,0 +1,182 @@
+//! What `limits` decides about writes, at, below and above each limit.
+
+use gauntlet_policy::{Admit, Charge, Decision, Policy, StreamTotals, Totals, Write};
+
+use crate::settings::Limits;
+
+fn write() -> Write {
+    let stream = |name: &str, series, samples, histograms| StreamTotals {
+        name: name.to_owned(),
+        totals: Totals {
+            series,
+            samples,
+            histograms,
+            exemplars: 3,
+        },
+    };
+    Write {
+        tenant: "kazusa".to_owned(),
+        subject: String::new(),
+        protocol: "1.0".to_owned(),
+        compressed_bytes: 400,
+        decoded_bytes: 1000,
+        active_series: 50,
+        new_series: 5,
+        streams: vec![stream("", 6, 60, 1), stream("kube", 4, 39, 0)],
+    }
+}
+
+fn decide(settings: &str, write: &Write) -> Decision {
+    Limits::configure(settings).unwrap().admit(write)
+}
+
+fn charges(settings: &str) -> Vec<Charge> {
+    match decide(settings, &write()) {
+        Decision::Admit(admission) => admission.charges,
+        Decision::Reject(text) => panic!("rejected: {text}"),
+    }
+}
+
+fn rejection(settings: &str, write: &Write) -> Option<String> {
+    match decide(settings, write) {
+        Decision::Admit(_) => None,
+        Decision::Reject(text) => Some(text),
+    }
+}
+
+#[test]
+fn each_rate_charges_its_own_unit() {
+    let settings = r#"{"samples": {"per_second": 1000, "burst": 2000}, "requests": {"per_second": 0.5, "burst": 3},
+        "bytes": {"per_second": 1e6}, "decoded_bytes": {"per_second": 1e6}, "new_series": {"per_second": 10.5}}"#;
+    let charge = |bucket: &str, tokens, per_second, burst| Charge {
+        bucket: bucket.to_owned(),
+        tokens,
+        per_second,
+        burst,
+    };
+    assert_eq!(
+        charges(settings),
+        [
+            charge("requests", 1, 0.5, 3),
+            charge("bytes", 400, 1e6, 1_000_000),
+            charge("decoded_bytes", 1000, 1e6, 1_000_000),
+            charge("samples", 100, 1000.0, 2000),
+            charge("new_series", 5, 10.5, 11),
+        ]
+    );
+}
+
+#[test]
+fn a_write_larger_than_the_burst_takes_the_whole_bucket_and_no_more() {
+    assert_eq!(
+        charges(r#"{"samples": {"per_second": 1, "burst": 101}}"#)[0].tokens,
+        100
+    );
+    assert_eq!(
+        charges(r#"{"samples": {"per_second": 1, "burst": 100}}"#)[0].tokens,
+        100
+    );
+    assert_eq!(charges(r#"{"samples": {"per_second": 1, "burst": 99}}"#)[0].tokens, 99);
+}
+
+#[test]
+fn what_costs_nothing_is_not_charged() {
+    let mut write = write();
+    write.new_series = 0;
+    let decision = decide(r#"{"new_series": {"per_second": 1}}"#, &write);
+    assert!(matches!(decision, Decision::Admit(admission) if admission.charges.is_empty()));
+}
+
+#[test]
+fn request_limits_let_through_what_they_say() {
+    for (key, count) in [("size_bytes_limit", 1000), ("series_limit", 10), ("samples_limit", 100)] {
+        let with = |limit| rejection(&format!(r#"{{"request": {{"{key}": {limit}}}}}"#), &write());
+        assert_eq!(with(count + 1), None);
+        assert_eq!(with(count), None);
+        let text = with(count - 1).unwrap();
+        assert!(
+            text.contains(key) && text.contains(&count.to_string()) && text.len() <= 200,
+            "{text}"
+        );
+        assert_eq!(with(0), None, "0 is no limit");
+    }
+}
+
+#[test]
+fn the_head_limit_refuses_only_writes_that_bring_new_series() {
+    let mut write = write();
+    assert_eq!(rejection(r#"{"head_series_limit": 50}"#, &write), None);
+    assert!(
+        rejection(r#"{"head_series_limit": 49}"#, &write)
+            .unwrap()
+            .contains("head_series_limit is 49")
+    );
+    write.new_series = 0;
+    assert_eq!(rejection(r#"{"head_series_limit": 49}"#, &write), None);
+}
+
+#[test]
+fn a_thanos_limits_file_holds_as_it_does_there() {
+    let settings = r#"{"write": {"default": {"request": {"series_limit": 9, "samples_limit": 99}, "head_series_limit": 10},
+        "tenants": {"kazusa": {"request": {"series_limit": 10, "samples_limit": 0}, "head_series_limit": 0}, "other": {}}}}"#;
+    let mut write = write();
+    assert_eq!(
+        rejection(settings, &write),
+        None,
+        "its own limits come before the default"
+    );
+    write.tenant = "other".to_owned();
+    assert!(rejection(settings, &write).unwrap().contains("series_limit is 9"));
+    write.tenant = "unknown".to_owned();
+    assert!(rejection(settings, &write).unwrap().contains("series_limit is 9"));
+}
+
+#[test]
+fn settings_that_cannot_be_meant_are_refused_with_the_place() {
+    for (settings, reason) in [
+        (r#"{"sample": {"per_second": 1}}"#, "did you mean `samples`"),
+        (
+            r#"{"samples": {"per_secnd": 1}}"#,
+            "unknown key `samples.per_secnd`, did you mean `per_second`",
+        ),
+        (r#"{"samples": {}}"#, "samples.per_second must be a number above 0"),
+        (
+            r#"{"samples": {"per_second": 0}}"#,
+            "samples.per_second must be a number above 0",
+        ),
+        (
+            r#"{"samples": {"per_second": -1}}"#,
+            "samples.per_second must be a number above 0",
+        ),
+        (
+            r#"{"samples": {"per_second": 1, "burst": 0}}"#,
+            "samples.burst must be above 0",
+        ),
+        (
+            r#"{"samples": {"per_second": 1, "burst": 1.5}}"#,
+            "samples.burst must be a whole number",
+        ),
+        (
+            r#"{"request": {"series_limit": -1}}"#,
+            "request.series_limit must be a whole number",
+        ),
+        (r#"{"request": {}, "write": {}}"#, "not both"),
+        (
+            r#"{"write": {"global": {"max_concurrency": 3}}}"#,
+            "max_concurrent_requests",
+        ),
+        (
+            r#"{"write": {"tenants": {"a": {"requests": {}}}}}"#,
+            "unknown key `write.tenants.a.requests`",
+        ),
+        (r#"[]"#, "settings must be a mapping"),
+    ] {
+        let error = Limits::configure(settings).err().unwrap_or_default();
+        assert!(error.contains(reason), "{settings}: {error}");
+    }
+}
+
+#[test]
+fn no_settings_limit_nothing() {
+    assert!(charges("{}").is_empty());
+}

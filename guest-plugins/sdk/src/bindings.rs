@@ -1,0 +1,51 @@
+//! What `wit/policy.wit` says, as Rust: one module per world, sharing one set of types.
+//!
+//! Takes the contract at compile time; gives types, traits and export macros. Never edited by hand.
+
+/// World `tenant-policy`: decides about series and about writes.
+pub mod tenant {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "tenant-policy",
+        pub_export_macro: true,
+        export_macro_name: "export_tenant_policy",
+        default_bindings_module: "gauntlet_policy::bindings::tenant",
+        type_section_suffix: "tenant",
+        runtime_path: "::gauntlet_policy::wit_bindgen::rt",
+        additional_derives: [PartialEq],
+    });
+}
+
+/// World `relabel-policy`: decides about series only.
+pub mod relabel {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "relabel-policy",
+        with: {
+            "gauntlet:policy/types@0.1.0": crate::bindings::tenant::gauntlet::policy::types,
+            "gauntlet:policy/log@0.1.0": crate::bindings::tenant::gauntlet::policy::log,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_relabel_policy",
+        default_bindings_module: "gauntlet_policy::bindings::relabel",
+        type_section_suffix: "relabel",
+        runtime_path: "::gauntlet_policy::wit_bindgen::rt",
+    });
+}
+
+/// World `admission-policy`: decides about writes only.
+pub mod admission {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "admission-policy",
+        with: {
+            "gauntlet:policy/types@0.1.0": crate::bindings::tenant::gauntlet::policy::types,
+            "gauntlet:policy/log@0.1.0": crate::bindings::tenant::gauntlet::policy::log,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_admission_policy",
+        default_bindings_module: "gauntlet_policy::bindings::admission",
+        type_section_suffix: "admission",
+        runtime_path: "::gauntlet_policy::wit_bindgen::rt",
+    });
+}

@@ -1,0 +1,142 @@
+//! The macros that make a policy a plugin.
+//!
+//! Takes a type; gives the exports of one world. Never answers a call before `configure` has succeeded.
+
+/// Exports a type that is [`Relabel`](crate::Relabel) as a plugin of world `relabel-policy`.
+#[macro_export]
+macro_rules! relabel_policy {
+    ($policy:ty) => {
+        const _: () = {
+            $crate::__configured!($policy);
+
+            impl $crate::bindings::relabel::Guest for Exported {
+                fn configure(settings: String) -> Result<(), String> {
+                    Exported::configure(&settings)
+                }
+                fn relabel(series: Vec<Vec<$crate::Label>>) -> Result<Vec<$crate::Verdict>, String> {
+                    Exported::relabel(series)
+                }
+            }
+
+            impl Exported {
+                $crate::__relabel!();
+            }
+
+            $crate::bindings::relabel::export_relabel_policy!(
+                Exported with_types_in $crate::bindings::relabel
+            );
+        };
+    };
+}
+
+/// Exports a type that is [`Admit`](crate::Admit) as a plugin of world `admission-policy`.
+#[macro_export]
+macro_rules! admission_policy {
+    ($policy:ty) => {
+        const _: () = {
+            $crate::__configured!($policy);
+
+            impl $crate::bindings::admission::Guest for Exported {
+                fn configure(settings: String) -> Result<(), String> {
+                    Exported::configure(&settings)
+                }
+                fn admit(write: $crate::Write) -> Result<$crate::Decision, String> {
+                    Exported::admit(&write)
+                }
+            }
+
+            impl Exported {
+                $crate::__admit!();
+            }
+
+            $crate::bindings::admission::export_admission_policy!(
+                Exported with_types_in $crate::bindings::admission
+            );
+        };
+    };
+}
+
+/// Exports a type that is both [`Relabel`](crate::Relabel) and [`Admit`](crate::Admit) as a plugin of world
+/// `tenant-policy`.
+#[macro_export]
+macro_rules! tenant_policy {
+    ($policy:ty) => {
+        const _: () = {
+            $crate::__configured!($policy);
+
+            impl $crate::bindings::tenant::Guest for Exported {
+                fn configure(settings: String) -> Result<(), String> {
+                    Exported::configure(&settings)
+                }
+                fn relabel(series: Vec<Vec<$crate::Label>>) -> Result<Vec<$crate::Verdict>, String> {
+                    Exported::relabel(series)
+                }
+                fn admit(write: $crate::Write) -> Result<$crate::Decision, String> {
+                    Exported::admit(&write)
+                }
+            }
+
+            impl Exported {
+                $crate::__relabel!();
+                $crate::__admit!();
+            }
+
+            $crate::bindings::tenant::export_tenant_policy!(
+                Exported with_types_in $crate::bindings::tenant
+            );
+        };
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __configured {
+    ($policy:ty) => {
+        struct Exported;
+
+        ::std::thread_local! {
+            static POLICY: ::std::cell::RefCell<Option<$policy>> = const { ::std::cell::RefCell::new(None) };
+        }
+
+        impl Exported {
+            fn configure(settings: &str) -> Result<(), String> {
+                let policy = <$policy as $crate::Policy>::configure(settings)?;
+                POLICY.with(|slot| slot.replace(Some(policy)));
+                Ok(())
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __relabel {
+    () => {
+        fn relabel(series: Vec<Vec<$crate::Label>>) -> Result<Vec<$crate::Verdict>, String> {
+            POLICY.with(|slot| match &*slot.borrow() {
+                None => Err(String::from("relabel was called before configure")),
+                Some(policy) => Ok(series
+                    .into_iter()
+                    .map(|labels| {
+                        let mut series = $crate::Series::new(labels);
+                        let fate = $crate::Relabel::relabel(policy, &mut series);
+                        series.judge(fate)
+                    })
+                    .collect()),
+            })
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __admit {
+    () => {
+        fn admit(write: &$crate::Write) -> Result<$crate::Decision, String> {
+            POLICY.with(|slot| match &*slot.borrow() {
+                None => Err(String::from("admit was called before configure")),
+                Some(policy) => Ok($crate::Admit::admit(policy, write)),
+            })
+        }
+    };
+}

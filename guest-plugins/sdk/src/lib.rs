@@ -1,0 +1,63 @@
+//! Write a Gauntlet policy in Rust: implement [`Policy`] with [`Relabel`], [`Admit`] or both, export it.
+//!
+//! Takes settings and series from the gateway; gives verdicts and decisions. Never keeps anything between
+//! calls but the policy made from its settings: verdicts are remembered by the gateway, so a policy that
+//! depends on more than the settings and the series would be wrong half of the time.
+//!
+//! ```ignore
+//! use gauntlet_policy::{Fate, Policy, Relabel, Series, relabel_policy};
+//!
+//! struct NoGo;
+//!
+//! impl Policy for NoGo {
+//!     fn configure(_settings: &str) -> Result<Self, String> {
+//!         Ok(NoGo)
+//!     }
+//! }
+//!
+//! impl Relabel for NoGo {
+//!     fn relabel(&self, series: &mut Series) -> Fate {
+//!         if series.value("__name__").starts_with("go_") {
+//!             return Fate::drop("go_metrics");
+//!         }
+//!         series.set("cluster", "setsuna");
+//!         Fate::Keep
+//!     }
+//! }
+//!
+//! relabel_policy!(NoGo);
+//! ```
+
+// The generated code names this crate as its users do.
+extern crate self as gauntlet_policy;
+
+pub mod bindings;
+mod export;
+mod series;
+pub mod settings;
+
+pub use bindings::tenant::gauntlet::policy::log;
+pub use bindings::tenant::gauntlet::policy::types::{
+    Admission, Charge, Decision, Edit, Label, StreamTotals, Totals, Verdict, Write,
+};
+pub use series::{Fate, Series};
+#[doc(hidden)]
+pub use wit_bindgen;
+
+/// Anything that is made from settings.
+pub trait Policy: Sized {
+    /// Makes the policy from its settings, a JSON text. The error is shown to the operator.
+    fn configure(settings: &str) -> Result<Self, String>;
+}
+
+/// Decides about series.
+pub trait Relabel: Policy {
+    /// Changes `series` in place and says what becomes of it. Must be a pure function of settings and series.
+    fn relabel(&self, series: &mut Series) -> Fate;
+}
+
+/// Decides about writes.
+pub trait Admit: Policy {
+    /// Lets a write in, at a price and with routes, or refuses it for good.
+    fn admit(&self, write: &Write) -> Decision;
+}

@@ -1,0 +1,41 @@
+//! A body of any content: the scan finds what prost finds.
+#![no_main]
+
+use gauntlet::wire::{InvalidSeries, Limits, ScanError, Scanned, scan, splice};
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../src/wire/tests/model.rs"]
+mod model;
+
+fuzz_target!(|data: &[u8]| {
+    match scan(data.to_vec(), &Limits { max_series: u64::MAX }) {
+        Ok(scanned) => model::compare(data, Some(finding(&scanned))),
+        Err(ScanError::Malformed { .. }) => model::compare(data, None),
+        // An input would have to be larger than the fuzzer makes it.
+        Err(error) => panic!("{error}"),
+    }
+});
+
+fn finding(scanned: &Scanned) -> model::Finding {
+    let totals = scanned.totals();
+    let mut series = Vec::new();
+    scanned
+        .series()
+        .iter()
+        .for_each(|one| splice::keep(&mut series, scanned, one));
+    let rejected = |wanted: &dyn Fn(InvalidSeries) -> bool| {
+        scanned
+            .rejected()
+            .iter()
+            .filter(|rejected| wanted(rejected.reason))
+            .map(|rejected| rejected.totals.series)
+            .sum()
+    };
+    model::Finding {
+        series,
+        received: [totals.series, totals.samples, totals.histograms, totals.exemplars],
+        invalid_histograms: rejected(&|reason| reason == InvalidSeries::InvalidHistogram),
+        rejected: rejected(&|_| true),
+        metadata: scanned.metadata(),
+    }
+}

@@ -1,0 +1,23 @@
+//! Compressed bytes of any content: bounded in memory, and decoded as the snap crate does.
+#![no_main]
+
+use gauntlet::wire::{SnappyError, snappy};
+use libfuzzer_sys::fuzz_target;
+
+const LIMIT: u64 = 1 << 20;
+
+fuzz_target!(|data: &[u8]| {
+    let mut out = Vec::new();
+    match snappy::decode(data, LIMIT, &mut out) {
+        Ok(()) => {
+            assert!(out.len() as u64 <= LIMIT.min(data.len() as u64 * 22));
+            assert_eq!(out, snap::raw::Decoder::new().decompress_vec(data).unwrap());
+        }
+        Err(SnappyError::TooLarge { .. } | SnappyError::Implausible { .. }) => assert_eq!(out.capacity(), 0),
+        Err(_) => assert!(snap::raw::Decoder::new().decompress_vec(data).is_err()),
+    }
+    let mut compressed = Vec::new();
+    snappy::encode(data, &mut compressed).unwrap();
+    snappy::decode(&compressed, data.len() as u64, &mut out).unwrap();
+    assert_eq!(out, data);
+});

@@ -1,0 +1,69 @@
+//! Verdicts by a seed byte, a body of any content: what was spliced decodes to what was decided.
+#![no_main]
+
+use gauntlet::wire::labels::{encode_labels, labels};
+use gauntlet::wire::splice::{Piece, keep, splice};
+use gauntlet::wire::{Limits, scan};
+use libfuzzer_sys::fuzz_target;
+use prost::Message;
+
+#[path = "../../src/wire/tests/model.rs"]
+mod model;
+
+use model::{Label, WriteRequest};
+
+const LIMITS: Limits = Limits { max_series: u64::MAX };
+
+fuzz_target!(|data: &[u8]| {
+    let Some((seed, body)) = data.split_first() else { return };
+    let Ok(scanned) = scan(body.to_vec(), &LIMITS) else {
+        return;
+    };
+    let mut all = Vec::new();
+    scanned
+        .series()
+        .iter()
+        .for_each(|series| keep(&mut all, &scanned, series));
+    let model = WriteRequest::decode(all.as_slice()).expect("a scan proves protobuf");
+
+    // Edited: a label goes in front, the rest stays.
+    let added: Vec<Vec<u8>> = scanned
+        .series()
+        .iter()
+        .map(|series| {
+            let mut bytes = Vec::new();
+            let own = labels(scanned.label_bytes(series)).filter(|(name, _)| *name > "!");
+            encode_labels(std::iter::once(("!", "é")).chain(own), &mut bytes);
+            bytes
+        })
+        .collect();
+    let mut pieces = Vec::new();
+    let mut expected = Vec::new();
+    for (i, ((series, bytes), mut model)) in scanned.series().iter().zip(&added).zip(model.timeseries).enumerate() {
+        match (seed >> (2 * (i % 4))) & 3 {
+            0 => continue,
+            1 => {
+                model.labels.retain(|label| label.name.as_slice() > b"!".as_slice());
+                model.labels.insert(
+                    0,
+                    Label {
+                        name: b"!".to_vec(),
+                        value: "é".into(),
+                    },
+                );
+                pieces.push(Piece::Edit(series, bytes));
+            }
+            _ => pieces.push(Piece::Keep(series)),
+        }
+        expected.push(model);
+    }
+    let mut out = Vec::new();
+    splice(&mut out, &scanned, pieces);
+    assert_eq!(
+        WriteRequest::decode(out.as_slice())
+            .expect("splicing keeps it protobuf")
+            .timeseries,
+        expected
+    );
+    assert!(scan(out, &LIMITS).expect("splicing keeps it legal").is_as_sent());
+});

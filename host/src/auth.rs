@@ -1,0 +1,245 @@
+//! Who is writing: from a request's credential to a tenant, default deny.
+//!
+//! Takes the headers and the verified certificate; gives a [`Tenant`], which cannot be made anywhere else. Never
+//! believes a header that names a tenant, never logs a credential, never says which part of one was wrong.
+//!
+//! Which credential counts where several are given: an `Authorization` header must be right by itself, whatever
+//! the certificate says, and a header and a certificate that prove different tenants prove none (403). A verified
+//! certificate that belongs to no tenant does not spoil a good header: it may be a mesh's.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+
+use crate::config::{self, Credential};
+use crate::listener::Peer;
+use crate::model::{TenantId, TenantIdError};
+
+mod basic;
+mod bearer;
+mod client_cert;
+
+pub use basic::VerifiedPasswords;
+
+/// Longest `Authorization` header looked at. Bytes. More than any token or password in use, and what a
+/// stranger can make us decode and hash.
+const MAX_AUTHORIZATION: usize = 8 * 1024;
+
+/// Why a request has no tenant. Texts are public and the same for every way to be wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// 401.
+    #[error("no credential was given")]
+    NoCredential,
+    /// 401. Unknown, mistyped and malformed look alike on purpose.
+    #[error("the credential is not valid")]
+    WrongCredential,
+    /// 403. The certificate has names of two tenants, or proves another tenant than the header.
+    #[error("the credentials given belong to more than one tenant")]
+    Ambiguous,
+    /// 403.
+    #[error("the tenant is disabled")]
+    Disabled { tenant: TenantId },
+    /// 503. Too many passwords are being checked at once.
+    #[error("credentials cannot be checked right now")]
+    Overloaded,
+}
+
+/// Proof that a request carries a tenant's credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    id: TenantId,
+    subject: String,
+}
+
+impl Tenant {
+    pub fn id(&self) -> &TenantId {
+        &self.id
+    }
+
+    /// What the credential proved: a certificate's name, a user's name, or empty for a bearer token.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+}
+
+/// A tenant by its place in [`Authenticator::tenants`].
+type Index = usize;
+
+/// Who holds a credential; `None` where two tenants claim it. The configuration refuses that, but nothing here
+/// may depend on it: a credential that proves two tenants proves none.
+type Claims<K> = HashMap<K, Option<Index>>;
+
+fn claim<K: Eq + Hash>(claims: &mut Claims<K>, credential: K, tenant: Index) {
+    match claims.entry(credential) {
+        Entry::Vacant(free) => {
+            free.insert(Some(tenant));
+        }
+        Entry::Occupied(mut held) if *held.get() != Some(tenant) => {
+            held.insert(None);
+        }
+        Entry::Occupied(_) => {}
+    }
+}
+
+/// All credentials of one configuration generation.
+#[derive(Debug)]
+pub struct Authenticator {
+    tenants: Vec<Arc<config::Tenant>>,
+    tokens: bearer::Tokens,
+    users: basic::Users,
+    names: client_cert::Names,
+}
+
+impl Authenticator {
+    pub fn new(tenants: impl Iterator<Item = Arc<config::Tenant>>) -> Self {
+        let tenants = tenants.collect::<Vec<_>>();
+        let mut tokens = bearer::Tokens::default();
+        let mut names = client_cert::Names::default();
+        let mut passwords = Vec::new();
+        for (tenant, config) in tenants.iter().enumerate() {
+            for credential in &config.credentials {
+                match credential {
+                    Credential::BearerToken(sha256) => tokens.add(*sha256, tenant),
+                    Credential::ClientCertificate(name) => names.add(name, tenant),
+                    Credential::BasicAuth { username, password } => {
+                        passwords.push((username.clone(), password.clone(), tenant));
+                    }
+                }
+            }
+        }
+        Self {
+            tenants,
+            tokens,
+            users: basic::Users::new(passwords),
+            names,
+        }
+    }
+
+    /// The tenant that `headers` and `peer` prove. `verified` outlives generations; see [`VerifiedPasswords`].
+    ///
+    /// # Errors
+    /// Anything short of exactly one enabled tenant.
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        peer: &Peer,
+        verified: &VerifiedPasswords,
+    ) -> Result<Tenant, AuthError> {
+        let certified = self.names.owner(peer.certificate.as_ref());
+        let (tenant, subject) = match self.by_header(headers, verified).await? {
+            Some(found) => match certified {
+                Ok(Some((other, _))) if other != found.0 => return Err(AuthError::Ambiguous),
+                Err(AuthError::Ambiguous) => return Err(AuthError::Ambiguous),
+                _ => found,
+            },
+            None => match certified? {
+                Some((tenant, name)) => (tenant, name.to_owned()),
+                None => return Err(AuthError::NoCredential),
+            },
+        };
+        let config = self.tenants.get(tenant).ok_or(AuthError::WrongCredential)?;
+        if !config.enabled {
+            // Only after the proof: a stranger must not learn which tenants exist.
+            return Err(AuthError::Disabled {
+                tenant: config.id.clone(),
+            });
+        }
+        Ok(Tenant {
+            id: config.id.clone(),
+            subject,
+        })
+    }
+
+    async fn by_header(
+        &self,
+        headers: &HeaderMap,
+        verified: &VerifiedPasswords,
+    ) -> Result<Option<(Index, String)>, AuthError> {
+        let mut given = headers.get_all(AUTHORIZATION).iter();
+        let Some(header) = given.next() else {
+            return Ok(None);
+        };
+        // RFC 9110 section 11.6.2 knows one; two may be read differently by whoever stands in front.
+        if given.next().is_some() || header.len() > MAX_AUTHORIZATION {
+            return Err(AuthError::WrongCredential);
+        }
+        let (scheme, credential) = split(header.as_bytes()).ok_or(AuthError::WrongCredential)?;
+        // RFC 9110 section 11.1: the scheme is case-insensitive.
+        if scheme.eq_ignore_ascii_case(b"bearer") {
+            let tenant = self.tokens.owner(credential).ok_or(AuthError::WrongCredential)?;
+            Ok(Some((tenant, String::new())))
+        } else if scheme.eq_ignore_ascii_case(b"basic") {
+            let pair = basic::Pair::decode(credential).ok_or(AuthError::WrongCredential)?;
+            let tenant = self.users.owner(&pair, verified).await?;
+            Ok(Some((tenant, pair.username)))
+        } else {
+            Err(AuthError::WrongCredential)
+        }
+    }
+
+    /// What a 401 carries in `WWW-Authenticate`: the schemes in use.
+    ///
+    /// A 401 must name one (RFC 9110 section 11.6.1) and client certificates have none, so `Bearer` stands in
+    /// where there is nothing else.
+    pub fn challenge(&self) -> HeaderValue {
+        HeaderValue::from_static(match (self.tokens.is_empty(), self.users.is_empty()) {
+            (_, true) => "Bearer",
+            (true, false) => "Basic realm=\"gauntlet\"",
+            (false, false) => "Bearer, Basic realm=\"gauntlet\"",
+        })
+    }
+}
+
+/// `scheme 1*SP credential`.
+fn split(header: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = header.iter().position(|byte| *byte == b' ')?;
+    let (scheme, rest) = header.split_at(space);
+    Some((scheme, rest.trim_ascii()))
+}
+
+/// The tenant named by `/api/metrics/v1/{tenant}/api/v1/receive`; `None` for any other path.
+///
+/// It proves nothing: the caller compares it with the credential's and answers 403 where they differ. The segment
+/// is percent-decoded exactly once and must then be a legal id, so an encoded slash, dot segment or second layer
+/// of encoding is an error, never another tenant.
+pub fn path_tenant(path: &str) -> Option<Result<TenantId, PathTenantError>> {
+    let segment = path.strip_prefix("/api/metrics/v1/")?.strip_suffix("/api/v1/receive")?;
+    if segment.contains('/') {
+        return None;
+    }
+    Some(decode_percent(segment).and_then(|id| Ok(TenantId::new(&id)?)))
+}
+
+/// Why a path names no tenant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PathTenantError {
+    #[error("the tenant in the path is not well encoded")]
+    Encoding,
+    #[error(transparent)]
+    Id(#[from] TenantIdError),
+}
+
+fn decode_percent(text: &str) -> Result<String, PathTenantError> {
+    let digit = |byte: Option<u8>| byte.and_then(|b| char::from(b).to_digit(16));
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        match (digit(bytes.next()), digit(bytes.next())) {
+            (Some(high), Some(low)) => decoded.push((high * 16 + low) as u8),
+            _ => return Err(PathTenantError::Encoding),
+        }
+    }
+    String::from_utf8(decoded).map_err(|_| PathTenantError::Encoding)
+}
+
+#[cfg(test)]
+mod tests;

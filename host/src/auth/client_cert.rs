@@ -1,0 +1,60 @@
+//! Client certificates: a verified name to the tenant that is configured for it.
+//!
+//! Takes the names of a verified leaf, gives the one tenant they belong to. Matches whole names only, each kind
+//! against its own: a DNS name never passes for a URI, nor the common name for either.
+
+use crate::config::CertificateName;
+use crate::tls::PeerCertificate;
+
+use super::{AuthError, Claims, Index, claim};
+
+/// Tenants by the names in their certificates. A map per kind, so that a look-up borrows the name.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    uri_sans: Claims<String>,
+    dns_sans: Claims<String>,
+    common_names: Claims<String>,
+}
+
+impl Names {
+    pub(super) fn add(&mut self, name: &CertificateName, tenant: Index) {
+        let (claims, name) = match name {
+            CertificateName::UriSan(name) => (&mut self.uri_sans, name),
+            CertificateName::DnsSan(name) => (&mut self.dns_sans, name),
+            CertificateName::CommonName(name) => (&mut self.common_names, name),
+        };
+        claim(claims, name.clone(), tenant);
+    }
+
+    /// The tenant and the name that proved it; `None` without a certificate.
+    ///
+    /// # Errors
+    /// `WrongCredential` where no name is a tenant's or the certificate has ended since the handshake,
+    /// `Ambiguous` where the names belong to several tenants: to pick one would be to guess.
+    pub(super) fn owner<'c>(
+        &self,
+        certificate: Option<&'c PeerCertificate>,
+    ) -> Result<Option<(Index, &'c str)>, AuthError> {
+        let Some(certificate) = certificate else {
+            return Ok(None);
+        };
+        if certificate.has_expired() {
+            return Err(AuthError::WrongCredential);
+        }
+        let uris = certificate.uri_sans.iter().map(|name| (&self.uri_sans, name));
+        let dns = certificate.dns_sans.iter().map(|name| (&self.dns_sans, name));
+        let common = certificate.common_name.iter().map(|name| (&self.common_names, name));
+        let mut found: Option<(Index, &str)> = None;
+        for (claims, name) in uris.chain(dns).chain(common) {
+            match claims.get(name) {
+                None => {}
+                Some(None) => return Err(AuthError::Ambiguous),
+                Some(Some(tenant)) if found.is_some_and(|(other, _)| other != *tenant) => {
+                    return Err(AuthError::Ambiguous);
+                }
+                Some(Some(tenant)) => found = found.or(Some((*tenant, name))),
+            }
+        }
+        found.map(Some).ok_or(AuthError::WrongCredential)
+    }
+}

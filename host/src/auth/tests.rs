@@ -1,0 +1,374 @@
+//! Credentials alone, together and contradicting each other.
+
+use std::net::SocketAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::*;
+use crate::config::{CertificateName, Limits, OverRate, Password};
+use crate::tls::PeerCertificate;
+use crate::tls::tests::{Authority, uri};
+
+fn tenant(id: &str, credentials: Vec<Credential>) -> config::Tenant {
+    config::Tenant {
+        id: TenantId::new(id).unwrap(),
+        enabled: true,
+        file: "tenants.yaml".into(),
+        credentials,
+        policies: Vec::new(),
+        limits: Limits {
+            max_body_size: 1,
+            max_decoded_size: 1,
+            max_in_flight_size: 1,
+            max_concurrent_requests: 1,
+            max_active_series: 1,
+            max_series_per_request: 1,
+            max_labels_per_series: 1,
+            max_label_name_length: 1,
+            max_label_value_length: 1,
+        },
+        upstreams: vec!["default".into()],
+        over_rate: OverRate::Retry,
+        reserved_labels: Vec::new(),
+        legacy_names: false,
+    }
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    digest.as_ref().try_into().unwrap()
+}
+
+fn token(text: &str) -> Credential {
+    Credential::BearerToken(sha256(text))
+}
+
+fn password(username: &str, password: &str) -> Credential {
+    Credential::BasicAuth {
+        username: username.into(),
+        password: Password::Sha256(sha256(password)),
+    }
+}
+
+fn certificate(name: CertificateName) -> Credential {
+    Credential::ClientCertificate(name)
+}
+
+fn spiffe(tenant: &str) -> CertificateName {
+    CertificateName::UriSan(format!("spiffe://{tenant}/prometheus"))
+}
+
+fn authenticator(tenants: Vec<config::Tenant>) -> Authenticator {
+    Authenticator::new(tenants.into_iter().map(Arc::new))
+}
+
+/// kazusa with one credential of each kind, setsuna with another of each.
+fn two() -> Authenticator {
+    authenticator(vec![
+        tenant(
+            "kazusa",
+            vec![
+                token("kazusa-token"),
+                password("kazusa", "kazusa-password"),
+                certificate(spiffe("kazusa")),
+                certificate(CertificateName::DnsSan("kazusa.example".into())),
+                certificate(CertificateName::CommonName("kazusa".into())),
+            ],
+        ),
+        tenant(
+            "setsuna",
+            vec![
+                token("setsuna-token"),
+                password("setsuna", "setsuna-password"),
+                certificate(spiffe("setsuna")),
+                certificate(CertificateName::CommonName("setsuna".into())),
+            ],
+        ),
+    ])
+}
+
+fn peer(certificate: Option<PeerCertificate>) -> Peer {
+    Peer {
+        address: SocketAddr::from(([127, 0, 0, 1], 1)),
+        certificate,
+    }
+}
+
+/// A certificate with these names, by way of its DER.
+fn names(uris: &[&str], dns: &[&str], common_name: Option<&str>) -> Option<PeerCertificate> {
+    let issued = Authority::new().client(|params| {
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        let dns = dns.iter().map(|n| rcgen::SanType::DnsName((*n).try_into().unwrap()));
+        params.subject_alt_names = uris.iter().map(|n| uri(n)).chain(dns).collect();
+        if let Some(name) = common_name {
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        }
+    });
+    Some(PeerCertificate::parse(&issued.der()).unwrap())
+}
+
+fn headers(values: &[&str]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for value in values {
+        headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+    }
+    headers
+}
+
+fn basic(username: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
+}
+
+async fn ask(
+    authenticator: &Authenticator,
+    values: &[&str],
+    certificate: Option<PeerCertificate>,
+) -> Result<(String, String), AuthError> {
+    authenticator
+        .authenticate(&headers(values), &peer(certificate), &VerifiedPasswords::new())
+        .await
+        .map(|tenant| (tenant.id().to_string(), tenant.subject().to_owned()))
+}
+
+fn proved(tenant: &str, subject: &str) -> Result<(String, String), AuthError> {
+    Ok((tenant.to_owned(), subject.to_owned()))
+}
+
+#[tokio::test]
+async fn each_kind_of_credential_proves_its_tenant() {
+    let two = two();
+    assert_eq!(ask(&two, &["Bearer kazusa-token"], None).await, proved("kazusa", ""));
+    assert_eq!(
+        ask(&two, &["bEARER   setsuna-token"], None).await,
+        proved("setsuna", "")
+    );
+    let by_name = basic("kazusa", "kazusa-password");
+    assert_eq!(ask(&two, &[&by_name], None).await, proved("kazusa", "kazusa"));
+    for (certificate, subject) in [
+        (
+            names(&["spiffe://kazusa/prometheus"], &[], None),
+            "spiffe://kazusa/prometheus",
+        ),
+        (names(&[], &["kazusa.example"], None), "kazusa.example"),
+        (names(&[], &[], Some("kazusa")), "kazusa"),
+        (
+            names(
+                &["spiffe://other", "spiffe://kazusa/prometheus"],
+                &["x.example"],
+                Some("y"),
+            ),
+            "spiffe://kazusa/prometheus",
+        ),
+    ] {
+        assert_eq!(ask(&two, &[], certificate).await, proved("kazusa", subject));
+    }
+}
+
+#[tokio::test]
+async fn nothing_and_nonsense_prove_nobody() {
+    let two = two();
+    assert_eq!(ask(&two, &[], None).await, Err(AuthError::NoCredential));
+    let long = format!("Bearer {}", "x".repeat(MAX_AUTHORIZATION));
+    let spaced = format!("{} x", basic("kazusa", "kazusa-password"));
+    for header in [
+        "",
+        "Bearer",
+        "Bearer ",
+        "kazusa-token",
+        "Bearer kazusa-tokeN",
+        "Bearer kazusa-token x",
+        "Bearer kazusa-token,setsuna-token",
+        "Token kazusa-token",
+        "Digest kazusa-token",
+        "Basic kazusa-token",
+        &basic("kazusa", "setsuna-password"),
+        &basic("nobody", "kazusa-password"),
+        &spaced,
+        &long,
+    ] {
+        assert_eq!(
+            ask(&two, &[header], None).await,
+            Err(AuthError::WrongCredential),
+            "{header:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn names_match_whole_and_only_in_their_own_kind() {
+    let two = two();
+    for certificate in [
+        names(&["spiffe://kazusa/prometheus/"], &[], None),
+        names(&["spiffe://kazusa"], &[], None),
+        names(&["spiffe://KAZUSA/prometheus"], &[], None),
+        names(&["kazusa"], &["kazusa"], None),
+        names(&["kazusa.example"], &["*.example"], Some("kazusa.example")),
+        names(&[], &["sub.kazusa.example"], Some("spiffe://kazusa/prometheus")),
+        names(&[], &[], Some("kazusa ")),
+        names(&[], &[], None),
+    ] {
+        assert_eq!(
+            ask(&two, &[], certificate.clone()).await,
+            Err(AuthError::WrongCredential),
+            "{certificate:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_header_must_be_right_by_itself_whatever_the_certificate_says() {
+    let kazusa = names(&["spiffe://kazusa/prometheus"], &[], None);
+    assert_eq!(
+        ask(&two(), &["Bearer wrong"], kazusa).await,
+        Err(AuthError::WrongCredential)
+    );
+}
+
+#[tokio::test]
+async fn a_header_and_a_certificate_must_agree() {
+    let two = two();
+    let kazusa = names(&["spiffe://kazusa/prometheus"], &[], None);
+    assert_eq!(
+        ask(&two, &["Bearer setsuna-token"], kazusa.clone()).await,
+        Err(AuthError::Ambiguous)
+    );
+    assert_eq!(ask(&two, &["Bearer kazusa-token"], kazusa).await, proved("kazusa", ""));
+    let mesh = names(&["spiffe://mesh/ingress"], &[], None);
+    assert_eq!(ask(&two, &["Bearer kazusa-token"], mesh).await, proved("kazusa", ""));
+}
+
+#[tokio::test]
+async fn a_certificate_of_two_tenants_proves_neither() {
+    let two = two();
+    let both = names(&["spiffe://kazusa/prometheus"], &[], Some("setsuna"));
+    assert_eq!(ask(&two, &[], both.clone()).await, Err(AuthError::Ambiguous));
+    assert_eq!(
+        ask(&two, &["Bearer kazusa-token"], both).await,
+        Err(AuthError::Ambiguous)
+    );
+}
+
+#[tokio::test]
+async fn two_authorization_headers_are_refused_even_where_both_are_right() {
+    assert_eq!(
+        ask(&two(), &["Bearer kazusa-token", "Bearer kazusa-token"], None).await,
+        Err(AuthError::WrongCredential)
+    );
+}
+
+#[tokio::test]
+async fn a_credential_that_two_tenants_claim_proves_neither() {
+    let shared = || vec![token("same"), password("same", "same"), certificate(spiffe("same"))];
+    let contested = authenticator(vec![tenant("kazusa", shared()), tenant("setsuna", shared())]);
+    assert_eq!(
+        ask(&contested, &["Bearer same"], None).await,
+        Err(AuthError::WrongCredential)
+    );
+    assert_eq!(
+        ask(&contested, &[&basic("same", "same")], None).await,
+        Err(AuthError::WrongCredential)
+    );
+    let certificate = names(&["spiffe://same/prometheus"], &[], None);
+    assert_eq!(ask(&contested, &[], certificate).await, Err(AuthError::Ambiguous));
+    let once = authenticator(vec![tenant("kazusa", [shared(), shared()].concat())]);
+    assert_eq!(ask(&once, &["Bearer same"], None).await, proved("kazusa", ""));
+    assert_eq!(
+        ask(&once, &[&basic("same", "same")], None).await,
+        proved("kazusa", "same")
+    );
+}
+
+#[tokio::test]
+async fn a_disabled_tenant_is_told_so_only_after_its_proof() {
+    let mut disabled = tenant("kazusa", vec![token("kazusa-token")]);
+    disabled.enabled = false;
+    let one = authenticator(vec![disabled]);
+    assert_eq!(
+        ask(&one, &["Bearer kazusa-token"], None).await,
+        Err(AuthError::Disabled {
+            tenant: TenantId::new("kazusa").unwrap()
+        })
+    );
+    assert_eq!(
+        ask(&one, &["Bearer guess"], None).await,
+        Err(AuthError::WrongCredential)
+    );
+}
+
+#[tokio::test]
+async fn the_digest_of_nothing_opens_no_door() {
+    let careless = authenticator(vec![tenant("kazusa", vec![token(""), password("kazusa", "")])]);
+    assert_eq!(
+        ask(&careless, &["Bearer "], None).await,
+        Err(AuthError::WrongCredential)
+    );
+    assert_eq!(
+        ask(&careless, &[&basic("kazusa", "")], None).await,
+        Err(AuthError::WrongCredential)
+    );
+}
+
+#[test]
+fn the_challenge_names_the_schemes_in_use() {
+    let challenge = |credentials| authenticator(vec![tenant("kazusa", credentials)]).challenge();
+    assert_eq!(challenge(vec![token("t")]), "Bearer");
+    assert_eq!(challenge(vec![password("u", "p")]), "Basic realm=\"gauntlet\"");
+    assert_eq!(
+        challenge(vec![token("t"), password("u", "p")]),
+        "Bearer, Basic realm=\"gauntlet\""
+    );
+    assert_eq!(challenge(vec![certificate(spiffe("kazusa"))]), "Bearer");
+}
+
+#[test]
+fn secrets_do_not_print() {
+    let printed = format!("{:?}", two());
+    assert!(
+        printed.contains("BearerToken(..)") && printed.contains("Tokens(2)"),
+        "{printed}"
+    );
+    let digest = format!("{:?}", sha256("kazusa-token"));
+    assert!(!printed.contains(digest.trim_matches(['[', ']'])), "{printed}");
+}
+
+#[test]
+fn a_path_tenant_is_decoded_once_and_checked() {
+    let path = |tenant: &str| path_tenant(&format!("/api/metrics/v1/{tenant}/api/v1/receive"));
+    let id = |text| Some(Ok(TenantId::new(text).unwrap()));
+    assert_eq!(path("kazusa"), id("kazusa"));
+    assert_eq!(path("k%61zusa"), id("kazusa"));
+    assert_eq!(path("team%28a%29"), id("team(a)"));
+    assert_eq!(
+        path("a%2Fb"),
+        Some(Err(PathTenantError::Id(TenantIdError::Character('/'))))
+    );
+    assert_eq!(path("%2e%2E"), Some(Err(PathTenantError::Id(TenantIdError::Dots))));
+    assert_eq!(
+        path("a%00"),
+        Some(Err(PathTenantError::Id(TenantIdError::Character('\0'))))
+    );
+    // Decoded twice this would be `kazusa`.
+    assert_eq!(
+        path("k%2561zusa"),
+        Some(Err(PathTenantError::Id(TenantIdError::Character('%'))))
+    );
+    assert_eq!(path(""), Some(Err(PathTenantError::Id(TenantIdError::Empty))));
+    for broken in ["%", "a%4", "a%zz", "%ff", "a%+1"] {
+        assert_eq!(path(broken), Some(Err(PathTenantError::Encoding)), "{broken}");
+    }
+}
+
+#[test]
+fn other_paths_name_no_tenant() {
+    for path in [
+        "/api/v1/receive",
+        "/api/metrics/v1/kazusa/api/v1/query",
+        "/api/metrics/v1/a/b/api/v1/receive",
+        "/api/metrics/v1/api/v1/receive",
+        "/api/metrics/v1/kazusa/api/v1/receive/",
+        "/x/api/metrics/v1/kazusa/api/v1/receive",
+    ] {
+        assert_eq!(path_tenant(path), None, "{path}");
+    }
+}

@@ -1,0 +1,228 @@
+//! Bodies that are honest, too large, slow, stopped and broken.
+
+use std::cell::Cell;
+use std::task::Context;
+
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::mpsc;
+
+use super::*;
+
+/// A body whose pieces the test sends.
+struct Fed {
+    pieces: mpsc::Receiver<Result<Frame<Bytes>, Broken>>,
+    announced: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Broken;
+
+impl Body for Fed {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.pieces.poll_recv(context)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.announced.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+type Sender = mpsc::Sender<Result<Frame<Bytes>, Broken>>;
+
+fn fed(announced: Option<u64>) -> (Sender, Fed) {
+    let (sender, pieces) = mpsc::channel(100_000);
+    (sender, Fed { pieces, announced })
+}
+
+/// All of `pieces` at once, then the end.
+fn given(announced: Option<u64>, pieces: &[&[u8]]) -> Fed {
+    let (sender, body) = fed(announced);
+    for piece in pieces {
+        sender.try_send(Ok(Frame::data(Bytes::copy_from_slice(piece)))).unwrap();
+    }
+    body
+}
+
+fn limits(max_size: u64) -> BodyLimits {
+    BodyLimits {
+        max_size,
+        timeout: Duration::from_secs(60),
+        min_rate: 0,
+    }
+}
+
+fn free(_: usize) -> Result<(), Overloaded> {
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_body_of_the_limit_is_read_and_one_byte_more_is_not() {
+    for announced in [false, true] {
+        for (length, fits) in [(9, true), (10, true), (11, false)] {
+            let bytes = vec![b'x'; length];
+            let (front, back) = bytes.split_at(4);
+            let body = given(announced.then_some(length as u64), &[front, back]);
+            let read = read(body, &limits(10), free).await;
+            let expected = if fits {
+                Ok(Bytes::from(bytes))
+            } else {
+                Err(BodyError::TooLarge { limit: 10 })
+            };
+            assert_eq!(read, expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_announced_length_over_the_limit_is_refused_without_reading() {
+    // Nothing is ever sent: only the announcement can end this.
+    let (_sender, body) = fed(Some(11));
+    assert_eq!(
+        read(body, &limits(10), free).await,
+        Err(BodyError::TooLarge { limit: 10 })
+    );
+}
+
+#[tokio::test]
+async fn an_empty_body_is_empty() {
+    assert_eq!(read(given(Some(0), &[]), &limits(10), free).await, Ok(Bytes::new()));
+    assert_eq!(read(given(None, &[]), &limits(10), free).await, Ok(Bytes::new()));
+}
+
+#[tokio::test]
+async fn every_piece_is_held_before_it_is_kept_and_a_refusal_ends_the_reading() {
+    let held = Cell::new(0);
+    let hold = |bytes| {
+        held.set(held.get() + bytes);
+        if held.get() > 10 { Err(Overloaded) } else { Ok(()) }
+    };
+    assert!(
+        read(given(None, &[b"12345", b"67890"]), &limits(100), hold)
+            .await
+            .is_ok()
+    );
+    assert_eq!(held.get(), 10);
+    held.set(0);
+    assert_eq!(
+        read(given(None, &[b"12345", b"678901"]), &limits(100), hold).await,
+        Err(BodyError::Overloaded)
+    );
+}
+
+#[test]
+fn memory_grows_with_what_arrives_and_not_with_what_is_announced() {
+    let mut kept = Kept::new(Some(1 << 40));
+    kept.push(Bytes::from_static(b"x"));
+    assert!(kept.bytes.capacity() <= TRUSTED_LENGTH, "{}", kept.bytes.capacity());
+    for _ in 0..200 {
+        kept.push(Bytes::from(vec![b'x'; 1000]));
+        let ample = TRUSTED_LENGTH.max(2 * kept.bytes.len());
+        assert!(
+            kept.bytes.capacity() <= ample,
+            "{} for {}",
+            kept.bytes.capacity(),
+            kept.bytes.len()
+        );
+    }
+    assert_eq!(kept.finish().len(), 200_001);
+}
+
+#[test]
+fn an_honest_length_is_allocated_once_and_a_single_piece_never() {
+    let mut kept = Kept::new(Some(50_000));
+    kept.push(Bytes::from(vec![1; 20_000]));
+    let place = kept.bytes.as_ptr();
+    kept.push(Bytes::from(vec![1; 30_000]));
+    assert_eq!(kept.bytes.as_ptr(), place);
+    assert_eq!(kept.bytes.capacity(), 50_000);
+
+    let piece = Bytes::from(vec![1; 50_000]);
+    let mut kept = Kept::new(Some(50_000));
+    kept.push(piece.clone());
+    assert_eq!(kept.finish().as_ptr(), piece.as_ptr());
+}
+
+#[tokio::test]
+async fn trailers_are_ignored() {
+    let (sender, body) = fed(None);
+    sender.try_send(Ok(Frame::data(Bytes::from_static(b"x")))).unwrap();
+    sender.try_send(Ok(Frame::trailers(http::HeaderMap::new()))).unwrap();
+    drop(sender);
+    assert_eq!(read(body, &limits(10), free).await, Ok(Bytes::from_static(b"x")));
+}
+
+#[tokio::test]
+async fn a_sender_that_breaks_off_is_told_from_one_that_ends() {
+    let (sender, body) = fed(None);
+    sender.try_send(Ok(Frame::data(Bytes::from_static(b"x")))).unwrap();
+    sender.try_send(Err(Broken)).unwrap();
+    assert_eq!(read(body, &limits(10), free).await, Err(BodyError::Disconnected));
+}
+
+#[tokio::test]
+async fn a_body_that_stops_is_given_up_at_the_deadline() {
+    let (_sender, body) = fed(None);
+    let timeout = Duration::from_millis(20);
+    let limits = BodyLimits { timeout, ..limits(10) };
+    assert_eq!(read(body, &limits, free).await, Err(BodyError::TimedOut { timeout }));
+}
+
+const SLOT: Duration = Duration::from_millis(10);
+
+#[tokio::test]
+async fn a_body_under_the_least_rate_is_given_up_after_five_slots() {
+    let (sender, body) = fed(None);
+    sender.try_send(Ok(Frame::data(Bytes::from_static(b"x")))).unwrap();
+    // 50 bytes in five slots of 10 ms.
+    let limits = BodyLimits {
+        min_rate: 1000,
+        ..limits(1 << 20)
+    };
+    let began = Instant::now();
+    assert_eq!(
+        read_paced(body, &limits, free, SLOT).await,
+        Err(BodyError::Slow { min_rate: 1000 })
+    );
+    assert!(began.elapsed() >= SLOT * 5, "{:?}", began.elapsed());
+}
+
+#[test]
+fn the_rate_is_that_of_any_five_slots_and_not_of_the_whole() {
+    let mut rate = Rate::new(10, Duration::from_secs(1));
+    // A burst that would carry the average for a long time.
+    rate.count(1_000_000);
+    for _ in 0..5 {
+        assert!(!rate.too_slow());
+    }
+    // The burst has left the window; 49 bytes in five seconds are below 10 a second.
+    rate.count(49);
+    assert!(rate.too_slow());
+
+    let mut rate = Rate::new(10, Duration::from_secs(1));
+    for _ in 0..4 {
+        assert!(!rate.too_slow(), "nobody is judged before five slots");
+    }
+    rate.count(50);
+    assert!(!rate.too_slow());
+}
+
+#[tokio::test]
+async fn bytes_that_lay_here_unread_are_not_blamed_on_the_sender() {
+    let body = given(None, &[b"12345"]);
+    let limits = BodyLimits {
+        timeout: Duration::ZERO,
+        ..limits(10)
+    };
+    assert_eq!(read(body, &limits, free).await, Ok(Bytes::from_static(b"12345")));
+}
+
+#[tokio::test]
+async fn a_body_of_many_tiny_pieces_is_put_together() {
+    let whole: Vec<u8> = (0..70_000u32).map(|n| n as u8).collect();
+    let pieces: Vec<&[u8]> = whole.chunks(1).collect();
+    let read = read(given(Some(70_000), &pieces), &limits(70_000), free).await;
+    assert_eq!(read.unwrap(), whole);
+}

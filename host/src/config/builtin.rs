@@ -1,0 +1,6 @@
+//! The standard plugins, embedded: every Gauntlet has them by these names.
+//!
+//! Gives bytes; never reads a file at run time.
+
+/// Name and component, as built from `guest-plugins/` (`policies/plugins/SHA256SUMS` has their digests).
+pub(super) const PLUGINS: &[(&str, &[u8])] = &[("relabel", include_bytes!("../../../policies/plugins/relabel.wasm"))];

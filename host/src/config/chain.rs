@@ -1,0 +1,195 @@
+//! Plugins by name, and policies in the order they run.
+//!
+//! Takes the `plugins` map and `policies` lists, gives each tenant's chain: the operator's `before`, its
+//! own, the operator's `after`. Every policy of a chain has its own name, because metrics, logs and drop
+//! counts are told apart by it. Never lets a tenant's policy be bypassed on failure: it may be a redaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::builtin;
+use super::file::Place;
+use super::inputs::sha256;
+use super::nearest::nearest;
+use super::section::{Field, quote};
+use super::{OnFailure, Owner, PluginSource, Policy};
+
+/// Longest name of a plugin, policy or upstream. They are label values in metrics.
+const MAX_NAME_LENGTH: usize = 63;
+
+/// The plugins that policies may name. `None`: declared, but its file is at fault (and was reported).
+pub(super) type Plugins = BTreeMap<String, Option<Arc<PluginSource>>>;
+
+/// The built-in plugins and those of the `plugins` map.
+pub(super) fn plugins(field: Option<&Field<'_>>) -> Plugins {
+    let mut plugins = Plugins::new();
+    for (name, bytes) in builtin::PLUGINS {
+        plugins.insert(
+            (*name).to_owned(),
+            Some(source((*name).to_owned(), Arc::from(*bytes), None)),
+        );
+    }
+    for (key, field) in field.map(Field::named).unwrap_or_default() {
+        let name = &key.text;
+        if builtin::PLUGINS.iter().any(|(built_in, _)| built_in == name) {
+            field.source.fail(
+                key.place,
+                &field.path,
+                "this plugin is built in; give yours another name",
+            );
+            continue;
+        }
+        if let Err(fault) = check_name(name) {
+            field.source.fail(key.place, &field.path, fault);
+            continue;
+        }
+        let file = field.section().and_then(|mut section| {
+            let file = section.require("file").and_then(|file| file.file());
+            section.close();
+            file
+        });
+        let plugin = file.map(|(path, bytes)| source(name.clone(), bytes, Some(path)));
+        plugins.insert(name.clone(), plugin);
+    }
+    plugins
+}
+
+fn source(name: String, bytes: Arc<[u8]>, file: Option<std::path::PathBuf>) -> Arc<PluginSource> {
+    let sha256 = sha256(&bytes);
+    Arc::new(PluginSource {
+        name,
+        bytes,
+        sha256,
+        file,
+    })
+}
+
+/// Letters, digits, `-`, `_` and `.`: what is readable in a metric, a log and a URL.
+pub(super) fn check_name(name: &str) -> Result<(), String> {
+    let sound = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name.len() > MAX_NAME_LENGTH || !name.chars().all(sound) {
+        return Err(format!(
+            "a name has 1 to {MAX_NAME_LENGTH} of the characters [A-Za-z0-9._-]"
+        ));
+    }
+    Ok(())
+}
+
+/// A policy as it was written, before its place in a chain gave it a name.
+#[derive(Clone)]
+pub(super) struct Written {
+    plugin: Arc<PluginSource>,
+    name: Option<(String, Place, String)>,
+    settings: String,
+    on_failure: OnFailure,
+    owner: Owner,
+}
+
+/// Reads a list of policies. `taken` are the names that others in the chain were given.
+pub(super) fn policies(list: &Field<'_>, owner: Owner, plugins: &Plugins, taken: &[&Written]) -> Vec<Written> {
+    let mut out: Vec<Written> = Vec::new();
+    for item in list.items() {
+        let Some(policy) = policy(&item, owner, plugins) else {
+            continue;
+        };
+        if let Some((name, place, path)) = &policy.name {
+            let same = |other: &Written| other.name.as_ref().is_some_and(|(other, ..)| other == name);
+            if out.iter().any(same) || taken.iter().any(|other| same(other)) {
+                item.source
+                    .fail(*place, path, format!("another policy of this chain is named `{name}`"));
+            }
+        }
+        out.push(policy);
+    }
+    out
+}
+
+fn policy(item: &Field<'_>, owner: Owner, plugins: &Plugins) -> Option<Written> {
+    let mut section = item.section()?;
+    let plugin = section
+        .require("plugin")
+        .and_then(|field| known_plugin(&field, plugins));
+    let name = section.field("name").and_then(|field| {
+        let name = field.text()?;
+        if let Err(fault) = check_name(name) {
+            field.fail(fault);
+        }
+        Some((name.to_owned(), field.place(), field.path))
+    });
+    let settings = match section.field("settings") {
+        Some(field) => settings(&field),
+        None => Some("{}".to_owned()),
+    };
+    let mut on_failure = OnFailure::Retry;
+    if let Some(field) = section.field("on_failure") {
+        let choice = field.choice(&[("retry", OnFailure::Retry), ("bypass", OnFailure::Bypass)]);
+        if choice == Some(OnFailure::Bypass) && owner == Owner::Tenant {
+            field.fail("only the operator's policies (`policies.before` and `policies.after`) may be bypassed");
+        }
+        on_failure = choice.unwrap_or(on_failure);
+    }
+    section.close();
+    Some(Written {
+        plugin: plugin?,
+        name,
+        settings: settings?,
+        on_failure,
+        owner,
+    })
+}
+
+fn known_plugin(field: &Field<'_>, plugins: &Plugins) -> Option<Arc<PluginSource>> {
+    let name = field.text()?;
+    if let Some(plugin) = plugins.get(name) {
+        return plugin.clone();
+    }
+    let known: Vec<&str> = plugins.keys().map(String::as_str).collect();
+    let message = format!("there is no plugin `{}`; known are {}", quote(name), known.join(", "));
+    field.fail_near(message, nearest(name, known.iter().copied()));
+    None
+}
+
+/// JSON for the plugin. Nothing written under `settings:` is the same as no settings.
+fn settings(field: &Field<'_>) -> Option<String> {
+    match field.node.to_json().as_deref() {
+        Ok("null") => Some("{}".to_owned()),
+        Ok(json) => Some(json.to_owned()),
+        Err(place) => {
+            let message = "a setting is not finite or is an integer beyond 64 bits; quote it if it is text";
+            field.source.fail(*place, &field.path, message);
+            None
+        }
+    }
+}
+
+/// Joins the parts of a chain and names every policy: as given, else as its plugin, repeats numbered from 2.
+pub(super) fn chain<'a>(parts: impl IntoIterator<Item = &'a Written>) -> Vec<Policy> {
+    let parts: Vec<&Written> = parts.into_iter().collect();
+    let mut taken: BTreeSet<String> = parts
+        .iter()
+        .filter_map(|part| part.name.clone())
+        .map(|(name, ..)| name)
+        .collect();
+    let named = |part: &Written| match &part.name {
+        Some((name, ..)) => name.clone(),
+        None => {
+            let plugin = &part.plugin.name;
+            let numbered = (2..).map(|number: usize| format!("{plugin}-{number}"));
+            let free = std::iter::once(plugin.clone())
+                .chain(numbered)
+                .find(|name| !taken.contains(name));
+            let name = free.unwrap_or_default();
+            taken.insert(name.clone());
+            name
+        }
+    };
+    let names: Vec<String> = parts.iter().copied().map(named).collect();
+    let policy = |(part, name): (&Written, String)| Policy {
+        name,
+        plugin: Arc::clone(&part.plugin),
+        settings: part.settings.clone(),
+        on_failure: part.on_failure,
+        owner: part.owner,
+    };
+    parts.into_iter().zip(names).map(policy).collect()
+}

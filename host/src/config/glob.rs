@@ -1,0 +1,122 @@
+//! `tenant_files` patterns: which files are there now.
+//!
+//! Takes an absolute pattern with `*` and `?` inside path components, gives regular files sorted by name.
+//! Hidden names need their dot written out, so that Kubernetes' `..data` folders and editors' swap files
+//! stay out. Never answers "no files" for a folder it could not read: that would read as "no tenants".
+
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// Whether `pattern` is more than the name of one file.
+pub(super) fn is_pattern(pattern: &Path) -> bool {
+    pattern
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .any(|b| matches!(b, b'*' | b'?'))
+}
+
+/// The files that match, sorted. A plain name matches itself, whether it exists or not.
+///
+/// # Errors
+/// A folder that the pattern goes through cannot be read.
+pub(super) fn expand(pattern: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
+    if !is_pattern(pattern) {
+        return Ok(vec![pattern.to_owned()]);
+    }
+    let mut found = vec![PathBuf::new()];
+    for component in pattern.components() {
+        let Component::Normal(name) = component else {
+            found.iter_mut().for_each(|path| path.push(component));
+            continue;
+        };
+        match name.to_str().filter(|name| name.contains(['*', '?'])) {
+            None => found.iter_mut().for_each(|path| path.push(name)),
+            Some(wild) => {
+                let mut next = Vec::new();
+                for folder in &found {
+                    children(folder, wild, &mut next).map_err(|error| (folder.clone(), error))?;
+                }
+                found = next;
+            }
+        }
+    }
+    found.retain(|path| path.is_file());
+    found.sort();
+    Ok(found)
+}
+
+fn children(folder: &Path, wild: &str, out: &mut Vec<PathBuf>) -> io::Result<()> {
+    // A component between two wildcards may be a file, which has no children and is no fault.
+    if folder.is_file() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let hidden = name.starts_with('.') && !wild.starts_with('.');
+        if !hidden && matches(wild.as_bytes(), name.as_bytes()) {
+            out.push(folder.join(name));
+        }
+    }
+    Ok(())
+}
+
+/// `*` is any run of bytes, `?` one byte. Linear in practice: on a mismatch only the last star gives way.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut p, mut n) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        if p < pattern.len() && pattern[p] == b'*' {
+            star = Some((p, n));
+            p += 1;
+        } else if p < pattern.len() && (pattern[p] == b'?' || pattern[p] == name[n]) {
+            p += 1;
+            n += 1;
+        } else if let Some((at, taken)) = star {
+            star = Some((at, taken + 1));
+            p = at + 1;
+            n = taken + 1;
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|b| *b == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_and_question_marks_match_as_in_a_shell() {
+        for (pattern, name, expected) in [
+            ("*.yaml", "a.yaml", true),
+            ("*.yaml", "a.yaml.bak", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-b-b", false),
+            ("?.yaml", "ab.yaml", false),
+            ("*", "", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(
+                matches(pattern.as_bytes(), name.as_bytes()),
+                expected,
+                "{pattern} {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn files_come_sorted_and_hidden_ones_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b.yaml", "a.yaml", ".a.yaml.swp", "..data.yaml", "c.txt"] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        fs::create_dir(dir.path().join("d.yaml")).unwrap();
+        let found = expand(&dir.path().join("*.yaml")).unwrap();
+        assert_eq!(found, [dir.path().join("a.yaml"), dir.path().join("b.yaml")]);
+        assert!(expand(&dir.path().join("none/*.yaml")).is_err());
+    }
+}

@@ -1,0 +1,169 @@
+//! Every file a configuration is made of, and whether any of them has changed.
+//!
+//! Takes paths, gives contents (each file read once per load, so that two uses cannot differ) and
+//! [`Inputs`], which tells by content whether a new load would see something else. Never looks at
+//! modification times: Kubernetes changes a mounted file by swapping a symlink. Never waits on a pipe and
+//! never reads without a bound.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use zeroize::Zeroizing;
+
+use super::glob;
+
+/// Largest file read. Python plugins are about 18 MB; nothing else comes near.
+pub(super) const MAX_FILE_SIZE: u64 = 64 << 20;
+
+/// SHA-256 of a file's content; `None` for one that could not be read.
+type Content = Option<[u8; 32]>;
+
+/// The names and contents that a load read.
+#[derive(Clone)]
+pub struct Inputs {
+    patterns: Vec<PathBuf>,
+    files: BTreeMap<PathBuf, Content>,
+}
+
+impl Inputs {
+    /// What the load saw.
+    pub fn loaded(&self) -> [u8; 32] {
+        fold(&self.files)
+    }
+
+    /// What a load would see now: equal to [`Inputs::loaded`] while nothing has changed. Reads every file,
+    /// so it belongs on a blocking thread. A file that is missing is part of the answer and no error.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut paths: BTreeSet<PathBuf> = self.files.keys().cloned().collect();
+        for pattern in &self.patterns {
+            paths.extend(glob::expand(pattern).unwrap_or_default());
+        }
+        fold(
+            &paths
+                .into_iter()
+                .map(|path| (hash_now(&path), path))
+                .map(|(hash, path)| (path, hash))
+                .collect(),
+        )
+    }
+
+    /// Every file named, sorted: the main file, tenant files, certificates, secrets, plugins.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.keys().map(PathBuf::as_path)
+    }
+}
+
+impl fmt::Debug for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inputs")
+            .field("patterns", &self.patterns)
+            .field("files", &self.files.keys())
+            .finish()
+    }
+}
+
+fn hash_now(path: &Path) -> Content {
+    let bytes = Zeroizing::new(read_bounded(path).ok()?);
+    Some(sha256(&bytes))
+}
+
+fn fold(files: &BTreeMap<PathBuf, Content>) -> [u8; 32] {
+    let mut all = Vec::with_capacity(files.len() * 128);
+    for (path, content) in files {
+        let name = path.as_os_str().as_encoded_bytes();
+        all.extend_from_slice(&(name.len() as u64).to_le_bytes());
+        all.extend_from_slice(name);
+        all.push(u8::from(content.is_some()));
+        all.extend_from_slice(content.as_ref().map_or(&[][..], |hash| &hash[..]));
+    }
+    sha256(&all)
+}
+
+/// SHA-256 of `bytes`.
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    out
+}
+
+/// Reads files for one load and remembers them.
+#[derive(Default)]
+pub(super) struct Files {
+    cache: RefCell<BTreeMap<PathBuf, Arc<[u8]>>>,
+    seen: RefCell<BTreeMap<PathBuf, Content>>,
+    patterns: RefCell<Vec<PathBuf>>,
+}
+
+impl Files {
+    /// The content of the file at this absolute path.
+    ///
+    /// # Errors
+    /// Says why it cannot be read, without naming it.
+    pub(super) fn read(&self, path: &Path) -> Result<Arc<[u8]>, String> {
+        if let Some(bytes) = self.cache.borrow().get(path) {
+            return Ok(Arc::clone(bytes));
+        }
+        let bytes: Arc<[u8]> = self.note(path, read_bounded(path))?.into();
+        self.cache.borrow_mut().insert(path.to_owned(), Arc::clone(&bytes));
+        Ok(bytes)
+    }
+
+    /// The same for a secret, which is not kept and is wiped when dropped.
+    ///
+    /// # Errors
+    /// Says why it cannot be read, without naming it.
+    pub(super) fn read_secret(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+        self.note(path, read_bounded(path)).map(Zeroizing::new)
+    }
+
+    /// The files that match `pattern` now; the pattern is watched from here on.
+    ///
+    /// # Errors
+    /// As [`glob::expand`].
+    pub(super) fn expand(&self, pattern: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
+        self.patterns.borrow_mut().push(pattern.to_owned());
+        glob::expand(pattern)
+    }
+
+    pub(super) fn into_inputs(self) -> Inputs {
+        Inputs {
+            patterns: self.patterns.into_inner(),
+            files: self.seen.into_inner(),
+        }
+    }
+
+    fn note(&self, path: &Path, read: io::Result<Vec<u8>>) -> Result<Vec<u8>, String> {
+        let content = read.as_deref().ok().map(sha256);
+        self.seen.borrow_mut().insert(path.to_owned(), content);
+        read.map_err(|error| reason(&error))
+    }
+}
+
+/// A read error in words.
+pub(super) fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    // Asked before opening: opening a pipe would wait for its writer.
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(MAX_FILE_SIZE)).unwrap_or(0) + 1);
+    File::open(path)?.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_SIZE {
+        return Err(io::Error::other("it is larger than 64 MiB"));
+    }
+    Ok(bytes)
+}

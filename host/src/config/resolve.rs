@@ -1,0 +1,412 @@
+//! The main file: listeners, upstreams, plugins, the sandbox and what holds for every tenant.
+//!
+//! Takes the parsed tree, gives resolved values with every default filled in and every named file read.
+//! Notes all mistakes it can find, not the first alone.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::chain;
+use super::endpoint;
+use super::file::Place;
+use super::section::{Field, Section, Source, quote};
+use super::tenant::{self, House};
+use super::{
+    Admin, ClientAuthType, EndpointSpec, Limits, OverRate, Owner, RemoteWrite, Sandbox, TlsClient, TlsServer,
+    TlsVersion, Upstream,
+};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// Where Thanos' receivers take remote write.
+const DEFAULT_WRITE_PATH: &str = "/api/v1/receive";
+
+/// Defaults of the host's limits, for a Prometheus that sends 2000 samples in 15-62 KB a request.
+const DEFAULT_LIMITS: Limits = Limits {
+    max_body_size: 32 * MIB,
+    max_decoded_size: 32 * MIB,
+    max_in_flight_size: 128 * MIB,
+    // Prometheus opens 50 connections by default and may be told to open 200.
+    max_concurrent_requests: 256,
+    max_active_series: 1_000_000,
+    max_series_per_request: 100_000,
+    max_labels_per_series: 64,
+    max_label_name_length: 1024,
+    max_label_value_length: 4096,
+};
+
+/// The labels that Thanos receivers announce for themselves.
+const DEFAULT_RESERVED_LABELS: [&str; 2] = ["tenant_id", "receiver_replica"];
+
+/// The main file, resolved. Worth using only if its source has no failures.
+pub(super) struct Main<'a> {
+    pub(super) remote_write: Option<RemoteWrite>,
+    pub(super) admin: Option<Admin>,
+    pub(super) upstreams: BTreeMap<String, Arc<Upstream>>,
+    pub(super) sandbox: Option<Sandbox>,
+    pub(super) house: House,
+    pub(super) tenant_files: Vec<(Field<'a>, PathBuf)>,
+    pub(super) tenants: Vec<Field<'a>>,
+}
+
+/// Reads the whole main file.
+pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
+    let remote_write = root.section("remote_write").and_then(remote_write);
+    let admin = root.section("admin").and_then(admin);
+    if let (Some(write), Some(admin)) = (&remote_write, &admin)
+        && write.listen_address == admin.listen_address
+        && !write.listen_address.ends_with(":0")
+    {
+        root.fail(format!(
+            "remote_write and admin both listen on {}",
+            admin.listen_address
+        ));
+    }
+    let upstreams_field = root.require("upstreams");
+    let written_upstreams = upstreams_field.as_ref().map(Field::named).unwrap_or_default();
+    if let Some(field) = upstreams_field.filter(|_| written_upstreams.is_empty()) {
+        field.fail("at least one upstream is needed");
+    }
+    let names = written_upstreams.iter().map(|(key, _)| key.text.clone()).collect();
+    let mut upstreams = BTreeMap::new();
+    for (key, field) in written_upstreams {
+        if let Err(fault) = chain::check_name(&key.text) {
+            source.fail(key.place, &field.path, fault);
+        }
+        if let Some(upstream) = field.section().and_then(|section| upstream(&key.text, section, source)) {
+            upstreams.insert(key.text.clone(), Arc::new(upstream));
+        }
+    }
+    let plugins = chain::plugins(root.field("plugins").as_ref());
+    let (before, after) = root
+        .section("policies")
+        .map(|section| around(section, &plugins))
+        .unwrap_or_default();
+    let max_in_flight_size = remote_write.as_ref().map_or(u64::MAX, |write| write.max_in_flight_size);
+    let limits = root.section("default_limits");
+    let limits = limits.map_or(DEFAULT_LIMITS, |fields| {
+        tenant::limits(fields, &DEFAULT_LIMITS, max_in_flight_size)
+    });
+    let over_rate = root
+        .field("over_rate")
+        .and_then(|field| tenant::over_rate(&field))
+        .unwrap_or(OverRate::Retry);
+    let reserved_labels = reserved_labels(root.field("reserved_labels").as_ref());
+    let sandbox = root.section("sandbox").and_then(|section| sandbox(section, source));
+    let tenant_files = root
+        .field("tenant_files")
+        .map(|list| tenant_files(&list))
+        .unwrap_or_default();
+    let tenants = root.field("tenants").map(|list| list.items()).unwrap_or_default();
+    root.close();
+    let house = House {
+        upstreams: names,
+        plugins,
+        before,
+        after,
+        limits,
+        over_rate,
+        reserved_labels,
+        max_in_flight_size,
+    };
+    Main {
+        remote_write,
+        admin,
+        upstreams,
+        sandbox,
+        house,
+        tenant_files,
+        tenants,
+    }
+}
+
+fn remote_write(mut section: Section<'_>) -> Option<RemoteWrite> {
+    let listen_address = listen_address(&mut section, "0.0.0.0:19291");
+    let written_tls = section.field("tls_server_config");
+    let insecure = section.field("insecure_http");
+    let plain = insecure.as_ref().and_then(Field::boolean).unwrap_or(false);
+    let tls = match (&written_tls, plain) {
+        (Some(_), true) => {
+            section.fail("`tls_server_config` and `insecure_http: true` exclude each other; remove one");
+            None
+        }
+        (None, false) => {
+            // One complaint is enough where `insecure_http` has a value of its own that is wrong.
+            section.fail("needs `tls_server_config`, or `insecure_http: true` to take credentials over plain HTTP");
+            None
+        }
+        (Some(field), false) => field.section().and_then(tls_server),
+        (None, true) => None,
+    };
+    if let (Some(field), Some(address)) = (insecure.filter(|_| plain), &listen_address)
+        && !endpoint::is_loopback(address)
+    {
+        field.source.warn(
+            field.place(),
+            &field.path,
+            "credentials and samples cross the network unencrypted",
+        );
+    }
+    let seconds = Duration::from_secs;
+    let remote_write = RemoteWrite {
+        listen_address: listen_address.unwrap_or_default(),
+        tls,
+        max_connections: section.length("max_connections", 10_000),
+        handshake_timeout: section.duration("handshake_timeout", seconds(10)),
+        header_timeout: section.duration("header_timeout", seconds(10)),
+        body_timeout: section.duration("body_timeout", seconds(30)),
+        min_body_rate: section.size("min_body_rate", KIB),
+        idle_timeout: section.duration("idle_timeout", seconds(300)),
+        max_in_flight_size: section.size("max_in_flight_size", 512 * MIB),
+        max_concurrent_requests: section.length("max_concurrent_requests", 1024),
+    };
+    section.close();
+    Some(remote_write)
+}
+
+fn listen_address(section: &mut Section<'_>, default: &str) -> Option<String> {
+    let Some(field) = section.field("listen_address") else {
+        return Some(default.to_owned());
+    };
+    match endpoint::listen_address(field.text()?) {
+        Ok(address) => Some(address),
+        Err(fault) => {
+            field.fail(fault);
+            None
+        }
+    }
+}
+
+fn tls_server(mut section: Section<'_>) -> Option<TlsServer> {
+    let cert = section.require("cert_file").and_then(|field| field.file());
+    let key = section.require("key_file").and_then(|field| field.file());
+    let ca_field = section.field("client_ca_file");
+    let has_ca = ca_field.is_some();
+    let ca = ca_field.and_then(|field| field.file());
+    let auth_field = section.field("client_auth_type");
+    let auth = match &auth_field {
+        Some(field) => client_auth_type(field, has_ca),
+        None if has_ca => Some(ClientAuthType::VerifyClientCertIfGiven),
+        None => Some(ClientAuthType::NoClientCert),
+    };
+    let versions = [("TLS12", TlsVersion::Tls12), ("TLS13", TlsVersion::Tls13)];
+    let min_version = section.field("min_version").and_then(|field| field.choice(&versions));
+    section.close();
+    let (cert_file, cert) = cert?;
+    let (key_file, key) = key?;
+    let (client_ca_file, client_ca) = ca.unzip();
+    let min_version = min_version.unwrap_or(TlsVersion::Tls12);
+    Some(TlsServer {
+        cert,
+        key,
+        cert_file,
+        key_file,
+        client_ca,
+        client_ca_file,
+        client_auth_type: auth?,
+        min_version,
+    })
+}
+
+/// Go's names. The two that accept a certificate without verifying it are refused: anyone can make one.
+fn client_auth_type(field: &Field<'_>, has_ca: bool) -> Option<ClientAuthType> {
+    if matches!(field.text()?, "RequestClientCert" | "RequireAnyClientCert") {
+        field.fail("would take certificates that nobody verified; use `RequireAndVerifyClientCert`");
+        return None;
+    }
+    let auth = field.choice(&[
+        ("NoClientCert", ClientAuthType::NoClientCert),
+        ("VerifyClientCertIfGiven", ClientAuthType::VerifyClientCertIfGiven),
+        ("RequireAndVerifyClientCert", ClientAuthType::RequireAndVerifyClientCert),
+    ])?;
+    match (auth, has_ca) {
+        (ClientAuthType::NoClientCert, true) => field.fail("never uses `client_ca_file`; remove one of the two"),
+        (ClientAuthType::NoClientCert, false) | (_, true) => {}
+        (_, false) => field.fail("needs `client_ca_file` to verify against"),
+    }
+    Some(auth)
+}
+
+fn admin(mut section: Section<'_>) -> Option<Admin> {
+    let listen_address = listen_address(&mut section, "127.0.0.1:10902");
+    section.close();
+    Some(Admin {
+        listen_address: listen_address?,
+    })
+}
+
+fn upstream(name: &str, mut section: Section<'_>, source: &Source<'_>) -> Option<Upstream> {
+    let place = section.place;
+    let endpoints = section
+        .require("endpoints")
+        .map(|list| endpoints(&list))
+        .unwrap_or_default();
+    let path = section.field("path").and_then(|field| write_path(&field));
+    let tls = section.field("tls_config").and_then(|field| {
+        let https = |endpoint: &EndpointSpec| match endpoint {
+            EndpointSpec::Static { https, .. }
+            | EndpointSpec::Dns { https, .. }
+            | EndpointSpec::DnsSrv { https, .. } => *https,
+        };
+        if !endpoints.is_empty() && !endpoints.iter().any(https) {
+            source.warn(
+                field.place(),
+                &field.path,
+                "unused, because no endpoint of this upstream is https",
+            );
+        }
+        field.section().and_then(tls_client)
+    });
+    let timeout = section.duration("timeout", Duration::from_secs(10));
+    let connect_timeout = section.duration("connect_timeout", Duration::from_secs(2));
+    if connect_timeout > timeout {
+        source.fail(
+            place,
+            &format!("upstreams.{}", quote(name)),
+            "`connect_timeout` is longer than `timeout`",
+        );
+    }
+    let upstream = Upstream {
+        name: name.to_owned(),
+        endpoints,
+        path: path.unwrap_or_else(|| DEFAULT_WRITE_PATH.to_owned()),
+        timeout,
+        connect_timeout,
+        dns_refresh_interval: section.duration("dns_refresh_interval", Duration::from_secs(10)),
+        tls,
+        max_in_flight: section.length("max_in_flight", 1024),
+    };
+    section.close();
+    Some(upstream)
+}
+
+fn endpoints(list: &Field<'_>) -> Vec<EndpointSpec> {
+    let items = list.items();
+    if items.is_empty() {
+        list.fail("at least one endpoint is needed");
+    }
+    let mut out = Vec::new();
+    for item in items {
+        let Some(text) = item.text() else { continue };
+        match endpoint::parse(text) {
+            Ok(endpoint) if out.contains(&endpoint) => item.fail("this endpoint is listed twice"),
+            Ok(endpoint) => out.push(endpoint),
+            Err((fault, near)) => item.fail_near(fault, near),
+        }
+    }
+    out
+}
+
+fn write_path(field: &Field<'_>) -> Option<String> {
+    let path = field.text()?;
+    if !path.starts_with('/')
+        || !path
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&b))
+    {
+        field.fail("expected a path such as `/api/v1/receive`, without query");
+        return None;
+    }
+    Some(path.to_owned())
+}
+
+fn tls_client(mut section: Section<'_>) -> Option<TlsClient> {
+    let ca = section.field("ca_file").and_then(|field| field.file());
+    let cert_field = section.field("cert_file");
+    let key_field = section.field("key_file");
+    if cert_field.is_some() != key_field.is_some() {
+        section.fail("`cert_file` and `key_file` go together");
+    }
+    let cert = cert_field.and_then(|field| field.file());
+    let key = key_field.and_then(|field| field.file());
+    let server_name = section
+        .field("server_name")
+        .and_then(|field| field.text().map(str::to_owned));
+    section.close();
+    let client = cert.zip(key).map(|((_, cert), (_, key))| (cert, key));
+    Some(TlsClient {
+        ca: ca.map(|(_, bytes)| bytes),
+        client,
+        server_name,
+    })
+}
+
+/// The operator's policies around every tenant's own.
+fn around(mut section: Section<'_>, plugins: &chain::Plugins) -> (Vec<chain::Written>, Vec<chain::Written>) {
+    let mut read = |key, taken: &[&chain::Written]| {
+        section
+            .field(key)
+            .map(|list| chain::policies(&list, Owner::Operator, plugins, taken))
+            .unwrap_or_default()
+    };
+    let before = read("before", &[]);
+    let after = read("after", &before.iter().collect::<Vec<_>>());
+    section.close();
+    (before, after)
+}
+
+fn reserved_labels(field: Option<&Field<'_>>) -> Vec<String> {
+    let Some(list) = field else {
+        return DEFAULT_RESERVED_LABELS.map(str::to_owned).to_vec();
+    };
+    let mut out: Vec<String> = Vec::new();
+    for item in list.items() {
+        match item.text() {
+            Some("__name__") => item.fail("the metric name cannot be reserved"),
+            Some(name) if out.iter().any(|other| other == name) => {
+                item.fail(format!("`{}` is listed twice", quote(name)))
+            }
+            Some(name) => out.push(name.to_owned()),
+            None => {}
+        }
+    }
+    if out.is_empty() {
+        list.source.warn(
+            list.place(),
+            &list.path,
+            "nothing is reserved, so senders may set the receivers' own labels",
+        );
+    }
+    out
+}
+
+fn sandbox(mut section: Section<'_>, source: &Source<'_>) -> Option<Sandbox> {
+    let memory = section.field("memory_limit");
+    let memory_limit = memory.as_ref().and_then(Field::size).unwrap_or(32 * MIB);
+    // One wasm page; and the most a 32-bit linear memory can be.
+    if let Some(field) = memory.filter(|_| !(64 * KIB..=4096 * MIB).contains(&memory_limit)) {
+        field.fail("a plugin's memory is between 64KiB and 4GiB");
+    }
+    let cache_dir = section
+        .field("cache_dir")
+        .and_then(|field| field.text().map(|text| source.path(text)));
+    let sandbox = Sandbox {
+        threads: section.length("threads", 2),
+        call_timeout: section.duration("call_timeout", Duration::from_millis(50)),
+        memory_limit: usize::try_from(memory_limit).unwrap_or(usize::MAX),
+        wasi: section
+            .field("wasi")
+            .and_then(|field| field.choice(&[("allow", true), ("deny", false)]))
+            .unwrap_or(true),
+        cache_dir,
+        compile_timeout: section.duration("compile_timeout", Duration::from_secs(60)),
+        compile_memory_limit: section.size("compile_memory_limit", 2048 * MIB),
+    };
+    section.close();
+    Some(sandbox)
+}
+
+fn tenant_files<'a>(list: &Field<'a>) -> Vec<(Field<'a>, PathBuf)> {
+    let pattern = |item: Field<'a>| {
+        item.text()
+            .map(|text| item.source.path(text))
+            .map(|path| (item.clone(), path))
+    };
+    list.items().into_iter().filter_map(pattern).collect()
+}
+
+/// The place of a whole file.
+pub(super) const WHOLE_FILE: Place = Place { line: 0, column: 0 };

@@ -1,0 +1,410 @@
+//! Reading a file's tree key by key: every mistake is noted with its place, and reading goes on.
+//!
+//! Takes nodes of one [`Source`], gives checked values or `None` after noting why not. The keys that are
+//! asked for are the keys that exist: what was never asked for is reported as unknown, with the nearest
+//! one that was. Never quotes values of a section marked secret, nor its unknown keys: in
+//! `{username: a,password:b}` the missing space makes the password a key.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ConfigError;
+use super::file::{Key, Node, Number, Place, Value};
+use super::inputs::Files;
+use super::nearest::nearest;
+use super::units;
+
+/// One file being read: its name, where its paths start, and what was found wrong with it.
+pub(super) struct Source<'a> {
+    /// As messages name it.
+    file: PathBuf,
+    /// Absolute; paths in the file start here.
+    folder: PathBuf,
+    pub(super) files: &'a Files,
+    errors: RefCell<Vec<ConfigError>>,
+    warnings: RefCell<Vec<String>>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(file: &Path, folder: &Path, files: &'a Files) -> Self {
+        Self {
+            file: file.to_owned(),
+            folder: folder.to_owned(),
+            files,
+            errors: RefCell::default(),
+            warnings: RefCell::default(),
+        }
+    }
+
+    pub(super) fn fail(&self, place: Place, key: &str, message: impl Into<String>) {
+        self.fail_near(place, key, message, None);
+    }
+
+    pub(super) fn fail_near(&self, place: Place, key: &str, message: impl Into<String>, near: Option<&str>) {
+        self.errors.borrow_mut().push(ConfigError {
+            file: self.file.clone(),
+            line: (place.line > 0).then_some(place.line),
+            column: (place.column > 0).then_some(place.column),
+            key: key.to_owned(),
+            message: message.into(),
+            suggestion: near.map(str::to_owned),
+        });
+    }
+
+    pub(super) fn warn(&self, place: Place, key: &str, message: &str) {
+        let at = ConfigError {
+            file: self.file.clone(),
+            line: (place.line > 0).then_some(place.line),
+            column: (place.column > 0).then_some(place.column),
+            key: key.to_owned(),
+            message: message.to_owned(),
+            suggestion: None,
+        };
+        self.warnings.borrow_mut().push(at.to_string());
+    }
+
+    /// The absolute path that `path` means in this file.
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    pub(super) fn failures(&self) -> usize {
+        self.errors.borrow().len()
+    }
+
+    /// What was found so far, in the order of the text.
+    pub(super) fn finish(self) -> (Vec<ConfigError>, Vec<String>) {
+        let mut errors = self.errors.into_inner();
+        errors.sort_by_key(|error| (error.line, error.column));
+        (errors, self.warnings.into_inner())
+    }
+}
+
+/// A map whose keys are known.
+pub(super) struct Section<'a> {
+    source: &'a Source<'a>,
+    pub(super) place: Place,
+    path: String,
+    entries: &'a [(Key, Node)],
+    known: Vec<&'static str>,
+    secret: bool,
+}
+
+impl<'a> Section<'a> {
+    /// The whole file. An empty one is an empty map.
+    pub(super) fn root(source: &'a Source<'a>, node: &'a Node) -> Option<Self> {
+        Field {
+            source,
+            node,
+            path: String::new(),
+            secret: false,
+        }
+        .section()
+    }
+
+    /// The value under `key`, if it is there.
+    pub(super) fn field(&mut self, key: &'static str) -> Option<Field<'a>> {
+        self.known.push(key);
+        let (_, node) = self.entries.iter().find(|(written, _)| written.text == key)?;
+        Some(Field {
+            source: self.source,
+            node,
+            path: join(&self.path, key),
+            secret: self.secret,
+        })
+    }
+
+    /// The value under `key`, which must be there.
+    pub(super) fn require(&mut self, key: &'static str) -> Option<Field<'a>> {
+        let field = self.field(key);
+        if field.is_none() {
+            self.fail(format!("`{key}` is missing"));
+        }
+        field
+    }
+
+    /// A section under `key`; one that is not written is an empty one.
+    pub(super) fn section(&mut self, key: &'static str) -> Option<Section<'a>> {
+        match self.field(key) {
+            Some(field) => field.section(),
+            None => Some(Section {
+                source: self.source,
+                place: self.place,
+                path: join(&self.path, key),
+                entries: &[],
+                known: Vec::new(),
+                secret: self.secret,
+            }),
+        }
+    }
+
+    pub(super) fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
+        self.field(key).and_then(|field| field.duration()).unwrap_or(default)
+    }
+
+    pub(super) fn size(&mut self, key: &'static str, default: u64) -> u64 {
+        self.field(key).and_then(|field| field.size()).unwrap_or(default)
+    }
+
+    pub(super) fn count(&mut self, key: &'static str, default: u64) -> u64 {
+        self.field(key).and_then(|field| field.count()).unwrap_or(default)
+    }
+
+    /// A count of things in memory.
+    pub(super) fn length(&mut self, key: &'static str, default: usize) -> usize {
+        usize::try_from(self.count(key, default as u64)).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
+        self.field(key).and_then(|field| field.boolean()).unwrap_or(default)
+    }
+
+    pub(super) fn fail(&self, message: impl Into<String>) {
+        self.source.fail(self.place, &self.path, message);
+    }
+
+    /// Sound, but hardly meant.
+    pub(super) fn warn(&self, key: &str, message: &str) {
+        self.source.warn(self.place, &join(&self.path, key), message);
+    }
+
+    /// From here on neither values nor unknown keys are quoted.
+    pub(super) fn keep_secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    /// Reports the keys that nobody asked for.
+    pub(super) fn close(self) {
+        for (key, _) in self.entries {
+            if self.known.contains(&key.text.as_str()) {
+                continue;
+            }
+            let near = nearest(&key.text, self.known.iter().copied());
+            if self.secret {
+                let known = self.known.join("`, `");
+                let message = format!("unknown key (not shown, it may be a secret); known are `{known}`");
+                self.source.fail_near(key.place, &self.path, message, near);
+            } else {
+                let known = self.known.join(", ");
+                let message = if near.is_some() {
+                    "unknown key".to_owned()
+                } else {
+                    format!("unknown key; known are {known}")
+                };
+                self.source
+                    .fail_near(key.place, &join(&self.path, &key.text), message, near);
+            }
+        }
+    }
+}
+
+/// A value and the keys that lead to it.
+#[derive(Clone)]
+pub(super) struct Field<'a> {
+    pub(super) source: &'a Source<'a>,
+    pub(super) node: &'a Node,
+    pub(super) path: String,
+    secret: bool,
+}
+
+impl<'a> Field<'a> {
+    pub(super) fn place(&self) -> Place {
+        self.node.place
+    }
+
+    pub(super) fn fail(&self, message: impl Into<String>) {
+        self.source.fail(self.node.place, &self.path, message);
+    }
+
+    pub(super) fn fail_near(&self, message: impl Into<String>, near: Option<&str>) {
+        self.source.fail_near(self.node.place, &self.path, message, near);
+    }
+
+    fn mismatch<T>(&self, expected: &str) -> Option<T> {
+        match self.node.value {
+            Value::Null => self.fail(format!(
+                "expected {expected}, found nothing; give a value or leave the key out"
+            )),
+            _ => self.fail(format!("expected {expected}, found {}", self.node.kind())),
+        }
+        None
+    }
+
+    /// Text that is not empty. A number is the text it was written as.
+    pub(super) fn text(&self) -> Option<&'a str> {
+        let text = match &self.node.value {
+            Value::Text(text) | Value::Number(_, text) => text.as_str(),
+            Value::Bool(_) => return self.mismatch("text (quote it)"),
+            _ => return self.mismatch("text"),
+        };
+        if text.is_empty() {
+            self.fail("must not be empty");
+            return None;
+        }
+        Some(text)
+    }
+
+    pub(super) fn boolean(&self) -> Option<bool> {
+        match self.node.value {
+            Value::Bool(value) => Some(value),
+            _ => self.mismatch("true or false"),
+        }
+    }
+
+    /// A whole number above zero.
+    pub(super) fn count(&self) -> Option<u64> {
+        match self.node.value {
+            Value::Number(Number::Unsigned(0), _) => {
+                self.fail("must be at least 1");
+                None
+            }
+            Value::Number(Number::Unsigned(value), _) => Some(value),
+            _ => self.mismatch("a whole number"),
+        }
+    }
+
+    /// A duration above zero.
+    pub(super) fn duration(&self) -> Option<Duration> {
+        const EXAMPLE: &str = "a duration such as `30s`, `5m` or `1h30m`";
+        match &self.node.value {
+            Value::Text(text) => match units::duration(text) {
+                Some(Duration::ZERO) => {
+                    self.fail("must be longer than nothing");
+                    None
+                }
+                Some(duration) => Some(duration),
+                None => {
+                    self.fail(format!("expected {EXAMPLE}, found `{}`", quote(text)));
+                    None
+                }
+            },
+            Value::Number(_, text) => {
+                self.fail(format!("expected {EXAMPLE}, found `{}` without a unit", quote(text)));
+                None
+            }
+            _ => self.mismatch(EXAMPLE),
+        }
+    }
+
+    /// Bytes, above zero.
+    pub(super) fn size(&self) -> Option<u64> {
+        const EXAMPLE: &str = "a size such as `512KiB`, `32MiB` or a number of bytes";
+        let size = match &self.node.value {
+            Value::Number(Number::Unsigned(bytes), _) => *bytes,
+            Value::Text(text) | Value::Number(_, text) => match units::size(text) {
+                Some(bytes) => bytes,
+                None => {
+                    self.fail(format!("expected {EXAMPLE}, found `{}`", quote(text)));
+                    return None;
+                }
+            },
+            _ => return self.mismatch(EXAMPLE),
+        };
+        if size == 0 {
+            self.fail("must be at least 1");
+            return None;
+        }
+        Some(size)
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
+        let text = self.text()?;
+        if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
+            return Some(*value);
+        }
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        let message = format!("expected `{}`, found `{}`", names.join("` or `"), quote(text));
+        self.fail_near(message, nearest(text, names.iter().copied()));
+        None
+    }
+
+    /// A map; nothing written is an empty one.
+    pub(super) fn section(&self) -> Option<Section<'a>> {
+        let entries: &'a [(Key, Node)] = match &self.node.value {
+            Value::Map(entries) => entries,
+            Value::Null => &[],
+            _ => return self.mismatch("a map"),
+        };
+        Some(Section {
+            source: self.source,
+            place: self.node.place,
+            path: self.path.clone(),
+            entries,
+            known: Vec::new(),
+            secret: self.secret,
+        })
+    }
+
+    /// The items of a list; nothing written is an empty one.
+    pub(super) fn items(&self) -> Vec<Field<'a>> {
+        let items: &'a [Node] = match &self.node.value {
+            Value::List(items) => items,
+            Value::Null => &[],
+            _ => return self.mismatch("a list").unwrap_or_default(),
+        };
+        let item = |(index, node)| Field {
+            source: self.source,
+            node,
+            path: format!("{}[{index}]", self.path),
+            secret: self.secret,
+        };
+        items.iter().enumerate().map(item).collect()
+    }
+
+    /// The entries of a map whose keys are names of the operator's choosing.
+    pub(super) fn named(&self) -> Vec<(&'a Key, Field<'a>)> {
+        let entries: &'a [(Key, Node)] = match &self.node.value {
+            Value::Map(entries) => entries,
+            Value::Null => &[],
+            _ => return self.mismatch("a map of names").unwrap_or_default(),
+        };
+        let entry = |(key, node): &'a (Key, Node)| {
+            (
+                key,
+                Field {
+                    source: self.source,
+                    node,
+                    path: join(&self.path, &key.text),
+                    secret: self.secret,
+                },
+            )
+        };
+        entries.iter().map(entry).collect()
+    }
+
+    /// The content of the file that this names; not empty.
+    pub(super) fn file(&self) -> Option<(PathBuf, Arc<[u8]>)> {
+        let written = self.text()?;
+        let path = self.source.path(written);
+        match self.source.files.read(&path) {
+            Ok(bytes) if bytes.is_empty() => {
+                self.fail(format!("`{}` is empty", quote(written)));
+                None
+            }
+            Ok(bytes) => Some((path, bytes)),
+            Err(reason) => {
+                self.fail(format!("cannot read `{}`: {reason}", quote(written)));
+                None
+            }
+        }
+    }
+}
+
+/// Text from a file, safe and short enough for a message.
+pub(super) fn quote(text: &str) -> String {
+    const LONGEST: usize = 80;
+    let mut out: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        out.push_str("..");
+    }
+    out
+}
+
+fn join(path: &str, key: &str) -> String {
+    let key = quote(key);
+    if path.is_empty() { key } else { format!("{path}.{key}") }
+}

@@ -1,0 +1,193 @@
+//! One tenant, from its file or from the main file's `tenants` list.
+//!
+//! Takes a map and the operator's settings around it, gives a [`Tenant`] or as much as could be told of a
+//! broken one: its id, so that its last good generation can stay, and its credentials, so that its senders
+//! are told to wait and not that they are strangers.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::chain::{self, Plugins};
+use super::file::Node;
+use super::nearest::nearest;
+use super::section::{Field, Section, Source, quote};
+use super::{Limits, OverRate, Owner, Tenant, secret};
+use crate::model::TenantId;
+
+/// What the main file settles for every tenant.
+pub(super) struct House {
+    /// Every name in `upstreams`, also of those with mistakes.
+    pub(super) upstreams: BTreeSet<String>,
+    pub(super) plugins: Plugins,
+    pub(super) before: Vec<chain::Written>,
+    pub(super) after: Vec<chain::Written>,
+    pub(super) limits: Limits,
+    pub(super) over_rate: OverRate,
+    pub(super) reserved_labels: Vec<String>,
+    /// The listener's `max_in_flight_size`, which no tenant can exceed.
+    pub(super) max_in_flight_size: u64,
+}
+
+/// What one map said.
+pub(super) struct Read {
+    pub(super) id: Option<TenantId>,
+    /// `None` if anything at all was wrong.
+    pub(super) tenant: Option<Tenant>,
+    pub(super) credentials: Vec<secret::Written>,
+}
+
+/// Reads one tenant; mistakes are noted in the section's source.
+pub(super) fn read(mut section: Section<'_>, source: &Source<'_>, file: PathBuf, house: &House) -> Read {
+    let failures = source.failures();
+    let id = section.require("tenant").and_then(|field| tenant_id(&field));
+    let disabled = section.boolean("disabled", false);
+    let credentials = section
+        .field("credentials")
+        .map(|list| secret::credentials(&list))
+        .unwrap_or_default();
+    let own = section
+        .field("policies")
+        .map(|list| own_policies(&list, house))
+        .unwrap_or_default();
+    let limits = section
+        .section("limits")
+        .map(|fields| limits(fields, &house.limits, house.max_in_flight_size));
+    let upstreams = upstreams(&mut section, house);
+    let over_rate = section
+        .field("over_rate")
+        .and_then(|field| over_rate(&field))
+        .unwrap_or(house.over_rate);
+    let legacy_names = section.boolean("legacy_names", false);
+    if credentials.is_empty() && !disabled && source.failures() == failures {
+        section.warn(
+            "credentials",
+            "this tenant has no credentials, so nobody can write as it",
+        );
+    }
+    section.close();
+    let sound = source.failures() == failures;
+    let tenant = || {
+        Some(Tenant {
+            id: id.clone()?,
+            enabled: !disabled,
+            file,
+            credentials: credentials.iter().map(|written| written.credential.clone()).collect(),
+            policies: chain::chain(house.before.iter().chain(&own).chain(&house.after)),
+            limits: limits?,
+            upstreams: upstreams?,
+            over_rate,
+            reserved_labels: house.reserved_labels.clone(),
+            legacy_names,
+        })
+    };
+    let tenant = if sound { tenant() } else { None };
+    Read {
+        id,
+        tenant,
+        credentials,
+    }
+}
+
+/// The id that a file which cannot be read as a whole seems to be about: a line of its own, in no map.
+pub(super) fn probable_id(text: &str) -> Option<TenantId> {
+    let value = text.lines().find_map(|line| line.strip_prefix("tenant:"))?;
+    let value = value.split(" #").next().unwrap_or_default().trim();
+    TenantId::new(value.trim_matches(['"', '\''])).ok()
+}
+
+/// The id in a tree, whatever else is in it.
+pub(super) fn id_of(node: &Node) -> Option<TenantId> {
+    match &node.entry("tenant")?.value {
+        super::file::Value::Text(text) | super::file::Value::Number(_, text) => TenantId::new(text).ok(),
+        _ => None,
+    }
+}
+
+fn tenant_id(field: &Field<'_>) -> Option<TenantId> {
+    match TenantId::new(field.text()?) {
+        Ok(id) => Some(id),
+        Err(fault) => {
+            field.fail(fault.to_string());
+            None
+        }
+    }
+}
+
+fn own_policies(list: &Field<'_>, house: &House) -> Vec<chain::Written> {
+    let taken: Vec<&chain::Written> = house.before.iter().chain(&house.after).collect();
+    chain::policies(list, Owner::Tenant, &house.plugins, &taken)
+}
+
+/// The tenant's upstreams; left out where there is only one to choose.
+fn upstreams(section: &mut Section<'_>, house: &House) -> Option<Vec<String>> {
+    let written = section.field("upstreams");
+    let items = written.as_ref().map(Field::items).unwrap_or_default();
+    if items.is_empty() {
+        if house.upstreams.len() == 1 {
+            return Some(house.upstreams.iter().cloned().collect());
+        }
+        let known: Vec<&str> = house.upstreams.iter().map(String::as_str).collect();
+        let message = format!("`upstreams` must name one or more of: {}", known.join(", "));
+        match written {
+            Some(field) => field.fail(message),
+            None => section.fail(message),
+        }
+        return None;
+    }
+    let mut names: Vec<String> = Vec::new();
+    for item in items {
+        let Some(name) = item.text() else { continue };
+        if !house.upstreams.contains(name) {
+            let known = house.upstreams.iter().map(String::as_str);
+            item.fail_near(format!("there is no upstream `{}`", quote(name)), nearest(name, known));
+        } else if names.iter().any(|other| other == name) {
+            item.fail(format!("`{name}` is listed twice"));
+        }
+        names.push(name.to_owned());
+    }
+    Some(names)
+}
+
+/// The switch of PROTOCOL section 3, "tenant over its rate".
+pub(super) fn over_rate(field: &Field<'_>) -> Option<OverRate> {
+    field.choice(&[
+        ("retry", OverRate::Retry),
+        ("too_many_requests", OverRate::TooManyRequests),
+    ])
+}
+
+/// Limits in `section`, the rest from `base`. `ceiling` is what all tenants share.
+pub(super) fn limits(mut section: Section<'_>, base: &Limits, ceiling: u64) -> Limits {
+    let limits = Limits {
+        max_body_size: section.size("max_body_size", base.max_body_size),
+        max_decoded_size: section.size("max_decoded_size", base.max_decoded_size),
+        max_in_flight_size: section.size("max_in_flight_size", base.max_in_flight_size),
+        max_concurrent_requests: section.length("max_concurrent_requests", base.max_concurrent_requests),
+        max_active_series: section.count("max_active_series", base.max_active_series),
+        max_series_per_request: section.count("max_series_per_request", base.max_series_per_request),
+        max_labels_per_series: section.length("max_labels_per_series", base.max_labels_per_series),
+        max_label_name_length: section.length("max_label_name_length", base.max_label_name_length),
+        max_label_value_length: section.length("max_label_value_length", base.max_label_value_length),
+    };
+    // The snappy block format has a 32-bit length.
+    if limits.max_decoded_size > u64::from(u32::MAX) {
+        section.fail("`max_decoded_size` is above 4 GiB, which no snappy block can declare");
+    }
+    // A write that can never get its permits would be answered 503 for ever and block its sender.
+    let largest = limits.max_body_size.saturating_add(limits.max_decoded_size);
+    if limits.max_in_flight_size < largest {
+        section.fail(format!(
+            "`max_in_flight_size` ({}) is below `max_body_size` + `max_decoded_size` ({largest}): \
+             the largest write could never be let in",
+            limits.max_in_flight_size
+        ));
+    }
+    if ceiling < largest {
+        section.fail(format!(
+            "remote_write's `max_in_flight_size` ({ceiling}) is below `max_body_size` + `max_decoded_size` ({largest}): \
+             the largest write could never be let in"
+        ));
+    }
+    section.close();
+    limits
+}

@@ -1,0 +1,566 @@
+//! Whole configurations: what they resolve to, what is said about mistakes, what is never said.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+/// A folder with files in it, and the path of its main file.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        for (name, text) in files {
+            folder.write(name, text);
+        }
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn load(&self) -> Result<Loaded, Vec<ConfigError>> {
+        load(&self.path("g.yaml"))
+    }
+
+    /// The errors as an operator in this folder would see them.
+    fn say(&self, errors: &[ConfigError]) -> String {
+        let folder = format!("{}/", self.0.path().display());
+        errors
+            .iter()
+            .map(|error| error.to_string().replace(&folder, "") + "\n")
+            .collect()
+    }
+}
+
+const PLAIN: &str = "remote_write: {insecure_http: true, listen_address: '127.0.0.1:0'}\n\
+                     upstreams: {soft: {endpoints: ['http://r:19291']}}\n";
+
+fn main_file(rest: &str) -> Folder {
+    Folder::new(&[("g.yaml", &format!("{PLAIN}{rest}"))])
+}
+
+fn tenant(id: &str) -> TenantId {
+    TenantId::new(id).unwrap()
+}
+
+fn hex(bytes: [u8; 32]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[test]
+fn defaults_are_those_of_the_reference_page() {
+    let folder = main_file("tenants: [{tenant: a, credentials: [{client_certificate: {uri_san: 'spiffe://a'}}]}]\n");
+    let Loaded { config, broken, .. } = folder.load().unwrap();
+    assert!(broken.is_empty());
+    assert_eq!(
+        config.remote_write,
+        RemoteWrite {
+            listen_address: "127.0.0.1:0".into(),
+            tls: None,
+            max_connections: 10_000,
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            min_body_rate: 1024,
+            idle_timeout: Duration::from_secs(300),
+            max_in_flight_size: 512 << 20,
+            max_concurrent_requests: 1024,
+        }
+    );
+    assert_eq!(config.admin.listen_address, "127.0.0.1:10902");
+    assert_eq!(
+        *config.upstreams["soft"],
+        Upstream {
+            name: "soft".into(),
+            endpoints: vec![EndpointSpec::Static {
+                https: false,
+                host: "r".into(),
+                port: 19291
+            }],
+            path: "/api/v1/receive".into(),
+            timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(2),
+            dns_refresh_interval: Duration::from_secs(10),
+            tls: None,
+            max_in_flight: 1024,
+        }
+    );
+    assert_eq!(
+        config.sandbox,
+        Sandbox {
+            threads: 2,
+            call_timeout: Duration::from_millis(50),
+            memory_limit: 32 << 20,
+            wasi: true,
+            cache_dir: None,
+            compile_timeout: Duration::from_secs(60),
+            compile_memory_limit: 2 << 30,
+        }
+    );
+    assert_eq!(
+        *config.tenants[&tenant("a")],
+        Tenant {
+            id: tenant("a"),
+            enabled: true,
+            file: folder.path("g.yaml"),
+            credentials: vec![Credential::ClientCertificate(CertificateName::UriSan(
+                "spiffe://a".into()
+            ))],
+            policies: vec![],
+            limits: Limits {
+                max_body_size: 32 << 20,
+                max_decoded_size: 32 << 20,
+                max_in_flight_size: 128 << 20,
+                max_concurrent_requests: 256,
+                max_active_series: 1_000_000,
+                max_series_per_request: 100_000,
+                max_labels_per_series: 64,
+                max_label_name_length: 1024,
+                max_label_value_length: 4096,
+            },
+            upstreams: vec!["soft".into()],
+            over_rate: OverRate::Retry,
+            reserved_labels: vec!["tenant_id".into(), "receiver_replica".into()],
+            legacy_names: false,
+        }
+    );
+}
+
+#[test]
+fn what_is_written_is_what_is_resolved() {
+    let folder = Folder::new(&[
+        (
+            "g.yaml",
+            "\
+remote_write:
+  listen_address: :19291
+  tls_server_config: {cert_file: tls/crt, key_file: tls/key, client_ca_file: tls/ca, min_version: TLS13}
+  max_in_flight_size: 1GiB
+admin: {listen_address: '[::1]:1'}
+upstreams:
+  a:
+    endpoints: ['dns+https://r:443', 'dnssrv+_w._tcp.r']
+    path: /write
+    timeout: 5s
+    connect_timeout: 500ms
+    tls_config: {ca_file: tls/ca, cert_file: tls/crt, key_file: tls/key, server_name: r.example}
+  b: {endpoints: ['http://b:1'], max_in_flight: 7, dns_refresh_interval: 1m}
+plugins: {house: {file: house.wasm}}
+policies:
+  before: [{plugin: house, name: first, on_failure: bypass}]
+  after: [{plugin: house}]
+default_limits: {max_active_series: 5, max_labels_per_series: 9}
+reserved_labels: [replica]
+over_rate: too_many_requests
+sandbox: {threads: 3, call_timeout: 1s, memory_limit: 1MiB, wasi: deny, cache_dir: cache, compile_timeout: 2m,
+          compile_memory_limit: 1GiB}
+tenant_files: ['t/*.yaml']
+",
+        ),
+        ("tls/crt", "crt"),
+        ("tls/key", "key"),
+        ("tls/ca", "ca"),
+        ("house.wasm", "wasm"),
+        (
+            "t/x.yaml",
+            "{\"tenant\": \"x\", \"disabled\": true, \"upstreams\": [\"b\", \"a\"], \"legacy_names\": true,
+              \"over_rate\": \"retry\", \"limits\": {\"max_active_series\": 6},
+              \"policies\": [{\"plugin\": \"house\"}, {\"plugin\": \"house\", \"name\": \"house-2\"}]}",
+        ),
+    ]);
+    let Loaded { config, broken, .. } = folder.load().unwrap();
+    assert!(broken.is_empty(), "{broken:?}");
+    let tls = config.remote_write.tls.unwrap();
+    assert_eq!(
+        (&*tls.cert, &*tls.key, tls.client_ca.as_deref()),
+        (&b"crt"[..], &b"key"[..], Some(&b"ca"[..]))
+    );
+    assert_eq!(tls.cert_file, folder.path("tls/crt"));
+    assert_eq!(tls.client_auth_type, ClientAuthType::VerifyClientCertIfGiven);
+    assert_eq!(tls.min_version, TlsVersion::Tls13);
+    assert_eq!(config.remote_write.listen_address, "0.0.0.0:19291");
+    assert_eq!(config.admin.listen_address, "[::1]:1");
+    let a = &config.upstreams["a"];
+    assert_eq!(
+        (a.path.as_str(), a.timeout, a.connect_timeout.as_millis()),
+        ("/write", Duration::from_secs(5), 500)
+    );
+    assert_eq!(a.tls.as_ref().unwrap().server_name.as_deref(), Some("r.example"));
+    assert_eq!(config.sandbox.cache_dir, Some(folder.path("cache")));
+    assert!(!config.sandbox.wasi);
+    let x = &config.tenants[&tenant("x")];
+    assert!(!x.enabled && x.legacy_names);
+    assert_eq!(x.over_rate, OverRate::Retry);
+    assert_eq!((x.limits.max_active_series, x.limits.max_labels_per_series), (6, 9));
+    assert_eq!(x.upstreams, ["b", "a"]);
+    assert_eq!(x.reserved_labels, ["replica"]);
+    assert_eq!(x.file, folder.path("t/x.yaml"));
+    let names: Vec<_> = x
+        .policies
+        .iter()
+        .map(|p| (p.name.as_str(), p.owner, p.on_failure))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("first", Owner::Operator, OnFailure::Bypass),
+            ("house", Owner::Tenant, OnFailure::Retry),
+            ("house-2", Owner::Tenant, OnFailure::Retry),
+            ("house-3", Owner::Operator, OnFailure::Retry),
+        ]
+    );
+    let plugin = &x.policies[0].plugin;
+    assert_eq!(
+        (&*plugin.bytes, plugin.file.clone()),
+        (&b"wasm"[..], Some(folder.path("house.wasm")))
+    );
+    assert_eq!(plugin.sha256, inputs::sha256(b"wasm"));
+}
+
+#[test]
+fn settings_reach_the_plugin_exactly() {
+    let folder = main_file(
+        "tenants:
+  - tenant: a
+    policies:
+      - {plugin: relabel}
+      - {plugin: relabel, settings: }
+      - plugin: relabel
+        settings:
+          z: null
+          a: ~
+          int: 18446744073709551615
+          negative: -9223372036854775808
+          float: 1.0
+          small: 0.1
+          big: 1e300
+          hex: 0x10
+          octal: 0755
+          text: '0755'
+          country: no
+          empty: ''
+          list: []
+          map: {}
+          quote: \"a\\\"b\\n\\u00e9\"
+          1: one
+",
+    );
+    let tenants = folder.load().unwrap().config.tenants;
+    let policies = &tenants[&tenant("a")].policies;
+    assert_eq!(policies[0].settings, "{}");
+    assert_eq!(policies[1].settings, "{}");
+    assert_eq!(
+        policies[2].settings,
+        "{\"z\":null,\"a\":null,\"int\":18446744073709551615,\"negative\":-9223372036854775808,\"float\":1.0,\
+         \"small\":0.1,\"big\":1e+300,\"hex\":16,\"octal\":\"0755\",\"text\":\"0755\",\"country\":\"no\",\"empty\":\"\",\
+         \"list\":[],\"map\":{},\"quote\":\"a\\\"b\\né\",\"1\":\"one\"}"
+    );
+    let names: Vec<_> = policies.iter().map(|policy| policy.name.as_str()).collect();
+    assert_eq!(names, ["relabel", "relabel-2", "relabel-3"]);
+}
+
+#[test]
+fn secrets_from_files_are_hashed_without_their_line_end() {
+    let folder = main_file(
+        "tenants:
+  - tenant: a
+    credentials:
+      - {bearer_token_file: token}
+      - {bearer_token_file: token-crlf}
+      - {basic_auth: {username: 007, password_file: password}}
+",
+    );
+    folder.write("token", "s3cret\n");
+    folder.write("token-crlf", "other\r\n");
+    folder.write("password", "two words\n\n");
+    let tenants = folder.load().unwrap().config.tenants;
+    let expected = [
+        Credential::BearerToken(inputs::sha256(b"s3cret")),
+        Credential::BearerToken(inputs::sha256(b"other")),
+        // Only one line end is an editor's; the rest is the password's.
+        Credential::BasicAuth {
+            username: "007".into(),
+            password: Password::Sha256(inputs::sha256(b"two words\n")),
+        },
+    ];
+    assert_eq!(tenants[&tenant("a")].credentials, expected);
+}
+
+#[test]
+fn a_broken_tenant_file_costs_that_tenant_only() {
+    let folder = main_file("tenant_files: ['t/*.yaml']\n");
+    folder.write(
+        "t/good.yaml",
+        "tenant: good\ncredentials: [{client_certificate: {dns_san: good}}]\n",
+    );
+    folder.write(
+        "t/half.yaml",
+        "tenant: half # being written\ncredentials: [{client_cert",
+    );
+    folder.write(
+        "t/typo.yaml",
+        "tenant: typo\ndisabeld: true\ncredentials: [{client_certificate: {dns_san: typo}}]\n",
+    );
+    folder.write("t/empty.yaml", "");
+    let Loaded { config, broken, .. } = folder.load().unwrap();
+    assert_eq!(
+        config.tenants.keys().map(TenantId::as_str).collect::<Vec<_>>(),
+        ["good"]
+    );
+    let told: Vec<_> = broken
+        .iter()
+        .map(|b| (b.file.clone(), b.tenant.as_ref().map(TenantId::as_str)))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (folder.path("t/empty.yaml"), None),
+            (folder.path("t/half.yaml"), Some("half")),
+            (folder.path("t/typo.yaml"), Some("typo")),
+        ]
+    );
+    // Known, so that its sender is told to wait.
+    assert_eq!(
+        broken[2].credentials,
+        [Credential::ClientCertificate(CertificateName::DnsSan("typo".into()))]
+    );
+}
+
+#[test]
+fn a_copy_of_a_tenant_file_does_not_take_the_tenant_over() {
+    let folder = main_file("tenant_files: ['t/*.yaml']\n");
+    let text = "tenant: a\ncredentials: [{client_certificate: {dns_san: a}}]\n";
+    folder.write("t/a.yaml", text);
+    folder.write("t/b-copy.yaml", &format!("{text}legacy_names: true\n"));
+    let Loaded { config, broken, .. } = folder.load().unwrap();
+    assert!(!config.tenants[&tenant("a")].legacy_names);
+    assert_eq!(
+        folder.say(&broken[0].errors),
+        "t/b-copy.yaml: tenant: tenant `a` is written in t/a.yaml already, which is the one that counts\n"
+    );
+    assert_eq!(broken.len(), 1);
+}
+
+#[test]
+fn a_credential_of_two_tenants_proves_neither() {
+    let hash = hex(inputs::sha256(b"t0ken"));
+    let user = |name: &str| format!("{{basic_auth: {{username: prom, password_hash: $2y$04${name:.<53}}}}}");
+    for (a, b) in [
+        (
+            "{client_certificate: {uri_san: x}}".to_owned(),
+            "{client_certificate: {uri_san: x}}".to_owned(),
+        ),
+        (
+            format!("{{bearer_token_sha256: {hash}}}"),
+            "{bearer_token_file: ../token}".to_owned(),
+        ),
+        (user("a"), user("b")),
+    ] {
+        let folder = main_file("tenant_files: ['t/*.yaml']\n");
+        folder.write("token", "t0ken\n");
+        folder.write("t/a.yaml", &format!("tenant: a\ncredentials:\n  - {a}\n"));
+        folder.write("t/b.yaml", &format!("tenant: b\ncredentials:\n  - {b}\n"));
+        folder.write(
+            "t/c.yaml",
+            "tenant: c\ncredentials: [{client_certificate: {dns_san: x}}]\n",
+        );
+        let Loaded { config, broken, .. } = folder.load().unwrap();
+        assert_eq!(config.tenants.keys().map(TenantId::as_str).collect::<Vec<_>>(), ["c"]);
+        let errors: Vec<ConfigError> = broken.into_iter().flat_map(|broken| broken.errors).collect();
+        assert_eq!(
+            folder.say(&errors),
+            "t/a.yaml:3:5: credentials[0]: the same credential belongs to tenant `b` (t/b.yaml); neither is served until one gives it up\n\
+             t/b.yaml:3:5: credentials[0]: the same credential belongs to tenant `a` (t/a.yaml); neither is served until one gives it up\n"
+        );
+    }
+}
+
+#[test]
+fn warnings_name_what_is_hardly_meant() {
+    let folder = Folder::new(&[(
+        "g.yaml",
+        "remote_write: {insecure_http: true}
+upstreams: {soft: {endpoints: ['http://r:19291'], tls_config: {}}}
+reserved_labels: []
+tenant_files: ['*.tenant']
+tenants:
+  - tenant: nobody
+  - tenant: certified
+    credentials: [{client_certificate: {uri_san: a}}, {client_certificate: {uri_san: a}}]
+",
+    )]);
+    let warnings = folder
+        .load()
+        .unwrap()
+        .warnings
+        .join("\n")
+        .replace(&format!("{}/", folder.0.path().display()), "");
+    assert_eq!(
+        warnings,
+        "g.yaml:1:31: remote_write.insecure_http: credentials and samples cross the network unencrypted
+g.yaml:2:63: upstreams.soft.tls_config: unused, because no endpoint of this upstream is https
+g.yaml:3:18: reserved_labels: nothing is reserved, so senders may set the receivers' own labels
+g.yaml:6:5: tenants[0].credentials: this tenant has no credentials, so nobody can write as it
+g.yaml:8:55: tenants[1].credentials[1]: the same credential is listed twice
+g.yaml:4:16: tenant_files[0]: matches no file
+client certificates of `certified` are never asked for: `client_ca_file` is not set"
+    );
+}
+
+#[test]
+fn the_fingerprint_follows_contents_and_new_files_and_not_times() {
+    let folder = main_file("tenant_files: ['t/*.yaml']\n");
+    folder.write("v1/a.yaml", "tenant: a\ncredentials: [{bearer_token_file: ../token}]\n");
+    folder.write(
+        "v2/a.yaml",
+        "tenant: a\ncredentials: [{bearer_token_file: ../token}]\nlegacy_names: true\n",
+    );
+    folder.write("token", "one");
+    // As Kubernetes mounts a folder: names point through one link that is swapped.
+    std::os::unix::fs::symlink("v1", folder.path("..data")).unwrap();
+    fs::create_dir(folder.path("t")).unwrap();
+    std::os::unix::fs::symlink("../..data/a.yaml", folder.path("t/a.yaml")).unwrap();
+    let loaded = folder.load().unwrap();
+    let inputs = &loaded.inputs;
+    assert!(loaded.broken.is_empty(), "{:?}", loaded.broken);
+    assert_eq!(inputs.fingerprint(), inputs.loaded());
+    assert_eq!(inputs.files().count(), 3);
+    folder.write("token", "one");
+    assert_eq!(
+        inputs.fingerprint(),
+        inputs.loaded(),
+        "the same content written again is no change"
+    );
+
+    let mut seen = vec![inputs.loaded()];
+    let mut changed = |what: &str| {
+        let now = inputs.fingerprint();
+        assert!(!seen.contains(&now), "{what} goes unnoticed");
+        seen.push(now);
+    };
+    std::os::unix::fs::symlink("v2", folder.path("..tmp")).unwrap();
+    fs::rename(folder.path("..tmp"), folder.path("..data")).unwrap();
+    changed("a swapped link");
+    folder.write("t/b.yaml", "tenant: b\n");
+    changed("a new tenant file");
+    folder.write("token", "two");
+    changed("a secret");
+    fs::remove_file(folder.path("token")).unwrap();
+    changed("a removed file");
+    fs::remove_file(folder.path("g.yaml")).unwrap();
+    changed("a removed main file");
+}
+
+#[test]
+fn a_refused_load_watches_the_file_that_was_missing() {
+    let folder = Folder::new(&[(
+        "g.yaml",
+        "remote_write: {tls_server_config: {cert_file: crt, key_file: key}}\nupstreams: {s: {endpoints: ['http://r:1']}}\n",
+    )]);
+    let (outcome, inputs) = attempt(&folder.path("g.yaml"));
+    assert!(outcome.is_err());
+    assert_eq!(inputs.fingerprint(), inputs.loaded());
+    folder.write("crt", "crt");
+    folder.write("key", "key");
+    assert_ne!(inputs.fingerprint(), inputs.loaded());
+    assert!(folder.load().is_ok());
+}
+
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused_and_not_waited_for() {
+    let folder = main_file("plugins: {p: {file: /dev/zero}}\n");
+    let errors = folder.load().unwrap_err();
+    assert_eq!(
+        folder.say(&errors),
+        "g.yaml:3:21: plugins.p.file: cannot read `/dev/zero`: it is not a regular file\n"
+    );
+}
+
+#[test]
+fn an_alias_bomb_is_refused_quickly() {
+    let mut text = format!("{PLAIN}a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let alias = format!("*a{}", level - 1);
+        text += &format!("a{level}: &a{level} [{}]\n", vec![alias; 10].join(", "));
+    }
+    let folder = Folder::new(&[("g.yaml", &text)]);
+    let start = Instant::now();
+    let errors = folder.load().unwrap_err();
+    assert_eq!(errors.len(), 1);
+    assert!(
+        errors[0].message.contains("aliases expand to too much"),
+        "{}",
+        errors[0]
+    );
+    // A tenth of a billion values would take minutes and gigabytes; the budget is a tenth of a million.
+    assert!(start.elapsed() < Duration::from_secs(20));
+
+    let deep = format!("{PLAIN}tenants: {}{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(Folder::new(&[("g.yaml", &deep)]).load().is_err());
+}
+
+#[test]
+fn five_hundred_tenants_load() {
+    let folder = main_file("tenant_files: ['t/*.yaml']\n");
+    for n in 0..500 {
+        folder.write(
+            &format!("t/{n}.yaml"),
+            &format!(
+                "tenant: tenant-{n}\ncredentials:\n  - client_certificate: {{uri_san: 'spiffe://{n}'}}\n  - bearer_token_sha256: \"{}\"\npolicies:\n  - plugin: relabel\n    settings:\n      relabel_configs:\n        - {{action: drop, source_labels: [__name__], regex: 'go_.*'}}\n",
+                hex(inputs::sha256(format!("token {n}").as_bytes()))
+            ),
+        );
+    }
+    let start = Instant::now();
+    let loaded = folder.load().unwrap();
+    let took = start.elapsed();
+    assert_eq!((loaded.config.tenants.len(), loaded.broken.len()), (500, 0));
+    let start = Instant::now();
+    assert_eq!(loaded.inputs.fingerprint(), loaded.inputs.loaded());
+    println!("500 tenant files: load {took:?}, fingerprint {:?}", start.elapsed());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_text_makes_loading_panic(text in "(?s).{0,200}") {
+        let folder = Folder::new(&[("g.yaml", &text)]);
+        prop_assert!(folder.load().is_err());
+    }
+
+    #[test]
+    fn no_mutation_of_a_sound_file_makes_loading_panic(at in 0usize..2000, with in "[\\PC\n\t:{}\\[\\]*&!|>'\"#-]{0,4}", cut in 0usize..8) {
+        let mut text: Vec<char> = format!(
+            "{PLAIN}tenants:\n  - tenant: a\n    credentials: [{{client_certificate: {{uri_san: x}}}}, {{bearer_token_sha256: '{}'}}]\n    policies: [{{plugin: relabel, settings: {{a: [1, 2.5, null]}}}}]\n    limits: {{max_body_size: 1MiB}}\n",
+            "ab".repeat(32)
+        ).chars().collect();
+        let at = at % text.len();
+        let end = (at + cut).min(text.len());
+        text.splice(at..end, with.chars());
+        let folder = Folder::new(&[("g.yaml", &text.into_iter().collect::<String>())]);
+        for error in folder.load().err().unwrap_or_default() {
+            prop_assert!(!error.to_string().contains("abababab"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_any_bytes_breaks_its_tenant_and_nothing_else(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let folder = main_file("tenant_files: ['t/*.yaml']\n");
+        folder.write("t/good.yaml", "tenant: good\n");
+        fs::write(folder.path("t/bad.yaml"), bytes).unwrap();
+        let loaded = folder.load().unwrap();
+        prop_assert!(loaded.config.tenants.contains_key(&tenant("good")));
+    }
+}

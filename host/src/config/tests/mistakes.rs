@@ -1,0 +1,1 @@
+//! What operators are told about their mistakes, to the letter.

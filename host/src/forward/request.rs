@@ -1,0 +1,238 @@
+//! The request to a receiver, built from nothing (PROTOCOL.md section 4).
+//!
+//! Takes a tenant, a body and [`ForwardedHeaders`], the only thing of the sender's head that gets past this point.
+//! Thanos believes its front door: a `THANOS-REPLICA` that slipped through would suppress replication, a second
+//! `THANOS-TENANT` name another tenant. So nothing is filtered out here; four headers are let in.
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::Full;
+
+use super::endpoint::Endpoint;
+use crate::model::TenantId;
+
+const TENANT: HeaderName = HeaderName::from_static("thanos-tenant");
+const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
+const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// W3C Trace Context, section 3.3.1.5: what a vendor has to pass on at least, and all that is passed on here.
+const MAX_TRACE_STATE: usize = 512;
+const MAX_REQUEST_ID: usize = 128;
+
+/// One write for one upstream.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    pub tenant: TenantId,
+    /// A remote-write 1.0 request in snappy's block format.
+    pub body: Bytes,
+    pub trace: ForwardedHeaders,
+}
+
+/// Headers of a sender that may reach a receiver. Made by [`forwarded_headers`] alone.
+#[derive(Debug, Clone, Default)]
+pub struct ForwardedHeaders(HeaderMap);
+
+impl ForwardedHeaders {
+    pub fn as_map(&self) -> &HeaderMap {
+        &self.0
+    }
+}
+
+/// The allow-list: `Retry-Attempt`, `traceparent`, `tracestate` and `X-Request-ID`, each only once and only where it is
+/// what its name says.
+pub fn forwarded_headers(sender: &HeaderMap) -> ForwardedHeaders {
+    let mut allowed = HeaderMap::new();
+    let mut pass = |name: HeaderName, valid: fn(&str) -> bool| {
+        let value = only(sender, &name).filter(|v| v.to_str().is_ok_and(valid));
+        if let Some(value) = value {
+            allowed.insert(name, value.clone());
+        }
+    };
+    pass(RETRY_ATTEMPT, |v| {
+        (1..=10).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_digit())
+    });
+    pass(REQUEST_ID, |v| {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"-_.:/+=@~".contains(&b);
+        (1..=MAX_REQUEST_ID).contains(&v.len()) && v.bytes().all(legal)
+    });
+    pass(TRACE_PARENT, is_trace_parent);
+    // Trace Context section 3.3: a tracestate means nothing without its traceparent.
+    if allowed.contains_key(TRACE_PARENT) {
+        let value = only(sender, &TRACE_STATE).filter(|v| {
+            (1..=MAX_TRACE_STATE).contains(&v.len()) && v.as_bytes().iter().all(|b| (0x20..0x7f).contains(b))
+        });
+        if let Some(value) = value {
+            allowed.insert(TRACE_STATE, value.clone());
+        }
+    }
+    ForwardedHeaders(allowed)
+}
+
+/// The value of a header that is there once. Twice is somebody's trick or mistake.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>` in lower case, neither id all zero (Trace Context section 3.2).
+fn is_trace_parent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let zero = |part: &str| part.bytes().all(|b| b == b'0');
+    matches!(parts.as_slice(), ["00", trace, parent, flags]
+        if hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && !zero(trace) && !zero(parent))
+}
+
+/// What all requests to one upstream have in common.
+#[derive(Debug, Clone)]
+pub struct Template {
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Template {
+    /// # Errors
+    /// Where `path` is no absolute path.
+    pub fn new(path: &str) -> Result<Self, String> {
+        let uri = path
+            .parse::<PathAndQuery>()
+            .ok()
+            .filter(|_| path.starts_with('/'))
+            .map(Uri::from)
+            .ok_or_else(|| path.to_owned())?;
+        let headers = [
+            (CONTENT_TYPE, "application/x-protobuf"),
+            (CONTENT_ENCODING, "snappy"),
+            (VERSION, "0.1.0"),
+            (USER_AGENT, concat!("gauntlet/", env!("CARGO_PKG_VERSION"))),
+        ];
+        Ok(Self {
+            uri,
+            headers: headers
+                .map(|(n, v)| (n, HeaderValue::from_static(v)))
+                .into_iter()
+                .collect(),
+        })
+    }
+
+    /// Content-Length is exact because hyper writes the length of the one piece the body is.
+    pub fn request(&self, endpoint: &Endpoint, tenant: &HeaderValue, outgoing: &Outgoing) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(outgoing.body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
+        headers.insert(HOST, endpoint.host.clone());
+        headers.insert(TENANT, tenant.clone());
+        for (name, value) in &outgoing.trace.0 {
+            headers.insert(name.clone(), value.clone());
+        }
+        request
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        map
+    }
+
+    fn passed(pairs: &[(&str, &str)]) -> Vec<String> {
+        let mut names: Vec<String> = forwarded_headers(&headers(pairs))
+            .0
+            .keys()
+            .map(|n| n.to_string())
+            .collect();
+        names.sort();
+        names
+    }
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn four_headers_pass_and_no_other() {
+        let all = [
+            ("Retry-Attempt", "3"),
+            ("traceparent", PARENT),
+            ("tracestate", "a=1,b=2"),
+            ("X-Request-ID", "f00-1"),
+            ("THANOS-TENANT", "other"),
+            ("THANOS-REPLICA", "1"),
+            ("Authorization", "Bearer x"),
+            ("Cookie", "a"),
+            ("X-Forwarded-For", "1.2.3.4"),
+            ("Host", "evil"),
+            ("Content-Length", "1"),
+            ("Transfer-Encoding", "chunked"),
+            ("Connection", "thanos-tenant"),
+        ];
+        assert_eq!(
+            passed(&all),
+            ["retry-attempt", "traceparent", "tracestate", "x-request-id"]
+        );
+    }
+
+    #[test]
+    fn a_header_that_is_not_what_its_name_says_does_not_pass() {
+        let long_id = "a".repeat(MAX_REQUEST_ID + 1);
+        let long_state = "a".repeat(MAX_TRACE_STATE + 1);
+        for bad in [
+            ("retry-attempt", ""),
+            ("retry-attempt", "-1"),
+            ("retry-attempt", "12345678901"),
+            ("x-request-id", ""),
+            ("x-request-id", "a b"),
+            ("x-request-id", &long_id),
+            ("traceparent", "00-00000000000000000000000000000000-00f067aa0ba902b7-01"),
+            ("traceparent", "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"),
+            (
+                "traceparent",
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+            ),
+            ("tracestate", "a=1"), // without its parent
+        ] {
+            assert_eq!(passed(&[bad]), Vec::<String>::new(), "{bad:?}");
+        }
+        assert_eq!(
+            passed(&[("traceparent", PARENT), ("tracestate", &long_state)]),
+            ["traceparent"]
+        );
+        assert_eq!(
+            passed(&[("retry-attempt", "1"), ("retry-attempt", "2")]),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn bounds_are_inclusive() {
+        let id = "a".repeat(MAX_REQUEST_ID);
+        let state = "a".repeat(MAX_TRACE_STATE);
+        assert_eq!(passed(&[("x-request-id", &id)]), ["x-request-id"]);
+        assert_eq!(
+            passed(&[("traceparent", PARENT), ("tracestate", &state)]),
+            ["traceparent", "tracestate"]
+        );
+        assert_eq!(passed(&[("retry-attempt", "1234567890")]), ["retry-attempt"]);
+    }
+
+    #[test]
+    fn only_an_absolute_path_makes_a_template() {
+        for bad in ["", "api", "http://x/y", "*", "/a b"] {
+            assert!(Template::new(bad).is_err(), "{bad:?}");
+        }
+        assert!(Template::new("/api/v1/receive?x=1").is_ok());
+    }
+}

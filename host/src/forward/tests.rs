@@ -1,0 +1,1 @@
+//! Upstreams against fake receivers.

@@ -1,0 +1,259 @@
+//! Token buckets: the rates that policies charge writes against.
+//!
+//! Takes a tenant, a list of charges and the time; gives all the tokens asked for or none. Buckets are kept apart from
+//! the policies that name them, so that neither a reload nor a new plugin instance refills them. Never reads a clock.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::model::TenantId;
+
+/// Buckets one tenant may have at once. A standard `limits` policy needs four; a plugin that makes up names (one per
+/// series, say) would otherwise turn charges into a leak.
+pub const MAX_BUCKETS_PER_TENANT: usize = 64;
+
+/// Longest advice given. A bucket that never refills would otherwise say "never" in seconds.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+
+/// Longest bucket name, in bytes: names are kept outside the sandbox's memory bound.
+pub const MAX_BUCKET_NAME_LENGTH: usize = 128;
+
+/// A full bucket that nobody charged for this long is forgotten: making it anew gives the same bucket.
+const IDLE_AFTER: Duration = Duration::from_secs(600);
+
+/// Any bucket that nobody charged for this long is forgotten, full or not: its policy no longer names it, and one that
+/// refills slowly or never would hold one of the tenant's few places for ever.
+const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// Tokens that may be missing by rounding, so that a sender who waits exactly as long as it was told passes.
+const ROUNDING: f64 = 1e-6;
+
+/// One withdrawal that a write has to make before it is forwarded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Charge<'a> {
+    /// The policy's name within the tenant's chain. Two policies with one bucket name have two buckets.
+    pub policy: &'a str,
+    pub bucket: &'a str,
+    pub tokens: u64,
+    /// Refill. 0 never refills.
+    pub per_second: f64,
+    /// Most tokens the bucket holds.
+    pub burst: u64,
+}
+
+/// A bucket had too little.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("bucket {bucket:?} of policy {policy:?} is empty")]
+pub struct OverRate {
+    pub policy: String,
+    pub bucket: String,
+    /// Until the bucket holds what was asked for, if nobody else takes it. At most [`MAX_RETRY_AFTER`].
+    pub retry_after: Duration,
+}
+
+/// Why a list of charges was not made. Nothing was charged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChargeError {
+    #[error(transparent)]
+    OverRate(#[from] OverRate),
+    /// The rate is no finite number or below zero: the plugin's fault.
+    #[error("bucket {bucket:?} of policy {policy:?} has no usable rate")]
+    Rate { policy: String, bucket: String },
+    /// The plugin's fault too.
+    #[error("policy {policy:?} names a bucket with more than {MAX_BUCKET_NAME_LENGTH} bytes")]
+    NameTooLong { policy: String },
+    /// The plugin's fault too.
+    #[error("policy {policy:?} asks for more than {MAX_BUCKETS_PER_TENANT} buckets")]
+    TooManyBuckets { policy: String },
+}
+
+/// Every bucket of every tenant. One per process.
+#[derive(Debug, Default)]
+pub struct Buckets {
+    /// The outer lock is held only to find the tenant, so that one tenant's charges do not wait for another's.
+    tenants: Mutex<HashMap<TenantId, Arc<Mutex<Account>>>>,
+}
+
+/// One tenant's buckets.
+#[derive(Debug, Default)]
+struct Account {
+    buckets: HashMap<Name, Bucket>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Name {
+    policy: String,
+    bucket: String,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    /// Between 0 and `burst`.
+    tokens: f64,
+    per_second: f64,
+    burst: f64,
+    filled_at: Instant,
+    charged_at: Instant,
+}
+
+impl Buckets {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes all of `charges`, in order, or none: what the first ones took is given back when a later one is refused,
+    /// so that a write refused by its tenant's wide limit does not eat its narrow one.
+    ///
+    /// A charge above its bucket's burst takes the whole burst, so that a big write waits for a full bucket rather
+    /// than being refused for ever. A burst of 0 therefore lets everything pass that costs nothing and refuses the
+    /// rest.
+    ///
+    /// # Errors
+    /// [`ChargeError::OverRate`] for the first bucket with too little; the others are the plugin's faults.
+    pub fn charge(&self, tenant: &TenantId, charges: &[Charge<'_>], now: Instant) -> Result<(), ChargeError> {
+        if charges.is_empty() {
+            return Ok(());
+        }
+        let account = Arc::clone(locked(&self.tenants).entry(tenant.clone()).or_default());
+        locked(&account).charge(charges, now)
+    }
+
+    /// Forgets full buckets that were not charged for ten minutes, and tenants without any.
+    pub fn retain_active(&self, now: Instant) {
+        locked(&self.tenants).retain(|_, account| {
+            let mut account_now = locked(account);
+            account_now.forget_idle(now);
+            // A charge that has looked its tenant up holds the other reference: that account is about to be used.
+            !account_now.buckets.is_empty() || Arc::strong_count(account) > 1
+        });
+    }
+
+    /// Buckets of all tenants.
+    pub fn len(&self) -> usize {
+        locked(&self.tenants).values().map(|a| locked(a).buckets.len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Account {
+    fn charge(&mut self, charges: &[Charge<'_>], now: Instant) -> Result<(), ChargeError> {
+        // What is wrong in itself is found before anything is taken or made.
+        if let Some(bad) = charges.iter().find(|c| c.bucket.len() > MAX_BUCKET_NAME_LENGTH) {
+            return Err(ChargeError::NameTooLong {
+                policy: bad.policy.to_owned(),
+            });
+        }
+        if let Some(bad) = charges.iter().find(|c| !c.per_second.is_finite() || c.per_second < 0.0) {
+            return Err(ChargeError::Rate {
+                policy: bad.policy.to_owned(),
+                bucket: bad.bucket.to_owned(),
+            });
+        }
+        let mut taken: Vec<(Name, f64)> = Vec::with_capacity(charges.len());
+        for charge in charges {
+            match self.take(charge, now) {
+                Ok(withdrawal) => taken.push(withdrawal),
+                Err(refusal) => {
+                    for (name, tokens) in taken {
+                        if let Some(bucket) = self.buckets.get_mut(&name) {
+                            bucket.tokens = (bucket.tokens + tokens).min(bucket.burst);
+                        }
+                    }
+                    return Err(refusal);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, charge: &Charge<'_>, now: Instant) -> Result<(Name, f64), ChargeError> {
+        let name = Name {
+            policy: charge.policy.to_owned(),
+            bucket: charge.bucket.to_owned(),
+        };
+        if !self.buckets.contains_key(&name) && self.buckets.len() >= MAX_BUCKETS_PER_TENANT {
+            self.forget_idle(now);
+            if self.buckets.len() >= MAX_BUCKETS_PER_TENANT {
+                return Err(ChargeError::TooManyBuckets { policy: name.policy });
+            }
+        }
+        let bucket = self
+            .buckets
+            .entry(name.clone())
+            .or_insert_with(|| Bucket::full(charge, now));
+        bucket.set_rate(charge, now);
+        match bucket.take(charge.tokens, now) {
+            Ok(tokens) => Ok((name, tokens)),
+            Err(retry_after) => Err(ChargeError::OverRate(OverRate {
+                policy: name.policy,
+                bucket: name.bucket,
+                retry_after,
+            })),
+        }
+    }
+
+    fn forget_idle(&mut self, now: Instant) {
+        self.buckets.retain(|_, bucket| {
+            bucket.refill(now);
+            let idle = now.saturating_duration_since(bucket.charged_at);
+            idle < IDLE_AFTER || (bucket.tokens < bucket.burst && idle < ABANDONED_AFTER)
+        });
+    }
+}
+
+impl Bucket {
+    fn full(charge: &Charge<'_>, now: Instant) -> Self {
+        let burst = charge.burst as f64;
+        Self {
+            tokens: burst,
+            per_second: charge.per_second,
+            burst,
+            filled_at: now,
+            charged_at: now,
+        }
+    }
+
+    /// The time up to now is paid at the old rate, the time from now on at the new one; what is in the bucket stays,
+    /// as far as it fits. A larger burst therefore starts with what was there and fills at the refill rate.
+    fn set_rate(&mut self, charge: &Charge<'_>, now: Instant) {
+        self.refill(now);
+        self.per_second = charge.per_second;
+        self.burst = charge.burst as f64;
+        self.tokens = self.tokens.min(self.burst);
+    }
+
+    fn refill(&mut self, now: Instant) {
+        // Threads may bring times in another order than they read them: an older time refills nothing.
+        let elapsed = now.saturating_duration_since(self.filled_at);
+        self.tokens = elapsed
+            .as_secs_f64()
+            .mul_add(self.per_second, self.tokens)
+            .min(self.burst);
+        self.filled_at = self.filled_at.max(now);
+    }
+
+    fn take(&mut self, tokens: u64, now: Instant) -> Result<f64, Duration> {
+        self.charged_at = self.charged_at.max(now);
+        if tokens > 0 && self.burst <= 0.0 {
+            return Err(MAX_RETRY_AFTER);
+        }
+        let wanted = (tokens as f64).min(self.burst);
+        if wanted <= self.tokens + ROUNDING {
+            self.tokens = (self.tokens - wanted).max(0.0);
+            return Ok(wanted);
+        }
+        let missing = wanted - self.tokens;
+        // Division by 0 gives infinity, which the bound takes care of.
+        let seconds = (missing / self.per_second).min(MAX_RETRY_AFTER.as_secs_f64());
+        Err(Duration::from_secs_f64(seconds))
+    }
+}
+
+/// Nothing here panics while it holds a lock, and a count that is off by one write is better than a dead process.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,184 @@
+//! Bytes and requests held at once, for the whole process and per tenant.
+//!
+//! Takes a tenant's limits with every request, so that a reload changes them while requests are in flight; gives
+//! permits that return what they hold when dropped. Never queues: see `limits`.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::Limits;
+use crate::model::TenantId;
+use crate::telemetry::Metrics;
+
+/// Which bound was met. All of them pass by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Overloaded {
+    #[error("too many requests in flight")]
+    Requests,
+    #[error("too many body bytes in flight")]
+    Bytes,
+    #[error("too many requests of this tenant in flight")]
+    TenantRequests,
+    #[error("too many body bytes of this tenant in flight")]
+    TenantBytes,
+}
+
+/// The counts of the process. One per process; outlives reloads.
+#[derive(Debug)]
+pub struct InFlight {
+    metrics: Arc<Metrics>,
+    total: Count,
+    max_requests: AtomicUsize,
+    max_bytes: AtomicU64,
+    tenants: Mutex<HashMap<TenantId, Arc<Count>>>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    requests: AtomicUsize,
+    bytes: AtomicU64,
+}
+
+/// One request and the body bytes it holds. Returns both when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    in_flight: Arc<InFlight>,
+    tenant: Arc<Count>,
+    max_tenant_bytes: u64,
+    bytes: u64,
+}
+
+impl InFlight {
+    /// `max_bytes` and `max_requests` bound all tenants together.
+    pub fn new(metrics: Arc<Metrics>, max_bytes: u64, max_requests: usize) -> Arc<Self> {
+        Arc::new(Self {
+            metrics,
+            total: Count::default(),
+            max_requests: AtomicUsize::new(max_requests),
+            max_bytes: AtomicU64::new(max_bytes),
+            tenants: Mutex::default(),
+        })
+    }
+
+    /// Changes the bounds for all tenants together. Permits already given stay.
+    pub fn set_limits(&self, max_bytes: u64, max_requests: usize) {
+        self.max_bytes.store(max_bytes, Ordering::Relaxed);
+        self.max_requests.store(max_requests, Ordering::Relaxed);
+    }
+
+    /// A permit for one request of `tenant` that holds `bytes` for now (the declared length, or 0 and grow).
+    ///
+    /// # Errors
+    /// The first bound that is met, the tenant's own first: a tenant over its share is told so even when the process
+    /// is full. Nothing is held then.
+    pub fn try_acquire(self: &Arc<Self>, tenant: &TenantId, limits: &Limits, bytes: u64) -> Result<Permit, Overloaded> {
+        let count = Arc::clone(
+            self.tenants
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(tenant.clone())
+                .or_default(),
+        );
+        if !count.add_request(limits.max_concurrent_requests) {
+            return Err(Overloaded::TenantRequests);
+        }
+        if !self.total.add_request(self.max_requests.load(Ordering::Relaxed)) {
+            count.requests.fetch_sub(1, Ordering::Relaxed);
+            return Err(Overloaded::Requests);
+        }
+        self.metrics.in_flight_requests.inc();
+        // From here on dropping the permit gives everything back.
+        let mut permit = Permit {
+            in_flight: Arc::clone(self),
+            tenant: count,
+            max_tenant_bytes: limits.max_in_flight_size,
+            bytes: 0,
+        };
+        permit.grow(bytes)?;
+        Ok(permit)
+    }
+
+    /// Forgets tenants without a request in flight. For reloads, so that removed tenants go.
+    pub fn retain_active(&self) {
+        self.tenants
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, count| Arc::strong_count(count) > 1);
+    }
+
+    /// Body bytes of all tenants.
+    pub fn bytes(&self) -> u64 {
+        self.total.bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn requests(&self) -> usize {
+        self.total.requests.load(Ordering::Relaxed)
+    }
+}
+
+impl Permit {
+    /// Holds `more` bytes on top, the decoded body for instance.
+    ///
+    /// # Errors
+    /// The bound that is met; the permit then holds what it held before.
+    pub fn grow(&mut self, more: u64) -> Result<(), Overloaded> {
+        if !self.tenant.add_bytes(more, self.max_tenant_bytes) {
+            return Err(Overloaded::TenantBytes);
+        }
+        let max = self.in_flight.max_bytes.load(Ordering::Relaxed);
+        if !self.in_flight.total.add_bytes(more, max) {
+            self.tenant.bytes.fetch_sub(more, Ordering::Relaxed);
+            return Err(Overloaded::Bytes);
+        }
+        self.bytes += more;
+        self.in_flight.metrics.in_flight_bytes.inc_by(signed(more));
+        Ok(())
+    }
+
+    /// Gives `less` of the held bytes back before the request ends, the compressed body once it is decoded.
+    pub fn shrink(&mut self, less: u64) {
+        let less = less.min(self.bytes);
+        self.bytes -= less;
+        self.tenant.bytes.fetch_sub(less, Ordering::Relaxed);
+        self.in_flight.total.bytes.fetch_sub(less, Ordering::Relaxed);
+        self.in_flight.metrics.in_flight_bytes.dec_by(signed(less));
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.shrink(self.bytes);
+        self.tenant.requests.fetch_sub(1, Ordering::Relaxed);
+        self.in_flight.total.requests.fetch_sub(1, Ordering::Relaxed);
+        self.in_flight.metrics.in_flight_requests.dec();
+    }
+}
+
+impl Count {
+    fn add_request(&self, max: usize) -> bool {
+        self.requests
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < max).then_some(n + 1))
+            .is_ok()
+    }
+
+    fn add_bytes(&self, more: u64, max: u64) -> bool {
+        let fits = |held: u64| held.checked_add(more).filter(|sum| *sum <= max);
+        // Nothing more is always held, also where a reload put the bound below what is in flight.
+        more == 0
+            || self
+                .bytes
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+                .is_ok()
+    }
+}
+
+/// The gauge is signed; a count beyond 2^63 bytes cannot be held by any machine.
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

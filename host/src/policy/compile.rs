@@ -1,0 +1,218 @@
+//! Compiling plugins, in a child process that can be killed.
+//!
+//! Takes a component's bytes, gives machine code. A megabyte of hostile WebAssembly takes most of a minute or a
+//! gigabyte to compile, and no limit inside the process would stop it; so the same binary is started again as
+//! `gauntlet compile`, under limits of processor time and address space that it sets itself before it reads a
+//! byte, and under a wall clock that the parent watches. One child at a time. The child has no environment, and
+//! its output counts only if it exits well.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+
+use super::artefact::{Artefact, MAX_ARTEFACT};
+use super::engine;
+use super::words::plain;
+
+/// Largest plugin, in bytes. Python's, the largest known, has 18 MB.
+pub const MAX_PLUGIN: usize = 64 << 20;
+/// Longest complaint of the child kept, in bytes.
+const MAX_COMPLAINT: usize = 2048;
+/// Files the child may hold open: three pipes and what the dynamic linker and the thread pool want for a moment.
+const MAX_FILES: u64 = 64;
+/// The child yields to everything else on the machine.
+const NICE: i32 = 10;
+
+const PROCESSOR_SECONDS: &str = "--processor-seconds";
+const MEMORY_BYTES: &str = "--memory-bytes";
+
+/// How the compiling child is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compiler {
+    pub program: PathBuf,
+    pub args: Vec<OsString>,
+}
+
+/// What one compilation may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub wall: Duration,
+    /// Address space, in bytes.
+    pub memory: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    #[error("has {0} bytes, more than the {MAX_PLUGIN} a plugin may have")]
+    TooLarge(usize),
+    #[error("is a core WebAssembly module, not a component")]
+    CoreModule,
+    #[error("is not WebAssembly")]
+    NotWasm,
+    #[error("does not compile: {0}")]
+    Refused(String),
+    #[error("takes longer to compile than the {0:?} it may")]
+    TooSlow(Duration),
+    #[error("takes more memory to compile than the {0} bytes it may")]
+    TooMuchMemory(u64),
+    #[error("compiles to more than {MAX_ARTEFACT} bytes")]
+    ArtefactTooLarge,
+    #[error("the compiling process died: {0}")]
+    Died(String),
+    #[error("the compiling process could not be run: {0}")]
+    NotRun(String),
+}
+
+/// Compiles `wasm` in a child process. Dropping the future kills the child.
+///
+/// # Errors
+/// Says what is wrong with the plugin, or which bound it broke.
+pub async fn compile(compiler: &Compiler, bounds: Bounds, wasm: &[u8]) -> Result<Artefact, CompileError> {
+    precheck(wasm)?;
+    let mut child = Command::new(&compiler.program)
+        .args(&compiler.args)
+        .arg(PROCESSOR_SECONDS)
+        .arg(bounds.wall.as_secs().max(1).to_string())
+        .arg(MEMORY_BYTES)
+        .arg(bounds.memory.to_string())
+        .env_clear()
+        // mimalloc reserves address space by the gigabyte, which is what the child has least of.
+        .env("MIMALLOC_ARENA_RESERVE", "65536")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| CompileError::NotRun(error.to_string()))?;
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
+        return Err(CompileError::NotRun("no pipes".to_owned()));
+    };
+    let feed = async move {
+        // A child that dies early says why on its standard error.
+        let _ = stdin.write_all(wasm).await;
+        drop(stdin);
+    };
+    let (mut code, mut complaint) = (Vec::new(), Vec::new());
+    let talk = async {
+        let mut stdout = stdout.take(MAX_ARTEFACT + 1);
+        let mut stderr = stderr.take(MAX_COMPLAINT as u64);
+        let read = async { tokio::join!(stdout.read_to_end(&mut code), stderr.read_to_end(&mut complaint)) };
+        let (_, read) = tokio::join!(feed, read);
+        read.0.and(read.1)?;
+        child.wait().await
+    };
+    let status = match tokio::time::timeout(bounds.wall, talk).await {
+        Err(_) => {
+            let _ = child.kill().await;
+            return Err(CompileError::TooSlow(bounds.wall));
+        }
+        Ok(Err(error)) => return Err(CompileError::NotRun(error.to_string())),
+        Ok(Ok(status)) => status,
+    };
+    if code.len() as u64 > MAX_ARTEFACT {
+        return Err(CompileError::ArtefactTooLarge);
+    }
+    if status.success() {
+        return Ok(Artefact::from_child(code));
+    }
+    Err(died(status, &complaint, bounds))
+}
+
+/// Tells apart what a child process need not be started for.
+fn precheck(wasm: &[u8]) -> Result<(), CompileError> {
+    if wasm.len() > MAX_PLUGIN {
+        return Err(CompileError::TooLarge(wasm.len()));
+    }
+    match wasm.get(..8) {
+        Some([0, b'a', b's', b'm', _, 0, 1, 0]) => Ok(()),
+        Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => Err(CompileError::CoreModule),
+        _ => Err(CompileError::NotWasm),
+    }
+}
+
+fn died(status: ExitStatus, complaint: &[u8], bounds: Bounds) -> CompileError {
+    use std::os::unix::process::ExitStatusExt;
+    let complaint = plain(String::from_utf8_lossy(complaint).trim(), MAX_COMPLAINT);
+    match status.signal() {
+        Some(libc::SIGXCPU) => CompileError::TooSlow(bounds.wall),
+        // The limit's second threshold, or the system's memory is gone; nobody else kills it.
+        Some(libc::SIGKILL) => CompileError::Died("killed".to_owned()),
+        // Allocation failures abort, and a stack that cannot grow faults.
+        Some(libc::SIGABRT | libc::SIGSEGV | libc::SIGBUS) if out_of_memory(&complaint) => {
+            CompileError::TooMuchMemory(bounds.memory)
+        }
+        Some(signal) => CompileError::Died(format!("signal {signal}: {complaint}")),
+        None if out_of_memory(&complaint) => CompileError::TooMuchMemory(bounds.memory),
+        None => CompileError::Refused(complaint),
+    }
+}
+
+/// How the standard library, wasmtime and `mmap` say it.
+fn out_of_memory(complaint: &str) -> bool {
+    ["memory allocation of", "out of memory", "Cannot allocate memory", "failed to allocate"]
+        .iter()
+        .any(|words| complaint.contains(words))
+}
+
+/// `gauntlet compile`: a component on standard input, machine code on standard output, complaints on standard
+/// error.
+pub fn child_main() -> ExitCode {
+    match child() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(complaint) => {
+            let _ = writeln!(std::io::stderr(), "{complaint}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn child() -> Result<(), String> {
+    let seconds = argument(PROCESSOR_SECONDS)?;
+    let memory = argument(MEMORY_BYTES)?;
+    let limits = [
+        (Resource::Cpu, seconds),
+        (Resource::As, memory),
+        (Resource::Core, 0),
+        (Resource::Fsize, 0),
+        (Resource::Nofile, MAX_FILES),
+    ];
+    for (resource, most) in limits {
+        let limit = Rlimit {
+            current: Some(most),
+            maximum: Some(most),
+        };
+        setrlimit(resource, limit).map_err(|error| format!("cannot set {resource:?}: {error}"))?;
+    }
+    let _ = rustix::process::nice(NICE);
+    let mut wasm = Vec::new();
+    std::io::stdin()
+        .lock()
+        .take(MAX_PLUGIN as u64 + 1)
+        .read_to_end(&mut wasm)
+        .map_err(|error| format!("cannot read the plugin: {error}"))?;
+    precheck(&wasm).map_err(|error| error.to_string())?;
+    let code = engine::compiling()
+        .and_then(|engine| engine.precompile_component(&wasm))
+        .map_err(|error| format!("{error:#}"))?;
+    let mut stdout = std::io::stdout().lock();
+    stdout
+        .write_all(&code)
+        .and_then(|()| stdout.flush())
+        .map_err(|error| format!("cannot write: {error}"))
+}
+
+/// The number behind `name` on the command line. Without its limits the child must not run.
+fn argument(name: &str) -> Result<u64, String> {
+    let mut arguments = std::env::args_os().skip_while(|argument| argument != name).skip(1);
+    arguments
+        .next()
+        .and_then(|value| value.to_str()?.parse().ok())
+        .ok_or_else(|| format!("{name} is missing; `compile` is started by gauntlet itself"))
+}

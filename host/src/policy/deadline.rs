@@ -1,0 +1,50 @@
+//! How long a plugin may run, and how it is stopped.
+//!
+//! Takes an allowance, gives whether it is used up. The allowance is processor time of the plugin's own thread:
+//! on a machine with too much to do, a plugin is not blamed for the time others took. Wall time counts too, at
+//! [`WALL`] times the allowance, so that a call ends even where the processor is not what it uses.
+
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Wall time per allowance of processor time.
+const WALL: u32 = 4;
+/// One tick of the engine's epoch.
+pub const TICK: Duration = Duration::from_millis(1);
+
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    processor: Duration,
+    wall: Instant,
+    /// Set where the call was stopped.
+    pub expired: bool,
+}
+
+impl Deadline {
+    /// From now on, on this thread.
+    pub fn after(allowance: Duration) -> Self {
+        Self {
+            processor: thread_time() + allowance,
+            wall: Instant::now() + allowance * WALL,
+            expired: false,
+        }
+    }
+
+    /// Ticks to wait before looking again; `None` where the time is up.
+    pub fn ticks_left(&self) -> Option<u64> {
+        let processor = self.processor.checked_sub(thread_time())?;
+        let wall = self.wall.checked_duration_since(Instant::now())?;
+        let ticks = processor.min(wall).as_millis() / TICK.as_millis();
+        Some(u64::try_from(ticks).unwrap_or(u64::MAX).saturating_add(1))
+    }
+}
+
+/// Processor time of this thread.
+pub fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
+}

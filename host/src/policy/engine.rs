@@ -1,0 +1,349 @@
+//! The engine: everything that all plugins share.
+//!
+//! Takes the sandbox's configuration; gives plugins loaded (compiled once, however many tenants use them), threads
+//! to run them on, and instances to run. There is no engine without its ticker, its limits and its threads: one
+//! constructor makes them all. Never shares anything between tenants but code.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use wasmtime::component::Linker;
+use wasmtime::{Config, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::artefact::{self, Cache, Identity};
+use super::call::Threads;
+use super::compile::{self, CompileError, Compiler};
+use super::deadline::TICK;
+use super::instance::{self, Instance, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES, Slot, Slots, State};
+use super::plugin::{ContractError, Plugin};
+use super::wasi;
+use super::warm::{Bounds, PolicyId, Warm};
+use crate::config;
+use crate::telemetry::Metrics;
+
+/// Instances kept warm: 500 tenants with three policies and some to spare. Each reserves 4 GiB of addresses and no
+/// memory; where the system refuses so many addresses, fewer are kept.
+const WARM: usize = 2048;
+/// Linear memory of all warm instances, in bytes. A standard plugin has 1.1 MiB, of which it touches a fifth.
+const WARM_BYTES: usize = 2 << 30;
+/// Wasm stack. The largest known need is Python's, under half of it; a thread's own stack is 2 MiB.
+const STACK: usize = 256 << 10;
+/// Memory a freed slot keeps for the next instance in place of giving it back to the system: about what a small
+/// plugin touches, so that a fresh instance costs microseconds.
+const KEEP_RESIDENT: usize = 1 << 20;
+/// Configuring may compile hundreds of regular expressions, and happens once per instance.
+const CONFIGURE: u32 = 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("the sandbox cannot be set up: {0}")]
+    Wasmtime(String),
+    #[error("the sandbox's threads cannot be started: {0}")]
+    Threads(#[from] std::io::Error),
+}
+
+/// Why a plugin cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    #[error(transparent)]
+    Contract(#[from] ContractError),
+    #[error("cannot be loaded: {0}")]
+    Load(String),
+}
+
+pub struct Engine {
+    // Threads first: they end before what they use.
+    threads: Threads,
+    _ticker: Ticker,
+    wasm: wasmtime::Engine,
+    linker: Linker<State>,
+    sandbox: config::Sandbox,
+    metrics: Arc<Metrics>,
+    compiler: Compiler,
+    compiling: Semaphore,
+    cache: Option<Cache>,
+    plugins: Mutex<HashMap<[u8; 32], Weak<Plugin>>>,
+    slots: Arc<Slots>,
+    warm: Arc<Warm<Instance>>,
+    next_policy: AtomicU64,
+}
+
+impl Engine {
+    /// Sets up the sandbox and starts its threads.
+    ///
+    /// # Errors
+    /// Where the system has not enough addresses or threads. A cache that cannot be used is no error: plugins are
+    /// compiled anew then, and the log says why.
+    pub fn new(config: &config::Sandbox, compiler: Compiler, metrics: Arc<Metrics>) -> Result<Arc<Self>, EngineError> {
+        let (wasm, warm_instances) = pooled(config).map_err(|e| EngineError::Wasmtime(format!("{e:#}")))?;
+        let linker = linker(&wasm, config.wasi).map_err(|e| EngineError::Wasmtime(format!("{e:#}")))?;
+        let warm = Arc::new(Warm::new(Bounds {
+            instances: warm_instances,
+            bytes: WARM_BYTES,
+            per_policy: config.threads.max(1),
+        }));
+        Ok(Arc::new(Self {
+            threads: Threads::start(config.threads, &warm)?,
+            _ticker: Ticker::start(&wasm)?,
+            wasm,
+            linker,
+            sandbox: config.clone(),
+            metrics,
+            compiler,
+            compiling: Semaphore::new(1),
+            cache: config.cache_dir.as_deref().and_then(open_cache),
+            plugins: Mutex::new(HashMap::new()),
+            slots: Slots::new(slots(warm_instances, config.threads)),
+            warm,
+            next_policy: AtomicU64::new(1),
+        }))
+    }
+
+    /// The plugin, compiled: in memory already, from the cache, or by a child process.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub async fn load(self: &Arc<Self>, source: &config::PluginSource) -> Result<Arc<Plugin>, LoadError> {
+        if let Some(plugin) = self.loaded(&source.sha256) {
+            return Ok(plugin);
+        }
+        // One at a time: two hostile plugins at once would take twice the memory.
+        let _turn = self.compiling.acquire().await;
+        if let Some(plugin) = self.loaded(&source.sha256) {
+            return Ok(plugin);
+        }
+        let identity = Identity::new(source.sha256, &self.wasm);
+        let plugin = match self.from_cache(&identity).await {
+            Some(plugin) => plugin?,
+            None => self.from_child(source, &identity).await?,
+        };
+        let plugin = Arc::new(plugin);
+        let mut plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        plugins.retain(|_, plugin| plugin.strong_count() > 0);
+        plugins.insert(source.sha256, Arc::downgrade(&plugin));
+        Ok(plugin)
+    }
+
+    fn loaded(&self, sha256: &[u8; 32]) -> Option<Arc<Plugin>> {
+        let plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        plugins.get(sha256)?.upgrade()
+    }
+
+    /// `None` where the cache has nothing that can be used.
+    async fn from_cache(self: &Arc<Self>, identity: &Identity) -> Option<Result<Plugin, LoadError>> {
+        let (engine, identity) = (self.clone(), identity.clone());
+        let load = move || {
+            let artefact = match engine.cache.as_ref()?.read(&identity) {
+                Ok(artefact) => artefact?,
+                Err(error) => {
+                    tracing::warn!(%error, "compiled plugin in the cache is not used");
+                    return None;
+                }
+            };
+            let component = artefact::load(&engine.wasm, &artefact)
+                .inspect_err(|error| tracing::warn!(%error, "compiled plugin in the cache is not used"))
+                .ok()?;
+            Some(Plugin::link(&component, &engine.linker, engine.sandbox.wasi).map_err(LoadError::from))
+        };
+        // Megabytes to read and map: not on a thread that serves connections.
+        tokio::task::spawn_blocking(load).await.ok().flatten()
+    }
+
+    async fn from_child(
+        self: &Arc<Self>,
+        source: &config::PluginSource,
+        identity: &Identity,
+    ) -> Result<Plugin, LoadError> {
+        let bounds = compile::Bounds {
+            wall: self.sandbox.compile_timeout,
+            memory: self.sandbox.compile_memory_limit,
+        };
+        let artefact = compile::compile(&self.compiler, bounds, &source.bytes).await?;
+        let (engine, identity) = (self.clone(), identity.clone());
+        let load = move || {
+            let component = artefact::load(&engine.wasm, &artefact).map_err(|e| LoadError::Load(format!("{e:#}")))?;
+            let plugin = Plugin::link(&component, &engine.linker, engine.sandbox.wasi)?;
+            if let Some(cache) = &engine.cache
+                && let Err(error) = cache.write(&identity, &artefact)
+            {
+                tracing::warn!(%error, "compiled plugin is not kept");
+            }
+            Ok(plugin)
+        };
+        let loaded = tokio::task::spawn_blocking(load).await;
+        loaded.unwrap_or_else(|error| Err(LoadError::Load(error.to_string())))
+    }
+
+    pub(super) fn threads(&self) -> &Threads {
+        &self.threads
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(super) fn memory_limit(&self) -> usize {
+        self.sandbox.memory_limit
+    }
+
+    pub(super) fn call_allowance(&self) -> Duration {
+        self.sandbox.call_timeout
+    }
+
+    pub(super) fn start_allowance(&self) -> Duration {
+        self.sandbox.call_timeout * CONFIGURE
+    }
+
+    pub(super) fn warm(&self) -> &Warm<Instance> {
+        &self.warm
+    }
+
+    /// Room for one more instance, at the cost of the one that waited longest where there is none.
+    pub(super) fn slot(&self) -> Option<Slot> {
+        loop {
+            if let Some(slot) = self.slots.take() {
+                return Some(slot);
+            }
+            if !self.warm.make_room() {
+                return None;
+            }
+        }
+    }
+
+    pub(super) fn next_policy(&self) -> PolicyId {
+        self.next_policy.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Instances in use and warm together, and as many again as may be between the two at one moment.
+fn slots(warm: usize, threads: usize) -> usize {
+    warm + 2 * threads.max(1)
+}
+
+fn open_cache(folder: &Path) -> Option<Cache> {
+    Cache::open(folder)
+        .inspect_err(|error| tracing::warn!(%error, "the plugin cache is not used"))
+        .ok()
+}
+
+fn linker(engine: &wasmtime::Engine, wasi: bool) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    instance::link(&mut linker)?;
+    if wasi {
+        wasi::link(&mut linker)?;
+    }
+    Ok(linker)
+}
+
+/// What code is compiled for: the same in the compiling child and here, or nothing loads.
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(STACK)
+        .signals_based_traps(true)
+        .memory_init_cow(true)
+        // A few frames help a policy's author; a deep recursion's thousands help nobody.
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(8))
+        // Compiled in, because builds without them have bugs that abort; off, because no policy needs them.
+        .gc_support(false)
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_exceptions(false)
+        .wasm_threads(false)
+        .wasm_shared_everything_threads(false)
+        .shared_memory(false)
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        .wasm_stack_switching(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_component_model_async(false)
+        .wasm_component_model_more_async_builtins(false)
+        .wasm_component_model_async_stackful(false)
+        .wasm_component_model_threading(false)
+        .wasm_component_model_error_context(false)
+        .wasm_component_model_gc(false)
+        .wasm_component_model_memory64(false)
+        .wasm_component_model_map(false)
+        .wasm_component_model_fixed_length_lists(false);
+    config
+}
+
+/// The engine of the compiling child: it only compiles, so it reserves no pool.
+pub(super) fn compiling() -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(&config())
+}
+
+/// An engine with as large a pool as the system allows, and how many instances it may keep warm.
+fn pooled(sandbox: &config::Sandbox) -> wasmtime::Result<(wasmtime::Engine, usize)> {
+    let mut warm = WARM;
+    loop {
+        let mut config = config();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(sandbox, slots(warm, sandbox.threads))?));
+        match wasmtime::Engine::new(&config) {
+            Ok(engine) => return Ok((engine, warm)),
+            // Addresses ran out: a container with a limit of them, or several gateways in one test process.
+            Err(error) if warm > 8 => {
+                warm /= 2;
+                tracing::warn!(%error, warm, "fewer plugin instances are kept warm");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn pool(sandbox: &config::Sandbox, slots: usize) -> wasmtime::Result<PoolingAllocationConfig> {
+    let count = |n: usize| u32::try_from(n).map_err(wasmtime::Error::from);
+    // Nearly every component has one memory and one or two tables; where many of the few that have more meet, the
+    // pool runs out before the slots do, and a warm instance makes room.
+    let half_more = count(slots + slots / 2)?;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(count(slots)?)
+        // No memory stands behind these: an instance's own size is allocated as it is needed.
+        .total_core_instances(count(slots * MAX_CORE_INSTANCES)?)
+        .total_memories(half_more)
+        .total_tables(count(slots * 2)?)
+        // Calls are synchronous, on the thread's own stack; garbage collection is off.
+        .total_stacks(0)
+        .total_gc_heaps(0)
+        .max_core_instances_per_component(count(MAX_CORE_INSTANCES)?)
+        .max_memories_per_component(count(MAX_MEMORIES)?)
+        .max_tables_per_component(count(MAX_TABLES)?)
+        .max_memories_per_module(1)
+        .max_tables_per_module(2)
+        .table_elements(MAX_TABLE_ELEMENTS)
+        .max_memory_size(sandbox.memory_limit)
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        // A page: the function table of a small plugin.
+        .table_keep_resident(4096)
+        // Slots that were used and are not: each keeps up to KEEP_RESIDENT.
+        .max_unused_warm_slots(16);
+    Ok(pool)
+}
+
+/// Moves the engine's epoch on, so that deadlines are noticed. On its own thread: nothing may hold it up.
+struct Ticker(Option<JoinHandle<()>>, Arc<()>);
+
+impl Ticker {
+    fn start(engine: &wasmtime::Engine) -> std::io::Result<Self> {
+        let alive = Arc::new(());
+        let (weak_engine, owner): (EngineWeak, Weak<()>) = (engine.weak(), Arc::downgrade(&alive));
+        let thread = std::thread::Builder::new().name("plugin-ticker".to_owned());
+        let handle = thread.spawn(move || {
+            while owner.strong_count() > 0 {
+                std::thread::sleep(TICK);
+                let Some(engine) = weak_engine.upgrade() else { return };
+                engine.increment_epoch();
+            }
+        })?;
+        Ok(Self(Some(handle), alive))
+    }
+}

@@ -1,0 +1,160 @@
+//! What plugins say: bounded, escaped lines in the gateway's log.
+//!
+//! Takes messages through `gauntlet:policy/log` and bytes through a stock toolchain's standard output; gives
+//! events with the tenant's and the policy's name. Never lets a plugin write more than its share of lines or
+//! bytes, nor a control character.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus_client::metrics::counter::Counter;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use super::bindings::log::Level;
+use super::words::plain;
+
+/// Lines of one call: enough for a word about every unusual series of a batch, not for a line per series.
+const LINES_PER_CALL: u32 = 16;
+/// Lines of one policy per second, all its instances together.
+const LINES_PER_SECOND: u32 = 32;
+/// Longest line, in bytes.
+const LINE_LENGTH: usize = 512;
+/// What a standard output takes at once, in bytes.
+const WRITE_SIZE: usize = 4096;
+
+/// One policy's share of the log.
+#[derive(Debug)]
+pub struct Share {
+    pub tenant: String,
+    pub policy: String,
+    pub dropped: Counter,
+    second: Mutex<(Instant, u32)>,
+}
+
+impl Share {
+    pub fn new(tenant: &str, policy: &str, dropped: Counter) -> Self {
+        Self {
+            tenant: tenant.to_owned(),
+            policy: policy.to_owned(),
+            dropped,
+            second: Mutex::new((Instant::now(), 0)),
+        }
+    }
+
+    fn take(&self, now: Instant) -> bool {
+        let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(second.0) >= Duration::from_secs(1) {
+            *second = (now, 0);
+        }
+        second.1 += 1;
+        second.1 <= LINES_PER_SECOND
+    }
+}
+
+/// One instance's way into the log.
+#[derive(Debug)]
+pub struct Lines {
+    share: Arc<Share>,
+    written: u32,
+    /// The line of standard output that has no end yet.
+    partial: Vec<u8>,
+}
+
+impl Lines {
+    pub fn new(share: Arc<Share>) -> Self {
+        Self {
+            share,
+            written: 0,
+            partial: Vec::new(),
+        }
+    }
+
+    /// A new call may write [`LINES_PER_CALL`] lines again.
+    pub fn begin_call(&mut self) {
+        self.written = 0;
+    }
+
+    /// Ends a line that standard output left open.
+    pub fn end_call(&mut self) {
+        if !self.partial.is_empty() {
+            let line = std::mem::take(&mut self.partial);
+            self.write(Level::Info, &String::from_utf8_lossy(&line));
+        }
+    }
+
+    pub fn write(&mut self, level: Level, message: &str) {
+        self.written = self.written.saturating_add(1);
+        if self.written > LINES_PER_CALL || !self.share.take(Instant::now()) {
+            self.share.dropped.inc();
+            return;
+        }
+        let line = plain(message, LINE_LENGTH);
+        let (tenant, policy) = (&*self.share.tenant, &*self.share.policy);
+        match level {
+            Level::Debug => tracing::debug!(target: "gauntlet::plugin", tenant, policy, "{line}"),
+            Level::Info => tracing::info!(target: "gauntlet::plugin", tenant, policy, "{line}"),
+            Level::Warn => tracing::warn!(target: "gauntlet::plugin", tenant, policy, "{line}"),
+            Level::Error => tracing::error!(target: "gauntlet::plugin", tenant, policy, "{line}"),
+        }
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|b| *b == b'\n') {
+            // What is over the longest line is cut here already, so that it is not kept.
+            let room = (LINE_LENGTH + 1).saturating_sub(self.partial.len());
+            let text = piece.strip_suffix(b"\n").unwrap_or(piece);
+            self.partial.extend_from_slice(&text[..text.len().min(room)]);
+            if piece.ends_with(b"\n") {
+                self.end_call();
+            }
+        }
+    }
+}
+
+/// Standard output and standard error of a plugin.
+#[derive(Clone)]
+pub struct Stdout(pub Arc<Mutex<Lines>>);
+
+impl IsTerminal for Stdout {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stdout {
+    /// Only the second WASI preview is linked, which uses `p2_stream`.
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for Stdout {
+    fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).bytes(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_SIZE)
+    }
+}
+
+/// Never makes a plugin wait: waiting in the host is the one thing that no deadline could end.
+impl Pollable for Stdout {
+    fn ready<'a, 'b>(&'a mut self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(std::future::ready(()))
+    }
+}

@@ -1,0 +1,297 @@
+//! TLS towards senders: from PEM to a server configuration, from a handshake to a verified name.
+//!
+//! Takes the resolved `tls_server_config` and accepted sockets; gives encrypted streams and the names in the
+//! sender's verified certificate. Never reads a file, never asks the process for a crypto provider, never
+//! offers anything but HTTP/1.1, and never reports a name of a certificate that was not verified.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{CertificateError, InconsistentKeys, RootCertStore, SupportedProtocolVersion};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::config::{ClientAuthType, TlsServer, TlsVersion};
+
+pub use rustls::ServerConfig;
+
+/// What a sender's bytes travel through.
+pub type Stream = tokio_rustls::server::TlsStream<TcpStream>;
+
+/// What is wrong with a `tls_server_config`.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("{}: no valid PEM: {reason}", file.display())]
+    Pem { file: PathBuf, reason: PemError },
+    #[error("{}: holds no certificate in PEM", file.display())]
+    NoCertificate { file: PathBuf },
+    #[error("{}: the certificate cannot be used: {reason}", file.display())]
+    BadCertificate { file: PathBuf, reason: String },
+    #[error("{}: holds no private key in PEM", file.display())]
+    NoKey { file: PathBuf },
+    #[error("{}: the private key cannot be used: {reason}", file.display())]
+    BadKey { file: PathBuf, reason: String },
+    #[error("the key in {} does not belong to the certificate in {}", key_file.display(), cert_file.display())]
+    KeyMismatch { key_file: PathBuf, cert_file: PathBuf },
+    #[error("client_auth_type asks for client certificates, but there is no client_ca_file to verify them by")]
+    NoClientCa,
+    /// Prometheus refuses this too: whoever names a CA believes that certificates are asked for.
+    #[error("{}: is named as client_ca_file, but client_auth_type asks for no certificate", file.display())]
+    UnusedClientCa { file: PathBuf },
+    #[error("the crypto library refused: {0}")]
+    Provider(rustls::Error),
+}
+
+/// Builds what handshakes are made with.
+///
+/// Tickets are encrypted under a key that is drawn here and lives nowhere else, so a session can be resumed
+/// only under the very configuration it began with: after a new certificate or client CA every sender makes
+/// a full handshake and is verified anew. There is no early data (it can be replayed).
+///
+/// An expired certificate is only warned about: refusing it would take the listener away from senders that
+/// do not look at it, and an operator sees `gauntlet_tls_certificate_expiry_timestamp_seconds`.
+///
+/// # Errors
+/// Names the file and what is wrong with it.
+pub fn server_config(config: &TlsServer) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let chain = certificates(&config.cert, &config.cert_file)?;
+    let key = private_key(&config.key, &config.key_file)?;
+    warn_if_expired(&config.cert, &config.cert_file);
+
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions(config.min_version))
+        .map_err(TlsError::Provider)?;
+    let builder = match client_verifier(config, provider)? {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut server = builder
+        .with_single_cert(chain, key)
+        .map_err(|reason| identity_error(config, &reason))?;
+    server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?;
+    Ok(Arc::new(server))
+}
+
+fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    static FROM_12: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
+    static FROM_13: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+    match min {
+        TlsVersion::Tls12 => &FROM_12,
+        TlsVersion::Tls13 => &FROM_13,
+    }
+}
+
+fn certificates(pem: &[u8], file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|reason| TlsError::Pem {
+            file: file.into(),
+            reason,
+        })?;
+    if found.is_empty() {
+        return Err(TlsError::NoCertificate { file: file.into() });
+    }
+    Ok(found)
+}
+
+fn private_key(pem: &[u8], file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|reason| match reason {
+        PemError::NoItemsFound => TlsError::NoKey { file: file.into() },
+        reason => TlsError::Pem {
+            file: file.into(),
+            reason,
+        },
+    })
+}
+
+fn identity_error(config: &TlsServer, reason: &rustls::Error) -> TlsError {
+    match reason {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::KeyMismatch {
+            key_file: config.key_file.clone(),
+            cert_file: config.cert_file.clone(),
+        },
+        rustls::Error::InvalidCertificate(reason) => TlsError::BadCertificate {
+            file: config.cert_file.clone(),
+            reason: reason.to_string(),
+        },
+        reason => TlsError::BadKey {
+            file: config.key_file.clone(),
+            reason: reason.to_string(),
+        },
+    }
+}
+
+fn client_verifier(
+    config: &TlsServer,
+    provider: Arc<CryptoProvider>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+    let file = config.client_ca_file.clone().unwrap_or_default();
+    let ca = match (config.client_auth_type, &config.client_ca) {
+        (ClientAuthType::NoClientCert, None) => return Ok(None),
+        (ClientAuthType::NoClientCert, Some(_)) => return Err(TlsError::UnusedClientCa { file }),
+        (_, None) => return Err(TlsError::NoClientCa),
+        (_, Some(ca)) => ca,
+    };
+    let unusable = |reason: String| TlsError::BadCertificate {
+        file: file.clone(),
+        reason,
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca, &file)? {
+        roots.add(certificate).map_err(|e| unusable(e.to_string()))?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = match config.client_auth_type {
+        ClientAuthType::VerifyClientCertIfGiven => builder.allow_unauthenticated(),
+        _ => builder,
+    };
+    builder.build().map(Some).map_err(|e| unusable(e.to_string()))
+}
+
+fn warn_if_expired(pem: &[u8], file: &Path) {
+    if expiry(pem).is_some_and(|end| end < now()) {
+        tracing::warn!(file = %file.display(), "the certificate has expired; senders that verify it will refuse");
+    }
+}
+
+/// When the first certificate in `pem` (the leaf, in a chain) ends. Seconds since 1970.
+pub fn expiry(pem: &[u8]) -> Option<i64> {
+    let leaf = CertificateDer::from_pem_slice(pem).ok()?;
+    let (_, certificate) = X509Certificate::from_der(&leaf).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The names in a client certificate that a handshake verified, parsed once per connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerCertificate {
+    pub uri_sans: Vec<String>,
+    pub dns_sans: Vec<String>,
+    /// Only where there is exactly one: two leave open which is meant.
+    pub common_name: Option<String>,
+    /// End of its validity, seconds since 1970.
+    not_after: i64,
+}
+
+impl PeerCertificate {
+    /// `None` where the certificate is malformed in any part that names come from: it then names nobody.
+    pub(crate) fn parse(der: &[u8]) -> Option<Self> {
+        let (rest, certificate) = X509Certificate::from_der(der).ok()?;
+        if !rest.is_empty() {
+            return None;
+        }
+        let mut names = Self {
+            uri_sans: Vec::new(),
+            dns_sans: Vec::new(),
+            common_name: None,
+            not_after: certificate.validity().not_after.timestamp(),
+        };
+        if let Some(extension) = certificate.subject_alternative_name().ok()? {
+            for name in &extension.value.general_names {
+                match name {
+                    GeneralName::URI(uri) => names.uri_sans.push((*uri).to_owned()),
+                    GeneralName::DNSName(dns) => names.dns_sans.push((*dns).to_owned()),
+                    GeneralName::Invalid(..) => return None,
+                    _ => {}
+                }
+            }
+        }
+        let mut common_names = certificate.subject().iter_common_name();
+        if let (Some(only), None) = (common_names.next(), common_names.next()) {
+            names.common_name = only.as_str().ok().map(str::to_owned);
+        }
+        Some(names)
+    }
+
+    /// Whether it has ended since the handshake. Connections and resumed sessions may outlive it.
+    pub fn has_expired(&self) -> bool {
+        self.not_after < now()
+    }
+}
+
+/// The configuration that the next handshake uses; `None` is plain HTTP (`insecure_http`).
+///
+/// Swap it only when the TLS part of the configuration changed: connections made under the old one end
+/// after the request they are serving, so that a sender is held to the new client CA within one request.
+#[derive(Debug)]
+pub struct Source {
+    current: watch::Sender<Option<Arc<ServerConfig>>>,
+}
+
+impl Source {
+    pub fn new(config: Option<Arc<ServerConfig>>) -> Self {
+        Self {
+            current: watch::Sender::new(config),
+        }
+    }
+
+    /// For new connections, from now on.
+    pub fn swap(&self, config: Option<Arc<ServerConfig>>) {
+        self.current.send_replace(config);
+    }
+
+    /// The current value, and news of the next.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Arc<ServerConfig>>> {
+        self.current.subscribe()
+    }
+}
+
+/// Why a handshake came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    #[error("the client certificate was refused: {0}")]
+    ClientCertificate(CertificateError),
+    #[error("no client certificate was presented")]
+    NoClientCertificate,
+    #[error("{0}")]
+    Failed(io::Error),
+}
+
+/// One handshake. The caller sets the deadline.
+///
+/// # Errors
+/// Tells a refused client certificate, which an operator wants to know of, from noise.
+pub async fn accept(
+    config: Arc<ServerConfig>,
+    socket: TcpStream,
+) -> Result<(Stream, Option<PeerCertificate>), HandshakeError> {
+    let stream = TlsAcceptor::from(config)
+        .accept(socket)
+        .await
+        .map_err(handshake_error)?;
+    let (_, session) = stream.get_ref();
+    // Whatever is here was verified: no configuration asks for certificates without verifying them.
+    let certificate = session
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .and_then(|leaf| PeerCertificate::parse(leaf));
+    Ok((stream, certificate))
+}
+
+fn handshake_error(error: io::Error) -> HandshakeError {
+    let tls = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(reason)) => HandshakeError::ClientCertificate(reason.clone()),
+        Some(rustls::Error::NoCertificatesPresented) => HandshakeError::NoClientCertificate,
+        _ => HandshakeError::Failed(error),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,83 @@
+//! The labels of one series.
+//!
+//! Takes canonical label bytes (those a scan proved, or those written here), gives names and values, and back.
+//! Never checks what it writes: order, uniqueness and non-empty values are the caller's to keep.
+
+use super::varint;
+
+/// `TimeSeries.labels`: field 1, a message.
+pub(super) const LABEL: u8 = 0x0a;
+/// `Label.name`: field 1, bytes.
+pub(super) const NAME: u8 = 0x0a;
+/// `Label.value`: field 2, bytes.
+pub(super) const VALUE: u8 = 0x12;
+
+/// Names and values, in order, of a scanned series' label bytes.
+///
+/// Ends early where the bytes are not what a scan proved; it never panics.
+pub fn labels(bytes: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let (name, value, next) = read_one(rest)?;
+        rest = next;
+        Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
+    })
+    .fuse()
+}
+
+fn read_one(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (label, rest) = read_field(bytes, LABEL)?;
+    let (name, value) = read_field(label, NAME)?;
+    let (value, end) = read_field(value, VALUE)?;
+    end.is_empty().then_some((name, value, rest))
+}
+
+fn read_field(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    if *bytes.first()? != tag {
+        return None;
+    }
+    let (start, end) = varint::read_extent(bytes, 1)?;
+    Some((bytes.get(start..end)?, bytes.get(end..)?))
+}
+
+/// Appends the label bytes of a series. Canonical if the labels are: names ascending by bytes, each once, neither
+/// names nor values empty, `__name__` among them.
+pub fn encode_labels<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>, out: &mut Vec<u8>) {
+    for (name, value) in labels {
+        put_label(out, name.as_bytes(), value.as_bytes());
+    }
+}
+
+pub(super) fn put_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    let part = |length: usize| 1 + varint::length(length as u64) + length;
+    out.push(LABEL);
+    varint::put(out, (part(name.len()) + part(value.len())) as u64);
+    varint::put_bytes(out, NAME, name);
+    varint::put_bytes(out, VALUE, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_come_back_as_they_were_written() {
+        let long = "x".repeat(300);
+        let written = [("__name__", "up"), ("a", "é"), ("b", long.as_str())];
+        let mut bytes = Vec::new();
+        encode_labels(written.into_iter(), &mut bytes);
+        assert_eq!(labels(&bytes).collect::<Vec<_>>(), written);
+        assert_eq!(&bytes[..16], b"\x0a\x0e\x0a\x08__name__\x12\x02up");
+    }
+
+    #[test]
+    fn bytes_nobody_proved_end_the_labels_and_nothing_else() {
+        let mut bytes = Vec::new();
+        encode_labels([("a", "b"), ("c", "d")].into_iter(), &mut bytes);
+        for cut in 0..bytes.len() {
+            assert!(labels(&bytes[..cut]).count() <= 1);
+        }
+        assert_eq!(labels(b"\x0a\x06\x0a\x01\xff\x12\x01b").count(), 0);
+        assert_eq!(labels(b"\x12\x00").count(), 0);
+    }
+}

@@ -1,0 +1,242 @@
+//! Where each series lies, proved.
+//!
+//! Takes a decoded body of any content, gives [`Scanned`]: the body, the extent of every valid series in it and the
+//! count of everything received. A canonical body is taken as it is, by a walk that allocates nothing per series; any
+//! other legal protobuf is written anew in canonical form first and then walked the same way, so that what later
+//! stages and receivers read cannot differ from what was judged. Never interprets a float sample.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{canonical, rewrite};
+use crate::model::Totals;
+
+/// What a scan refuses before it spends memory on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Series in one write, valid or not.
+    pub max_series: u64,
+}
+
+/// A write whose every series is canonical. Only [`scan`] makes one.
+///
+/// Canonical means: labels first, each a name and a value, neither empty, both UTF-8, names ascending by bytes and
+/// each once, `__name__` among them; then samples, exemplars and histograms in this order; every field known, in its
+/// shortest form and in ascending order; every histogram consistent.
+#[derive(Debug, Clone)]
+pub struct Scanned {
+    body: Bytes,
+    series: Vec<Series>,
+    totals: Totals,
+    rejected: Vec<Rejected>,
+    metadata: u64,
+    is_as_sent: bool,
+}
+
+/// Where one series lies in its body. Offsets in bytes, counts of its parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Series {
+    /// The tag: the series with its tag and length is `start..end`.
+    pub start: u32,
+    pub labels_start: u32,
+    /// Samples, exemplars and histograms follow.
+    pub labels_end: u32,
+    pub end: u32,
+    pub samples: u32,
+    pub histograms: u32,
+    pub exemplars: u32,
+}
+
+/// The series that were received and are not among the scanned ones, by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejected {
+    pub reason: InvalidSeries,
+    pub totals: Totals,
+}
+
+/// Why a series is refused while the rest of its write goes on (PROTOCOL.md section 2).
+///
+/// The text is for the sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+pub enum InvalidSeries {
+    #[error("a label name or value is not UTF-8")]
+    InvalidUtf8,
+    #[error("a label has no name")]
+    EmptyLabelName,
+    #[error("a label name occurs twice")]
+    DuplicateLabel,
+    #[error("the label __name__ is missing or empty")]
+    MissingMetricName,
+    #[error("a native histogram is inconsistent")]
+    InvalidHistogram,
+}
+
+impl InvalidSeries {
+    pub const ALL: [Self; 5] = [
+        Self::InvalidUtf8,
+        Self::EmptyLabelName,
+        Self::DuplicateLabel,
+        Self::MissingMetricName,
+        Self::InvalidHistogram,
+    ];
+
+    /// The word for the `reason` label of a metric.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::EmptyLabelName => "empty_label_name",
+            Self::DuplicateLabel => "duplicate_label",
+            Self::MissingMetricName => "missing_metric_name",
+            Self::InvalidHistogram => "invalid_histogram",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScanError {
+    /// No protobuf, or a known field with another wire type than the specification gives it.
+    #[error("the body is not a remote-write 1.0 message: {what}")]
+    Malformed { what: &'static str },
+    #[error("the write has more than {limit} series")]
+    TooManySeries { limit: u64 },
+    #[error("the write has more than {limit} native histograms")]
+    TooManyHistograms { limit: u64 },
+    /// Offsets are 32 bits wide.
+    #[error("a body of {length} bytes is too long")]
+    TooLong { length: u64 },
+    /// The rewriting of a non-canonical body did not come out canonical: a bug here, not the sender's fault.
+    #[error("the body could not be brought into canonical form")]
+    NotRewritten,
+}
+
+/// Proves every series of `body`.
+///
+/// # Errors
+/// See [`ScanError`]; a series that is invalid by itself is no error but among [`Scanned::rejected`].
+pub fn scan(body: Vec<u8>, limits: &Limits) -> Result<Scanned, ScanError> {
+    if let Some(found) = walk(&body, limits)? {
+        let is_as_sent = found.metadata == 0 && found.rejected.is_empty();
+        return Ok(Scanned::new(body, found, is_as_sent));
+    }
+    let rewritten = rewrite::rewrite(&body, limits)?;
+    drop(body);
+    let mut found = walk(&rewritten.body, limits)?.ok_or(ScanError::NotRewritten)?;
+    found.rejected.merge(&rewritten.rejected);
+    found.metadata += rewritten.metadata;
+    Ok(Scanned::new(rewritten.body, found, false))
+}
+
+fn walk(body: &[u8], limits: &Limits) -> Result<Option<canonical::Found>, ScanError> {
+    if u32::try_from(body.len()).is_err() {
+        return Err(ScanError::TooLong {
+            length: body.len() as u64,
+        });
+    }
+    canonical::walk(body, limits)
+}
+
+impl Scanned {
+    fn new(body: Vec<u8>, found: canonical::Found, is_as_sent: bool) -> Self {
+        let mut totals = Totals::default();
+        found.series.iter().for_each(|series| totals += series.totals());
+        let rejected = found.rejected.list();
+        rejected.iter().for_each(|rejected| totals += rejected.totals);
+        Self {
+            body: body.into(),
+            series: found.series,
+            totals,
+            rejected,
+            metadata: found.metadata,
+            is_as_sent,
+        }
+    }
+
+    /// The canonical bytes. Metadata may lie between the series.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The valid series in the order they came.
+    pub fn series(&self) -> &[Series] {
+        &self.series
+    }
+
+    /// The labels of one of these series, as [`labels`](super::labels::labels) reads them.
+    pub fn label_bytes(&self, series: &Series) -> &[u8] {
+        self.body.get(series.labels_range()).unwrap_or_default()
+    }
+
+    /// Everything received, rejected series included.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// At most one entry for each reason.
+    pub fn rejected(&self) -> &[Rejected] {
+        &self.rejected
+    }
+
+    /// Metadata entries received. They are counted and never forwarded: Thanos discards them.
+    pub fn metadata(&self) -> u64 {
+        self.metadata
+    }
+
+    /// Whether the body came canonical, with series only and all of them valid. If every series is kept, the
+    /// sender's compressed bytes say just what was judged and may go on as they are.
+    pub fn is_as_sent(&self) -> bool {
+        self.is_as_sent
+    }
+}
+
+impl Series {
+    /// The whole field, tag and length included.
+    pub fn range(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    pub fn labels_range(&self) -> Range<usize> {
+        self.labels_start as usize..self.labels_end as usize
+    }
+
+    /// What follows the labels: samples, exemplars, histograms.
+    pub fn tail_range(&self) -> Range<usize> {
+        self.labels_end as usize..self.end as usize
+    }
+
+    pub fn totals(&self) -> Totals {
+        Totals {
+            series: 1,
+            samples: self.samples.into(),
+            histograms: self.histograms.into(),
+            exemplars: self.exemplars.into(),
+        }
+    }
+}
+
+/// Rejected series, counted by reason while walking.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rejects([Totals; InvalidSeries::ALL.len()]);
+
+impl Rejects {
+    pub(super) fn add(&mut self, reason: InvalidSeries, totals: Totals) {
+        if let Some(sum) = self.0.get_mut(reason as usize) {
+            *sum += totals;
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|totals| totals.series == 0)
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, more)| *sum += more);
+    }
+
+    fn list(&self) -> Vec<Rejected> {
+        let all = InvalidSeries::ALL.into_iter().zip(self.0);
+        all.filter(|(_, totals)| totals.series > 0)
+            .map(|(reason, totals)| Rejected { reason, totals })
+            .collect()
+    }
+}

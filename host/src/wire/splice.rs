@@ -1,0 +1,52 @@
+//! The bytes that go on.
+//!
+//! Takes a scanned body and what was decided for its series, gives the body to forward: kept series as they stand,
+//! edited ones with other labels before the samples they came with. Never touches a sample.
+
+use std::ops::Range;
+
+use super::canonical::SERIES;
+use super::scan::{Scanned, Series};
+use super::varint;
+
+/// What becomes of a series that goes on. Those that do not are left out.
+#[derive(Debug, Clone, Copy)]
+pub enum Piece<'a> {
+    Keep(&'a Series),
+    /// With these label bytes ([`encode_labels`](super::labels::encode_labels)) in place of its own.
+    Edit(&'a Series, &'a [u8]),
+}
+
+/// Appends `pieces`, all of them series of `scanned`. Neighbours that are both kept are copied at once.
+pub fn splice<'a>(out: &mut Vec<u8>, scanned: &Scanned, pieces: impl IntoIterator<Item = Piece<'a>>) {
+    let mut run = 0..0;
+    for piece in pieces {
+        match piece {
+            Piece::Keep(series) if series.range().start == run.end => run.end = series.range().end,
+            Piece::Keep(series) => copy(out, scanned, std::mem::replace(&mut run, series.range())),
+            Piece::Edit(series, label_bytes) => {
+                copy(out, scanned, std::mem::replace(&mut run, 0..0));
+                edit(out, scanned, series, label_bytes);
+            }
+        }
+    }
+    copy(out, scanned, run);
+}
+
+/// Appends one series as it stands.
+pub fn keep(out: &mut Vec<u8>, scanned: &Scanned, series: &Series) {
+    copy(out, scanned, series.range());
+}
+
+/// Appends one series with `label_bytes` in place of its own labels.
+pub fn edit(out: &mut Vec<u8>, scanned: &Scanned, series: &Series, label_bytes: &[u8]) {
+    let tail = scanned.body().get(series.tail_range()).unwrap_or_default();
+    out.push(SERIES);
+    varint::put(out, (label_bytes.len() + tail.len()) as u64);
+    out.extend_from_slice(label_bytes);
+    out.extend_from_slice(tail);
+}
+
+fn copy(out: &mut Vec<u8>, scanned: &Scanned, range: Range<usize>) {
+    out.extend_from_slice(scanned.body().get(range).unwrap_or_default());
+}

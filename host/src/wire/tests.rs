@@ -1,0 +1,546 @@
+//! The wire as a whole: recorded bodies, random models in plain and odd encodings, damaged bytes.
+
+mod model;
+mod odd;
+mod random;
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use prost::Message;
+
+use super::labels::{encode_labels, labels};
+use super::scan::{InvalidSeries, Limits, ScanError, Scanned, scan};
+use super::{snappy, splice};
+use crate::model::Totals;
+use model::{Label, Sample, TimeSeries, WriteRequest};
+
+const NO_LIMITS: Limits = Limits { max_series: u64::MAX };
+
+fn scan_model(write: &WriteRequest) -> Scanned {
+    scan(write.encode_to_vec(), &NO_LIMITS).unwrap()
+}
+
+/// The bytes of all valid series.
+fn kept(scanned: &Scanned) -> Vec<u8> {
+    let mut out = Vec::new();
+    scanned
+        .series()
+        .iter()
+        .for_each(|series| splice::keep(&mut out, scanned, series));
+    out
+}
+
+fn compare(body: &[u8]) {
+    let finding = match scan(body.to_vec(), &NO_LIMITS) {
+        Ok(scanned) => Some(finding(&scanned)),
+        Err(ScanError::Malformed { .. }) => None,
+        Err(error) => panic!("{error}: {body:x?}"),
+    };
+    model::compare(body, finding);
+}
+
+fn finding(scanned: &Scanned) -> model::Finding {
+    let Totals {
+        series,
+        samples,
+        histograms,
+        exemplars,
+    } = scanned.totals();
+    let rejected = |reason: Option<InvalidSeries>| {
+        let chosen = scanned
+            .rejected()
+            .iter()
+            .filter(|rejected| reason.is_none_or(|reason| rejected.reason == reason));
+        chosen.map(|rejected| rejected.totals.series).sum()
+    };
+    model::Finding {
+        series: kept(scanned),
+        received: [series, samples, histograms, exemplars],
+        invalid_histograms: rejected(Some(InvalidSeries::InvalidHistogram)),
+        rejected: rejected(None),
+        metadata: scanned.metadata(),
+    }
+}
+
+fn recorded() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/rw1");
+    let names = ["00006.rw", "00012.rw", "00018.rw", "00024.rw"];
+    names
+        .into_iter()
+        .map(|name| std::fs::read(folder.join(name)).unwrap())
+        .collect()
+}
+
+fn series(pairs: &[(&str, &str)]) -> TimeSeries {
+    let labels = pairs.iter().map(|(name, value)| Label {
+        name: name.as_bytes().into(),
+        value: value.as_bytes().into(),
+    });
+    let sample = Sample {
+        value: 1f64.to_bits(),
+        timestamp: 1_700_000_000_000,
+    };
+    TimeSeries {
+        labels: labels.collect(),
+        samples: vec![sample],
+        ..TimeSeries::default()
+    }
+}
+
+fn write(series: &[TimeSeries]) -> WriteRequest {
+    WriteRequest {
+        timeseries: series.to_vec(),
+        ..WriteRequest::default()
+    }
+}
+
+#[test]
+fn recorded_bodies_are_canonical_and_come_out_byte_for_byte() {
+    for compressed in recorded() {
+        let mut body = Vec::new();
+        snappy::decode(&compressed, 32 << 20, &mut body).unwrap();
+        let scanned = scan(body.clone(), &NO_LIMITS).unwrap();
+        assert!(scanned.is_as_sent());
+        assert_eq!(
+            scanned.totals(),
+            Totals {
+                series: 2000,
+                samples: 2000,
+                histograms: 0,
+                exemplars: 0
+            }
+        );
+        assert_eq!(kept(&scanned), body);
+        let mut spliced = Vec::new();
+        splice::splice(&mut spliced, &scanned, scanned.series().iter().map(splice::Piece::Keep));
+        assert_eq!(spliced, body);
+        // Editing every series to the labels it has changes nothing.
+        let mut edited = Vec::new();
+        for series in scanned.series() {
+            let mut bytes = Vec::new();
+            encode_labels(labels(scanned.label_bytes(series)), &mut bytes);
+            splice::edit(&mut edited, &scanned, series, &bytes);
+        }
+        assert_eq!(edited, body);
+        compare(&body);
+    }
+}
+
+#[test]
+fn an_empty_body_is_a_write_of_nothing() {
+    let scanned = scan(Vec::new(), &Limits { max_series: 0 }).unwrap();
+    assert!(scanned.is_as_sent());
+    assert_eq!(scanned.totals(), Totals::default());
+}
+
+#[test]
+fn a_series_without_samples_is_kept_as_it_is() {
+    let bare = TimeSeries {
+        samples: vec![],
+        ..series(&[("__name__", "up")])
+    };
+    let scanned = scan_model(&write(&[bare]));
+    assert!(scanned.is_as_sent());
+    assert_eq!(
+        scanned.totals(),
+        Totals {
+            series: 1,
+            ..Totals::default()
+        }
+    );
+}
+
+#[test]
+fn a_write_may_have_as_many_series_as_the_limit_and_not_one_more() {
+    let body = write(&vec![series(&[("__name__", "up")]); 3]).encode_to_vec();
+    // Unsorted labels, and empty messages: both leave the fast path and are counted there before anything is built.
+    let odd = write(&vec![series(&[("__name__", "up"), ("A", "b")]); 3]).encode_to_vec();
+    for body in [body, odd, [0x0a, 0x00].repeat(3)] {
+        assert!(scan(body.clone(), &Limits { max_series: 4 }).is_ok());
+        assert!(scan(body.clone(), &Limits { max_series: 3 }).is_ok());
+        let told = scan(body, &Limits { max_series: 2 }).unwrap_err();
+        assert_eq!(told, ScanError::TooManySeries { limit: 2 });
+    }
+}
+
+#[test]
+fn millions_of_empty_series_are_refused_by_count() {
+    let body = [0x0a, 0x00].repeat(5_000_000);
+    let told = scan(body, &Limits { max_series: 1_000_000 }).unwrap_err();
+    assert_eq!(told, ScanError::TooManySeries { limit: 1_000_000 });
+}
+
+#[test]
+fn histograms_are_bounded_in_number_on_both_paths() {
+    let label = b"\x0a\x0e\x0a\x08__name__\x12\x02up".as_slice();
+    let with = |histograms: usize, odd: &[u8]| {
+        let content = [label, odd, &[0x22, 0x00].repeat(histograms)].concat();
+        let mut body = vec![0x0a];
+        prost::encoding::encode_varint(content.len() as u64, &mut body);
+        scan([body, content].concat(), &NO_LIMITS)
+    };
+    for odd in [b"".as_slice(), b"\x28\x01"] {
+        let scanned = with(100_000, odd).unwrap();
+        assert_eq!(
+            (scanned.totals().histograms, scanned.is_as_sent()),
+            (100_000, odd.is_empty())
+        );
+        assert_eq!(
+            with(100_001, odd).unwrap_err(),
+            ScanError::TooManyHistograms { limit: 100_000 }
+        );
+    }
+}
+
+#[test]
+fn a_series_with_an_inconsistent_histogram_is_rejected_and_its_neighbours_pass() {
+    let good = series(&[("__name__", "up")]);
+    let histogram = model::Histogram {
+        count: Some(model::Count::Integer(1)),
+        ..model::Histogram::default()
+    };
+    let bad = TimeSeries {
+        histograms: vec![histogram.clone(), model::Histogram::default()],
+        ..good.clone()
+    };
+    let mut odd = bad.clone();
+    odd.labels.push(Label {
+        name: b"A".to_vec(),
+        value: b"x".to_vec(),
+    });
+    for bad in [bad, odd] {
+        let scanned = scan_model(&write(&[good.clone(), bad, good.clone()]));
+        let rejected = super::scan::Rejected {
+            reason: InvalidSeries::InvalidHistogram,
+            totals: Totals {
+                series: 1,
+                samples: 1,
+                histograms: 2,
+                exemplars: 0,
+            },
+        };
+        assert_eq!(scanned.rejected(), [rejected]);
+        assert_eq!(
+            scanned.totals(),
+            Totals {
+                series: 3,
+                samples: 3,
+                histograms: 2,
+                exemplars: 0
+            }
+        );
+        assert!(!scanned.is_as_sent());
+        assert_eq!(kept(&scanned), write(&[good.clone(), good.clone()]).encode_to_vec());
+    }
+}
+
+#[test]
+fn metadata_is_counted_and_not_passed_on() {
+    let mut both = write(&[series(&[("__name__", "up")]), series(&[("__name__", "down")])]);
+    let plain = both.encode_to_vec();
+    both.metadata = vec![b"\x08\x01".to_vec(); 3];
+    let scanned = scan_model(&both);
+    assert_eq!((scanned.metadata(), scanned.is_as_sent()), (3, false));
+    assert_eq!(kept(&scanned), plain);
+    // Between two series it does not get into a run of kept ones either.
+    let [first, last] = [0, 1].map(|i| write(&both.timeseries[i..=i]).encode_to_vec());
+    let apart = [first.as_slice(), b"\x1a\x02\x08\x01", &last].concat();
+    let scanned = scan(apart, &NO_LIMITS).unwrap();
+    let mut spliced = Vec::new();
+    splice::splice(&mut spliced, &scanned, scanned.series().iter().map(splice::Piece::Keep));
+    assert_eq!((scanned.metadata(), spliced), (1, plain));
+    both.timeseries.clear();
+    let scanned = scan_model(&both);
+    assert_eq!((scanned.metadata(), scanned.totals()), (3, Totals::default()));
+}
+
+#[test]
+fn unsorted_labels_are_sorted_and_empty_ones_dropped() {
+    let sent = series(&[("z", "1"), ("__name__", "up"), ("empty", ""), ("A", "2"), ("", "")]);
+    let scanned = scan_model(&write(&[sent]));
+    assert!(!scanned.is_as_sent() && scanned.rejected().is_empty());
+    let read = labels(scanned.label_bytes(&scanned.series()[0])).collect::<Vec<_>>();
+    assert_eq!(read, [("A", "2"), ("__name__", "up"), ("z", "1")]);
+}
+
+#[test]
+fn an_invalid_series_is_counted_by_reason_and_its_neighbours_pass() {
+    let good = series(&[("__name__", "up")]);
+    let mut bad_name = good.clone();
+    bad_name.labels.push(Label {
+        name: b"a\xff".to_vec(),
+        value: b"b".to_vec(),
+    });
+    let mut bad_value = good.clone();
+    bad_value.labels.push(Label {
+        name: b"a".to_vec(),
+        value: b"\xc3\x28".to_vec(),
+    });
+    let mut bad_exemplar = good.clone();
+    let label = Label {
+        name: b"\xff".to_vec(),
+        value: vec![],
+    };
+    bad_exemplar.exemplars = vec![model::Exemplar {
+        labels: vec![label],
+        value: 0,
+        timestamp: 1,
+    }];
+    let cases = [
+        (bad_name, InvalidSeries::InvalidUtf8),
+        (bad_value, InvalidSeries::InvalidUtf8),
+        (bad_exemplar, InvalidSeries::InvalidUtf8),
+        (series(&[("", "x"), ("__name__", "up")]), InvalidSeries::EmptyLabelName),
+        (
+            series(&[("__name__", "up"), ("a", "1"), ("a", "1")]),
+            InvalidSeries::DuplicateLabel,
+        ),
+        (
+            series(&[("__name__", "up"), ("a", "1"), ("b", "2"), ("a", "3")]),
+            InvalidSeries::DuplicateLabel,
+        ),
+        (series(&[("a", "1")]), InvalidSeries::MissingMetricName),
+        (
+            series(&[("__name__", ""), ("a", "1")]),
+            InvalidSeries::MissingMetricName,
+        ),
+        (series(&[]), InvalidSeries::MissingMetricName),
+    ];
+    for (bad, reason) in cases {
+        let scanned = scan_model(&write(&[good.clone(), bad.clone(), bad.clone(), good.clone()]));
+        assert_eq!(scanned.series().len(), 2);
+        assert!(!scanned.is_as_sent());
+        let [rejected] = scanned.rejected() else {
+            panic!("{:?}", scanned.rejected())
+        };
+        assert_eq!(rejected.reason, reason);
+        let exemplars = 2 * bad.exemplars.len() as u64;
+        assert_eq!(
+            rejected.totals,
+            Totals {
+                series: 2,
+                samples: 2,
+                histograms: 0,
+                exemplars
+            }
+        );
+        assert_eq!(
+            scanned.totals(),
+            Totals {
+                series: 4,
+                samples: 4,
+                histograms: 0,
+                exemplars
+            }
+        );
+        assert_eq!(kept(&scanned), write(&[good.clone(), good.clone()]).encode_to_vec());
+    }
+}
+
+#[test]
+fn an_empty_label_beside_one_of_its_name_is_no_duplicate() {
+    let scanned = scan_model(&write(&[series(&[("__name__", "up"), ("a", ""), ("a", "1")])]));
+    assert!(scanned.rejected().is_empty());
+    assert_eq!(
+        kept(&scanned),
+        write(&[series(&[("__name__", "up"), ("a", "1")])]).encode_to_vec()
+    );
+}
+
+#[test]
+fn float_bits_survive_both_paths() {
+    let bits = [
+        0x7ff0_0000_0000_0002,
+        (-0.0f64).to_bits(),
+        0,
+        f64::NAN.to_bits() | 1 << 63,
+        u64::MAX,
+    ];
+    let mut plain = series(&[("__name__", "up")]);
+    plain.samples = bits.iter().map(|&value| Sample { value, timestamp: -1 }).collect();
+    let mut unsorted = plain.clone();
+    unsorted.labels.push(Label {
+        name: b"A".to_vec(),
+        value: b"x".to_vec(),
+    });
+    for sent in [plain, unsorted] {
+        let scanned = scan_model(&write(&[sent]));
+        let got = WriteRequest::decode(kept(&scanned).as_slice()).unwrap();
+        assert_eq!(
+            got.timeseries[0]
+                .samples
+                .iter()
+                .map(|sample| sample.value)
+                .collect::<Vec<_>>(),
+            bits
+        );
+        assert!(got.timeseries[0].samples.iter().all(|sample| sample.timestamp == -1));
+    }
+}
+
+#[test]
+fn any_step_off_the_canonical_form_leaves_the_fast_path_and_changes_nothing_else() {
+    let plain = write(&[series(&[("__name__", "up"), ("a", "é")])]).encode_to_vec();
+    assert!(scan(plain.clone(), &NO_LIMITS).unwrap().is_as_sent());
+    let content = &plain[2..];
+    let label = b"\x0a\x0e\x0a\x08__name__\x12\x02up";
+    assert!(content.starts_with(label));
+    let rest = &content[label.len()..];
+    let (a, sample) = rest.split_at(9);
+    let variants: [Vec<u8>; 11] = [
+        // A length with a needless byte, of the series and of a label.
+        [&[0x0a, content.len() as u8 | 0x80, 0x00], content].concat(),
+        wrap(&[b"\x0a\x8e\x00", &label[2..], rest].concat()),
+        // A key with a needless byte.
+        [b"\x8a\x00".as_slice(), &plain[1..]].concat(),
+        // Unknown fields: in the write, the series, a label, the sample.
+        [plain.as_slice(), b"\x10\x01"].concat(),
+        wrap(&[content, b"\x28\x01"].concat()),
+        wrap(&[b"\x0a\x10", &label[2..], b"\x18\x01", rest].concat()),
+        wrap(&[label, a, b"\x12\x12", &sample[2..], b"\x18\x01"].concat()),
+        // A group.
+        wrap(&[content, b"\x2b\x2c"].concat()),
+        // Value before name, a name said twice, a sample before the labels' end.
+        wrap(&[b"\x0a\x0e\x12\x02up\x0a\x08__name__", rest].concat()),
+        wrap(&[b"\x0a\x11\x0a\x01x\x0a\x08__name__\x12\x02up", rest].concat()),
+        wrap(&[label, sample, a].concat()),
+    ];
+    for odd in variants {
+        let scanned = scan(odd.clone(), &NO_LIMITS).unwrap_or_else(|error| panic!("{error}: {odd:x?}"));
+        assert!(!scanned.is_as_sent(), "{odd:x?}");
+        assert_eq!(*scanned.body(), plain);
+        compare(&odd);
+    }
+}
+
+fn wrap(series: &[u8]) -> Vec<u8> {
+    [&[0x0a, series.len() as u8], series].concat()
+}
+
+#[test]
+fn an_explicit_zero_can_be_read_in_one_way_and_stays() {
+    let label = b"\x0a\x0e\x0a\x08__name__\x12\x02up".as_slice();
+    for sample in [
+        b"\x12\x00".as_slice(),
+        b"\x12\x02\x10\x00",
+        b"\x12\x0b\x09\0\0\0\0\0\0\0\0\x10\x00",
+    ] {
+        let body = wrap(&[label, sample].concat());
+        let scanned = scan(body.clone(), &NO_LIMITS).unwrap();
+        assert!(scanned.is_as_sent());
+        compare(&body);
+    }
+}
+
+#[test]
+fn bytes_that_are_no_protobuf_are_malformed() {
+    let wrong_types = [
+        b"\x08\x01".as_slice(),
+        b"\x18\x01",
+        b"\x0a\x02\x08\x01",
+        b"\x0a\x02\x10\x01",
+        b"\x0a\x04\x0a\x02\x08\x01",
+        b"\x0a\x04\x12\x02\x08\x01",
+        b"\x0a\x05\x12\x03\x12\x01\x00",
+        b"\x0a\x04\x22\x02\x1a\x00",
+    ];
+    let broken = [
+        b"\x0a".as_slice(),
+        b"\x0a\x05\x0a",
+        b"\x00",
+        b"\x0f",
+        b"\x2c",
+        b"\x2b",
+        &[0xff; 12],
+    ];
+    for body in wrong_types.into_iter().chain(broken) {
+        let told = scan(body.to_vec(), &NO_LIMITS).unwrap_err();
+        assert!(matches!(told, ScanError::Malformed { .. }), "{body:x?}: {told}");
+        compare(body);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn a_plain_encoding_scans_to_itself(write in random::write()) {
+        let body = write.encode_to_vec();
+        let scanned = scan(body.clone(), &NO_LIMITS).unwrap();
+        prop_assert!(scanned.is_as_sent());
+        prop_assert_eq!(kept(&scanned), body);
+        compare(scanned.body());
+    }
+
+    #[test]
+    fn an_odd_encoding_scans_to_the_same_model(write in random::write(), seed: u64) {
+        let body = odd::Odd(seed).write(&write);
+        prop_assert_eq!(&WriteRequest::decode(body.as_slice()).unwrap().timeseries.into_iter().map(TimeSeries::normalised).collect::<Vec<_>>(), &write.timeseries);
+        let scanned = scan(body.clone(), &NO_LIMITS).unwrap();
+        prop_assert_eq!(kept(&scanned), write.encode_to_vec());
+        compare(&body);
+    }
+
+    #[test]
+    fn spliced_series_decode_to_the_model(write in random::write(), verdicts in random::verdicts()) {
+        let scanned = scan_model(&write);
+        let mut expected = vec![];
+        let mut pieces = vec![];
+        let edited: Vec<Vec<u8>> = verdicts.iter().map(|verdict| {
+            let mut bytes = vec![];
+            let pairs = verdict.iter().flatten();
+            encode_labels(pairs.map(|(name, value)| (name.as_str(), value.as_str())), &mut bytes);
+            bytes
+        }).collect();
+        let all = write.timeseries.iter().zip(scanned.series()).zip(verdicts.iter().zip(&edited).cycle());
+        for (i, ((model, series), (verdict, bytes))) in all.enumerate() {
+            match verdict {
+                None if i % 3 == 2 => {}
+                None => {
+                    expected.push(model.clone());
+                    pieces.push(splice::Piece::Keep(series));
+                }
+                Some(labels) => {
+                    expected.push(TimeSeries { labels: random::labels_of(labels), ..model.clone() });
+                    pieces.push(splice::Piece::Edit(series, bytes));
+                }
+            }
+        }
+        let mut out = vec![];
+        splice::splice(&mut out, &scanned, pieces.iter().copied());
+        prop_assert_eq!(&WriteRequest::decode(out.as_slice()).unwrap().timeseries, &expected);
+        let mut one_by_one = vec![];
+        for piece in pieces {
+            match piece {
+                splice::Piece::Keep(series) => splice::keep(&mut one_by_one, &scanned, series),
+                splice::Piece::Edit(series, bytes) => splice::edit(&mut one_by_one, &scanned, series, bytes),
+            }
+        }
+        prop_assert_eq!(&one_by_one, &out);
+        prop_assert!(scan(out, &NO_LIMITS).unwrap().is_as_sent());
+    }
+
+    #[test]
+    fn damaged_bytes_are_read_as_prost_reads_them(
+        write in random::write(), seed: u64, odd: bool, cut: prop::sample::Index,
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+    ) {
+        let mut body = if odd { odd::Odd(seed).write(&write) } else { write.encode_to_vec() };
+        if !body.is_empty() {
+            for (at, byte) in &flips {
+                let at = at.index(body.len());
+                body[at] = *byte;
+            }
+            if flips.len() % 2 == 0 {
+                body.truncate(cut.index(body.len()) + 1);
+            }
+        }
+        compare(&body);
+    }
+
+    #[test]
+    fn random_bytes_are_read_as_prost_reads_them(body in prop::collection::vec(any::<u8>(), 0..64)) {
+        compare(&body);
+    }
+}

@@ -1,0 +1,178 @@
+//! Remote write 1.0 as prost reads it: the oracle that the scanner is held against, here and in the fuzz targets.
+//!
+//! Takes bytes, gives a model, and says what a scan of those bytes has to find. Shares no code with the scanner.
+
+use prost::Message;
+
+// Doubles stand as their bits (the same wire type), so that NaNs compare.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct WriteRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub timeseries: Vec<TimeSeries>,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub metadata: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct TimeSeries {
+    #[prost(message, repeated, tag = "1")]
+    pub labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    pub samples: Vec<Sample>,
+    #[prost(message, repeated, tag = "3")]
+    pub exemplars: Vec<Exemplar>,
+    #[prost(message, repeated, tag = "4")]
+    pub histograms: Vec<Histogram>,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Message)]
+pub struct Label {
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Sample {
+    #[prost(fixed64, tag = "1")]
+    pub value: u64,
+    #[prost(int64, tag = "2")]
+    pub timestamp: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Exemplar {
+    #[prost(message, repeated, tag = "1")]
+    pub labels: Vec<Label>,
+    #[prost(fixed64, tag = "2")]
+    pub value: u64,
+    #[prost(int64, tag = "3")]
+    pub timestamp: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct BucketSpan {
+    #[prost(sint32, tag = "1")]
+    pub offset: i32,
+    #[prost(uint32, tag = "2")]
+    pub length: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, prost::Oneof)]
+pub enum Count {
+    #[prost(uint64, tag = "1")]
+    Integer(u64),
+    #[prost(fixed64, tag = "2")]
+    Float(u64),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, prost::Oneof)]
+pub enum ZeroCount {
+    #[prost(uint64, tag = "6")]
+    Integer(u64),
+    #[prost(fixed64, tag = "7")]
+    Float(u64),
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Histogram {
+    #[prost(oneof = "Count", tags = "1, 2")]
+    pub count: Option<Count>,
+    #[prost(fixed64, tag = "3")]
+    pub sum: u64,
+    #[prost(sint32, tag = "4")]
+    pub schema: i32,
+    #[prost(fixed64, tag = "5")]
+    pub zero_threshold: u64,
+    #[prost(oneof = "ZeroCount", tags = "6, 7")]
+    pub zero_count: Option<ZeroCount>,
+    #[prost(message, repeated, tag = "8")]
+    pub negative_spans: Vec<BucketSpan>,
+    #[prost(sint64, repeated, tag = "9")]
+    pub negative_deltas: Vec<i64>,
+    #[prost(fixed64, repeated, tag = "10")]
+    pub negative_counts: Vec<u64>,
+    #[prost(message, repeated, tag = "11")]
+    pub positive_spans: Vec<BucketSpan>,
+    #[prost(sint64, repeated, tag = "12")]
+    pub positive_deltas: Vec<i64>,
+    #[prost(fixed64, repeated, tag = "13")]
+    pub positive_counts: Vec<u64>,
+    #[prost(int32, tag = "14")]
+    pub reset_hint: i32,
+    #[prost(int64, tag = "15")]
+    pub timestamp: i64,
+    #[prost(fixed64, repeated, tag = "16")]
+    pub custom_values: Vec<u64>,
+}
+
+impl TimeSeries {
+    /// Labels sorted, empty values left out: what a receiver has to be sent.
+    pub fn normalised(mut self) -> Self {
+        self.labels.retain(|label| !label.value.is_empty());
+        self.labels.sort();
+        self
+    }
+
+    /// Whether a normalised series has the labels of a valid one.
+    pub fn has_valid_labels(&self) -> bool {
+        let utf8 = |labels: &[Label]| {
+            let parts = labels.iter().flat_map(|label| [&label.name, &label.value]);
+            parts.into_iter().all(|part| std::str::from_utf8(part).is_ok())
+        };
+        self.labels.windows(2).all(|two| two[0].name < two[1].name)
+            && self.labels.iter().all(|label| !label.name.is_empty())
+            && self.labels.iter().any(|label| label.name == b"__name__")
+            && utf8(&self.labels)
+            && self.exemplars.iter().all(|exemplar| utf8(&exemplar.labels))
+    }
+}
+
+/// What a scan found, in words both sides know.
+pub struct Finding {
+    /// The bytes of the valid series, one after another.
+    pub series: Vec<u8>,
+    /// Series, samples, histograms and exemplars received.
+    pub received: [u64; 4],
+    pub invalid_histograms: u64,
+    pub rejected: u64,
+    pub metadata: u64,
+}
+
+/// Panics unless a scan of `body` had to find `finding`; None where it found the body malformed.
+pub fn compare(body: &[u8], finding: Option<Finding>) {
+    let (model, finding) = match (WriteRequest::decode(body), finding) {
+        (Ok(model), Some(finding)) => (model, finding),
+        (Err(_), None) => return,
+        (Ok(model), None) => panic!("prost reads what the scan refuses: {model:?}"),
+        (Err(error), Some(_)) => panic!("the scan reads what prost refuses: {error}"),
+    };
+    assert_eq!(finding.metadata, model.metadata.len() as u64);
+    let count = |part: fn(&TimeSeries) -> usize| model.timeseries.iter().map(part).sum::<usize>() as u64;
+    let received = [
+        count(|_| 1),
+        count(|s| s.samples.len()),
+        count(|s| s.histograms.len()),
+        count(|s| s.exemplars.len()),
+    ];
+    assert_eq!(finding.received, received);
+    let found = WriteRequest::decode(finding.series.as_slice()).unwrap().timeseries;
+    assert_eq!(found.len() as u64 + finding.rejected, received[0]);
+    // Every series with valid labels was found, in order, save those with histograms that the scan found wrong.
+    let mut found = found.into_iter().peekable();
+    let mut missing = 0;
+    for series in model
+        .timeseries
+        .into_iter()
+        .map(TimeSeries::normalised)
+        .filter(TimeSeries::has_valid_labels)
+    {
+        if found.next_if(|found| *found == series).is_none() {
+            assert!(!series.histograms.is_empty(), "the scan lost {series:?}");
+            missing += 1;
+        }
+    }
+    assert_eq!(found.next(), None);
+    assert_eq!(missing, finding.invalid_histograms);
+}

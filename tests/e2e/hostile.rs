@@ -1,0 +1,368 @@
+//! Guests that loop, recurse, grow, trap and lie: what they cost their tenant, and that nobody else pays.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use gauntlet_tests::{Gateway, Receiver, Response, Setup, Tenant, eventually, relabel, series, write};
+use serde_json::json;
+
+use crate::{many, small_write, tenant};
+
+/// A guest made for tests, chosen by its settings.
+fn fixture(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-plugins/fixtures/built");
+    folder.join(format!("{name}.wasm"))
+}
+
+fn setup(receiver: &Receiver) -> Setup {
+    Setup::with_receiver(receiver).set("/plugins/hostile", json!({"file": fixture("hostile")}))
+}
+
+/// A tenant whose plugin misbehaves in `mode` where a series has the label `evil`.
+fn hostile(id: &str, mode: &str) -> Tenant {
+    tenant(id).policy("hostile", json!({"mode": mode, "when": "evil"}))
+}
+
+/// A tenant whose plugin misbehaves in `mode` whenever it is asked to admit.
+fn hostile_admission(id: &str, mode: &str) -> Tenant {
+    tenant(id).policy("hostile", json!({"mode": mode, "at": "admit"}))
+}
+
+/// The tenant whose peace is watched: each of its writes has series that its policy never saw.
+fn bystander() -> Tenant {
+    tenant("b").policy("relabel", relabel(json!([{"target_label": "c", "replacement": "d"}])))
+}
+
+async fn write_evil(gateway: &Gateway, id: &str) -> Response {
+    let evil = many("up", 3).into_iter().map(|one| one.label("evil", "1"));
+    gateway
+        .sender()
+        .bearer(&format!("{id}-token"))
+        .write(&write(evil))
+        .await
+}
+
+async fn bystander_is_served(gateway: &Gateway, what: &str) {
+    let sent = write([series("bystander").label("never_seen", what).sample(1.0, 0)]);
+    let answer = gateway.sender().bearer("b-token").write(&sent).await;
+    assert_eq!(answer.status, 204, "beside {what}: {answer:?}");
+}
+
+#[tokio::test]
+async fn a_call_that_fails_costs_its_tenant_a_503_and_nobody_else_anything() {
+    let receiver = Receiver::start().await;
+    let modes = [
+        "loop",
+        "recurse",
+        "grow",
+        "trap",
+        "error",
+        "huge-error",
+        "wrong-length",
+        "extra-verdict",
+        "huge-result",
+        "fill",
+    ];
+    let setup = modes.iter().fold(setup(&receiver).tenant(bystander()), |s, mode| {
+        s.tenant(hostile(mode, mode))
+    });
+    let gateway = Gateway::start(setup).await;
+    for mode in modes {
+        let answer = write_evil(&gateway, mode).await;
+        assert_eq!(answer.status, 503, "{mode}: {answer:?}");
+        assert!(answer.retry_after() >= 1, "{mode}");
+        assert!(
+            answer.text.len() <= 1024 && !answer.text.contains('\u{1b}'),
+            "{mode}: {answer:?}"
+        );
+        bystander_is_served(&gateway, mode).await;
+        // What it is polite about still passes: a new instance serves the next call.
+        eventually("a polite write to pass", async || {
+            let polite = gateway.sender().bearer(&format!("{mode}-token"));
+            (polite.write(&small_write()).await.status == 204).then_some(())
+        })
+        .await;
+    }
+    let metrics = gateway.metrics().await;
+    for mode in modes {
+        assert!(
+            metrics.sum("gauntlet_policy_traps_total", &[("tenant", mode)]) >= 1.0,
+            "{mode}"
+        );
+    }
+    assert_eq!(metrics.sum("gauntlet_policy_traps_total", &[("tenant", "b")]), 0.0);
+    let arrived = receiver.received();
+    assert!(
+        arrived
+            .iter()
+            .all(|r| r.write.timeseries.iter().all(|s| s.value("evil").is_none()))
+    );
+    assert!(gateway.memory() < 1 << 30, "{} bytes", gateway.memory());
+}
+
+#[tokio::test]
+async fn an_admission_that_fails_costs_its_tenant_a_503_and_nobody_else_anything() {
+    let receiver = Receiver::start().await;
+    let other = Receiver::start().await;
+    let modes = [
+        "loop",
+        "recurse",
+        "grow",
+        "trap",
+        "error",
+        "huge-result",
+        "nan-charge",
+        "negative-charge",
+        "huge-charge",
+        "many-buckets",
+        "forbidden-upstream",
+    ];
+    let all = setup(&receiver).upstream("forbidden", &[&other]).tenant(bystander());
+    let setup = modes
+        .iter()
+        .fold(all, |s, mode| s.tenant(hostile_admission(mode, mode)));
+    let gateway = Gateway::start(setup).await;
+    for mode in modes {
+        let answer = gateway
+            .sender()
+            .bearer(&format!("{mode}-token"))
+            .write(&small_write())
+            .await;
+        assert_eq!(answer.status, 503, "{mode}: {answer:?}");
+        assert!(answer.retry_after() >= 1, "{mode}");
+        bystander_is_served(&gateway, mode).await;
+    }
+    assert!(receiver.received().iter().all(|r| r.tenant() == "b"));
+    assert!(other.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_lie_in_an_answer_never_reaches_a_receiver() {
+    let receiver = Receiver::start().await;
+    let modes = [
+        "reserved-label",
+        "duplicate-label",
+        "empty-name",
+        "no-labels",
+        "no-metric-name",
+        "label-bomb",
+        "value-bomb",
+        "huge-stream",
+        "many-streams",
+    ];
+    let setup = modes.iter().fold(setup(&receiver).tenant(bystander()), |s, mode| {
+        s.tenant(hostile(mode, mode))
+    });
+    let gateway = Gateway::start(setup).await;
+    for mode in modes {
+        receiver.clear();
+        let answer = write_evil(&gateway, mode).await;
+        assert!([204, 400, 503].contains(&answer.status), "{mode}: {answer:?}");
+        for received in receiver.received() {
+            assert_eq!(received.tenant(), mode);
+            for one in received.write.timeseries {
+                let mut names: Vec<_> = one.labels.iter().map(|l| l.name.as_str()).collect();
+                assert!(
+                    names.contains(&"__name__") && !names.contains(&""),
+                    "{mode}: {}",
+                    one.text()
+                );
+                assert!(
+                    !names.contains(&"tenant_id") && !names.contains(&"receiver_replica"),
+                    "{mode}"
+                );
+                let sorted = names.is_sorted();
+                names.dedup();
+                assert!(sorted && names.len() == one.labels.len() && names.len() <= 64, "{mode}");
+                assert!(one.labels.iter().all(|l| l.value.len() <= 4096), "{mode}");
+            }
+        }
+        bystander_is_served(&gateway, mode).await;
+    }
+}
+
+#[tokio::test]
+async fn a_plugins_words_are_data_in_the_log_the_metrics_and_the_answer() {
+    let receiver = Receiver::start().await;
+    let setup = setup(&receiver)
+        .tenant(hostile("reason", "hostile-reason"))
+        .tenant(hostile("codes", "escape-codes"))
+        .tenant(hostile("flood", "log-flood"))
+        .tenant(hostile("huge", "log-huge"))
+        .tenant(hostile_admission("reject", "huge-reject"))
+        .tenant(bystander());
+    let gateway = Gateway::start(setup).await;
+    assert_eq!(write_evil(&gateway, "reason").await.status, 204);
+    assert_eq!(write_evil(&gateway, "codes").await.status, 204);
+    for id in ["flood", "huge"] {
+        let answer = write_evil(&gateway, id).await;
+        assert!([204, 503].contains(&answer.status), "{id}: {answer:?}");
+        bystander_is_served(&gateway, id).await;
+    }
+    let rejected = gateway.sender().bearer("reject-token").write(&small_write()).await;
+    assert_eq!(rejected.status, 400, "{rejected:?}");
+    assert!(rejected.text.len() <= 1024, "{} bytes", rejected.text.len());
+    assert!(
+        rejected.text.chars().all(|c| c == '\n' || !c.is_control()),
+        "{rejected:?}"
+    );
+    // Parses, and has no line that a plugin made.
+    let metrics = gateway.metrics().await;
+    assert_eq!(
+        metrics.sum("gauntlet_dropped_samples_total", &[("tenant", "reason")]),
+        1.0
+    );
+    let text = gateway.admin("GET", "/metrics").await.text;
+    assert!(!text.lines().any(|line| line.starts_with("# HELP forged")));
+    assert!(text.len() < 1 << 20, "{} bytes of metrics", text.len());
+    let log = gateway.log();
+    assert!(!log.contains(['\u{1b}', '\0']), "escape codes reached the log");
+    assert!(
+        !log.lines().any(|line| line.starts_with("level=error")),
+        "a line was forged"
+    );
+    assert!(log.len() < 4 << 20, "{} bytes of log", log.len());
+}
+
+#[tokio::test]
+async fn a_guest_that_cannot_be_configured_is_that_tenants_matter() {
+    let receiver = Receiver::start().await;
+    let modes = ["loop", "recurse", "grow", "trap", "error", "huge-error", "log-flood"];
+    let failing = |mode: &str| tenant(mode).policy("hostile", json!({"mode": mode, "at": "configure"}));
+    let setup = modes[..6]
+        .iter()
+        .fold(setup(&receiver).tenant(bystander()), |s, mode| s.tenant(failing(mode)));
+    let gateway = Gateway::start(setup).await;
+    for mode in &modes[..6] {
+        let answer = gateway
+            .sender()
+            .bearer(&format!("{mode}-token"))
+            .write(&small_write())
+            .await;
+        assert_eq!(answer.status, 503, "{mode}: {answer:?}");
+        bystander_is_served(&gateway, mode).await;
+    }
+    let metrics = gateway.metrics().await;
+    for mode in &modes[..6] {
+        assert_eq!(
+            metrics.sum("gauntlet_tenant_broken", &[("tenant", mode)]),
+            1.0,
+            "{mode}"
+        );
+    }
+    assert!(
+        gateway
+            .api("/api/v1/status")
+            .await
+            .to_string()
+            .contains("this policy refuses to answer")
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_plugin_is_refused_and_the_others_are_served() {
+    let receiver = Receiver::start().await;
+    let whole = std::fs::read(fixture("pass")).unwrap();
+    let files: [(&str, Vec<u8>); 5] = [
+        ("empty", Vec::new()),
+        ("text", b"#!/bin/sh\nexit 0\n".to_vec()),
+        ("core-module", b"\0asm\x01\0\0\0".to_vec()),
+        ("truncated", whole[..whole.len() / 2].to_vec()),
+        ("no-exports", b"\0asm\x0d\0\x01\0".to_vec()),
+    ];
+    let mut setup = setup(&receiver).tenant(bystander());
+    for (name, bytes) in &files {
+        std::fs::write(setup.folder().join(format!("{name}.wasm")), bytes).unwrap();
+        setup = setup.set(&format!("/plugins/{name}"), json!({"file": format!("{name}.wasm")}));
+        setup = setup.tenant(tenant(name).policy(name, json!({})));
+    }
+    let gateway = Gateway::start(setup).await;
+    for (name, _) in &files {
+        let answer = gateway
+            .sender()
+            .bearer(&format!("{name}-token"))
+            .write(&small_write())
+            .await;
+        assert_eq!(answer.status, 503, "{name}: {answer:?}");
+        bystander_is_served(&gateway, name).await;
+    }
+    assert!(receiver.received().iter().all(|r| r.tenant() == "b"));
+}
+
+#[tokio::test]
+async fn the_next_good_generation_recovers_without_a_restart() {
+    let receiver = Receiver::start().await;
+    let always = |mode: &str| tenant("a").policy("hostile", json!({"mode": mode}));
+    let mut gateway = Gateway::start(setup(&receiver).tenant(always("loop"))).await;
+    let sender = gateway.sender().bearer("a-token");
+    // Often enough to be quarantined, if that is how failures are met.
+    for _ in 0..20 {
+        assert_eq!(sender.write(&small_write()).await.status, 503);
+    }
+    assert!(receiver.received().is_empty());
+    gateway
+        .reload_tenant(tenant("a").policy("relabel", relabel(json!([]))))
+        .await;
+    assert_eq!(sender.write(&small_write()).await.status, 204);
+    // And back to a bad one, and good again.
+    gateway.reload_tenant(always("trap")).await;
+    assert_eq!(sender.write(&write(many("unseen", 1))).await.status, 503);
+    gateway.reload_tenant(tenant("a")).await;
+    assert_eq!(sender.write(&small_write()).await.status, 204);
+}
+
+#[tokio::test]
+async fn a_policy_the_operator_lets_be_bypassed_is_left_out_when_it_fails() {
+    let receiver = Receiver::start().await;
+    let entry = json!({"plugin": "hostile", "settings": {"mode": "trap"}, "on_failure": "bypass"});
+    let setup = setup(&receiver)
+        .set("/policies/before", json!([entry]))
+        .tenant(bystander());
+    let gateway = Gateway::start(setup).await;
+    bystander_is_served(&gateway, "a bypassed policy").await;
+    assert_eq!(
+        receiver.only().write.timeseries[0].value("c"),
+        Some("d"),
+        "the tenant's own policy ran"
+    );
+    assert!(
+        gateway
+            .metrics()
+            .await
+            .sum("gauntlet_policy_bypassed_total", &[("tenant", "b")])
+            >= 1.0
+    );
+}
+
+#[tokio::test]
+async fn a_tenant_whose_plugin_loops_all_the_time_delays_nobody_for_long() {
+    let receiver = Receiver::start().await;
+    let looping = tenant("a").policy("hostile", json!({"mode": "loop"}));
+    let gateway = Gateway::start(setup(&receiver).tenant(looping).tenant(bystander())).await;
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let attackers: Vec<_> = (0..20)
+        .map(|_| {
+            let (sender, stop) = (gateway.sender().bearer("a-token"), std::sync::Arc::clone(&stop));
+            tokio::spawn(async move {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    assert_eq!(sender.write(&small_write()).await.status, 503);
+                }
+            })
+        })
+        .collect();
+    let sender = gateway.sender().bearer("b-token");
+    let mut took = Vec::new();
+    for n in 0..40 {
+        let start = Instant::now();
+        let sent = write([series("bystander").label("n", &n.to_string()).sample(1.0, 0)]);
+        assert_eq!(sender.write(&sent).await.status, 204);
+        took.push(start.elapsed());
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for attacker in attackers {
+        attacker.await.unwrap();
+    }
+    took.sort();
+    // First come, first served would make each wait for 20 calls of 50 ms on two threads, twice over.
+    assert!(took[20] < Duration::from_millis(400), "{took:?}");
+}

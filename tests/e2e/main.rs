@@ -1,0 +1,43 @@
+//! The end-to-end tests: the real binary between a sender and a fake receiver.
+//!
+//! One file per promise of the gateway; docs/invariants.md says which tests try which invariant. Each test
+//! starts a gateway of its own.
+
+// A test that panics has failed; small functions beside the tests may panic for them.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod accounting;
+mod answers;
+mod auth;
+mod checking;
+mod forwarding;
+mod headers;
+mod hostile;
+mod labels;
+mod lifecycle;
+mod limits;
+mod reload;
+mod upstreams;
+
+use gauntlet_tests::{Gateway, Receiver, Setup, Tenant, TimeSeries, WriteRequest, series, write};
+
+/// A gateway with one receiver behind `soft`, and the tenant `a` whose bearer token is `a-token`.
+async fn one_tenant(receiver: &Receiver) -> Gateway {
+    Gateway::start(Setup::with_receiver(receiver).tenant(tenant("a"))).await
+}
+
+/// A tenant on `soft` whose bearer token is `<id>-token`.
+fn tenant(id: &str) -> Tenant {
+    Tenant::new(id).bearer(&format!("{id}-token")).upstreams(&["soft"])
+}
+
+/// One series, one sample: for tests that do not care what is written.
+fn small_write() -> WriteRequest {
+    write([series("up").label("job", "test").sample(1.0, 0)])
+}
+
+/// `n` series `name{i="0"}`, `name{i="1"}`, ... of one sample each.
+fn many(name: &str, n: usize) -> Vec<TimeSeries> {
+    let one = |i: usize| series(name).label("i", &i.to_string()).sample(i as f64, 0);
+    (0..n).map(one).collect()
+}

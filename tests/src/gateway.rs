@@ -1,0 +1,310 @@
+//! The real `gauntlet` process under test.
+//!
+//! Takes a [`Setup`], gives a running gateway: its addresses from its own log, its metrics and API, signals and
+//! exit status. Killed when dropped; its log is shown where the test failed. Never reaches into the process.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use crate::certs::ClientCertificate;
+use crate::deadline::eventually;
+use crate::metrics::Metrics;
+use crate::sender::{Response, Sender};
+use crate::setup::{Setup, Tenant};
+
+/// A gateway that serves.
+pub struct Gateway {
+    pub setup: Setup,
+    pub remote_write: SocketAddr,
+    pub admin: SocketAddr,
+    process: Process,
+}
+
+/// What `gauntlet check` said.
+#[derive(Debug)]
+pub struct Checked {
+    pub code: Option<i32>,
+    /// Both streams, in the order they are usually read.
+    pub text: String,
+}
+
+impl Gateway {
+    /// Starts the gateway and waits until it is ready.
+    ///
+    /// # Panics
+    /// Where it ends or is not ready in time; its log is shown.
+    pub async fn start(setup: Setup) -> Self {
+        Self::start_with(setup, &[]).await
+    }
+
+    /// As [`Gateway::start`], with more on the command line.
+    pub async fn start_with(setup: Setup, arguments: &[&str]) -> Self {
+        let gateway = Self::spawn(setup, arguments).await;
+        eventually("the gateway to be ready", async || {
+            let ready = gateway.try_admin("GET", "/-/ready").await.ok()?;
+            (ready.status == 200).then_some(())
+        })
+        .await;
+        gateway
+    }
+
+    /// Starts the gateway and waits until it listens, ready or not.
+    async fn spawn(setup: Setup, arguments: &[&str]) -> Self {
+        setup.write();
+        let mut process = Process::spawn(&setup, arguments);
+        let mut addresses = [None, None];
+        eventually("both listeners", async || {
+            process.assert_runs();
+            let names = ["remote_write", "admin"];
+            addresses = names.map(|name| process.listening(name));
+            (addresses[0].is_some() && addresses[1].is_some()).then_some(())
+        })
+        .await;
+        let [remote_write, admin] = addresses.map(Option::unwrap);
+        Self {
+            setup,
+            remote_write,
+            admin,
+            process,
+        }
+    }
+
+    /// Runs a gateway that is expected to end by itself, and gives how it ended and what it logged.
+    pub async fn run_to_end(setup: &Setup) -> (ExitStatus, String) {
+        setup.write();
+        let mut process = Process::spawn(setup, &[]);
+        let status = process.ended().await;
+        (status, process.log())
+    }
+
+    /// `gauntlet check` on the files of `setup` as they would be written.
+    pub fn check(setup: &Setup) -> Checked {
+        setup.write();
+        Self::check_as_written(setup)
+    }
+
+    /// `gauntlet check` on the files of `setup` as they lie on disk.
+    pub fn check_as_written(setup: &Setup) -> Checked {
+        checked(Command::new(binary()).arg("check").arg(setup.main_file()))
+    }
+
+    /// `gauntlet serve` on the files as they lie on disk, named by the environment; expected to end by itself.
+    pub fn serve_by_environment(setup: &Setup) -> Checked {
+        checked(
+            Command::new(binary())
+                .arg("serve")
+                .env("GAUNTLET_CONFIG_FILE", setup.main_file()),
+        )
+    }
+
+    /// A sender without a credential.
+    pub fn sender(&self) -> Sender {
+        self.setup.sender(self.remote_write)
+    }
+
+    /// A sender that presents `certificate`.
+    pub fn sender_with(&self, certificate: &ClientCertificate) -> Sender {
+        let tls = self.setup.certs.client_config(Some(certificate));
+        Sender::new(self.remote_write, Some(tls))
+    }
+
+    /// One request to the admin listener.
+    pub async fn admin(&self, method: &str, path: &str) -> Response {
+        let answer = self.try_admin(method, path).await;
+        answer.unwrap_or_else(|e| panic!("{method} {path} on the admin listener: {e}"))
+    }
+
+    /// # Errors
+    /// Where nobody listens any more.
+    pub async fn try_admin(&self, method: &str, path: &str) -> std::io::Result<Response> {
+        let sender = Sender::new(self.admin, None);
+        let request = sender.request("").method(method).path(path);
+        request
+            .without("Content-Encoding")
+            .without("Content-Type")
+            .try_send()
+            .await
+    }
+
+    pub async fn metrics(&self) -> Metrics {
+        let answer = self.admin("GET", "/metrics").await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        Metrics::parse(&answer.text)
+    }
+
+    /// Waits until a metric's sum over `labels` is `value`.
+    pub async fn expect_metric(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let mut last = f64::NAN;
+        let wait = eventually("a metric", async || {
+            last = self.metrics().await.sum(name, labels);
+            (last == value).then_some(())
+        });
+        if tokio::time::timeout(crate::deadline::PATIENCE / 2, wait).await.is_err() {
+            panic!("{name}{labels:?} is {last} and did not become {value}");
+        }
+    }
+
+    /// The `data` of an answer in Prometheus' JSON envelope.
+    pub async fn api(&self, path: &str) -> Value {
+        let answer = self.admin("GET", path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        let mut body: Value = serde_json::from_str(&answer.text).unwrap();
+        assert_eq!(body["status"], "success", "{path}: {body}");
+        body["data"].take()
+    }
+
+    /// Writes the setup's files again, changed by `change`, and asks for a reload.
+    pub async fn reload(&mut self, change: impl FnOnce(&mut Setup)) -> Response {
+        change(&mut self.setup);
+        self.setup.write();
+        self.admin("POST", "/-/reload").await
+    }
+
+    /// As [`Gateway::reload`], for one tenant, and it must succeed.
+    pub async fn reload_tenant(&mut self, tenant: Tenant) {
+        let answer = self.reload(|setup| setup.put_tenant(tenant)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+
+    pub fn sighup(&self) {
+        self.process.signal("HUP");
+    }
+
+    /// Asks for an end and does not wait for it.
+    pub fn terminate(&self) {
+        self.process.signal("TERM");
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.process.ended().await
+    }
+
+    /// Everything logged so far, a line per event.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Waits for a log line that contains all of `parts`.
+    pub async fn expect_log(&self, parts: &[&str]) -> String {
+        eventually(&format!("a log line with {parts:?}"), async || {
+            let log = self.log();
+            let mut lines = log.lines();
+            let line = lines.find(|line| parts.iter().all(|part| line.contains(part)));
+            line.map(str::to_owned)
+        })
+        .await
+    }
+
+    /// Resident memory of the process in bytes.
+    pub fn memory(&self) -> u64 {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.process.child.id())).unwrap();
+        let pages: u64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
+        pages * 4096
+    }
+}
+
+fn checked(command: &mut Command) -> Checked {
+    let run = command.output().unwrap();
+    Checked {
+        code: run.status.code(),
+        text: String::from_utf8([run.stdout, run.stderr].concat()).unwrap(),
+    }
+}
+
+struct Process {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    reader: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Process {
+    fn spawn(setup: &Setup, arguments: &[&str]) -> Self {
+        let mut child = Command::new(binary())
+            .arg("serve")
+            .arg(format!("--config.file={}", setup.main_file().display()))
+            .arg("--log.format=json")
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let kept = Arc::clone(&log);
+        // Ends when the process does.
+        let reader = std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                kept.lock().unwrap().push(line);
+            }
+        });
+        Self {
+            child,
+            log,
+            reader: Some(reader),
+        }
+    }
+
+    fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// The address of a listener, once it was logged.
+    fn listening(&self, listener: &str) -> Option<SocketAddr> {
+        let log = self.log.lock().unwrap();
+        let mut events = log.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let event = events.find(|e| e["message"] == "listening" && e["listener"] == listener)?;
+        event["address"].as_str()?.parse().ok()
+    }
+
+    fn assert_runs(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("the gateway ended with {status}:\n{}", self.log());
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let signal = format!("-{name}");
+        let sent = Command::new("kill")
+            .args([&signal, &self.child.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
+        let status = eventually("the gateway to end", async || self.child.try_wait().unwrap()).await;
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        status
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails only where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("---- log of the gateway ----\n{}\n----", self.log());
+        }
+    }
+}
+
+/// `target/<profile>/gauntlet`, beside the folder of the running test.
+fn binary() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let binary = test.parent().unwrap().parent().unwrap().join("gauntlet");
+    assert!(
+        binary.exists(),
+        "{} is missing: run `cargo build` first",
+        binary.display()
+    );
+    binary
+}
