@@ -92,7 +92,7 @@ fn render(rows: &BTreeMap<String, Row>, receiver: &BTreeMap<String, u64>) -> Vec
     );
     let mut lines = vec![head];
     for (tenant, row) in rows {
-        let dropped: f64 = row.dropped.values().sum();
+        let dropped = row.dropped.values().fold(0.0, |sum, samples| sum + samples);
         let why: Vec<String> = row.dropped.iter().map(|(why, samples)| format!("{why} {samples}")).collect();
         lines.push(format!(
             "{tenant:<10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8}  {}",
