@@ -1,3 +1,8 @@
-//! The `gauntlet` program: hands the command line to the library.
+//! The `gauntlet` program: an allocator and the command line.
 
-fn main() {}
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    gauntlet::cli::main()
+}

@@ -62,6 +62,9 @@ struct General {
 impl Regex {
     /// Compiles a pattern, or says in Go's words why not.
     pub fn new(pattern: &str) -> Result<Self, Error> {
+        if pattern == "(.*)" {
+            return Ok(Self::everything());
+        }
         if let Some(engine) = simple(pattern) {
             let groups = if matches!(engine, Engine::Everything) { 2 } else { 1 };
             return Ok(Self {
@@ -111,6 +114,14 @@ impl Regex {
             engine,
             names: parsed.names,
         })
+    }
+
+    /// The default of relabelling, `(.*)`.
+    pub fn everything() -> Self {
+        Self {
+            engine: Engine::Everything,
+            names: vec![String::new(); 2],
+        }
     }
 
     /// The groups with this name, in order.
@@ -174,7 +185,6 @@ fn simple(pattern: &str) -> Option<Engine> {
             .all(|byte| !byte.is_ascii_punctuation() || b"_-:;/,@%&=~#!<>'\"`".contains(&byte))
     };
     match pattern.strip_suffix(".*") {
-        _ if pattern == "(.*)" => Some(Engine::Everything),
         Some(prefix) if plain(prefix) => Some(Engine::Prefix(prefix.to_owned())),
         _ if plain(pattern) => Some(Engine::Exactly(pattern.to_owned())),
         _ => None,

@@ -8,6 +8,9 @@ mod rules;
 mod template;
 mod working;
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 
 use gauntlet_policy::{Fate, Policy, Relabel, Series, relabel_policy};

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use gauntlet_policy::settings::{Object, Value, nearest, parse};
 
 use crate::template::Template;
-use go_regex::Regex;
+use go_regex::{Regex, unicode};
 
 const ACTIONS: &[&str] = &[
     "replace",
@@ -79,11 +79,14 @@ pub fn read(settings: &str) -> Result<Vec<Rule>, String> {
     let mut object = Object::of(&value, "")?;
     let rules = object.array("relabel_configs")?.unwrap_or(&[]);
     object.finish()?;
-    rules
-        .iter()
-        .enumerate()
-        .map(|(index, rule)| read_rule(rule, index))
-        .collect()
+    // Every rule is read before any is checked, so that the first error is the one Prometheus gives.
+    let path = |index: usize| format!("relabel_configs[{index}]");
+    let read = |(index, rule)| Written::read(rule, path(index));
+    let written: Vec<Written> = rules.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+    for (index, rule) in written.iter().enumerate() {
+        rule.check().map_err(|reason| format!("{}: {reason}", path(index)))?;
+    }
+    Ok(written.into_iter().map(Written::rule).collect())
 }
 
 /// A rule as written, defaults filled in.
@@ -93,32 +96,11 @@ struct Written {
     source_labels: Vec<String>,
     separator: String,
     /// `None`: not given, so that it is `(.*)`.
-    regex: Option<String>,
+    regex: Option<Regex>,
     modulus: u64,
     target_label: String,
     replacement: String,
-    action: String,
-}
-
-fn read_rule(value: &Value, index: usize) -> Result<Rule, String> {
-    let path = format!("relabel_configs[{index}]");
-    let mut object = Object::of(value, path.as_str())?;
-    let source_labels = source_labels(&mut object)?;
-    let written = Written {
-        has_source_labels: source_labels.is_some(),
-        source_labels: source_labels.unwrap_or_default(),
-        separator: text(&mut object, "separator")?.unwrap_or_else(|| ";".to_owned()),
-        regex: text(&mut object, "regex")?,
-        modulus: object.whole("modulus")?.unwrap_or(0),
-        target_label: text(&mut object, "target_label")?.unwrap_or_default(),
-        replacement: text(&mut object, "replacement")?.unwrap_or_else(|| "$1".to_owned()),
-        action: text(&mut object, "action")?.map_or_else(|| "replace".to_owned(), |action| action.to_lowercase()),
-    };
-    object.finish()?;
-    written
-        .check()
-        .and_then(|()| written.rule())
-        .map_err(|reason| format!("{path}: {reason}"))
+    action: &'static str,
 }
 
 /// Text as YAML gives it to a string field: numbers and truth values are taken as written, null is empty.
@@ -144,9 +126,9 @@ fn source_labels(object: &mut Object<'_>) -> Result<Option<Vec<String>>, String>
     let Some(names) = object.array("source_labels")? else {
         return Ok(None);
     };
-    let read = |(index, name): (usize, &Value)| {
-        let name = scalar(name, &format!("{path}[{index}]"))?;
-        if name.is_empty() {
+    let read = |(index, value): (usize, &Value)| {
+        let name = scalar(value, &format!("{path}[{index}]"))?;
+        if name.is_empty() && *value != Value::Null {
             Err(format!("{path}[{index}]: \"\" is not a valid label name"))
         } else {
             Ok(name)
@@ -161,12 +143,38 @@ fn source_labels(object: &mut Object<'_>) -> Result<Option<Vec<String>>, String>
 }
 
 impl Written {
+    /// Reads the keys in the order in which Prometheus declares them.
+    fn read(value: &Value, path: String) -> Result<Self, String> {
+        let mut object = Object::of(value, path.as_str())?;
+        let source_labels = source_labels(&mut object)?;
+        let separator = text(&mut object, "separator")?.unwrap_or_else(|| ";".to_owned());
+        let regex = text(&mut object, "regex")?
+            .map(|pattern| Regex::new(&pattern))
+            .transpose();
+        let written = Self {
+            has_source_labels: source_labels.is_some(),
+            source_labels: source_labels.unwrap_or_default(),
+            separator,
+            regex: regex.map_err(|error| format!("{path}: {error}"))?,
+            modulus: object.whole("modulus")?.unwrap_or(0),
+            target_label: text(&mut object, "target_label")?.unwrap_or_default(),
+            replacement: text(&mut object, "replacement")?.unwrap_or_else(|| "$1".to_owned()),
+            action: match text(&mut object, "action")? {
+                None => "replace",
+                // Null; an empty name is one that nobody knows.
+                Some(_) if object.is_null("action") => "",
+                Some(name) => action(&name).map_err(|reason| format!("{path}: {reason}"))?,
+            },
+        };
+        object.finish()?;
+        Ok(written)
+    }
+
     /// `relabel.Config.Validate` under UTF-8 names, in its order.
     fn check(&self) -> Result<(), String> {
-        let action = self.action.as_str();
-        if !ACTIONS.contains(&action) {
-            let hint = nearest(action, ACTIONS).map_or_else(String::new, |meant| format!(", did you mean `{meant}`?"));
-            return Err(format!("unknown relabel action {}{hint}", quoted(action)));
+        let action = self.action;
+        if action.is_empty() {
+            return Err("relabel action cannot be empty".to_owned());
         }
         if self.modulus == 0 && action == "hashmod" {
             return Err("relabel configuration for hashmod requires non-zero modulus".to_owned());
@@ -202,10 +210,10 @@ impl Written {
         Ok(())
     }
 
-    fn rule(self) -> Result<Rule, String> {
-        let regex = Regex::new(self.regex.as_deref().unwrap_or("(.*)")).map_err(|error| error.to_string())?;
+    fn rule(self) -> Rule {
+        let regex = self.regex.unwrap_or_else(Regex::everything);
         let target = self.target_label;
-        let action = match self.action.as_str() {
+        let action = match self.action {
             "lowercase" => Action::Lowercase { target },
             "uppercase" => Action::Uppercase { target },
             "keep" => Action::Keep { regex },
@@ -228,12 +236,22 @@ impl Written {
                 regex,
             },
         };
-        Ok(Rule {
+        Rule {
             source_labels: self.source_labels,
             separator: self.separator,
             action,
-        })
+        }
     }
+}
+
+/// The action of that name, whatever its case.
+fn action(name: &str) -> Result<&'static str, String> {
+    let lower = unicode::to_lower(name);
+    if let Some(known) = ACTIONS.iter().find(|known| **known == lower) {
+        return Ok(known);
+    }
+    let hint = nearest(&lower, ACTIONS).map_or_else(String::new, |meant| format!(", did you mean `{meant}`?"));
+    Err(format!("unknown relabel action {}{hint}", quoted(name)))
 }
 
 /// Go's `%q`, near enough for an error text.

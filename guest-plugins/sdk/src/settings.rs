@@ -262,6 +262,11 @@ impl<'a> Object<'a> {
         self.fields.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
+    /// Whether `key` is there and null.
+    pub fn is_null(&mut self, key: &'static str) -> bool {
+        self.value(key) == Some(&Value::Null)
+    }
+
     fn typed<T>(
         &mut self,
         key: &'static str,

@@ -265,11 +265,8 @@ fn config() -> Config {
         .wasm_stack_switching(false)
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false)
-        .wasm_component_model_async(false)
-        .wasm_component_model_more_async_builtins(false)
-        .wasm_component_model_async_stackful(false)
-        .wasm_component_model_threading(false)
-        .wasm_component_model_error_context(false)
+        // The component model's async and threading proposals, which are also not compiled in.
+        .concurrency_support(false)
         .wasm_component_model_gc(false)
         .wasm_component_model_memory64(false)
         .wasm_component_model_map(false)
@@ -330,7 +327,11 @@ fn pool(sandbox: &config::Sandbox, slots: usize) -> wasmtime::Result<PoolingAllo
 }
 
 /// Moves the engine's epoch on, so that deadlines are noticed. On its own thread: nothing may hold it up.
-struct Ticker(Option<JoinHandle<()>>, Arc<()>);
+struct Ticker {
+    thread: Option<JoinHandle<()>>,
+    /// The thread ends once this is gone.
+    alive: Arc<()>,
+}
 
 impl Ticker {
     fn start(engine: &wasmtime::Engine) -> std::io::Result<Self> {
@@ -344,6 +345,18 @@ impl Ticker {
                 engine.increment_epoch();
             }
         })?;
-        Ok(Self(Some(handle), alive))
+        Ok(Self {
+            thread: Some(handle),
+            alive,
+        })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.alive = Arc::new(());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }

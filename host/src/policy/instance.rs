@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{Func, HasSelf, Linker};
-use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, UpdateDeadline};
 
 use super::bindings::types::{Decision, LabelParam, Verdict, Write};
 use super::bindings::{gauntlet, log};
@@ -320,6 +320,7 @@ impl Instance {
             _ if late || state.deadline.expired => Err(Fault::Timeout),
             Ok(value) => Ok(value),
             Err(_) if state.limits.denied => Err(Fault::Memory),
+            Err(error) if error.is::<PoolConcurrencyLimitError>() => Err(Fault::NoRoom),
             Err(error) => Err(Fault::Trap(plain(&format!("{error:#}"), MAX_FAULT_LENGTH))),
         }
     }

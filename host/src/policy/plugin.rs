@@ -4,7 +4,7 @@
 //! a plugin wants to import beyond the contract. Never runs the plugin.
 
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
-use wasmtime::component::{Component, ComponentExportIndex, Instance, InstancePre, InstanceType, Linker};
+use wasmtime::component::{Component, ComponentExportIndex, Instance, InstancePre, Linker, types};
 use wasmtime::{AsContextMut, Engine};
 
 use super::bindings::types::{Decision, LabelParam, Verdict, Write};
@@ -56,7 +56,7 @@ impl Plugin {
         }
         let mut exports = Exports::default();
         for (name, export) in world.exports(engine) {
-            exports.add(name, export.ty, &world.instance_type())?;
+            exports.add(name, export.ty, &world)?;
         }
         if !exports.configure {
             return Err(ContractError::NoConfigure);
@@ -128,18 +128,18 @@ struct Exports {
 }
 
 impl Exports {
-    fn add(&mut self, name: &str, item: ComponentItem, types: &InstanceType<'_>) -> Result<(), ContractError> {
+    fn add(&mut self, name: &str, item: ComponentItem, world: &types::Component) -> Result<(), ContractError> {
         match (name, item) {
             ("configure", ComponentItem::ComponentFunc(f)) => {
-                let checked = f.typecheck::<(&str,), (Result<(), String>,)>(types);
+                let checked = f.typecheck::<(&str,), (Result<(), String>,)>(&world.instance_type());
                 self.configure = typed("configure", &f, checked)?;
             }
             ("relabel", ComponentItem::ComponentFunc(f)) => {
-                let checked = f.typecheck::<(&[&[LabelParam<'_>]],), (Result<Vec<Verdict>, String>,)>(types);
+                let checked = f.typecheck::<(&[&[LabelParam<'_>]],), (Result<Vec<Verdict>, String>,)>(&world.instance_type());
                 self.relabel = typed("relabel", &f, checked)?;
             }
             ("admit", ComponentItem::ComponentFunc(f)) => {
-                let checked = f.typecheck::<(&Write<'_>,), (Result<Decision, String>,)>(types);
+                let checked = f.typecheck::<(&Write<'_>,), (Result<Decision, String>,)>(&world.instance_type());
                 self.admit = typed("admit", &f, checked)?;
             }
             (_, ComponentItem::Type(_)) => {}

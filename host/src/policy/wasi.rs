@@ -136,7 +136,7 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     random::insecure::add_to_linker::<State, WasiRandom>(l, |s| s.wasi.ctx.random())?;
     random::insecure_seed::add_to_linker::<State, WasiRandom>(l, |s| s.wasi.ctx.random())?;
     cli::environment::add_to_linker::<State, WasiCli>(l, cli_of)?;
-    cli::exit::add_to_linker::<State, WasiCli>(l, &cli::exit::LinkOptions::default(), cli_of)?;
+    cli::exit::add_to_linker::<State, WasiCli>(l, cli_of)?;
     cli::stdin::add_to_linker::<State, WasiCli>(l, cli_of)?;
     cli::stdout::add_to_linker::<State, WasiCli>(l, cli_of)?;
     cli::stderr::add_to_linker::<State, WasiCli>(l, cli_of)?;

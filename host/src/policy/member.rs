@@ -1,0 +1,268 @@
+//! One policy of a chain: its plugin, its settings, its record.
+//!
+//! Takes calls, finds or starts an instance for each, books what came of it. After any fault but the plugin's own
+//! error the instance is gone. Never calls a policy that is in quarantine, and never decides what a failure costs:
+//! that is the chain's.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::engine::Engine;
+use super::instance::{Fault, Instance, Start};
+use super::log::Share;
+use super::plugin::Plugin;
+use super::quarantine::{Gate, Quarantine};
+use super::warm::PolicyId;
+use super::words::Words;
+use crate::config::{self, OnFailure, Owner};
+use crate::model::TenantId;
+use crate::telemetry::metrics::{PolicyCallLabels, PolicyLabels, TrapLabels};
+
+/// What is known of a policy before it ever ran.
+#[derive(Debug, Clone)]
+pub struct PolicyInfo {
+    /// Unique within the chain.
+    pub name: Arc<str>,
+    pub plugin: String,
+    pub sha256: [u8; 32],
+    pub owner: Owner,
+    pub on_failure: OnFailure,
+    pub judges_series: bool,
+    pub judges_writes: bool,
+}
+
+/// How a policy has done.
+#[derive(Debug, Clone)]
+pub struct PolicyStatus {
+    pub info: PolicyInfo,
+    pub calls: u64,
+    pub failures: u64,
+    pub last_failure: Option<Failure>,
+    /// How much longer it is kept from running.
+    pub quarantined: Option<Duration>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub fault: Fault,
+    pub at: SystemTime,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Function {
+    Relabel,
+    Admit,
+}
+
+/// Why a call gave nothing.
+#[derive(Debug)]
+pub enum Missed {
+    Failed(Fault),
+    Quarantined { retry_after: Duration },
+}
+
+pub struct Member {
+    pub info: PolicyInfo,
+    pub reasons: Words,
+    pub streams: Words,
+    pub bypassed: Counter,
+    id: PolicyId,
+    plugin: Arc<Plugin>,
+    settings: String,
+    share: Arc<Share>,
+    quarantine: Mutex<Quarantine>,
+    quarantined: Gauge<i64, std::sync::atomic::AtomicI64>,
+    calls: AtomicU64,
+    failures: AtomicU64,
+    last_failure: Mutex<Option<Failure>>,
+    relabel: Meter,
+    admit: Meter,
+    trap_labels: (String, String),
+}
+
+struct Meter {
+    calls: Counter,
+    duration: Histogram,
+}
+
+impl Member {
+    pub fn new(engine: &Engine, tenant: &TenantId, policy: &config::Policy, plugin: Arc<Plugin>) -> Self {
+        let metrics = engine.metrics();
+        let names = (tenant.to_string(), policy.name.clone());
+        let labels = PolicyLabels {
+            tenant: names.0.clone(),
+            policy: names.1.clone(),
+        };
+        let meter = |function| {
+            let labels = PolicyCallLabels {
+                tenant: names.0.clone(),
+                policy: names.1.clone(),
+                function,
+            };
+            Meter {
+                calls: metrics.policy_calls.get_or_create(&labels).clone(),
+                duration: metrics.policy_duration.get_or_create(&labels).clone(),
+            }
+        };
+        let dropped = metrics.policy_log_lines_dropped.get_or_create(&labels).clone();
+        Self {
+            info: PolicyInfo {
+                name: Arc::from(policy.name.as_str()),
+                plugin: policy.plugin.name.clone(),
+                sha256: policy.plugin.sha256,
+                owner: policy.owner,
+                on_failure: policy.on_failure,
+                judges_series: plugin.judges_series(),
+                judges_writes: plugin.judges_writes(),
+            },
+            reasons: Words::default(),
+            streams: Words::default(),
+            bypassed: metrics.policy_bypassed.get_or_create(&labels).clone(),
+            id: engine.next_policy(),
+            plugin,
+            settings: policy.settings.clone(),
+            share: Arc::new(Share::new(&names.0, &names.1, dropped)),
+            quarantine: Mutex::new(Quarantine::default()),
+            quarantined: metrics.policy_quarantined.get_or_create(&labels).clone(),
+            calls: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            last_failure: Mutex::new(None),
+            relabel: meter("relabel"),
+            admit: meter("admit"),
+            trap_labels: names,
+        }
+    }
+
+    /// Runs `judge` on an instance of this policy. Plugin threads only.
+    ///
+    /// `judge` also checks what the plugin returned: nonsense costs the instance, as a trap does.
+    pub fn call<R>(
+        &self,
+        engine: &Engine,
+        function: Function,
+        judge: impl FnOnce(&mut Instance) -> Result<R, Fault>,
+    ) -> Result<R, Missed> {
+        if let Gate::Shut { retry_after } = lock(&self.quarantine).ask(Instant::now()) {
+            return Err(Missed::Quarantined { retry_after });
+        }
+        let meter = match function {
+            Function::Relabel => &self.relabel,
+            Function::Admit => &self.admit,
+        };
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        meter.calls.inc();
+        let began = Instant::now();
+        let outcome = self.run(engine, judge);
+        meter.duration.observe(began.elapsed().as_secs_f64());
+        match outcome {
+            Ok(judged) => {
+                lock(&self.quarantine).succeeded();
+                self.quarantined.set(0);
+                Ok(judged)
+            }
+            Err(fault) => {
+                self.failed(engine, &fault);
+                Err(Missed::Failed(fault))
+            }
+        }
+    }
+
+    fn run<R>(&self, engine: &Engine, judge: impl FnOnce(&mut Instance) -> Result<R, Fault>) -> Result<R, Fault> {
+        let mut instance = match engine.warm().take(self.id) {
+            Some(instance) => instance,
+            None => self.start(engine)?,
+        };
+        let outcome = judge(&mut instance);
+        let now = Instant::now();
+        if matches!(outcome, Ok(_) | Err(Fault::Error(_))) && !instance.worn(now) {
+            let bytes = instance.memory();
+            engine.warm().put(self.id, instance, bytes, now);
+        }
+        outcome
+    }
+
+    /// Starts and configures an instance, which waits for the first call.
+    ///
+    /// # Errors
+    /// Whatever the plugin did instead.
+    pub fn warm_up(&self, engine: &Engine) -> Result<(), Fault> {
+        let instance = self.start(engine)?;
+        let bytes = instance.memory();
+        engine.warm().put(self.id, instance, bytes, Instant::now());
+        Ok(())
+    }
+
+    fn start(&self, engine: &Engine) -> Result<Instance, Fault> {
+        loop {
+            let slot = engine.slot().ok_or(Fault::NoRoom)?;
+            let started = Instance::start(Start {
+                plugin: &self.plugin,
+                settings: &self.settings,
+                share: &self.share,
+                memory_limit: engine.memory_limit(),
+                allowance: engine.start_allowance(),
+                slot,
+            });
+            match started {
+                // The pool's memories or tables ran out before its slots; another policy's warm instance makes room.
+                Err(Fault::NoRoom) if engine.warm().make_room() => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn failed(&self, engine: &Engine, fault: &Fault) {
+        let labels = TrapLabels {
+            tenant: self.trap_labels.0.clone(),
+            policy: self.trap_labels.1.clone(),
+            kind: fault.kind(),
+        };
+        engine.metrics().policy_traps.get_or_create(&labels).inc();
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        *lock(&self.last_failure) = Some(Failure {
+            fault: fault.clone(),
+            at: SystemTime::now(),
+        });
+        if *fault == Fault::NoRoom {
+            return;
+        }
+        let (tenant, policy) = (&*self.trap_labels.0, &*self.trap_labels.1);
+        let mut quarantine = lock(&self.quarantine);
+        if quarantine.failed(Instant::now()) {
+            self.quarantined.set(1);
+            let rest = quarantine.until().map(|until| until.saturating_duration_since(Instant::now()));
+            tracing::warn!(tenant, policy, %fault, ?rest, "policy keeps failing and is left alone for a while");
+        } else {
+            // At most a few of these before the quarantine.
+            tracing::info!(tenant, policy, %fault, "policy failed");
+        }
+    }
+
+    pub fn status(&self) -> PolicyStatus {
+        let until = lock(&self.quarantine).until();
+        PolicyStatus {
+            info: self.info.clone(),
+            calls: self.calls.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+            last_failure: lock(&self.last_failure).clone(),
+            quarantined: until.map(|until| until.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    /// Drops the instances that wait. The chain is gone; those in use follow when they are done.
+    pub fn forget(&self, engine: &Engine) {
+        engine.warm().forget(self.id);
+        if lock(&self.quarantine).until().is_some() {
+            self.quarantined.set(0);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
