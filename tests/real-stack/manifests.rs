@@ -14,6 +14,9 @@ use crate::gateway;
 
 const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/kubernetes");
 
+/// Where the pod mounts its cache volume.
+const CACHE: &str = "/var/cache/gauntlet";
+
 pub fn accepted(stack: &Stack) -> Result<String> {
     let root = stack.dir.join("etc-gauntlet");
     let tenants = copy_folder(&root, "tenants")?;
@@ -30,6 +33,11 @@ pub fn accepted(stack: &Stack) -> Result<String> {
         fs::copy(file, place)?;
     }
     let config = root.join("config/gauntlet.yaml");
+    // The pod's cache volume; checking compiles the policies.
+    let text = fs::read_to_string(&config)?;
+    ensure!(text.contains(CACHE), "deploy/kubernetes names no cache folder under {CACHE}");
+    fs::write(&config, text.replace(CACHE, &root.join("cache").display().to_string()))?;
+    fs::create_dir_all(root.join("cache"))?;
     let output = Command::new(gateway::program()?)
         .arg("check")
         .arg(&config)
