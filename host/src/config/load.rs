@@ -14,7 +14,7 @@ use super::inputs::{Files, Inputs};
 use super::resolve::{self, Main, WHOLE_FILE};
 use super::section::{Section, Source};
 use super::tenant::{self, House};
-use super::{BrokenTenant, ClientAuthType, Config, ConfigError, Credential, Loaded, Tenant, secret};
+use super::{BrokenTenant, ClientAuthType, Config, ConfigError, Credential, Loaded, Tenant};
 use crate::model::TenantId;
 
 /// Largest YAML file: a thousand inline tenants are about 1 MB.
@@ -248,7 +248,7 @@ fn inline_duplicates(source: &Source<'_>, main: &Main<'_>, read: &[ReadTenant]) 
                     .tenant
                     .credentials
                     .iter()
-                    .any(|other| secret::identity(&other.credential) == secret::identity(&mine.credential))
+                    .any(|other| other.credential.identity() == mine.credential.identity())
                 {
                     let message = format!("the same credential belongs to tenant `{}`", earlier.name());
                     source.fail(mine.place, &mine.path, message);
@@ -286,7 +286,7 @@ fn same_credential_twice(read: &mut [ReadTenant]) {
     for (index, tenant) in read.iter().enumerate() {
         for (nth, written) in tenant.tenant.credentials.iter().enumerate() {
             claims
-                .entry(secret::identity(&written.credential))
+                .entry(written.credential.identity())
                 .or_default()
                 .push((index, nth));
         }

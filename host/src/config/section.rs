@@ -183,20 +183,19 @@ impl<'a> Section<'a> {
                 continue;
             }
             let near = nearest(&key.text, self.known.iter().copied());
-            if self.secret {
+            let message = if self.secret {
                 let known = self.known.join("`, `");
-                let message = format!("unknown key (not shown, it may be a secret); known are `{known}`");
-                self.source.fail_near(key.place, &self.path, message, near);
+                format!("unknown key (not shown, it may be a secret); known are `{known}`")
+            } else if near.is_some() {
+                format!("unknown key `{}`", quote(&key.text))
             } else {
-                let known = self.known.join(", ");
-                let message = if near.is_some() {
-                    "unknown key".to_owned()
-                } else {
-                    format!("unknown key; known are {known}")
-                };
-                self.source
-                    .fail_near(key.place, &join(&self.path, &key.text), message, near);
-            }
+                format!(
+                    "unknown key `{}`; known are {}",
+                    quote(&key.text),
+                    self.known.join(", ")
+                )
+            };
+            self.source.fail_near(key.place, &self.path, message, near);
         }
     }
 }
@@ -262,7 +261,7 @@ impl<'a> Field<'a> {
                 None
             }
             Value::Number(Number::Unsigned(value), _) => Some(value),
-            _ => self.mismatch("a whole number"),
+            _ => self.mismatch("a whole number above zero"),
         }
     }
 
@@ -337,6 +336,16 @@ impl<'a> Field<'a> {
             known: Vec::new(),
             secret: self.secret,
         })
+    }
+
+    /// Whether it is a list or a map with nothing in it, or nothing at all.
+    pub(super) fn is_empty(&self) -> bool {
+        match &self.node.value {
+            Value::Null => true,
+            Value::List(items) => items.is_empty(),
+            Value::Map(entries) => entries.is_empty(),
+            Value::Bool(_) | Value::Number(..) | Value::Text(_) => false,
+        }
     }
 
     /// The items of a list; nothing written is an empty one.
