@@ -7,7 +7,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 
 use crate::auth::{self, PathTenantError};
-use crate::model::TenantId;
+use crate::model::{TenantId, TenantIdError};
 
 /// Where writes are accepted; each also by senders' other customary names.
 const PATHS: [&str; 3] = ["/api/v1/receive", "/api/v1/write", "/api/v1/push"];
@@ -40,7 +40,9 @@ pub enum HeadError {
 /// [`schema`]'s, after the tenant is proved.
 pub fn head(method: &Method, path: &str) -> Result<Head, HeadError> {
     let path_tenant = auth::path_tenant(path);
-    if !PATHS.contains(&path) && path_tenant.is_none() {
+    // A path with no tenant in the tenant's place is no path of ours; any other tenant there is somebody's mistake.
+    let nobody = Some(Err(PathTenantError::Id(TenantIdError::Empty)));
+    if path_tenant == nobody || (path_tenant.is_none() && !PATHS.contains(&path)) {
         return Err(HeadError::UnknownPath);
     }
     if method != Method::POST {
@@ -137,7 +139,7 @@ mod tests {
         let team = TenantId::new("team-a").unwrap();
         let of = head(&Method::POST, "/api/metrics/v1/team-a/api/v1/receive");
         assert_eq!(of, Ok(Head { path_tenant: Some(Ok(team)) }));
-        for path in ["/", "/api/v1/receive/", "/api/metrics/v1/a/b/api/v1/receive"] {
+        for path in ["/", "/api/v1/receive/", "/api/metrics/v1//api/v1/receive", "/api/metrics/v1/a/b/api/v1/receive"] {
             assert_eq!(head(&Method::POST, path), Err(HeadError::UnknownPath), "{path}");
         }
         assert_eq!(head(&Method::GET, "/api/v1/receive"), Err(HeadError::Method));

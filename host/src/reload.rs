@@ -300,6 +300,7 @@ async fn build(
     }
 
     // A file that cannot be read takes nothing from the tenant that it configured before.
+    let mut waiting = Vec::new();
     for broken in broken {
         let old = previous.into_iter().flat_map(|pipeline| pipeline.tenants.values()).find(|old| {
             !tenants.contains_key(&old.config.id)
@@ -308,6 +309,9 @@ async fn build(
                     None => broken.file == old.config.file,
                 }
         });
+        if old.is_none() {
+            waiting.extend(broken.credentials);
+        }
         report.broken.push(Broken {
             tenant: broken.tenant.or_else(|| old.map(|old| old.config.id.clone())),
             file: broken.file,
@@ -325,13 +329,38 @@ async fn build(
 
     keep_needed_upstreams(&mut config, &tenants, previous);
     let upstreams = shared.upstreams.apply(&config.upstreams)?;
-    // A tenant without a generation is known all the same: its writes wait (503) and are not refused (401).
-    let mut proved: BTreeMap<TenantId, Arc<config::Tenant>> = config.tenants.clone();
-    proved.extend(tenants.iter().map(|(id, tenant)| (id.clone(), Arc::clone(&tenant.config))));
-    let authenticator = Authenticator::new(proved.into_values());
+    let authenticator = Authenticator::new(provable(&config, &tenants).into_values(), waiting);
     state.memos.retain(|id, _| tenants.contains_key(id));
     let pipeline = Pipeline { config: Arc::new(config), authenticator, tenants, upstreams, shared: Arc::clone(shared) };
     Ok((pipeline, report))
+}
+
+/// Who can be proved: everybody served, and the sound tenants without a generation, whose writes wait (503) and are
+/// not refused (401). A tenant that goes on with an old generation loses what the new configuration gives to another:
+/// a credential that proves two tenants proves none, and the other one did nothing wrong.
+fn provable(
+    config: &Config,
+    tenants: &HashMap<TenantId, Arc<Tenant>>,
+) -> BTreeMap<TenantId, Arc<config::Tenant>> {
+    let given: HashMap<Vec<u8>, &TenantId> = config
+        .tenants
+        .values()
+        .flat_map(|tenant| tenant.credentials.iter().map(|credential| (credential.identity(), &tenant.id)))
+        .collect();
+    let mut provable = config.tenants.clone();
+    for (id, tenant) in tenants {
+        let stays = |c: &config::Credential| given.get(&c.identity()).is_none_or(|owner| *owner == id);
+        let served = match tenant.config.credentials.iter().all(stays) {
+            true => Arc::clone(&tenant.config),
+            false => {
+                let mut config = (*tenant.config).clone();
+                config.credentials.retain(stays);
+                Arc::new(config)
+            }
+        };
+        provable.insert(id.clone(), served);
+    }
+    provable
 }
 
 async fn build_chains(

@@ -180,6 +180,7 @@ fn auth_answer(
         AuthError::WrongCredential => refuse(StatusCode::UNAUTHORIZED, "wrong_credential", text),
         AuthError::Ambiguous => refuse(StatusCode::FORBIDDEN, "ambiguous_credentials", text),
         AuthError::Disabled { .. } => refuse(StatusCode::FORBIDDEN, "tenant_disabled", text),
+        AuthError::Broken => keep("tenant_broken", "policies are not ready"),
         AuthError::Overloaded => keep("overloaded", "overloaded, try again"),
     }
 }

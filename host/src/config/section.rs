@@ -387,19 +387,24 @@ impl<'a> Field<'a> {
 
     /// The content of the file that this names; not empty.
     pub(super) fn file(&self) -> Option<(PathBuf, Arc<[u8]>)> {
-        let written = self.text()?;
-        let path = self.source.path(written);
-        match self.source.files.read(&path) {
-            Ok(bytes) if bytes.is_empty() => {
-                self.fail(format!("`{}` is empty", quote(written)));
-                None
-            }
-            Ok(bytes) => Some((path, bytes)),
-            Err(reason) => {
-                self.fail(format!("cannot read `{}`: {reason}", quote(written)));
+        match self.try_file()? {
+            Ok(file) => Some(file),
+            Err(fault) => {
+                self.fail(fault);
                 None
             }
         }
+    }
+
+    /// As [`Field::file`], for a file whose fault is not this field's alone to tell. `None`: not even a name.
+    pub(super) fn try_file(&self) -> Option<Result<(PathBuf, Arc<[u8]>), String>> {
+        let written = self.text()?;
+        let path = self.source.path(written);
+        Some(match self.source.files.read(&path) {
+            Ok(bytes) if bytes.is_empty() => Err(format!("`{}` is empty", quote(written))),
+            Ok(bytes) => Ok((path, bytes)),
+            Err(reason) => Err(format!("cannot read `{}`: {reason}", quote(written))),
+        })
     }
 }
 

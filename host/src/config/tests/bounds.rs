@@ -68,10 +68,10 @@ fn a_refused_load_watches_the_file_that_was_missing() {
 #[test]
 fn a_pipe_in_place_of_a_file_is_refused_and_not_waited_for() {
     let folder = main_file("plugins: {p: {file: /dev/zero}}\n");
-    let errors = folder.load().unwrap_err();
-    assert_eq!(
-        folder.say(&errors),
-        "g.yaml:3:21: plugins.p.file: cannot read `/dev/zero`: it is not a regular file\n"
+    let warnings = folder.load().unwrap().warnings.join("\n");
+    assert!(
+        warnings.contains(":3:21: plugins.p.file: cannot read `/dev/zero`: it is not a regular file"),
+        "{warnings}"
     );
 }
 
@@ -151,4 +151,17 @@ proptest! {
         let loaded = folder.load().unwrap();
         prop_assert!(loaded.config.tenants.contains_key(&tenant("good")));
     }
+}
+
+#[test]
+fn a_plugin_that_cannot_be_read_is_the_matter_of_those_who_name_it() {
+    let folder = main_file("plugins: {p: {file: gone.wasm}}\ntenant_files: ['*.t']\n");
+    folder.write("sound.t", "tenant: sound\n");
+    folder.write("users.t", "tenant: users\npolicies: [{plugin: p}]\n");
+    let loaded = folder.load().unwrap();
+    assert!(loaded.config.tenants.contains_key(&tenant("sound")));
+    assert_eq!(
+        folder.say(&loaded.broken[0].errors),
+        "users.t:2:21: policies[0].plugin: the file of plugin `p` is at fault: cannot read `gone.wasm`: there is no such file\n"
+    );
 }

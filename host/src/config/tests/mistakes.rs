@@ -198,8 +198,8 @@ fn upstreams_and_plugins() {
             "g.yaml:2:57: upstreams.a.tls_config: `cert_file` and `key_file` go together",
         ),
         (
-            "upstreams: {a: {endpoints: ['http://r:1']}}\nplugins: {relabel: {file: crt}, mine: {}, none: {file: none}}\n",
-            "g.yaml:3:11: plugins.relabel: this plugin is built in; give yours another name\ng.yaml:3:39: plugins.mine: `file` is missing\ng.yaml:3:56: plugins.none.file: cannot read `none`: there is no such file",
+            "upstreams: {a: {endpoints: ['http://r:1']}}\nplugins: {relabel: {file: crt}, mine: {}}\n",
+            "g.yaml:3:11: plugins.relabel: this plugin is built in; give yours another name\ng.yaml:3:39: plugins.mine: `file` is missing",
         ),
         (
             "upstreams: {a: {endpoints: ['http://r:1']}}\npolicies: {before: [{plugin: relable}], after: [{settings: {}}]}\n",
