@@ -32,19 +32,19 @@ plugins:
 stack:
 	scripts/provision stack
 	cargo build --locked --workspace
-	cargo run --locked -p gauntlet-tests --bin real-stack -- check
+	$(CARGO_TARGET_DIR)/debug/real-stack check
 
 ## The same, left running to look at, until ^C.
 stack-up:
 	scripts/provision stack
 	cargo build --locked --workspace
-	cargo run --locked -p gauntlet-tests --bin real-stack -- up
+	$(CARGO_TARGET_DIR)/debug/real-stack up
 
 ## CPU per sample of the whole process beside nginx, in one run; prints markdown.
 bench:
 	scripts/provision bench
-	cargo build --release --locked -p gauntlet
-	cargo run --release --locked -p gauntlet-tests --bin bench
+	cargo build --release --locked --workspace
+	$(CARGO_TARGET_DIR)/release/bench
 
 ## The program as it is shipped.
 build:

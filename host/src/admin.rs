@@ -58,7 +58,11 @@ async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
 
 async fn reload(State(admin): State<Admin>) -> impl IntoResponse {
     let report = admin.generations.reload("POST /-/reload").await;
-    let code = if report.is_success() { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+    let code = if report.is_success() {
+        StatusCode::OK
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
+    };
     (code, success(report_json(&report)))
 }
 

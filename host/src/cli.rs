@@ -110,7 +110,10 @@ fn check(file: &Path) -> ExitCode {
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
-    let faults = loaded.plugins.iter().chain(loaded.broken.iter().flat_map(|broken| &broken.errors));
+    let faults = loaded
+        .plugins
+        .iter()
+        .chain(loaded.broken.iter().flat_map(|broken| &broken.errors));
     let mut errors: Vec<String> = faults.map(ToString::to_string).collect();
     let tenants = loaded.config.tenants.len();
     match server::check(loaded) {

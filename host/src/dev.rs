@@ -30,10 +30,18 @@ const REFRESH: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// Where the gateway listens for remote write.
-    #[arg(long = "remote-write.listen-address", env = "GAUNTLET_DEV_REMOTE_WRITE", default_value = "127.0.0.1:19291")]
+    #[arg(
+        long = "remote-write.listen-address",
+        env = "GAUNTLET_DEV_REMOTE_WRITE",
+        default_value = "127.0.0.1:19291"
+    )]
     remote_write: String,
     /// Where the gateway answers operators.
-    #[arg(long = "admin.listen-address", env = "GAUNTLET_DEV_ADMIN", default_value = "127.0.0.1:10902")]
+    #[arg(
+        long = "admin.listen-address",
+        env = "GAUNTLET_DEV_ADMIN",
+        default_value = "127.0.0.1:10902"
+    )]
     admin: String,
     /// Stop by itself after this long, as a script wants it.
     #[arg(long = "duration", value_parser = crate::config::parse_duration)]
@@ -45,7 +53,11 @@ pub enum DevError {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("cannot {what} {}: {reason}", .path.display())]
-    File { what: &'static str, path: PathBuf, reason: std::io::Error },
+    File {
+        what: &'static str,
+        path: PathBuf,
+        reason: std::io::Error,
+    },
     #[error("cannot make certificates: {0}")]
     Certificates(#[from] rcgen::Error),
     #[error("cannot listen for the embedded receiver: {0}")]
@@ -63,8 +75,11 @@ impl Folder {
     fn make() -> Result<Self, DevError> {
         let path = std::env::temp_dir().join(format!("gauntlet-dev-{}", std::process::id()));
         let tenants = path.join("tenants");
-        std::fs::create_dir_all(&tenants)
-            .map_err(|reason| DevError::File { what: "make", path: tenants, reason })?;
+        std::fs::create_dir_all(&tenants).map_err(|reason| DevError::File {
+            what: "make",
+            path: tenants,
+            reason,
+        })?;
         Ok(Self(path))
     }
 
@@ -72,7 +87,11 @@ impl Folder {
         let path = self.0.join(name);
         match std::fs::write(&path, text) {
             Ok(()) => Ok(path),
-            Err(reason) => Err(DevError::File { what: "write", path, reason }),
+            Err(reason) => Err(DevError::File {
+                what: "write",
+                path,
+                reason,
+            }),
         }
     }
 }
@@ -91,8 +110,10 @@ impl Drop for Folder {
 /// Where it cannot begin: most often an address that is taken.
 pub fn run(options: &Options) -> Result<(), DevError> {
     // The table is the output; the log would tear it. Errors of the configuration are in the table.
-    let runtime = tokio::runtime::Runtime::new()
-        .map_err(|reason| DevError::System { what: "start the I/O threads", reason })?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|reason| DevError::System {
+        what: "start the I/O threads",
+        reason,
+    })?;
     runtime.block_on(demo(options))
 }
 
@@ -102,10 +123,15 @@ async fn demo(options: &Options) -> Result<(), DevError> {
     certificates.write(&folder)?;
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let receiver = Receiver::start(&tasks, stop.clone()).await.map_err(DevError::Receiver)?;
+    let receiver = Receiver::start(&tasks, stop.clone())
+        .await
+        .map_err(DevError::Receiver)?;
     let config_file = write_config(&folder, options, receiver.address())?;
-    let options_of_serve =
-        server::Options { config_file, poll_interval: POLL_INTERVAL, shutdown_timeout: Duration::from_secs(5) };
+    let options_of_serve = server::Options {
+        config_file,
+        poll_interval: POLL_INTERVAL,
+        shutdown_timeout: Duration::from_secs(5),
+    };
     let running = server::start(&options_of_serve).await?;
     for tenant in &sample::TENANTS {
         sender::start(tenant, running.remote_write, &certificates, &tasks, stop.clone())?;
@@ -171,7 +197,10 @@ Point a Prometheus of your own at it (tenant `local`):
 /// Draws the table every second until it is time to go.
 async fn watch(options: &Options, running: &Running, receiver: &Receiver) -> Result<(), DevError> {
     use tokio::signal::unix::{SignalKind, signal};
-    let system = |reason| DevError::System { what: "listen for signals", reason };
+    let system = |reason| DevError::System {
+        what: "listen for signals",
+        reason,
+    };
     let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
     let mut table = Table::new(std::io::stdout().is_terminal());

@@ -81,7 +81,9 @@ fn is_v1(text: &str) -> bool {
     let mut rest = parameters.trim();
     let mut proto_seen = false;
     while !rest.is_empty() {
-        let Some((name, value, after)) = parameter(rest) else { return false };
+        let Some((name, value, after)) = parameter(rest) else {
+            return false;
+        };
         if name.eq_ignore_ascii_case("proto") {
             if proto_seen || value != V1 {
                 return false;
@@ -138,8 +140,18 @@ mod tests {
         }
         let team = TenantId::new("team-a").unwrap();
         let of = head(&Method::POST, "/api/metrics/v1/team-a/api/v1/receive");
-        assert_eq!(of, Ok(Head { path_tenant: Some(Ok(team)) }));
-        for path in ["/", "/api/v1/receive/", "/api/metrics/v1//api/v1/receive", "/api/metrics/v1/a/b/api/v1/receive"] {
+        assert_eq!(
+            of,
+            Ok(Head {
+                path_tenant: Some(Ok(team))
+            })
+        );
+        for path in [
+            "/",
+            "/api/v1/receive/",
+            "/api/metrics/v1//api/v1/receive",
+            "/api/metrics/v1/a/b/api/v1/receive",
+        ] {
             assert_eq!(head(&Method::POST, path), Err(HeadError::UnknownPath), "{path}");
         }
         assert_eq!(head(&Method::GET, "/api/v1/receive"), Err(HeadError::Method));
@@ -178,8 +190,19 @@ mod tests {
     fn snappy_is_the_only_encoding() {
         assert_eq!(schema(&with(CONTENT_ENCODING, &["snappy"])), Ok(()));
         assert_eq!(schema(&with(CONTENT_ENCODING, &["Snappy"])), Ok(()));
-        for bad in [&["zstd"][..], &["gzip"], &["identity"], &["x-snappy-framed"], &["snappy, gzip"], &["snappy", "snappy"]] {
-            assert_eq!(schema(&with(CONTENT_ENCODING, bad)), Err(HeadError::Encoding), "{bad:?}");
+        for bad in [
+            &["zstd"][..],
+            &["gzip"],
+            &["identity"],
+            &["x-snappy-framed"],
+            &["snappy, gzip"],
+            &["snappy", "snappy"],
+        ] {
+            assert_eq!(
+                schema(&with(CONTENT_ENCODING, bad)),
+                Err(HeadError::Encoding),
+                "{bad:?}"
+            );
         }
     }
 }

@@ -97,7 +97,12 @@ impl Pipeline {
         let tenant = trace.tenant.as_ref().map_or("", TenantId::as_str);
         let response = match &result {
             Ok(written) => {
-                tracing::debug!(tenant, request_id = id, series = written.received_series, "write stored");
+                tracing::debug!(
+                    tenant,
+                    request_id = id,
+                    series = written.received_series,
+                    "write stored"
+                );
                 respond::stored(written)
             }
             Err(failure) => {
@@ -116,7 +121,10 @@ impl Pipeline {
 
         // Head and auth: no byte of the body is read for a stranger.
         let head = head::head(&parts.method, parts.uri.path())?;
-        let proved = self.authenticator.authenticate(headers, peer, &self.shared.verified).await?;
+        let proved = self
+            .authenticator
+            .authenticate(headers, peer, &self.shared.verified)
+            .await?;
         trace.tenant = Some(proved.id().clone());
         if head.path_tenant.is_some_and(|named| named.as_ref() != Ok(proved.id())) {
             return Err(Failure::PathTenant);
@@ -126,7 +134,10 @@ impl Pipeline {
         head::schema(headers)?;
 
         // Body: under permits, deadlines and sizes.
-        let mut permit = self.shared.in_flight.try_acquire(proved.id(), &tenant.config.limits, 0)?;
+        let mut permit = self
+            .shared
+            .in_flight
+            .try_acquire(proved.id(), &tenant.config.limits, 0)?;
         let compressed = self.read_body(incoming, &tenant.config.limits, &mut permit).await?;
         let decoded_size = snappy::decoded_length(&compressed, tenant.config.limits.max_decoded_size)?;
         permit.grow(decoded_size as u64)?;
@@ -134,9 +145,19 @@ impl Pipeline {
         let mut ledger = Ledger::open(&self.shared.metrics, proved.id(), &scanned, compressed.len());
 
         // Policy: every series gets its verdict, host checks included.
-        let sizes = Sizes { compressed: compressed.len(), decoded: scanned.body().len() };
-        let judged = tenant.judge.judge(scanned).await.map_err(|e| ledger.fail(Failure::from(e)))?;
-        let routes = self.admit(tenant, &proved, &judged, sizes).await.map_err(|e| ledger.fail(e))?;
+        let sizes = Sizes {
+            compressed: compressed.len(),
+            decoded: scanned.body().len(),
+        };
+        let judged = tenant
+            .judge
+            .judge(scanned)
+            .await
+            .map_err(|e| ledger.fail(Failure::from(e)))?;
+        let routes = self
+            .admit(tenant, &proved, &judged, sizes)
+            .await
+            .map_err(|e| ledger.fail(e))?;
 
         // Encode and forward: one request per upstream that gets something.
         ledger.judged(&judged, &tenant.judge);
@@ -144,7 +165,8 @@ impl Pipeline {
         let edited = judged.tally.edited.all_samples();
         // The receivers may take seconds; what is no longer needed is not held for them.
         drop((compressed, judged));
-        self.forward(tenant, outgoing, forward::forwarded_headers(headers), &mut ledger).await?;
+        self.forward(tenant, outgoing, forward::forwarded_headers(headers), &mut ledger)
+            .await?;
         ledger.edited(edited);
         Ok(ledger.close())
     }
@@ -161,7 +183,10 @@ impl Pipeline {
             timeout: listener.body_timeout,
             min_rate: listener.min_body_rate,
         };
-        Ok(body::read(incoming, &bounds, |bytes| permit.grow(bytes as u64).map_err(|_| body::Overloaded)).await?)
+        Ok(body::read(incoming, &bounds, |bytes| {
+            permit.grow(bytes as u64).map_err(|_| body::Overloaded)
+        })
+        .await?)
     }
 
     /// Asks the policies that judge writes, charges what they ask for, and resolves their routes.
@@ -172,8 +197,9 @@ impl Pipeline {
         judged: &Judged,
         sizes: Sizes,
     ) -> Result<Routes, Failure> {
-        let streams: Vec<Arc<str>> =
-            (0..judged.tally.streams.len()).map(|id| tenant.judge.stream_name(id as u16)).collect();
+        let streams: Vec<Arc<str>> = (0..judged.tally.streams.len())
+            .map(|id| tenant.judge.stream_name(id as u16))
+            .collect();
         let mut asked = Vec::new();
         if tenant.judge.chain().judges_writes() {
             let write = Write {
@@ -183,7 +209,11 @@ impl Pipeline {
                 decoded_bytes: sizes.decoded as u64,
                 active_series: tenant.judge.active_series() + judged.new_series(),
                 new_series: judged.new_series(),
-                streams: streams.iter().cloned().zip(judged.tally.streams.iter().copied()).collect(),
+                streams: streams
+                    .iter()
+                    .cloned()
+                    .zip(judged.tally.streams.iter().copied())
+                    .collect(),
             };
             match tenant.judge.admit(write).await? {
                 Decision::Reject { reason, .. } => return Err(Failure::Refused { text: reason }),
@@ -199,7 +229,10 @@ impl Pipeline {
     }
 
     fn charge(&self, tenant: &Tenant, id: &TenantId, charges: &[Charge]) -> Result<(), Failure> {
-        let names: Vec<Arc<str>> = charges.iter().map(|charge| tenant.judge.policy_name(charge.policy)).collect();
+        let names: Vec<Arc<str>> = charges
+            .iter()
+            .map(|charge| tenant.judge.policy_name(charge.policy))
+            .collect();
         let charges: Vec<bucket::Charge<'_>> = charges
             .iter()
             .zip(&names)
@@ -215,7 +248,10 @@ impl Pipeline {
             Ok(()) => Ok(()),
             Err(bucket::ChargeError::OverRate(over)) => {
                 ledger::count_limited(&self.shared.metrics, id, &over.policy);
-                Err(Failure::OverRate { bucket: over.bucket, retry_after_seconds: over.retry_after.as_secs() + 1 })
+                Err(Failure::OverRate {
+                    bucket: over.bucket,
+                    retry_after_seconds: over.retry_after.as_secs() + 1,
+                })
             }
             Err(error) => Err(Failure::Charges(error.to_string())),
         }
@@ -232,7 +268,11 @@ impl Pipeline {
         let deadline = tokio::time::Instant::now() + FORWARD_DEADLINE;
         let sends = parts.iter().map(|part| {
             let name = tenant.config.upstreams[part.upstream].as_str();
-            let outgoing = Outgoing { tenant: tenant.config.id.clone(), body: part.body.clone(), trace: headers.clone() };
+            let outgoing = Outgoing {
+                tenant: tenant.config.id.clone(),
+                body: part.body.clone(),
+                trace: headers.clone(),
+            };
             async move {
                 match self.upstreams.find(name) {
                     Some(upstream) => upstream.send(&outgoing, deadline).await,
@@ -249,7 +289,10 @@ impl Pipeline {
                     let failure = Failure::Forward(error);
                     ledger.rejected(failure.reason(), part.samples);
                     // Any retryable failure wins over any refusal.
-                    if worst.as_ref().is_none_or(|worst| !worst.is_retryable() && failure.is_retryable()) {
+                    if worst
+                        .as_ref()
+                        .is_none_or(|worst| !worst.is_retryable() && failure.is_retryable())
+                    {
                         worst = Some(failure);
                     }
                 }
@@ -291,7 +334,12 @@ fn decode_and_scan(compressed: &[u8], limits: &config::Limits) -> Result<Scanned
     heavy(compressed.len(), || {
         let mut decoded = Vec::new();
         snappy::decode(compressed, limits.max_decoded_size, &mut decoded)?;
-        Ok(scan::scan(decoded, &scan::Limits { max_series: limits.max_series_per_request })?)
+        Ok(scan::scan(
+            decoded,
+            &scan::Limits {
+                max_series: limits.max_series_per_request,
+            },
+        )?)
     })
 }
 
@@ -304,14 +352,22 @@ fn encode(judged: &Judged, compressed: &Bytes, routes: &Routes) -> Result<Vec<Pa
         && judged.scanned().is_as_sent()
     {
         let samples = judged.tally.forwardable().all_samples();
-        return Ok(vec![Part { upstream, body: compressed.clone(), samples }]);
+        return Ok(vec![Part {
+            upstream,
+            body: compressed.clone(),
+            samples,
+        }]);
     }
     let spliced = targets.into_iter().map(|upstream| {
         heavy(judged.scanned().body().len(), || {
             let (raw, samples) = splice_for(judged, routes, upstream);
             let mut body = Vec::new();
             snappy::encode(&raw, &mut body)?;
-            Ok(Part { upstream, body: Bytes::from(body), samples })
+            Ok(Part {
+                upstream,
+                body: Bytes::from(body),
+                samples,
+            })
         })
     });
     spliced.collect()
@@ -321,33 +377,48 @@ fn splice_for(judged: &Judged, routes: &Routes, upstream: usize) -> (Vec<u8>, u6
     let scanned = judged.scanned();
     let mut raw = Vec::with_capacity(scanned.body().len() + scanned.body().len() / 8);
     let mut samples = 0;
-    let pieces = scanned.series().iter().zip(judged.verdicts()).filter_map(|(series, verdict)| {
-        let (piece, stream) = match verdict {
-            Verdict::Keep { stream } => (Piece::Keep(series), *stream),
-            Verdict::Edit { labels, stream } => (Piece::Edit(series, labels), *stream),
-            Verdict::Drop { .. } | Verdict::Reject { .. } => return None,
-        };
-        (routes.upstream_of(usize::from(stream)) == upstream).then(|| {
-            samples += series.totals().all_samples();
-            piece
-        })
-    });
+    let pieces = scanned
+        .series()
+        .iter()
+        .zip(judged.verdicts())
+        .filter_map(|(series, verdict)| {
+            let (piece, stream) = match verdict {
+                Verdict::Keep { stream } => (Piece::Keep(series), *stream),
+                Verdict::Edit { labels, stream } => (Piece::Edit(series, labels), *stream),
+                Verdict::Drop { .. } | Verdict::Reject { .. } => return None,
+            };
+            (routes.upstream_of(usize::from(stream)) == upstream).then(|| {
+                samples += series.totals().all_samples();
+                piece
+            })
+        });
     splice(&mut raw, scanned, pieces);
     (raw, samples)
 }
 
 /// Runs `work` where it may take longer than an I/O thread can spare.
 fn heavy<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    if bytes < HEAVY_BYTES { work() } else { tokio::task::block_in_place(work) }
+    if bytes < HEAVY_BYTES {
+        work()
+    } else {
+        tokio::task::block_in_place(work)
+    }
 }
 
 fn retry_attempt(headers: &HeaderMap) -> u32 {
-    headers.get("retry-attempt").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok()).unwrap_or(0)
+    headers
+        .get("retry-attempt")
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(0)
 }
 
 /// The sender's `X-Request-ID` where it is short and printable, else the request's number.
 fn request_id(headers: &HeaderMap, number: u64) -> String {
-    let given = headers.get("x-request-id").map(HeaderValue::as_bytes).unwrap_or_default();
+    let given = headers
+        .get("x-request-id")
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b);
     match std::str::from_utf8(given) {
         Ok(id) if !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| plain(&b)) => id.to_owned(),

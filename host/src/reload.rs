@@ -18,9 +18,9 @@ use crate::config::{self, Config, ConfigError, Loaded};
 use crate::forward::ForwardSetupError;
 use crate::model::TenantId;
 use crate::pipeline::{Pipeline, Shared, Tenant};
-use crate::policy::{BuildError, Chain};
 use crate::policy::judge::Judge;
 use crate::policy::memo::Memo;
+use crate::policy::{BuildError, Chain};
 use crate::telemetry::metrics::{CertificateLabels, TenantLabels};
 use crate::tls::{self, TlsError};
 
@@ -107,7 +107,11 @@ impl Generations {
             Some(tls) => Some(tls::server_config(tls)?),
             None => None,
         };
-        let mut state = State { memos: HashMap::new(), generation: 0, inputs: loaded.inputs.clone() };
+        let mut state = State {
+            memos: HashMap::new(),
+            generation: 0,
+            inputs: loaded.inputs.clone(),
+        };
         let (pipeline, report) = build(&shared, &mut state, loaded, None, "start").await?;
         let generations = Self {
             path: path.to_owned(),
@@ -165,13 +169,23 @@ impl Generations {
     async fn reload_locked(&self, state: &mut State, cause: &'static str) -> Report {
         let report = match self.try_reload(state, cause).await {
             Ok(report) => report,
-            Err(error) => Report { errors: vec![error.to_string()], ..Report::new(cause) },
+            Err(error) => Report {
+                errors: vec![error.to_string()],
+                ..Report::new(cause)
+            },
         };
-        let before = std::mem::replace(&mut *self.report.lock().unwrap_or_else(PoisonError::into_inner), report.clone());
+        let before = std::mem::replace(
+            &mut *self.report.lock().unwrap_or_else(PoisonError::into_inner),
+            report.clone(),
+        );
         if !report.errors.is_empty() {
             // A poll that meets the same broken file again has nothing new to say.
             if before.errors != report.errors {
-                tracing::error!(cause, errors = report.errors.join("; "), "reload failed, the last good configuration serves");
+                tracing::error!(
+                    cause,
+                    errors = report.errors.join("; "),
+                    "reload failed, the last good configuration serves"
+                );
             }
         } else {
             tracing::info!(cause, broken_tenants = report.broken.len(), "configuration reloaded");
@@ -195,7 +209,9 @@ impl Generations {
             });
         }
         let (pipeline, mut report) = build(&self.shared, state, loaded, Some(&previous), cause).await?;
-        report.warnings.extend(needs_restart(&previous.config, &pipeline.config));
+        report
+            .warnings
+            .extend(needs_restart(&previous.config, &pipeline.config));
         self.current.store(Arc::new(pipeline));
         if let Some(tls) = tls_changed {
             self.tls.swap(tls);
@@ -216,26 +232,43 @@ impl Generations {
         let current = self.current();
         for (id, tenant) in &current.tenants {
             let labels = TenantLabels { tenant: id.to_string() };
-            metrics.tenant_generation.get_or_create(&labels).set(tenant.generation as i64);
+            metrics
+                .tenant_generation
+                .get_or_create(&labels)
+                .set(tenant.generation as i64);
             metrics.tenant_broken.get_or_create(&labels).set(0);
         }
         for broken in report.broken.iter().filter_map(|broken| broken.tenant.as_ref()) {
-            metrics.tenant_broken.get_or_create(&TenantLabels { tenant: broken.to_string() }).set(1);
+            metrics
+                .tenant_broken
+                .get_or_create(&TenantLabels {
+                    tenant: broken.to_string(),
+                })
+                .set(1);
         }
         metrics.certificate_expiry.clear();
         if let Some(tls) = &current.config.remote_write.tls
             && let Some(expiry) = tls::expiry(&tls.cert)
         {
             let file = tls.cert_file.display().to_string();
-            metrics.certificate_expiry.get_or_create(&CertificateLabels { file }).set(expiry);
+            metrics
+                .certificate_expiry
+                .get_or_create(&CertificateLabels { file })
+                .set(expiry);
         }
     }
 }
 
 impl Report {
     fn new(cause: &'static str) -> Self {
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self { at, cause, ..Self::default() }
+        let at = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        Self {
+            at,
+            cause,
+            ..Self::default()
+        }
     }
 }
 
@@ -250,13 +283,26 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 /// Settings that are read once, when the process starts.
 fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let changed = [
-        ("remote_write.listen_address", old.remote_write.listen_address != new.remote_write.listen_address),
-        ("remote_write.insecure_http", old.remote_write.tls.is_some() != new.remote_write.tls.is_some()),
-        ("remote_write.max_connections", old.remote_write.max_connections != new.remote_write.max_connections),
+        (
+            "remote_write.listen_address",
+            old.remote_write.listen_address != new.remote_write.listen_address,
+        ),
+        (
+            "remote_write.insecure_http",
+            old.remote_write.tls.is_some() != new.remote_write.tls.is_some(),
+        ),
+        (
+            "remote_write.max_connections",
+            old.remote_write.max_connections != new.remote_write.max_connections,
+        ),
         ("admin", old.admin != new.admin),
         ("sandbox", old.sandbox != new.sandbox),
     ];
-    changed.iter().filter(|(_, changed)| *changed).map(|(key, _)| format!("{key} has changed: restart to use it")).collect()
+    changed
+        .iter()
+        .filter(|(_, changed)| *changed)
+        .map(|(key, _)| format!("{key} has changed: restart to use it"))
+        .collect()
 }
 
 /// One generation of everything, from what was loaded and what serves already.
@@ -267,9 +313,19 @@ async fn build(
     previous: Option<&Pipeline>,
     cause: &'static str,
 ) -> Result<(Pipeline, Report), ReloadError> {
-    let Loaded { mut config, broken, plugins, warnings, .. } = loaded;
+    let Loaded {
+        mut config,
+        broken,
+        plugins,
+        warnings,
+        ..
+    } = loaded;
     let plugins = plugins.iter().map(ToString::to_string).collect();
-    let mut report = Report { plugins, warnings, ..Report::new(cause) };
+    let mut report = Report {
+        plugins,
+        warnings,
+        ..Report::new(cause)
+    };
     let mut tenants = HashMap::new();
     let kept = |id: &TenantId| previous.and_then(|pipeline| pipeline.tenants.get(id)).cloned();
 
@@ -305,13 +361,16 @@ async fn build(
     // A file that cannot be read takes nothing from the tenant that it configured before.
     let mut waiting = Vec::new();
     for broken in broken {
-        let old = previous.into_iter().flat_map(|pipeline| pipeline.tenants.values()).find(|old| {
-            !tenants.contains_key(&old.config.id)
-                && match &broken.tenant {
-                    Some(id) => *id == old.config.id,
-                    None => broken.file == old.config.file,
-                }
-        });
+        let old = previous
+            .into_iter()
+            .flat_map(|pipeline| pipeline.tenants.values())
+            .find(|old| {
+                !tenants.contains_key(&old.config.id)
+                    && match &broken.tenant {
+                        Some(id) => *id == old.config.id,
+                        None => broken.file == old.config.file,
+                    }
+            });
         if old.is_none() {
             waiting.extend(broken.credentials);
         }
@@ -337,21 +396,29 @@ async fn build(
     let upstreams = shared.upstreams.apply(&config.upstreams)?;
     let authenticator = Authenticator::new(provable(&config, &tenants).into_values(), waiting);
     state.memos.retain(|id, _| tenants.contains_key(id));
-    let pipeline = Pipeline { config: Arc::new(config), authenticator, tenants, upstreams, shared: Arc::clone(shared) };
+    let pipeline = Pipeline {
+        config: Arc::new(config),
+        authenticator,
+        tenants,
+        upstreams,
+        shared: Arc::clone(shared),
+    };
     Ok((pipeline, report))
 }
 
 /// Who can be proved: everybody served, and the sound tenants without a generation, whose writes wait (503) and are
 /// not refused (401). A tenant that goes on with an old generation loses what the new configuration gives to another:
 /// a credential that proves two tenants proves none, and the other one did nothing wrong.
-fn provable(
-    config: &Config,
-    tenants: &HashMap<TenantId, Arc<Tenant>>,
-) -> BTreeMap<TenantId, Arc<config::Tenant>> {
+fn provable(config: &Config, tenants: &HashMap<TenantId, Arc<Tenant>>) -> BTreeMap<TenantId, Arc<config::Tenant>> {
     let given: HashMap<Vec<u8>, &TenantId> = config
         .tenants
         .values()
-        .flat_map(|tenant| tenant.credentials.iter().map(|credential| (credential.identity(), &tenant.id)))
+        .flat_map(|tenant| {
+            tenant
+                .credentials
+                .iter()
+                .map(|credential| (credential.identity(), &tenant.id))
+        })
         .collect();
     let mut provable = config.tenants.clone();
     for (id, tenant) in tenants {
@@ -378,7 +445,10 @@ async fn build_chains(
         let chain = Chain::build(&shared.engine, &tenant.id, &tenant.policies, generation).await;
         (generation, tenant, chain)
     });
-    futures_util::stream::iter(builds).buffered(BUILDS_AT_ONCE).collect().await
+    futures_util::stream::iter(builds)
+        .buffered(BUILDS_AT_ONCE)
+        .collect()
+        .await
 }
 
 fn new_tenant(
@@ -388,7 +458,10 @@ fn new_tenant(
     config: Arc<config::Tenant>,
     chain: Chain,
 ) -> Tenant {
-    let slot = state.memos.entry(config.id.clone()).or_insert_with(|| MemoSlot { memo: Arc::default(), generation: 0 });
+    let slot = state.memos.entry(config.id.clone()).or_insert_with(|| MemoSlot {
+        memo: Arc::default(),
+        generation: 0,
+    });
     slot.generation = slot.generation.wrapping_add(1);
     slot.memo.forget_verdicts();
     let judge = Judge::new(
@@ -400,7 +473,11 @@ fn new_tenant(
         shared.clock,
         Arc::clone(&shared.metrics),
     );
-    Tenant { config, generation, judge }
+    Tenant {
+        config,
+        generation,
+        judge,
+    }
 }
 
 /// A tenant that goes on with an old generation may name an upstream that the new configuration has no more.

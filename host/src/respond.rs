@@ -91,7 +91,11 @@ pub struct Context {
 
 impl Context {
     /// A first attempt under default settings: reasons and retryability depend on nothing else.
-    const PLAIN: Self = Self { over_rate: OverRate::Retry, attempt: 0, jitter: 0 };
+    const PLAIN: Self = Self {
+        over_rate: OverRate::Retry,
+        attempt: 0,
+        jitter: 0,
+    };
 }
 
 impl Failure {
@@ -103,7 +107,12 @@ impl Failure {
             text: text.to_owned(),
             reason,
         };
-        let refuse = |status, reason, text: String| Answer { status, retry_after_seconds: None, text, reason };
+        let refuse = |status, reason, text: String| Answer {
+            status,
+            retry_after_seconds: None,
+            text,
+            reason,
+        };
         match self {
             Self::Head(error) => {
                 let (status, reason) = match error {
@@ -119,9 +128,11 @@ impl Failure {
             Self::NoGeneration => keep("no_generation", "policies are not ready"),
             Self::Overloaded(_) => keep("overloaded", "overloaded, try again"),
             Self::Body(error) => match error {
-                BodyError::TooLarge { limit } => {
-                    refuse(StatusCode::BAD_REQUEST, "body_too_large", format!("body over max_body_size of {limit} bytes"))
-                }
+                BodyError::TooLarge { limit } => refuse(
+                    StatusCode::BAD_REQUEST,
+                    "body_too_large",
+                    format!("body over max_body_size of {limit} bytes"),
+                ),
                 BodyError::Slow { .. } => keep("slow_body", "body came too slowly"),
                 BodyError::TimedOut { .. } => keep("body_timeout", "body was not complete in time"),
                 BodyError::Disconnected => keep("disconnected", "connection ended"),
@@ -145,8 +156,15 @@ impl Failure {
                 retry_after_seconds: Some(retry_after(error.retry_after().as_secs(), context)),
                 ..keep(error.reason(), "a policy failed, try again")
             },
-            Self::Refused { text } => refuse(StatusCode::BAD_REQUEST, "refused_by_policy", format!("refused by policy: {text}")),
-            Self::OverRate { bucket, retry_after_seconds } => Answer {
+            Self::Refused { text } => refuse(
+                StatusCode::BAD_REQUEST,
+                "refused_by_policy",
+                format!("refused by policy: {text}"),
+            ),
+            Self::OverRate {
+                bucket,
+                retry_after_seconds,
+            } => Answer {
                 status: over_rate_status(context),
                 retry_after_seconds: Some(retry_after(*retry_after_seconds, context)),
                 text: format!("over the rate of {bucket}"),
@@ -193,7 +211,11 @@ fn forward_answer(
 ) -> Answer {
     let bad = StatusCode::BAD_REQUEST;
     match error {
-        ForwardError::Invalid { .. } => refuse(bad, "upstream_invalid", "the receiver refused the write as invalid".into()),
+        ForwardError::Invalid { .. } => refuse(
+            bad,
+            "upstream_invalid",
+            "the receiver refused the write as invalid".into(),
+        ),
         ForwardError::Conflict { class } => {
             let reason = match class {
                 ConflictClass::OutOfOrder => "upstream_out_of_order",
@@ -201,7 +223,11 @@ fn forward_answer(
                 ConflictClass::TooOld => "upstream_too_old",
                 ConflictClass::Other => "upstream_conflict",
             };
-            refuse(bad, reason, format!("the receiver refused samples and stored the others: {class}"))
+            refuse(
+                bad,
+                reason,
+                format!("the receiver refused samples and stored the others: {class}"),
+            )
         }
         ForwardError::TooManyRequests { retry_after: seconds } => Answer {
             status: over_rate_status(context),
@@ -230,7 +256,10 @@ fn over_rate_status(context: &Context) -> StatusCode {
 /// At least `seconds`, doubled for every attempt the sender counted, spread by up to as much again so that senders
 /// which were refused together do not come back together.
 fn retry_after(seconds: u64, context: &Context) -> u64 {
-    let base = seconds.max(1).saturating_mul(1 << context.attempt.min(5)).min(MAX_RETRY_AFTER / 2);
+    let base = seconds
+        .max(1)
+        .saturating_mul(1 << context.attempt.min(5))
+        .min(MAX_RETRY_AFTER / 2);
     // What the bucket needs is never cut short by the cap on doubling.
     let base = base.max(seconds.min(MAX_RETRY_AFTER));
     (base + context.jitter % (base + 1)).min(MAX_RETRY_AFTER.max(seconds.min(MAX_RETRY_AFTER)))
@@ -244,7 +273,10 @@ pub fn stored(stored: &Stored) -> Response<Full<Bytes>> {
         *response.status_mut() = StatusCode::NO_CONTENT;
         return response;
     }
-    let mut text = format!("{rejected} of {} series refused, the others were stored: ", stored.received_series);
+    let mut text = format!(
+        "{rejected} of {} series refused, the others were stored: ",
+        stored.received_series
+    );
     for (i, (why, series)) in stored.rejected.iter().enumerate() {
         let comma = if i == 0 { "" } else { ", " };
         // Writing to a String cannot fail.
@@ -279,7 +311,9 @@ fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     }
     let mut response = Response::new(Full::from(Bytes::from(format!("{}\n", &text[..end]))));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 
@@ -288,7 +322,11 @@ mod tests {
     use super::*;
 
     fn context(attempt: u32, jitter: u64) -> Context {
-        Context { over_rate: OverRate::Retry, attempt, jitter }
+        Context {
+            over_rate: OverRate::Retry,
+            attempt,
+            jitter,
+        }
     }
 
     #[test]
@@ -304,9 +342,15 @@ mod tests {
 
     #[test]
     fn over_rate_keeps_the_data_unless_the_operator_says_otherwise() {
-        let failure = Failure::OverRate { bucket: "samples".into(), retry_after_seconds: 2 };
+        let failure = Failure::OverRate {
+            bucket: "samples".into(),
+            retry_after_seconds: 2,
+        };
         assert_eq!(failure.answer(&context(0, 0)).status, StatusCode::SERVICE_UNAVAILABLE);
-        let drops = Context { over_rate: OverRate::TooManyRequests, ..context(0, 0) };
+        let drops = Context {
+            over_rate: OverRate::TooManyRequests,
+            ..context(0, 0)
+        };
         assert_eq!(failure.answer(&drops).status, StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(failure.answer(&drops).retry_after_seconds, Some(2));
     }
@@ -321,7 +365,10 @@ mod tests {
     #[test]
     fn a_write_with_nothing_refused_is_204_and_else_says_what_and_how_many() {
         assert_eq!(stored(&Stored::default()).status(), StatusCode::NO_CONTENT);
-        let partly = Stored { received_series: 10, rejected: vec![("a label name twice".into(), 2)] };
+        let partly = Stored {
+            received_series: 10,
+            rejected: vec![("a label name twice".into(), 2)],
+        };
         assert_eq!(stored(&partly).status(), StatusCode::BAD_REQUEST);
     }
 }

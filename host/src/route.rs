@@ -25,8 +25,13 @@ impl Routes {
 
     /// The upstreams that get something, each once, in the tenant's order.
     pub fn targets(&self, gets_something: impl Fn(usize) -> bool) -> Vec<usize> {
-        let mut targets: Vec<usize> =
-            self.0.iter().enumerate().filter(|(stream, _)| gets_something(*stream)).map(|(_, at)| *at).collect();
+        let mut targets: Vec<usize> = self
+            .0
+            .iter()
+            .enumerate()
+            .filter(|(stream, _)| gets_something(*stream))
+            .map(|(_, at)| *at)
+            .collect();
         targets.sort_unstable();
         targets.dedup();
         targets
@@ -48,7 +53,10 @@ pub fn route(
     let mut of_stream = vec![DEFAULT; streams.len()];
     for (stream, upstream) in routes {
         let Some(at) = upstreams.iter().position(|name| **name == **upstream) else {
-            return Err(RouteError { stream: stream.to_string(), upstream: upstream.to_string() });
+            return Err(RouteError {
+                stream: stream.to_string(),
+                upstream: upstream.to_string(),
+            });
         };
         for (position, name) in streams.iter().enumerate() {
             if name == stream {
@@ -68,7 +76,10 @@ mod tests {
     }
 
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(Arc<str>, Arc<str>)> {
-        pairs.iter().map(|(stream, upstream)| (Arc::from(*stream), Arc::from(*upstream))).collect()
+        pairs
+            .iter()
+            .map(|(stream, upstream)| (Arc::from(*stream), Arc::from(*upstream)))
+            .collect()
     }
 
     #[test]
@@ -80,7 +91,12 @@ mod tests {
     #[test]
     fn a_later_route_wins_and_the_default_stream_can_be_routed() {
         let upstreams = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
-        let routes = route(&names(&["", "kube"]), &pairs(&[("kube", "b"), ("kube", "c"), ("", "b")]), &upstreams).unwrap();
+        let routes = route(
+            &names(&["", "kube"]),
+            &pairs(&[("kube", "b"), ("kube", "c"), ("", "b")]),
+            &upstreams,
+        )
+        .unwrap();
         assert_eq!((routes.upstream_of(0), routes.upstream_of(1)), (1, 2));
         assert_eq!(routes.targets(|stream| stream == 1), vec![2]);
         assert_eq!(routes.targets(|_| true), vec![1, 2]);

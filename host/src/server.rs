@@ -21,9 +21,9 @@ use crate::limits::bucket::Buckets;
 use crate::limits::in_flight::InFlight;
 use crate::listener::{self, ListenError, Listener};
 use crate::pipeline::Shared;
-use crate::policy::{Compiler, Engine, EngineError};
 use crate::policy::judge::Clock;
 use crate::policy::memo::{HashKey, NoRandomness};
+use crate::policy::{Compiler, Engine, EngineError};
 use crate::reload::{Generations, ReloadError};
 use crate::telemetry::Metrics;
 
@@ -79,7 +79,10 @@ pub struct Running {
 pub fn run(options: &Options) -> Result<(), StartError> {
     runtime()?.block_on(async {
         let running = start(options).await?;
-        let system = |reason| StartError::System { what: "listen for signals", reason };
+        let system = |reason| StartError::System {
+            what: "listen for signals",
+            reason,
+        };
         let mut hangup = signal(SignalKind::hangup()).map_err(system)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
@@ -117,13 +120,21 @@ fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
         .enable_all()
         .thread_name("io")
         .build()
-        .map_err(|reason| StartError::System { what: "start the I/O threads", reason })
+        .map_err(|reason| StartError::System {
+            what: "start the I/O threads",
+            reason,
+        })
 }
 
 fn shared(config: &Config, metrics: Arc<Metrics>) -> Result<Arc<Shared>, StartError> {
-    let program = std::env::current_exe()
-        .map_err(|reason| StartError::System { what: "find this program, which compiles plugins", reason })?;
-    let compiler = Compiler { program, args: vec!["compile".into()] };
+    let program = std::env::current_exe().map_err(|reason| StartError::System {
+        what: "find this program, which compiles plugins",
+        reason,
+    })?;
+    let compiler = Compiler {
+        program,
+        args: vec!["compile".into()],
+    };
     let listener = &config.remote_write;
     Ok(Arc::new(Shared {
         engine: Engine::new(&config.sandbox, compiler, Arc::clone(&metrics))?,
@@ -162,7 +173,10 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
 
     let listener = Listener::bind(&config.remote_write, Arc::clone(&metrics)).await?;
     let address = config.admin.listen_address.clone();
-    let admin_failed = |reason| StartError::Admin { address: address.clone(), reason };
+    let admin_failed = |reason| StartError::Admin {
+        address: address.clone(),
+        reason,
+    };
     let admin_listener = TcpListener::bind(&address).await.map_err(admin_failed)?;
     let running = Running {
         remote_write: listener.local_addr(),
@@ -221,7 +235,8 @@ impl Running {
     fn spawn_upkeep(&self, poll_interval: Duration) {
         if !poll_interval.is_zero() {
             let (generations, stop) = (Arc::clone(&self.generations), self.stop.clone());
-            self.tasks.spawn(async move { generations.watch(poll_interval, stop).await });
+            self.tasks
+                .spawn(async move { generations.watch(poll_interval, stop).await });
         }
         let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
         self.tasks.spawn(async move {
@@ -245,7 +260,10 @@ impl Running {
         self.stop_writes.cancel();
         self.connections.close();
         if tokio::time::timeout(timeout, self.connections.wait()).await.is_err() {
-            tracing::warn!(connections = self.connections.len(), "drain timed out, closing what is left");
+            tracing::warn!(
+                connections = self.connections.len(),
+                "drain timed out, closing what is left"
+            );
         }
         self.stop.cancel();
         self.tasks.close();

@@ -3,10 +3,9 @@
 //! Takes events from every stage, gives lines on standard error and the text of `/metrics`. Never logs a secret
 //! or a sample's value, and never lets a label come from the wire: `tenant` is a configured one or empty.
 
-use std::io::IsTerminal;
-
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 pub mod metrics;
 
@@ -26,14 +25,16 @@ pub enum LogFormat {
 /// Where `level` is no level and no `tracing` filter, or logging was started before.
 pub fn init(level: &str, format: LogFormat) -> Result<(), String> {
     let filter = EnvFilter::try_new(level).map_err(|e| format!("--log.level {level:?}: {e}"))?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_span_events(FmtSpan::NONE);
+    let lines = tracing_subscriber::registry().with(filter);
     match format {
-        LogFormat::Logfmt => lines.with_target(false).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Logfmt => {
+            let logfmt = tracing_logfmt::builder().with_target(false).layer();
+            lines.with(logfmt.with_writer(std::io::stderr)).try_init()
+        }
+        LogFormat::Json => {
+            let json = tracing_subscriber::fmt::layer().json().flatten_event(true);
+            lines.with(json.with_writer(std::io::stderr)).try_init()
+        }
     }
     .map_err(|e| e.to_string())
 }

@@ -313,12 +313,20 @@ async fn the_next_good_generation_recovers_without_a_restart() {
             assert_eq!(write_evil(&gateway, "a").await.status, 503, "{mode}");
         }
         let metrics = gateway.metrics().await;
-        assert_eq!(metrics.sum("gauntlet_policy_quarantined", &[("tenant", "a")]), 1.0, "{mode}");
+        assert_eq!(
+            metrics.sum("gauntlet_policy_quarantined", &[("tenant", "a")]),
+            1.0,
+            "{mode}"
+        );
         assert!(receiver.received().is_empty());
         gateway.reload_tenant(good()).await;
         assert_eq!(write_evil(&gateway, "a").await.status, 204, "{mode}");
         let metrics = gateway.metrics().await;
-        assert_eq!(metrics.sum("gauntlet_policy_quarantined", &[("tenant", "a")]), 0.0, "{mode}");
+        assert_eq!(
+            metrics.sum("gauntlet_policy_quarantined", &[("tenant", "a")]),
+            0.0,
+            "{mode}"
+        );
         // And back to the bad one, and good again.
         gateway.reload_tenant(hostile("a", mode)).await;
         assert_eq!(write_evil(&gateway, "a").await.status, 503, "{mode}");

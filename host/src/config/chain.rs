@@ -156,7 +156,11 @@ fn known_plugin(field: &Field<'_>, plugins: &Plugins) -> Option<Arc<PluginSource
     match plugins.get(name) {
         Some(Declared::Read(plugin)) => return Some(Arc::clone(plugin)),
         Some(Declared::Unreadable(fault)) => {
-            field.fail(format!("the file of plugin `{}` is at fault: {}", quote(name), fault.message));
+            field.fail(format!(
+                "the file of plugin `{}` is at fault: {}",
+                quote(name),
+                fault.message
+            ));
             return None;
         }
         Some(Declared::Mistaken) => return None,

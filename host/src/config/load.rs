@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::chain::Declared;
 use super::file::{self, Node};
 use super::inputs::{Files, Inputs};
 use super::resolve::{self, Main, WHOLE_FILE};
-use super::chain::Declared;
 use super::section::{Section, Source};
 use super::tenant::{self, House};
 use super::{BrokenTenant, ClientAuthType, Config, ConfigError, Credential, Loaded, Tenant};

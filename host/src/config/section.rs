@@ -82,6 +82,9 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Absolute path and content of a file, or why there is none.
+pub(super) type ReadFile = Result<(PathBuf, Arc<[u8]>), String>;
+
 /// A map whose keys are known.
 pub(super) struct Section<'a> {
     source: &'a Source<'a>,
@@ -397,7 +400,7 @@ impl<'a> Field<'a> {
     }
 
     /// As [`Field::file`], for a file whose fault is not this field's alone to tell. `None`: not even a name.
-    pub(super) fn try_file(&self) -> Option<Result<(PathBuf, Arc<[u8]>), String>> {
+    pub(super) fn try_file(&self) -> Option<ReadFile> {
         let written = self.text()?;
         let path = self.source.path(written);
         Some(match self.source.files.read(&path) {

@@ -5,8 +5,8 @@
 use std::path::PathBuf;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 
 use super::{DevError, Folder, sample};
@@ -44,16 +44,27 @@ impl Certificates {
                 clients.push((tenant.name, sign(params, &authority)?));
             }
         }
-        Ok(Self { ca: authority.pem(), server, clients })
+        Ok(Self {
+            ca: authority.pem(),
+            server,
+            clients,
+        })
     }
 
     pub(super) fn client(&self, tenant: &str) -> Option<&Pair> {
-        self.clients.iter().find(|(name, _)| *name == tenant).map(|(_, pair)| pair)
+        self.clients
+            .iter()
+            .find(|(name, _)| *name == tenant)
+            .map(|(_, pair)| pair)
     }
 
     pub(super) fn write(&self, folder: &Folder) -> Result<(), DevError> {
         folder.write("ca.crt", &self.ca)?;
-        let pairs = self.clients.iter().map(|(name, pair)| (*name, pair)).chain([("server", &self.server)]);
+        let pairs = self
+            .clients
+            .iter()
+            .map(|(name, pair)| (*name, pair))
+            .chain([("server", &self.server)]);
         for (name, pair) in pairs {
             folder.write(&format!("{name}.crt"), &pair.cert)?;
             let key = folder.write(&format!("{name}.key"), &pair.key)?;
@@ -65,12 +76,18 @@ impl Certificates {
 
 fn restrict(key: &PathBuf) -> Result<(), DevError> {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600))
-        .map_err(|reason| DevError::File { what: "restrict", path: key.clone(), reason })
+    std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).map_err(|reason| DevError::File {
+        what: "restrict",
+        path: key.clone(),
+        reason,
+    })
 }
 
 fn sign(params: CertificateParams, authority: &CertifiedIssuer<'_, KeyPair>) -> Result<Pair, rcgen::Error> {
     let key = KeyPair::generate()?;
     let cert = params.signed_by(&key, authority)?;
-    Ok(Pair { cert: cert.pem(), key: key.serialize_pem() })
+    Ok(Pair {
+        cert: cert.pem(),
+        key: key.serialize_pem(),
+    })
 }

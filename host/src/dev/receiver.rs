@@ -32,7 +32,10 @@ pub(super) struct Receiver {
 impl Receiver {
     pub(super) async fn start(tasks: &TaskTracker, stop: CancellationToken) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let receiver = Self { address: listener.local_addr()?, samples: Arc::default() };
+        let receiver = Self {
+            address: listener.local_addr()?,
+            samples: Arc::default(),
+        };
         let (samples, connections) = (Arc::clone(&receiver.samples), tasks.clone());
         tasks.spawn(async move {
             loop {
@@ -67,17 +70,23 @@ impl Receiver {
     }
 }
 
-async fn receive(
-    request: Request<Incoming>,
-    samples: Arc<Mutex<Counts>>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    let tenant = request.headers().get("thanos-tenant").and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
+async fn receive(request: Request<Incoming>, samples: Arc<Mutex<Counts>>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let tenant = request
+        .headers()
+        .get("thanos-tenant")
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("")
+        .to_owned();
     let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
     let received = body.ok().and_then(|body| count(&body.to_bytes()));
     let mut response = Response::new(Full::default());
     match received {
         Some(received) => {
-            *samples.lock().unwrap_or_else(PoisonError::into_inner).entry(tenant).or_default() += received;
+            *samples
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(tenant)
+                .or_default() += received;
         }
         None => *response.status_mut() = StatusCode::BAD_REQUEST,
     }

@@ -55,14 +55,29 @@ pub(super) enum Kind {
 
 /// What a node exporter, a Go program and a kubelet write, in small.
 pub(super) const METRICS: [Metric; 14] = [
-    Metric { name: "up", label: None, kind: Kind::Gauge(1.0) },
+    Metric {
+        name: "up",
+        label: None,
+        kind: Kind::Gauge(1.0),
+    },
     Metric {
         name: "node_cpu_seconds_total",
-        label: Some(("mode", &["idle", "iowait", "irq", "nice", "softirq", "steal", "system", "user"])),
+        label: Some((
+            "mode",
+            &["idle", "iowait", "irq", "nice", "softirq", "steal", "system", "user"],
+        )),
         kind: Kind::Counter(0.9),
     },
-    Metric { name: "node_memory_MemAvailable_bytes", label: None, kind: Kind::Gauge(8.0e9) },
-    Metric { name: "node_load1", label: None, kind: Kind::Gauge(1.4) },
+    Metric {
+        name: "node_memory_MemAvailable_bytes",
+        label: None,
+        kind: Kind::Gauge(8.0e9),
+    },
+    Metric {
+        name: "node_load1",
+        label: None,
+        kind: Kind::Gauge(1.4),
+    },
     Metric {
         name: "node_network_receive_bytes_total",
         label: Some(("device", &["eth0", "eth1", "lo"])),
@@ -78,13 +93,21 @@ pub(super) const METRICS: [Metric; 14] = [
         label: Some(("device", &["nvme0n1", "nvme1n1"])),
         kind: Kind::Counter(0.2),
     },
-    Metric { name: "go_goroutines", label: None, kind: Kind::Gauge(42.0) },
+    Metric {
+        name: "go_goroutines",
+        label: None,
+        kind: Kind::Gauge(42.0),
+    },
     Metric {
         name: "go_gc_duration_seconds",
         label: Some(("quantile", &["0", "0.25", "0.5", "0.75", "1"])),
         kind: Kind::Gauge(0.0004),
     },
-    Metric { name: "go_memstats_alloc_bytes", label: None, kind: Kind::Gauge(3.0e7) },
+    Metric {
+        name: "go_memstats_alloc_bytes",
+        label: None,
+        kind: Kind::Gauge(3.0e7),
+    },
     Metric {
         name: "http_requests_total",
         label: Some(("code", &["200", "204", "400", "404", "500", "503"])),
@@ -100,5 +123,9 @@ pub(super) const METRICS: [Metric; 14] = [
         label: Some(("deployment", &["api", "checkout", "ingress", "web"])),
         kind: Kind::Gauge(3.0),
     },
-    Metric { name: "process_resident_memory_bytes", label: None, kind: Kind::Gauge(9.0e7) },
+    Metric {
+        name: "process_resident_memory_bytes",
+        label: None,
+        kind: Kind::Gauge(9.0e7),
+    },
 ];

@@ -21,9 +21,9 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::DevError;
 use super::certificates::Certificates;
 use super::sample::{Kind, METRICS, Sample};
-use super::DevError;
 use crate::wire::labels::encode_labels;
 use crate::wire::snappy;
 
@@ -45,7 +45,12 @@ pub(super) fn start(
 ) -> Result<(), DevError> {
     let config = client_config(tenant, certificates).map_err(|e| DevError::Sender(e.to_string()))?;
     let tls = TlsConnector::from(Arc::new(config));
-    let sender = Sender { tenant, gateway, tls, tasks: tasks.clone() };
+    let sender = Sender {
+        tenant,
+        gateway,
+        tls,
+        tasks: tasks.clone(),
+    };
     tasks.spawn(async move {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -59,8 +64,9 @@ fn client_config(tenant: &Sample, certificates: &Certificates) -> Result<ClientC
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(certificates.ca.as_bytes())?)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots);
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
     Ok(match certificates.client(tenant.name) {
         Some(pair) => builder.with_client_auth_cert(
             vec![CertificateDer::from_pem_slice(pair.cert.as_bytes())?],
@@ -89,16 +95,28 @@ impl Sender {
     }
 
     /// Sends one write; gives how long to wait where it has to be sent again.
-    async fn send(&self, connection: &mut Option<SendRequest<Full<Bytes>>>, body: &Bytes, attempt: u32) -> Result<(), Duration> {
+    async fn send(
+        &self,
+        connection: &mut Option<SendRequest<Full<Bytes>>>,
+        body: &Bytes,
+        attempt: u32,
+    ) -> Result<(), Duration> {
         let again = Duration::from_secs(1);
         let open = match connection.take().filter(|open| !open.is_closed()) {
             Some(open) => open,
             None => self.connect().await.map_err(|_| again)?,
         };
         let mut open = open;
-        let response = open.send_request(self.request(body, attempt)).await.map_err(|_| again)?;
+        let response = open
+            .send_request(self.request(body, attempt))
+            .await
+            .map_err(|_| again)?;
         let status = response.status();
-        let wait = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+        let wait = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|v| v.to_str().ok())
+            .and_then(|v| v.parse().ok());
         response.into_body().collect().await.map_err(|_| again)?;
         *connection = Some(open);
         // As Prometheus: 5xx is sent again, everything else is over.
@@ -126,7 +144,10 @@ impl Sender {
         headers.insert("content-type", HeaderValue::from_static("application/x-protobuf"));
         headers.insert("content-encoding", HeaderValue::from_static("snappy"));
         headers.insert("x-prometheus-remote-write-version", HeaderValue::from_static("0.1.0"));
-        headers.insert("user-agent", HeaderValue::from_static(concat!("gauntlet-dev/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(
+            "user-agent",
+            HeaderValue::from_static(concat!("gauntlet-dev/", env!("CARGO_PKG_VERSION"))),
+        );
         if attempt > 0 {
             headers.insert("retry-attempt", HeaderValue::from(attempt));
         }
@@ -140,7 +161,9 @@ impl Sender {
 
     /// One sample of every series of every node, now.
     fn scrape(&self, scrapes: u64) -> Bytes {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis() as i64);
         let mut body = Vec::new();
         for node in 0..self.tenant.nodes {
             let instance = format!("{}-node-{node}:9100", self.tenant.name);

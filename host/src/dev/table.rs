@@ -34,7 +34,13 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(terminal: bool) -> Self {
-        Self { terminal, lines: 0, reloaded_at: None, generations: BTreeMap::new(), said: Vec::new() }
+        Self {
+            terminal,
+            lines: 0,
+            reloaded_at: None,
+            generations: BTreeMap::new(),
+            said: Vec::new(),
+        }
     }
 
     /// Prints news of the configuration, if any, and the table; on a terminal over the last one.
@@ -64,13 +70,23 @@ impl Table {
         for (tenant, row) in rows {
             let before = self.generations.insert(tenant.clone(), row.generation);
             if before.is_some_and(|before| before != row.generation) {
-                news.push(format!("* {tenant}: new policies in use (generation {})", row.generation));
+                news.push(format!(
+                    "* {tenant}: new policies in use (generation {})",
+                    row.generation
+                ));
             }
         }
-        let mut said: Vec<String> = report.errors.iter().chain(&report.plugins).map(|e| format!("! not in use: {e}")).collect();
+        let mut said: Vec<String> = report
+            .errors
+            .iter()
+            .chain(&report.plugins)
+            .map(|e| format!("! not in use: {e}"))
+            .collect();
         said.extend(report.broken.iter().map(|broken| {
             let tenant = broken.tenant.as_ref().map_or("?", |tenant| tenant.as_str());
-            let serving = broken.serving.map_or("nothing serves".into(), |g| format!("generation {g} still serves"));
+            let serving = broken
+                .serving
+                .map_or("nothing serves".into(), |g| format!("generation {g} still serves"));
             format!("! {tenant}: not in use, {serving}: {}", broken.error)
         }));
         if said.is_empty() && !self.said.is_empty() {
@@ -93,7 +109,11 @@ fn render(rows: &BTreeMap<String, Row>, receiver: &BTreeMap<String, u64>) -> Vec
     let mut lines = vec![head];
     for (tenant, row) in rows {
         let dropped = row.dropped.values().fold(0.0, |sum, samples| sum + samples);
-        let why: Vec<String> = row.dropped.iter().map(|(why, samples)| format!("{why} {samples}")).collect();
+        let why: Vec<String> = row
+            .dropped
+            .iter()
+            .map(|(why, samples)| format!("{why} {samples}"))
+            .collect();
         lines.push(format!(
             "{tenant:<10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8}  {}",
             row.received,
@@ -131,8 +151,12 @@ fn p99(buckets: &[(f64, f64)]) -> String {
 fn rows(metrics: &str) -> BTreeMap<String, Row> {
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     for line in metrics.lines().filter(|line| !line.starts_with('#')) {
-        let Some((name, (labels, value))) = sample(line) else { continue };
-        let Some(tenant) = labels.get("tenant").filter(|tenant| !tenant.is_empty()) else { continue };
+        let Some((name, (labels, value))) = sample(line) else {
+            continue;
+        };
+        let Some(tenant) = labels.get("tenant").filter(|tenant| !tenant.is_empty()) else {
+            continue;
+        };
         let row = rows.entry((*tenant).to_owned()).or_default();
         match name {
             "gauntlet_received_samples_total" => row.received += value,
@@ -143,7 +167,9 @@ fn rows(metrics: &str) -> BTreeMap<String, Row> {
             "gauntlet_tenant_generation" => row.generation = value,
             "gauntlet_dropped_samples_total" => {
                 let word = |label| labels.get(label).copied().unwrap_or("");
-                *row.dropped.entry(format!("{}: {}", word("policy"), word("reason"))).or_default() += value;
+                *row.dropped
+                    .entry(format!("{}: {}", word("policy"), word("reason")))
+                    .or_default() += value;
             }
             "gauntlet_request_duration_seconds_bucket" => {
                 let bound = labels.get("le").and_then(|le| le.replace("+Inf", "inf").parse().ok());
@@ -177,10 +203,16 @@ mod tests {
     #[test]
     fn the_table_shows_what_the_metrics_say() {
         let metrics = Metrics::new();
-        let labels = TenantLabels { tenant: "kazusa".into() };
+        let labels = TenantLabels {
+            tenant: "kazusa".into(),
+        };
         metrics.received_samples.get_or_create(&labels).inc_by(7);
         metrics.request_duration.get_or_create(&labels).observe(0.0015);
-        let drop = DropLabels { tenant: "kazusa".into(), policy: "relabel".into(), reason: "go, \"gone\"".into() };
+        let drop = DropLabels {
+            tenant: "kazusa".into(),
+            policy: "relabel".into(),
+            reason: "go, \"gone\"".into(),
+        };
         metrics.dropped_samples.get_or_create(&drop).inc_by(3);
         let rows = rows(&metrics.text());
         let row = &rows["kazusa"];

@@ -29,18 +29,40 @@ pub(super) struct Ledger<'a> {
 impl<'a> Ledger<'a> {
     /// Counts what came, and at once as rejected what could not be a series.
     pub(super) fn open(metrics: &'a Metrics, tenant: &'a TenantId, scanned: &Scanned, compressed_bytes: usize) -> Self {
-        let labels = TenantLabels { tenant: tenant.to_string() };
+        let labels = TenantLabels {
+            tenant: tenant.to_string(),
+        };
         let totals = scanned.totals();
-        metrics.received_samples.get_or_create(&labels).inc_by(totals.all_samples());
-        metrics.received_bytes.get_or_create(&labels).inc_by(compressed_bytes as u64);
+        metrics
+            .received_samples
+            .get_or_create(&labels)
+            .inc_by(totals.all_samples());
+        metrics
+            .received_bytes
+            .get_or_create(&labels)
+            .inc_by(compressed_bytes as u64);
         if scanned.metadata() > 0 {
-            metrics.received_metadata.get_or_create(&labels).inc_by(scanned.metadata());
+            metrics
+                .received_metadata
+                .get_or_create(&labels)
+                .inc_by(scanned.metadata());
         }
-        let stored = Stored { received_series: totals.series, rejected: Vec::new() };
-        let mut ledger = Self { metrics, tenant, unsettled: totals.all_samples(), stored };
+        let stored = Stored {
+            received_series: totals.series,
+            rejected: Vec::new(),
+        };
+        let mut ledger = Self {
+            metrics,
+            tenant,
+            unsettled: totals.all_samples(),
+            stored,
+        };
         for rejected in scanned.rejected() {
             ledger.rejected(rejected.reason.word(), rejected.totals.all_samples());
-            ledger.stored.rejected.push((rejected.reason.to_string(), rejected.totals.series));
+            ledger
+                .stored
+                .rejected
+                .push((rejected.reason.to_string(), rejected.totals.series));
         }
         ledger
     }
@@ -49,9 +71,15 @@ impl<'a> Ledger<'a> {
     pub(super) fn judged(&mut self, judged: &Judged, judge: &Judge) {
         for (reason, totals) in &judged.tally.dropped {
             let (policy, reason) = judge.drop_words(*reason);
-            let labels =
-                DropLabels { tenant: self.tenant.to_string(), policy: policy.to_string(), reason: reason.to_string() };
-            self.metrics.dropped_samples.get_or_create(&labels).inc_by(totals.all_samples());
+            let labels = DropLabels {
+                tenant: self.tenant.to_string(),
+                policy: policy.to_string(),
+                reason: reason.to_string(),
+            };
+            self.metrics
+                .dropped_samples
+                .get_or_create(&labels)
+                .inc_by(totals.all_samples());
             self.settle(totals.all_samples());
         }
         for (refusal, totals) in &judged.tally.refused {
@@ -61,21 +89,29 @@ impl<'a> Ledger<'a> {
     }
 
     pub(super) fn forwarded(&mut self, upstream: &str, samples: u64) {
-        let labels = ForwardLabels { tenant: self.tenant.to_string(), upstream: upstream.to_owned() };
+        let labels = ForwardLabels {
+            tenant: self.tenant.to_string(),
+            upstream: upstream.to_owned(),
+        };
         self.metrics.forwarded_samples.get_or_create(&labels).inc_by(samples);
         self.settle(samples);
     }
 
     pub(super) fn edited(&mut self, samples: u64) {
         if samples > 0 {
-            let labels = TenantLabels { tenant: self.tenant.to_string() };
+            let labels = TenantLabels {
+                tenant: self.tenant.to_string(),
+            };
             self.metrics.edited_samples.get_or_create(&labels).inc_by(samples);
         }
     }
 
     pub(super) fn rejected(&mut self, reason: &'static str, samples: u64) {
         if samples > 0 {
-            let labels = RejectLabels { tenant: self.tenant.to_string(), reason };
+            let labels = RejectLabels {
+                tenant: self.tenant.to_string(),
+                reason,
+            };
             self.metrics.rejected_samples.get_or_create(&labels).inc_by(samples);
         }
         self.settle(samples);
@@ -106,16 +142,30 @@ impl Drop for Ledger<'_> {
 }
 
 pub(super) fn count_request(metrics: &Metrics, tenant: &str, status: StatusCode, took: Duration) {
-    let labels = RequestLabels { tenant: tenant.to_owned(), code: status.as_u16() };
+    let labels = RequestLabels {
+        tenant: tenant.to_owned(),
+        code: status.as_u16(),
+    };
     metrics.requests.get_or_create(&labels).inc();
-    metrics.request_duration.get_or_create(&TenantLabels { tenant: tenant.to_owned() }).observe(took.as_secs_f64());
+    metrics
+        .request_duration
+        .get_or_create(&TenantLabels {
+            tenant: tenant.to_owned(),
+        })
+        .observe(took.as_secs_f64());
 }
 
 pub(super) fn count_limited(metrics: &Arc<Metrics>, tenant: &TenantId, policy: &str) {
-    let labels = PolicyLabels { tenant: tenant.to_string(), policy: policy.to_owned() };
+    let labels = PolicyLabels {
+        tenant: tenant.to_string(),
+        policy: policy.to_owned(),
+    };
     metrics.limited_requests.get_or_create(&labels).inc();
 }
 
 pub(super) fn count_unauthenticated(metrics: &Metrics, reason: &'static str) {
-    metrics.authentication_failures.get_or_create(&ReasonLabels { reason }).inc();
+    metrics
+        .authentication_failures
+        .get_or_create(&ReasonLabels { reason })
+        .inc();
 }

@@ -103,7 +103,10 @@ impl AdmitJob {
                 ask(instance, &write, allowance, place)
             });
             match answer {
-                Ok(Answer::Admit { charges: more, routes: later }) => {
+                Ok(Answer::Admit {
+                    charges: more,
+                    routes: later,
+                }) => {
                     charges.extend(more);
                     routes.replace(later);
                 }
@@ -233,5 +236,8 @@ fn check_routes(routes: Vec<(String, String)>) -> Result<Vec<(Arc<str>, Arc<str>
             return Err(Fault::Invalid("the same stream routed twice".to_owned()));
         }
     }
-    Ok(routes.into_iter().map(|(stream, upstream)| (Arc::from(stream), Arc::from(upstream))).collect())
+    Ok(routes
+        .into_iter()
+        .map(|(stream, upstream)| (Arc::from(stream), Arc::from(upstream)))
+        .collect())
 }

@@ -241,9 +241,13 @@ impl Instance {
         let began = thread_time();
         let (found, relabel, admit) = instance.guarded(start.allowance, |store| {
             let found = start.plugin.instantiate(&mut *store)?;
-            let configure = found.get_typed_func::<(&str,), (Result<(), String>,)>(&mut *store, start.plugin.configure)?;
+            let configure =
+                found.get_typed_func::<(&str,), (Result<(), String>,)>(&mut *store, start.plugin.configure)?;
             let (configured,) = configure.call(&mut *store, (start.settings,))?;
-            let relabel = start.plugin.relabel.and_then(|index| found.get_func(&mut *store, index));
+            let relabel = start
+                .plugin
+                .relabel
+                .and_then(|index| found.get_func(&mut *store, index));
             let admit = start.plugin.admit.and_then(|index| found.get_func(&mut *store, index));
             Ok((configured, relabel, admit))
         })?;

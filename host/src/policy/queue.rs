@@ -178,7 +178,11 @@ mod tests {
         }
         let mut expensive = 0;
         for i in 0..40 {
-            if !fair.lanes.get(&tenant("coming-and-going")).is_some_and(|l| !l.waiting.is_empty()) {
+            if !fair
+                .lanes
+                .get(&tenant("coming-and-going"))
+                .is_some_and(|l| !l.waiting.is_empty())
+            {
                 fair.push(&tenant("coming-and-going"), i).unwrap();
             }
             expensive += usize::from(run(&mut fair, cost) == "coming-and-going");

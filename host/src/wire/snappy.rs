@@ -38,10 +38,16 @@ pub fn decoded_length(compressed: &[u8], max_decoded: u64) -> Result<usize, Snap
     }
     let declared = snap::raw::decompress_len(compressed).map_err(|_| SnappyError::Malformed)?;
     if declared as u64 > max_decoded {
-        return Err(SnappyError::TooLarge { declared: declared as u64, limit: max_decoded });
+        return Err(SnappyError::TooLarge {
+            declared: declared as u64,
+            limit: max_decoded,
+        });
     }
     if declared as u64 > (compressed.len() as u64).saturating_mul(MAX_RATIO) {
-        return Err(SnappyError::Implausible { declared: declared as u64, compressed: compressed.len() as u64 });
+        return Err(SnappyError::Implausible {
+            declared: declared as u64,
+            compressed: compressed.len() as u64,
+        });
     }
     Ok(declared)
 }

@@ -1,0 +1,165 @@
+//! What the memo remembers, counts and lets go of.
+
+use super::*;
+
+const BUDGET: usize = 1 << 20;
+
+fn hash(n: u64) -> SeriesHash {
+    // Spread over shards and slots as a real hash is.
+    let spread = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    SeriesHash([spread, spread.rotate_left(17) ^ n])
+}
+
+fn bounds(generation: u16, tick: u16, max: u64) -> Bounds {
+    Bounds {
+        generation,
+        tick,
+        max_active_series: max,
+    }
+}
+
+fn look_up(memo: &Memo, n: u64, bounds: Bounds, new: &mut NewSeries) -> Known {
+    let mut known = Known::Nothing;
+    memo.look_up(&[hash(n)], &bounds, new, |_, k| known = k);
+    known
+}
+
+fn send(memo: &Memo, n: u64, verdict: &Verdict, b: Bounds) -> Known {
+    let mut new = NewSeries::default();
+    let mut known = look_up(memo, n, b, &mut new);
+    if known == Known::Nothing {
+        known = memo.store(hash(n), verdict.clone(), &b, BUDGET, &mut new);
+    }
+    memo.activate(&new, b.tick);
+    known
+}
+
+const KEPT: Verdict = Verdict::Keep { stream: 0 };
+
+#[test]
+fn a_verdict_is_given_out_only_under_its_generation() {
+    let memo = Memo::new();
+    send(&memo, 1, &Verdict::Drop { reason: 3 }, bounds(1, 0, 10));
+    let mut new = NewSeries::default();
+    assert_eq!(
+        look_up(&memo, 1, bounds(1, 0, 10), &mut new),
+        Known::Verdict(Verdict::Drop { reason: 3 })
+    );
+    assert_eq!(look_up(&memo, 1, bounds(2, 0, 10), &mut new), Known::Nothing);
+}
+
+#[test]
+fn at_the_active_limit_known_series_pass_and_a_new_one_is_refused() {
+    let memo = Memo::new();
+    let b = bounds(1, 0, 2);
+    assert_eq!(send(&memo, 1, &KEPT, b), Known::Verdict(KEPT));
+    assert_eq!(send(&memo, 2, &KEPT, b), Known::Verdict(KEPT));
+    assert_eq!(send(&memo, 3, &KEPT, b), Known::OverActiveSeries);
+    // Now remembered, still refused; and what is dropped needs no room.
+    assert_eq!(send(&memo, 3, &KEPT, b), Known::OverActiveSeries);
+    assert_eq!(
+        send(&memo, 4, &Verdict::Drop { reason: 0 }, b),
+        Known::Verdict(Verdict::Drop { reason: 0 })
+    );
+    assert_eq!(send(&memo, 1, &KEPT, b), Known::Verdict(KEPT));
+    assert_eq!(memo.stats(0).active_series, 2);
+}
+
+#[test]
+fn a_series_counts_twice_in_one_write_only_once() {
+    let memo = Memo::new();
+    let b = bounds(1, 0, 1);
+    let mut new = NewSeries::default();
+    memo.store(hash(1), KEPT, &b, BUDGET, &mut new);
+    assert_eq!(look_up(&memo, 1, b, &mut new), Known::Verdict(KEPT));
+    assert_eq!(new.len(), 1);
+}
+
+#[test]
+fn active_series_survive_a_new_generation_and_leave_after_the_window() {
+    let memo = Memo::new();
+    for n in 0..1000 {
+        send(&memo, n, &KEPT, bounds(1, 0, 10_000));
+    }
+    memo.forget_verdicts();
+    assert_eq!(memo.stats(0).active_series, 1000);
+    for n in 0..10 {
+        send(&memo, n, &KEPT, bounds(2, 5, 10_000));
+    }
+    assert_eq!(memo.stats(5).active_series, 1000);
+    assert_eq!(memo.stats(WINDOW_TICKS - 1).active_series, 1000);
+    assert_eq!(memo.stats(WINDOW_TICKS).active_series, 10);
+    assert_eq!(memo.stats(WINDOW_TICKS + 5).active_series, 0);
+}
+
+#[test]
+fn a_long_silence_leaves_no_active_series_behind() {
+    let memo = Memo::new();
+    for n in 0..100 {
+        send(&memo, n, &KEPT, bounds(1, 0, 1000));
+    }
+    assert_eq!(memo.stats(10_000).active_series, 0);
+    // Not swept yet or swept: either way it is new again, and counted once.
+    send(&memo, 1, &KEPT, bounds(1, 10_000, 1000));
+    assert_eq!(memo.stats(10_000).active_series, 1);
+}
+
+#[test]
+fn a_write_that_is_not_admitted_leaves_its_series_new() {
+    let memo = Memo::new();
+    let b = bounds(1, 0, 10);
+    let mut new = NewSeries::default();
+    memo.store(hash(1), KEPT, &b, BUDGET, &mut new);
+    assert_eq!((new.len(), memo.stats(0).active_series), (1, 0));
+    let mut again = NewSeries::default();
+    look_up(&memo, 1, b, &mut again);
+    assert_eq!(again.len(), 1);
+}
+
+#[test]
+fn churn_stays_under_the_budget_and_edits_free_their_labels() {
+    let memo = Memo::new();
+    let budget = 100 * ENTRY_BYTES;
+    let mut new = NewSeries::default();
+    for n in 0..100_000 {
+        let verdict = match n % 2 {
+            0 => KEPT,
+            _ => Verdict::Edit {
+                labels: Arc::from(vec![b'x'; 100]),
+                stream: 0,
+            },
+        };
+        memo.store(hash(n), verdict, &bounds(1, 0, u64::MAX), budget, &mut new);
+        assert!(memo.lock().bytes() <= budget);
+    }
+    let table = memo.lock();
+    let edits: usize = table
+        .edits
+        .iter()
+        .flatten()
+        .map(|e| e.labels.len() + EDIT_OVERHEAD_BYTES)
+        .sum();
+    assert_eq!(edits, table.edit_bytes);
+    assert_eq!(table.shards.iter().map(HashTable::len).sum::<usize>(), table.entries);
+}
+
+#[test]
+fn eviction_takes_the_oldest_first() {
+    let memo = Memo::new();
+    let budget = 4096 * ENTRY_BYTES;
+    let mut new = NewSeries::default();
+    for n in 0..2000 {
+        memo.store(hash(n), KEPT, &bounds(1, 0, u64::MAX), budget, &mut new);
+    }
+    for n in 10_000..14_000 {
+        memo.store(hash(n), KEPT, &bounds(1, 3, u64::MAX), budget, &mut new);
+    }
+    let count = |range: std::ops::Range<u64>| {
+        let mut new = NewSeries::default();
+        range
+            .filter(|n| look_up(&memo, *n, bounds(1, 3, u64::MAX), &mut new) != Known::Nothing)
+            .count()
+    };
+    let (old, young) = (count(0..2000), count(10_000..14_000));
+    assert!(young > old * 2, "old {old} young {young}");
+}
