@@ -109,7 +109,11 @@ impl Cache {
     /// Where it cannot be made, or someone else could have put something into it.
     pub fn open(folder: &Path) -> Result<Self, CacheError> {
         let io = |error| CacheError::Io(folder.to_owned(), error);
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(io)?;
         let metadata = std::fs::symlink_metadata(folder).map_err(io)?;
         if !metadata.is_dir() {
             return Err(CacheError::Shape(folder.to_owned()));
@@ -160,7 +164,12 @@ impl Cache {
     pub fn write(&self, identity: &Identity, artefact: &Artefact) -> Result<(), CacheError> {
         let tag = hmac::sign(&self.key, &Self::signed(identity, &artefact.0));
         let path = self.folder.join(identity.file_name());
-        write_ours(&self.folder, &path, &[MAGIC, tag.as_ref(), &artefact.0], Placing::Replace)
+        write_ours(
+            &self.folder,
+            &path,
+            &[MAGIC, tag.as_ref(), &artefact.0],
+            Placing::Replace,
+        )
     }
 
     /// A digest of everything the code must vouch for: also whose artefact it is, so that renaming a file makes
@@ -221,7 +230,11 @@ fn write_ours(folder: &Path, path: &Path, parts: &[&[u8]], placing: Placing) -> 
     rand::fill(&mut random).map_err(|_| io(io::Error::other("no random numbers")))?;
     let temporary = folder.join(format!(".{}.tmp", hex(&random)));
     let written = (|| {
-        let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut file: File = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
         // The mode above is subject to the umask, which can only take away; the owner must be able to read it.
         file.set_permissions(Permissions::from_mode(0o600))?;
         for part in parts {

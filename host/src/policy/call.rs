@@ -122,7 +122,10 @@ fn run(shared: &Shared, warm: &Warm<Instance>) {
     let mut queue = shared.lock();
     while !queue.closed {
         let Some((tenant, mut job)) = queue.fair.pop() else {
-            let (waited, _) = shared.ready.wait_timeout(queue, SWEEP).unwrap_or_else(PoisonError::into_inner);
+            let (waited, _) = shared
+                .ready
+                .wait_timeout(queue, SWEEP)
+                .unwrap_or_else(PoisonError::into_inner);
             queue = waited;
             if swept.elapsed() >= SWEEP {
                 drop(queue);

@@ -284,7 +284,11 @@ impl Trial {
 fn golden_batch() -> Batch {
     let long = "x".repeat(1024);
     let series: [&[(&str, &str)]; 5] = [
-        &[("__name__", "up"), ("instance", "localhost:9090"), ("job", "prometheus")],
+        &[
+            ("__name__", "up"),
+            ("instance", "localhost:9090"),
+            ("job", "prometheus"),
+        ],
         &[
             ("__name__", "http_request_duration_seconds_bucket"),
             ("code", "200"),
@@ -294,8 +298,16 @@ fn golden_batch() -> Batch {
             ("le", "+Inf"),
             ("method", "POST"),
         ],
-        &[("__name__", "kube_pod_info"), ("namespace", "default"), ("pod", "web-0")],
-        &[("__name__", "größe.in.bytes"), ("ort", "München 火"), ("tag with space", "1")],
+        &[
+            ("__name__", "kube_pod_info"),
+            ("namespace", "default"),
+            ("pod", "web-0"),
+        ],
+        &[
+            ("__name__", "größe.in.bytes"),
+            ("ort", "München 火"),
+            ("tag with space", "1"),
+        ],
         &[("__name__", "long_value"), ("value", &long)],
     ];
     let mut body = Vec::new();

@@ -156,9 +156,14 @@ fn died(status: ExitStatus, complaint: &[u8], bounds: Bounds) -> CompileError {
 
 /// How the standard library, wasmtime and `mmap` say it.
 fn out_of_memory(complaint: &str) -> bool {
-    ["memory allocation of", "out of memory", "Cannot allocate memory", "failed to allocate"]
-        .iter()
-        .any(|words| complaint.contains(words))
+    [
+        "memory allocation of",
+        "out of memory",
+        "Cannot allocate memory",
+        "failed to allocate",
+    ]
+    .iter()
+    .any(|words| complaint.contains(words))
 }
 
 /// `gauntlet compile`: a component on standard input, machine code on standard output, complaints on standard

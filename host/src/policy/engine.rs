@@ -19,10 +19,12 @@ use super::artefact::{self, Cache, Identity};
 use super::call::Threads;
 use super::compile::{self, CompileError, Compiler};
 use super::deadline::TICK;
-use super::instance::{self, Instance, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES, Slot, Slots, State};
+use super::instance::{
+    self, Instance, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES, Slot, Slots, State,
+};
 use super::plugin::{ContractError, Plugin};
-use super::wasi;
 use super::warm::{Bounds, PolicyId, Warm};
+use super::wasi;
 use crate::config;
 use crate::telemetry::Metrics;
 
@@ -284,7 +286,10 @@ fn pooled(sandbox: &config::Sandbox) -> wasmtime::Result<(wasmtime::Engine, usiz
     let mut warm = WARM;
     loop {
         let mut config = config();
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(sandbox, slots(warm, sandbox.threads))?));
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
+            sandbox,
+            slots(warm, sandbox.threads),
+        )?));
         match wasmtime::Engine::new(&config) {
             Ok(engine) => return Ok((engine, warm)),
             // Addresses ran out: a container with a limit of them, or several gateways in one test process.

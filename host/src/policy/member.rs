@@ -235,7 +235,9 @@ impl Member {
         let mut quarantine = lock(&self.quarantine);
         if quarantine.failed(Instant::now()) {
             self.quarantined.set(1);
-            let rest = quarantine.until().map(|until| until.saturating_duration_since(Instant::now()));
+            let rest = quarantine
+                .until()
+                .map(|until| until.saturating_duration_since(Instant::now()));
             tracing::warn!(tenant, policy, %fault, ?rest, "policy keeps failing and is left alone for a while");
         } else {
             // At most a few of these before the quarantine.

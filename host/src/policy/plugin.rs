@@ -102,7 +102,11 @@ fn check_import(name: &str, item: &ComponentItem, wasi: bool, engine: &Engine) -
                 let forged = instance
                     .exports(engine)
                     .any(|(_, e)| !matches!(e.ty, ComponentItem::ComponentFunc(_) | ComponentItem::Type(_)));
-                return if forged { Err(ContractError::ImportKind(shown())) } else { Ok(()) };
+                return if forged {
+                    Err(ContractError::ImportKind(shown()))
+                } else {
+                    Ok(())
+                };
             }
             match wasi::INTERFACES.iter().any(|prefix| name.starts_with(prefix)) {
                 true if wasi => Ok(()),
@@ -135,7 +139,8 @@ impl Exports {
                 self.configure = typed("configure", &f, checked)?;
             }
             ("relabel", ComponentItem::ComponentFunc(f)) => {
-                let checked = f.typecheck::<(&[&[LabelParam<'_>]],), (Result<Vec<Verdict>, String>,)>(&world.instance_type());
+                let checked =
+                    f.typecheck::<(&[&[LabelParam<'_>]],), (Result<Vec<Verdict>, String>,)>(&world.instance_type());
                 self.relabel = typed("relabel", &f, checked)?;
             }
             ("admit", ComponentItem::ComponentFunc(f)) => {

@@ -44,7 +44,9 @@ pub struct Batch {
 impl Batch {
     fn series(&self, index: usize) -> &[u8] {
         let range = self.labels.get(index).cloned().unwrap_or_default();
-        self.body.get(range.start as usize..range.end as usize).unwrap_or_default()
+        self.body
+            .get(range.start as usize..range.end as usize)
+            .unwrap_or_default()
     }
 }
 
@@ -219,7 +221,11 @@ impl Work {
             Some(edited) => {
                 // Edited into what it was: kept, so that its bytes need not be written anew.
                 let same = labels(batch.series(self.index)).eq(edited.iter().map(|l| (&*l.name, &*l.value)));
-                if same { Outcome::Keep { stream } } else { Outcome::Edit { labels: edited, stream } }
+                if same {
+                    Outcome::Keep { stream }
+                } else {
+                    Outcome::Edit { labels: edited, stream }
+                }
             }
             None => Outcome::Keep { stream },
         }
@@ -246,7 +252,9 @@ impl<'a> Asked<'a> {
                 })),
                 None => {
                     let original = labels(batch.series(work.index));
-                    asked.labels.extend(original.map(|(name, value)| LabelParam { name, value }));
+                    asked
+                        .labels
+                        .extend(original.map(|(name, value)| LabelParam { name, value }));
                 }
             }
             asked.ends.push(asked.labels.len());
@@ -254,17 +262,16 @@ impl<'a> Asked<'a> {
         asked
     }
 
-    fn ask(
-        &self,
-        instance: &mut Instance,
-        allowance: Duration,
-        member: &Member,
-    ) -> Result<Vec<Fate>, Fault> {
+    fn ask(&self, instance: &mut Instance, allowance: Duration, member: &Member) -> Result<Vec<Fate>, Fault> {
         let mut start = 0;
         let series: Vec<&[LabelParam<'_>]> = self
             .ends
             .iter()
-            .map(|end| self.labels.get(std::mem::replace(&mut start, *end)..*end).unwrap_or_default())
+            .map(|end| {
+                self.labels
+                    .get(std::mem::replace(&mut start, *end)..*end)
+                    .unwrap_or_default()
+            })
             .collect();
         let verdicts = instance.relabel(&series, allowance)?;
         if verdicts.len() != series.len() {
@@ -273,7 +280,10 @@ impl<'a> Asked<'a> {
                 got: verdicts.len(),
             });
         }
-        verdicts.into_iter().map(|verdict| Fate::check(verdict, member)).collect()
+        verdicts
+            .into_iter()
+            .map(|verdict| Fate::check(verdict, member))
+            .collect()
     }
 }
 
@@ -295,7 +305,12 @@ impl Fate {
             Verdict::Drop(reason) => Ok(Self::Drop(member.reasons.reason(&reason))),
             Verdict::Edit(Edit { labels, stream }) => Ok(Self::Edit {
                 labels: labels
-                    .map(|labels| check_labels(labels.into_iter().map(|l| Label { name: l.name, value: l.value })))
+                    .map(|labels| {
+                        check_labels(labels.into_iter().map(|l| Label {
+                            name: l.name,
+                            value: l.value,
+                        }))
+                    })
                     .transpose()?,
                 stream: stream.map(|stream| check_stream(&stream, member)).transpose()?,
             }),

@@ -34,7 +34,11 @@ fn sandbox() -> config::Sandbox {
 fn compiler() -> Compiler {
     let test = std::env::current_exe().unwrap();
     let program = test.parent().and_then(Path::parent).unwrap().join("gauntlet");
-    assert!(program.exists(), "{} is missing: cargo build -p gauntlet", program.display());
+    assert!(
+        program.exists(),
+        "{} is missing: cargo build -p gauntlet",
+        program.display()
+    );
     Compiler {
         program,
         args: vec!["compile".into()],
@@ -147,7 +151,11 @@ async fn a_polite_plugin_keeps_every_series_and_admits_every_write() {
         }
     );
     let status = chain.status();
-    assert_eq!((status[0].calls, status[0].failures), (4, 0), "the golden batch counts too");
+    assert_eq!(
+        (status[0].calls, status[0].failures),
+        (4, 0),
+        "the golden batch counts too"
+    );
 }
 
 #[tokio::test]
@@ -181,21 +189,31 @@ async fn a_later_policy_sees_what_an_earlier_one_edited() {
     second.name = "second".to_owned();
     let chain = chain("two", &[first, second]).await;
     let judged = chain.relabel(batch(&[UP, TRIGGER])).await.unwrap();
-    let Outcome::Edit { labels, .. } = &judged.outcomes[1] else { panic!("{judged:?}") };
+    let Outcome::Edit { labels, .. } = &judged.outcomes[1] else {
+        panic!("{judged:?}")
+    };
     let names: Vec<&str> = labels.iter().map(|label| &*label.name).collect();
-    assert_eq!(names, ["receiver_replica", "tenant_id", "trigger"], "sorted, without the name");
+    assert_eq!(
+        names,
+        ["receiver_replica", "tenant_id", "trigger"],
+        "sorted, without the name"
+    );
     assert_eq!(judged.outcomes[0], Outcome::Keep { stream: None });
 }
 
 #[tokio::test]
 async fn instances_are_reused_and_gone_with_their_chain() {
     let engine = engine(&sandbox());
-    let chain = Chain::build(&engine, &tenant("t"), &[policy(fixture("pass"), "{}")], 1).await.unwrap();
+    let chain = Chain::build(&engine, &tenant("t"), &[policy(fixture("pass"), "{}")], 1)
+        .await
+        .unwrap();
     for _ in 0..10 {
         chain.relabel(batch(&[UP])).await.unwrap();
     }
     assert_eq!(engine.warm().len(), 1);
-    let other = Chain::build(&engine, &tenant("u"), &[policy(fixture("pass"), "{}")], 1).await.unwrap();
+    let other = Chain::build(&engine, &tenant("u"), &[policy(fixture("pass"), "{}")], 1)
+        .await
+        .unwrap();
     assert_eq!(engine.warm().len(), 2, "never shared between tenants");
     drop(chain);
     assert_eq!(engine.warm().len(), 1);
@@ -206,7 +224,9 @@ async fn instances_are_reused_and_gone_with_their_chain() {
 #[tokio::test]
 async fn a_caller_that_goes_away_leaves_nothing_behind() {
     let engine = engine(&sandbox());
-    let chain = Chain::build(&engine, &tenant("t"), &[hostile("loop", "relabel")], 1).await.unwrap();
+    let chain = Chain::build(&engine, &tenant("t"), &[hostile("loop", "relabel")], 1)
+        .await
+        .unwrap();
     for _ in 0..600 {
         // More than may wait: each leaves before its turn.
         let relabel = chain.relabel(batch(&[TRIGGER]));

@@ -66,7 +66,11 @@ impl<T> Warm<T> {
         });
         shelf.instances += 1;
         shelf.bytes += bytes;
-        if shelf.policies.get(&policy).is_some_and(|kept| kept.len() > self.bounds.per_policy) {
+        if shelf
+            .policies
+            .get(&policy)
+            .is_some_and(|kept| kept.len() > self.bounds.per_policy)
+        {
             over.extend(shelf.take_oldest_of(policy));
         }
         while shelf.instances > self.bounds.instances || shelf.bytes > self.bounds.bytes {
@@ -103,7 +107,12 @@ impl<T> Warm<T> {
         let stale = |kept: &Kept<T>| now.saturating_duration_since(kept.since) >= IDLE;
         let policies: Vec<PolicyId> = shelf.policies.keys().copied().collect();
         for policy in policies {
-            while shelf.policies.get(&policy).and_then(|kept| kept.first()).is_some_and(stale) {
+            while shelf
+                .policies
+                .get(&policy)
+                .and_then(|kept| kept.first())
+                .is_some_and(stale)
+            {
                 idle.extend(shelf.take_oldest_of(policy));
             }
         }
@@ -111,6 +120,7 @@ impl<T> Warm<T> {
         drop(idle);
     }
 
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.lock().instances
     }

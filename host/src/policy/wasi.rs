@@ -22,7 +22,13 @@ use super::instance::State;
 use super::log::{Lines, Stdout};
 
 /// The interfaces that are linked, as a component names them.
-pub const INTERFACES: [&str; 5] = ["wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:filesystem/"];
+pub const INTERFACES: [&str; 5] = [
+    "wasi:cli/",
+    "wasi:io/",
+    "wasi:clocks/",
+    "wasi:random/",
+    "wasi:filesystem/",
+];
 
 /// Handles (streams, pollables, errors) one instance may hold. A Go or Python guest holds fewer than ten.
 const MAX_HANDLES: usize = 256;
@@ -62,11 +68,12 @@ impl Wasi {
 /// The same for every instance: verdicts are remembered, so they must not depend on chance.
 fn seed() -> Vec<u8> {
     // A full-period generator modulo 256 (Hull and Dobell): every byte once.
-    (0..=255u8).scan(0u8, |x, _| {
-        *x = x.wrapping_mul(141).wrapping_add(77);
-        Some(*x)
-    })
-    .collect()
+    (0..=255u8)
+        .scan(0u8, |x, _| {
+            *x = x.wrapping_mul(141).wrapping_add(77);
+            Some(*x)
+        })
+        .collect()
 }
 
 struct Stopped;

@@ -69,7 +69,10 @@ mod tests {
 
     #[test]
     fn control_characters_are_escaped_and_the_rest_is_not() {
-        assert_eq!(plain("\x1b[31mred\r\nnext\u{7f}\u{9b}", 100), "\\u{1b}[31mred\\r\\nnext\\u{7f}\\u{9b}");
+        assert_eq!(
+            plain("\x1b[31mred\r\nnext\u{7f}\u{9b}", 100),
+            "\\u{1b}[31mred\\r\\nnext\\u{7f}\\u{9b}"
+        );
         assert_eq!(plain("a\u{202e}b\u{200b}", 100), "a\\u{202e}b\\u{200b}");
         assert_eq!(plain("grün 火", 100), "grün 火");
     }

@@ -30,14 +30,19 @@ async fn loads(engine: &Arc<Engine>) -> bool {
     let built = Chain::build(engine, &tenant("t"), &[policy(fixture("pass"), "{}")], 1).await;
     match built {
         Ok(_) => true,
-        Err(BuildError { fault: BuildFault::Load(LoadError::Compile(CompileError::NotRun(_))), .. }) => false,
+        Err(BuildError {
+            fault: BuildFault::Load(LoadError::Compile(CompileError::NotRun(_))),
+            ..
+        }) => false,
         Err(error) => panic!("{error}"),
     }
 }
 
 fn artefact(folder: &Path) -> PathBuf {
     let mut files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    files.find(|path| path.extension().is_some_and(|e| e == "cwasm")).unwrap()
+    files
+        .find(|path| path.extension().is_some_and(|e| e == "cwasm"))
+        .unwrap()
 }
 
 #[tokio::test]
@@ -91,8 +96,16 @@ async fn a_file_that_was_touched_is_not_believed_and_compiled_again() {
     let hostile = [hostile("trap", "relabel")];
     Chain::build(&cached(&folder), &tenant("t"), &hostile, 1).await.unwrap();
     std::fs::rename(&other, artefact(&folder)).unwrap();
-    let error = Chain::build(&without_compiler(&folder), &tenant("t"), &hostile, 1).await.unwrap_err();
-    assert!(matches!(error.fault, BuildFault::Load(LoadError::Compile(CompileError::NotRun(_)))), "{error}");
+    let error = Chain::build(&without_compiler(&folder), &tenant("t"), &hostile, 1)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error.fault,
+            BuildFault::Load(LoadError::Compile(CompileError::NotRun(_)))
+        ),
+        "{error}"
+    );
 }
 
 #[tokio::test]
