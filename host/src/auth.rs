@@ -44,6 +44,9 @@ pub enum AuthError {
     /// 403.
     #[error("the tenant is disabled")]
     Disabled { tenant: TenantId },
+    /// 503. The credential is that of a tenant whose configuration cannot be read: not a stranger.
+    #[error("the tenant's configuration is not usable right now")]
+    Broken,
     /// 503. Too many passwords are being checked at once.
     #[error("credentials cannot be checked right now")]
     Overloaded,
@@ -67,19 +70,25 @@ impl Tenant {
     }
 }
 
-/// A tenant by its place in [`Authenticator::tenants`].
-type Index = usize;
+/// Whose a credential is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// By its place in [`Authenticator::tenants`].
+    Tenant(usize),
+    /// Some tenant that is known and cannot be served. Claims only what no sound tenant does.
+    Broken,
+}
 
 /// Who holds a credential; `None` where two tenants claim it. The configuration refuses that, but nothing here
 /// may depend on it: a credential that proves two tenants proves none.
-type Claims<K> = HashMap<K, Option<Index>>;
+type Claims<K> = HashMap<K, Option<Owner>>;
 
-fn claim<K: Eq + Hash>(claims: &mut Claims<K>, credential: K, tenant: Index) {
+fn claim<K: Eq + Hash>(claims: &mut Claims<K>, credential: K, owner: Owner) {
     match claims.entry(credential) {
         Entry::Vacant(free) => {
-            free.insert(Some(tenant));
+            free.insert(Some(owner));
         }
-        Entry::Occupied(mut held) if *held.get() != Some(tenant) => {
+        Entry::Occupied(mut held) if owner != Owner::Broken && *held.get() != Some(owner) => {
             held.insert(None);
         }
         Entry::Occupied(_) => {}
@@ -96,28 +105,34 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    pub fn new(tenants: impl Iterator<Item = Arc<config::Tenant>>) -> Self {
-        let tenants = tenants.collect::<Vec<_>>();
-        let mut tokens = bearer::Tokens::default();
-        let mut names = client_cert::Names::default();
+    /// `broken`: the credentials of tenants that are known and cannot be served. Whoever proves one is told to
+    /// wait, since a 401 would make a sender drop its data for a mistake that is not its own.
+    pub fn new(
+        tenants: impl IntoIterator<Item = Arc<config::Tenant>>,
+        broken: impl IntoIterator<Item = Credential>,
+    ) -> Self {
+        let mut it = Self {
+            tenants: tenants.into_iter().collect(),
+            tokens: bearer::Tokens::default(),
+            users: basic::Users::default(),
+            names: client_cert::Names::default(),
+        };
         let mut passwords = Vec::new();
-        for (tenant, config) in tenants.iter().enumerate() {
-            for credential in &config.credentials {
-                match credential {
-                    Credential::BearerToken(sha256) => tokens.add(*sha256, tenant),
-                    Credential::ClientCertificate(name) => names.add(name, tenant),
-                    Credential::BasicAuth { username, password } => {
-                        passwords.push((username.clone(), password.clone(), tenant));
-                    }
-                }
+        let sound = it.tenants.iter().enumerate().flat_map(|(place, tenant)| {
+            let owned = move |credential| (credential, Owner::Tenant(place));
+            tenant.credentials.iter().cloned().map(owned)
+        });
+        // The broken come last: they take only what is left.
+        let broken = broken.into_iter().map(|credential| (credential, Owner::Broken));
+        for (credential, owner) in sound.chain(broken) {
+            match credential {
+                Credential::BearerToken(sha256) => it.tokens.add(sha256, owner),
+                Credential::ClientCertificate(name) => it.names.add(name, owner),
+                Credential::BasicAuth { username, password } => passwords.push((username, password, owner)),
             }
         }
-        Self {
-            tenants,
-            tokens,
-            users: basic::Users::new(passwords),
-            names,
-        }
+        it.users = basic::Users::new(passwords);
+        it
     }
 
     /// The tenant that `headers` and `peer` prove. `verified` outlives generations; see [`VerifiedPasswords`].
@@ -131,18 +146,25 @@ impl Authenticator {
         verified: &VerifiedPasswords,
     ) -> Result<Tenant, AuthError> {
         let certified = self.names.owner(peer.certificate.as_ref());
-        let (tenant, subject) = match self.by_header(headers, verified).await? {
+        let (owner, subject) = match self.by_header(headers, verified).await? {
             Some(found) => match certified {
-                Ok(Some((other, _))) if other != found.0 => return Err(AuthError::Ambiguous),
+                // Whether they agree shows once the tenant is sound again.
+                Ok(Some((Owner::Broken, _))) => return Err(AuthError::Broken),
+                Ok(Some((other, _))) if other != found.0 && found.0 != Owner::Broken => {
+                    return Err(AuthError::Ambiguous);
+                }
                 Err(AuthError::Ambiguous) => return Err(AuthError::Ambiguous),
                 _ => found,
             },
             None => match certified? {
-                Some((tenant, name)) => (tenant, name.to_owned()),
+                Some((owner, name)) => (owner, name.to_owned()),
                 None => return Err(AuthError::NoCredential),
             },
         };
-        let config = self.tenants.get(tenant).ok_or(AuthError::WrongCredential)?;
+        let Owner::Tenant(place) = owner else {
+            return Err(AuthError::Broken);
+        };
+        let config = self.tenants.get(place).ok_or(AuthError::WrongCredential)?;
         if !config.enabled {
             // Only after the proof: a stranger must not learn which tenants exist.
             return Err(AuthError::Disabled {
@@ -159,7 +181,7 @@ impl Authenticator {
         &self,
         headers: &HeaderMap,
         verified: &VerifiedPasswords,
-    ) -> Result<Option<(Index, String)>, AuthError> {
+    ) -> Result<Option<(Owner, String)>, AuthError> {
         let mut given = headers.get_all(AUTHORIZATION).iter();
         let Some(header) = given.next() else {
             return Ok(None);
@@ -171,12 +193,12 @@ impl Authenticator {
         let (scheme, credential) = split(header.as_bytes()).ok_or(AuthError::WrongCredential)?;
         // RFC 9110 section 11.1: the scheme is case-insensitive.
         if scheme.eq_ignore_ascii_case(b"bearer") {
-            let tenant = self.tokens.owner(credential).ok_or(AuthError::WrongCredential)?;
-            Ok(Some((tenant, String::new())))
+            let owner = self.tokens.owner(credential).ok_or(AuthError::WrongCredential)?;
+            Ok(Some((owner, String::new())))
         } else if scheme.eq_ignore_ascii_case(b"basic") {
             let pair = basic::Pair::decode(credential).ok_or(AuthError::WrongCredential)?;
-            let tenant = self.users.owner(&pair, verified).await?;
-            Ok(Some((tenant, pair.username)))
+            let owner = self.users.owner(&pair, verified).await?;
+            Ok(Some((owner, pair.username)))
         } else {
             Err(AuthError::WrongCredential)
         }

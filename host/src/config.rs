@@ -33,12 +33,22 @@ mod units;
 pub use inputs::Inputs;
 pub use load::{attempt, load};
 
+/// Reads a duration as flags and files write it: `5m`, `1h30m`, `250ms`.
+///
+/// # Errors
+/// Says what was expected.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    units::duration(text).ok_or_else(|| format!("{text:?} is not a duration such as 30s or 5m"))
+}
+
 /// What one load gave.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub config: Config,
     /// Tenants that are not in `config.tenants` because something about them is wrong, in the order read.
     pub broken: Vec<BrokenTenant>,
+    /// Plugins whose file is at fault. Tenants that name one are in `broken`; the others do not miss it.
+    pub plugins: Vec<ConfigError>,
     /// What to watch for changes.
     pub inputs: Inputs,
     /// Sound, but hardly meant: one line each, in the form of [`ConfigError`].
@@ -130,6 +140,9 @@ pub struct RemoteWrite {
     pub max_concurrent_requests: usize,
 }
 
+/// The content of a PEM file.
+pub type Pem = Arc<[u8]>;
+
 /// `tls_server_config`, with Prometheus' names for the fields. Contents, not paths: the files were read.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TlsServer {
@@ -213,7 +226,7 @@ pub struct TlsClient {
     /// PEM bundle; `None` is the system's store.
     pub ca: Option<Arc<[u8]>>,
     /// PEM certificate chain and key to present.
-    pub client: Option<(Arc<[u8]>, Arc<[u8]>)>,
+    pub client: Option<(Pem, Pem)>,
     /// Name to verify in place of the endpoint's host.
     pub server_name: Option<String>,
 }
@@ -323,6 +336,21 @@ pub enum Credential {
         username: String,
         password: Password,
     },
+}
+
+impl Credential {
+    /// Equal for two credentials that one request could prove, which must never belong to two tenants. For
+    /// basic auth the username decides, because it selects the hash.
+    pub fn identity(&self) -> Vec<u8> {
+        let (kind, value): (u8, &[u8]) = match self {
+            Self::ClientCertificate(CertificateName::UriSan(name)) => (0, name.as_bytes()),
+            Self::ClientCertificate(CertificateName::DnsSan(name)) => (1, name.as_bytes()),
+            Self::ClientCertificate(CertificateName::CommonName(name)) => (2, name.as_bytes()),
+            Self::BearerToken(digest) => (3, digest),
+            Self::BasicAuth { username, .. } => (4, username.as_bytes()),
+        };
+        [&[kind], value].concat()
+    }
 }
 
 impl std::fmt::Debug for Credential {

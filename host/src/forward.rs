@@ -91,7 +91,7 @@ pub struct Upstream {
     load: Arc<Load>,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     members: Mutex<Members>,
-    /// Rounds of look-ups that have ended.
+    /// Rounds of look-ups that have ended; begins at 1 where there is nothing to look up.
     rounds: watch::Sender<u64>,
     lookups: OnceLock<AbortHandle>,
 }
@@ -197,6 +197,10 @@ impl Upstream {
         let tls = (https || config.tls.is_some())
             .then(|| Tls::new(config.tls.as_ref()))
             .transpose()?;
+        let looked_up = config
+            .endpoints
+            .iter()
+            .all(|spec| lookup::static_address(spec).is_some());
         Ok(Self {
             dialer: Dialer {
                 tls,
@@ -216,7 +220,7 @@ impl Upstream {
                 lookup_error: None,
                 superseded: false,
             }),
-            rounds: watch::Sender::new(0),
+            rounds: watch::Sender::new(u64::from(looked_up)),
             lookups: OnceLock::new(),
             config: Arc::clone(config),
         })
@@ -303,8 +307,10 @@ impl Upstream {
             return endpoints;
         }
         let mut rounds = self.rounds.subscribe();
-        // Too late or never: either way what is there now is all there is.
-        let _ = timeout_at(end, rounds.wait_for(|n| *n > 0)).await;
+        // A name server that is down is not waited for longer than a receiver that is. Whether this is too late or has
+        // failed: what is there now is all there is.
+        let patience = end.min(Instant::now() + self.config.connect_timeout);
+        let _ = timeout_at(patience, rounds.wait_for(|n| *n > 0)).await;
         self.endpoints.load_full()
     }
 

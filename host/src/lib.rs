@@ -13,13 +13,22 @@ pub mod telemetry;
 pub mod tls;
 pub mod listener;
 pub mod auth;
+pub mod head;
 pub mod body;
 
 // What is decided about it: per series, per write, and where it goes.
 pub mod policy;
 pub mod limits;
+pub mod route;
 
 // The way out.
 pub mod forward;
+pub mod respond;
 
 // What holds it together.
+pub mod pipeline;
+pub mod reload;
+pub mod admin;
+pub mod server;
+pub mod dev;
+pub mod cli;

@@ -1,10 +1,8 @@
-//! The `gauntlet` program: hands the command line to the library.
+//! The `gauntlet` program: an allocator and the command line.
 
-use std::process::ExitCode;
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|command| command == "compile") {
-        return gauntlet::policy::compile::child_main();
-    }
-    ExitCode::SUCCESS
+fn main() -> std::process::ExitCode {
+    gauntlet::cli::main()
 }

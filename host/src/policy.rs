@@ -11,7 +11,10 @@
 
 pub mod chain;
 pub mod compile;
+pub mod check;
 pub mod engine;
+pub mod judge;
+pub mod memo;
 
 mod admit;
 mod artefact;

@@ -78,7 +78,7 @@ async fn sighup_reloads() {
 #[tokio::test]
 async fn a_changed_file_is_noticed_without_being_told() {
     let receiver = Receiver::start().await;
-    let mut gateway = Gateway::start(Setup::with_receiver(&receiver).tenant(marked("1"))).await;
+    let mut gateway = Gateway::start_with(Setup::with_receiver(&receiver).tenant(marked("1")), &[]).await;
     gateway.setup.put_tenant(marked("2"));
     gateway.setup.put_tenant(tenant("new"));
     gateway.setup.write();
@@ -111,7 +111,7 @@ async fn the_symbolic_link_of_a_kubernetes_volume_is_followed_when_it_moves() {
     };
     publish(&setup, "..1");
     std::os::unix::fs::symlink("..data/a.yaml", volume.join("a.yaml")).unwrap();
-    let mut gateway = Gateway::start(setup).await;
+    let mut gateway = Gateway::start_with(setup, &["--config.poll-interval=100ms"]).await;
     assert_eq!(mark(&gateway, &receiver).await, "1");
     gateway.setup.put_tenant(marked("2"));
     publish(&gateway.setup, "..2");

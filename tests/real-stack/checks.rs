@@ -31,7 +31,7 @@ pub fn thanos_alone(thanos: &mut Thanos) -> Result<String> {
         let (merged, replicas) = (thanos.merged(), thanos.replicas());
         let receiver = thanos.soft(soft)?;
         until(&format!("{soft} takes a write of {tenant}"), SEEN, || {
-            let body = body::write(&[("__name__", "stack_direct")], 1.0, now())?;
+            let body = body::write("stack_direct", &[], now());
             let headers = [
                 ("THANOS-TENANT", tenant),
                 ("Content-Type", "application/x-protobuf"),
@@ -107,7 +107,7 @@ pub fn relabel_policy(stack: &mut Stack) -> Result<String> {
 
 /// Check 3.
 pub fn forgeries(stack: &mut Stack) -> Result<String> {
-    let body = body::write(&[("__name__", "stack_refused")], 1.0, now())?;
+    let body = body::write("stack_refused", &[], now());
     let expect = |what: &str, reply: Reply, statuses: &[u16]| {
         ensure!(
             statuses.contains(&reply.status),
@@ -160,24 +160,20 @@ pub fn forgeries(stack: &mut Stack) -> Result<String> {
 /// Accepted writes whose headers and labels name another tenant: stored, and as the credential's alone.
 fn forged_names(stack: &Stack) -> Result<()> {
     let certs = &stack.certs;
-    let labels_sent = [
-        ("__name__", "stack_forged"),
-        ("receiver_replica", "x"),
-        ("tenant_id", "kazusa"),
-    ];
+    let forged = [("receiver_replica", "x"), ("tenant_id", "kazusa")];
     let reply = Curl::new(stack)
         .certificate(&certs.setsuna)
         .header("THANOS-TENANT: kazusa")
         .header("thanos-tenant: local")
         .header("X-Scope-OrgID: kazusa")
-        .post(&body::write(&labels_sent, 1.0, now())?)?;
+        .post(&body::write("stack_forged", &forged, now()))?;
     ensure!(reply.status == 204, "a sound write with forged names: {reply:?}");
     // A replica number above 0 tells a receiver that the write is a copy already, not to be copied again.
     let reply = Curl::new(stack)
         .certificate(&certs.kazusa)
         .header("THANOS-REPLICA: 1")
         .header("THANOS-TENANT: setsuna")
-        .post(&body::write(&[("__name__", "stack_replica")], 1.0, now())?)?;
+        .post(&body::write("stack_replica", &[], now()))?;
     ensure!(reply.status == 204, "a sound write with THANOS-REPLICA: {reply:?}");
     let (merged, replicas) = (stack.thanos.merged(), stack.thanos.replicas());
     expect(&replicas, "count(stack_forged)", 1.0)?;
@@ -250,7 +246,7 @@ pub fn store_gateway(stack: &mut Stack) -> Result<String> {
     ensure!(before > 0.0, "setsuna has no samples");
     // Thanos 0.42.4 flushes a head up to its newest millisecond and without it (`flushHead` in its
     // pkg/receive/multitsdb.go): that sample stays in the log on disk. Let it be this one.
-    let newest = body::write(&[("__name__", "stack_newest")], 1.0, now())?;
+    let newest = body::write("stack_newest", &[], now());
     let reply = Curl::new(stack).certificate(&stack.certs.setsuna).post(&newest)?;
     ensure!(reply.status == 204, "a write after the senders left: {reply:?}");
     stack.thanos.hard("setsuna-0")?.process.terminate()?;

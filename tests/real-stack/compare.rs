@@ -140,3 +140,42 @@ fn same(truth: &Storage, far: &Storage) -> Result<()> {
         Some(first) => Err(anyhow::anyhow!("{missing} samples are missing; {first}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn storage(samples: &[(i64, f64)]) -> Storage {
+        let samples = samples.iter().map(|(time, value)| (*time, value.to_bits())).collect();
+        Storage::from([("__name__=up".to_owned(), samples)])
+    }
+
+    #[test]
+    fn the_same_samples_are_the_same() {
+        let truth = storage(&[(1, 1.0), (2, f64::NAN)]);
+        assert!(same(&truth, &truth.clone()).is_ok());
+    }
+
+    #[test]
+    fn a_missing_sample_is_told_with_its_series_and_time() {
+        let error = same(&storage(&[(1, 1.0), (2, 1.0)]), &storage(&[(1, 1.0)]))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "1 samples are missing; __name__=up misses 1 of 2, the first at 2"
+        );
+    }
+
+    #[test]
+    fn a_missing_series_is_told() {
+        assert!(same(&storage(&[(1, 1.0)]), &Storage::new()).is_err());
+    }
+
+    #[test]
+    fn a_changed_or_invented_sample_is_told() {
+        let truth = storage(&[(1, 1.0)]);
+        assert!(same(&truth, &storage(&[(1, 1.5)])).is_err());
+        assert!(same(&truth, &storage(&[(1, 1.0), (2, 1.0)])).is_err());
+    }
+}

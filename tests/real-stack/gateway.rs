@@ -98,7 +98,7 @@ impl Gateway {
 }
 
 /// `GAUNTLET_BIN`, else the binary beside this one.
-fn program() -> Result<String> {
+pub fn program() -> Result<String> {
     if let Ok(path) = std::env::var("GAUNTLET_BIN") {
         return Ok(path);
     }

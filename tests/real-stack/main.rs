@@ -13,6 +13,7 @@ mod curl;
 mod faults;
 mod gateway;
 mod http;
+mod manifests;
 mod process;
 mod sender;
 mod thanos;
@@ -78,6 +79,7 @@ fn run_checks(dir: &Path) -> Result<()> {
     let mut thanos = Thanos::start(dir, &logs, &mut ports)?;
     say("0 thanos alone", &checks::thanos_alone(&mut thanos)?);
     let mut stack = Stack::complete(dir, &logs, &mut ports, certs, thanos)?;
+    say("0 manifests", &manifests::accepted(&stack)?);
     say("1 tenants apart", &checks::tenants_apart(&mut stack)?);
     say("2 relabel policy", &checks::relabel_policy(&mut stack)?);
     say("3 forgeries", &checks::forgeries(&mut stack)?);

@@ -34,15 +34,16 @@ pub struct Checked {
 }
 
 impl Gateway {
-    /// Starts the gateway and waits until it is ready.
+    /// Starts the gateway and waits until it is ready. It does not poll its files: a test that changes them
+    /// says when they are read.
     ///
     /// # Panics
     /// Where it ends or is not ready in time; its log is shown.
     pub async fn start(setup: Setup) -> Self {
-        Self::start_with(setup, &[]).await
+        Self::start_with(setup, &["--config.poll-interval=0s"]).await
     }
 
-    /// As [`Gateway::start`], with more on the command line.
+    /// As [`Gateway::start`], with the defaults and these arguments.
     pub async fn start_with(setup: Setup, arguments: &[&str]) -> Self {
         let gateway = Self::spawn(setup, arguments).await;
         eventually("the gateway to be ready", async || {

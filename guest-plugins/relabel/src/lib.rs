@@ -106,13 +106,10 @@ fn apply(rule: &mut Rule, series: &mut Working<'_>, slots: &mut Slots) -> bool {
             series.set(target, bucket.to_string());
         }
         Action::LabelMap { regex, replacement } => {
-            for label in series.snapshot() {
-                if regex.is_match(&label.name) {
-                    let name = regex.replace_all(&label.name, slots, |text, slots, out| {
-                        replacement.expand(text, slots, out);
-                    });
-                    series.set(&name, label.value);
-                }
+            for label in series.snapshot(|name| regex.is_match(name)) {
+                let expand = |text: &str, slots: &Slots, out: &mut String| replacement.expand(text, slots, out);
+                let name = regex.replace_all(&label.name, slots, expand);
+                series.set(&name, label.value);
             }
         }
         Action::LabelDrop { regex } => series.remove_where(|name| regex.is_match(name)),

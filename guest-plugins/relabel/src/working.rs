@@ -79,13 +79,16 @@ impl<'a> Working<'a> {
         self.set.retain(|label| !unwanted(&label.name));
     }
 
-    /// The labels as they are now, in the order `labelmap` sees.
-    pub fn snapshot(&self) -> Vec<Label> {
+    /// The labels whose name `wanted` says so of, as they are now, in the order `labelmap` sees.
+    pub fn snapshot(&self, mut wanted: impl FnMut(&str) -> bool) -> Vec<Label> {
         let untouched = self.base.iter().enumerate().filter(|(index, _)| !self.is_gone(*index));
-        let mut labels: Vec<Label> = untouched.map(|(_, label)| label.clone()).collect();
+        let mut labels: Vec<Label> = untouched
+            .filter(|(_, label)| wanted(&label.name))
+            .map(|(_, label)| label.clone())
+            .collect();
         // The gateway sends them sorted; the result must not depend on that.
         labels.sort_by(|a, b| a.name.cmp(&b.name));
-        labels.extend(self.set.iter().cloned());
+        labels.extend(self.set.iter().filter(|label| wanted(&label.name)).cloned());
         labels
     }
 

@@ -31,6 +31,8 @@
 // The generated code names this crate as its users do.
 extern crate self as gauntlet_policy;
 
+#[cfg(target_arch = "wasm32")]
+mod alloc;
 pub mod bindings;
 mod export;
 mod series;

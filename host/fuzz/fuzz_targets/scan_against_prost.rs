@@ -4,6 +4,8 @@
 use gauntlet::wire::{InvalidSeries, Limits, ScanError, Scanned, scan, splice};
 use libfuzzer_sys::fuzz_target;
 
+// Each target uses a part of it.
+#[allow(dead_code)]
 #[path = "../../src/wire/tests/model.rs"]
 mod model;
 

@@ -7,6 +7,8 @@ use gauntlet::wire::{Limits, scan};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 
+// Each target uses a part of it.
+#[allow(dead_code)]
 #[path = "../../src/wire/tests/model.rs"]
 mod model;
 

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::{AuthError, Index};
+use super::{AuthError, Owner};
 use crate::config::Password;
 
 /// bcrypt looks at no more. Bytes. Longer passwords are cut here rather than there, so that all that are equal to
@@ -62,7 +62,7 @@ impl Pair {
 #[derive(Clone)]
 struct Candidate {
     password: Password,
-    tenant: Option<Index>,
+    owner: Option<Owner>,
 }
 
 /// A username and everything that may go with it: several passwords while one is being replaced.
@@ -113,17 +113,23 @@ impl std::fmt::Debug for Users {
     }
 }
 
+impl Default for Users {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
 impl Users {
-    pub(super) fn new(passwords: Vec<(String, Password, Index)>) -> Self {
+    pub(super) fn new(passwords: Vec<(String, Password, Owner)>) -> Self {
         let mut cost = None;
         let mut candidates: HashMap<String, Vec<Candidate>> = HashMap::new();
-        for (username, password, tenant) in passwords {
+        for (username, password, owner) in passwords {
             if let Password::Bcrypt(hash) = &password {
                 cost = cost.max(cost_of(hash));
             }
             candidates.entry(username).or_default().push(Candidate {
                 password,
-                tenant: Some(tenant),
+                owner: Some(owner),
             });
         }
         Self {
@@ -141,7 +147,7 @@ impl Users {
 
     /// # Errors
     /// `WrongCredential`, or `Overloaded` where bcrypt's turn did not come in time.
-    pub(super) async fn owner(&self, pair: &Pair, verified: &VerifiedPasswords) -> Result<Index, AuthError> {
+    pub(super) async fn owner(&self, pair: &Pair, verified: &VerifiedPasswords) -> Result<Owner, AuthError> {
         let user = self.known.get(&pair.username).unwrap_or(&self.nobody);
         let matched = if user.slow {
             verified.check(user, pair).await?
@@ -149,7 +155,7 @@ impl Users {
             matching(&user.candidates, &pair.password)
         };
         matched
-            .and_then(|index| user.candidates.get(index)?.tenant)
+            .and_then(|index| user.candidates.get(index)?.owner)
             .ok_or(AuthError::WrongCredential)
     }
 }
@@ -163,7 +169,7 @@ fn cost_of(hash: &str) -> Option<u32> {
 fn dummy(cost: u32) -> Candidate {
     Candidate {
         password: Password::Bcrypt(format!("$2b${cost:02}${}", "e".repeat(53))),
-        tenant: None,
+        owner: None,
     }
 }
 
@@ -185,7 +191,9 @@ fn matching(candidates: &[Candidate], password: &[u8]) -> Option<usize> {
         };
         if matches {
             let other = found.and_then(|index| candidates.get(index));
-            contested |= other.is_some_and(|other| other.tenant != candidate.tenant);
+            // The broken stand last and take only what no sound tenant has.
+            let yields = candidate.owner == Some(Owner::Broken);
+            contested |= !yields && other.is_some_and(|other| other.owner != candidate.owner);
             found = found.or(Some(index));
         }
     }

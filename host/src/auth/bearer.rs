@@ -4,7 +4,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::{Claims, Index, claim};
+use super::{Claims, Owner, claim};
 
 /// Tenants by the SHA-256 of their tokens.
 ///
@@ -22,15 +22,15 @@ impl std::fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    pub(super) fn add(&mut self, sha256: [u8; 32], tenant: Index) {
-        claim(&mut self.0, sha256, tenant);
+    pub(super) fn add(&mut self, sha256: [u8; 32], owner: Owner) {
+        claim(&mut self.0, sha256, owner);
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn owner(&self, token: &[u8]) -> Option<Index> {
+    pub(super) fn owner(&self, token: &[u8]) -> Option<Owner> {
         // The digest of nothing is well known; a token file that was empty must not open the door.
         if token.is_empty() {
             return None;

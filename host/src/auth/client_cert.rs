@@ -6,7 +6,7 @@
 use crate::config::CertificateName;
 use crate::tls::PeerCertificate;
 
-use super::{AuthError, Claims, Index, claim};
+use super::{AuthError, Claims, Owner, claim};
 
 /// Tenants by the names in their certificates. A map per kind, so that a look-up borrows the name.
 #[derive(Debug, Default)]
@@ -17,24 +17,24 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn add(&mut self, name: &CertificateName, tenant: Index) {
-        let (claims, name) = match name {
-            CertificateName::UriSan(name) => (&mut self.uri_sans, name),
-            CertificateName::DnsSan(name) => (&mut self.dns_sans, name),
-            CertificateName::CommonName(name) => (&mut self.common_names, name),
-        };
-        claim(claims, name.clone(), tenant);
+    pub(super) fn add(&mut self, name: CertificateName, owner: Owner) {
+        match name {
+            CertificateName::UriSan(name) => claim(&mut self.uri_sans, name, owner),
+            CertificateName::DnsSan(name) => claim(&mut self.dns_sans, name, owner),
+            CertificateName::CommonName(name) => claim(&mut self.common_names, name, owner),
+        }
     }
 
     /// The tenant and the name that proved it; `None` without a certificate.
     ///
     /// # Errors
     /// `WrongCredential` where no name is a tenant's or the certificate has ended since the handshake,
-    /// `Ambiguous` where the names belong to several tenants: to pick one would be to guess.
+    /// `Ambiguous` where the names belong to several tenants: to pick one would be to guess. Where one of those
+    /// is broken it is not yet known whether they are several, so the answer is [`Owner::Broken`]: wait.
     pub(super) fn owner<'c>(
         &self,
         certificate: Option<&'c PeerCertificate>,
-    ) -> Result<Option<(Index, &'c str)>, AuthError> {
+    ) -> Result<Option<(Owner, &'c str)>, AuthError> {
         let Some(certificate) = certificate else {
             return Ok(None);
         };
@@ -44,16 +44,18 @@ impl Names {
         let uris = certificate.uri_sans.iter().map(|name| (&self.uri_sans, name));
         let dns = certificate.dns_sans.iter().map(|name| (&self.dns_sans, name));
         let common = certificate.common_name.iter().map(|name| (&self.common_names, name));
-        let mut found: Option<(Index, &str)> = None;
+        let mut found: Option<(Owner, &str)> = None;
         for (claims, name) in uris.chain(dns).chain(common) {
-            match claims.get(name) {
-                None => {}
-                Some(None) => return Err(AuthError::Ambiguous),
-                Some(Some(tenant)) if found.is_some_and(|(other, _)| other != *tenant) => {
-                    return Err(AuthError::Ambiguous);
-                }
-                Some(Some(tenant)) => found = found.or(Some((*tenant, name))),
-            }
+            let Some(owner) = claims.get(name) else {
+                continue;
+            };
+            let owner = owner.ok_or(AuthError::Ambiguous)?;
+            found = match found {
+                None => Some((owner, name)),
+                Some((first, _)) if first == owner => found,
+                Some((Owner::Tenant(_), _)) if owner != Owner::Broken => return Err(AuthError::Ambiguous),
+                Some((_, name)) => Some((Owner::Broken, name)),
+            };
         }
         found.map(Some).ok_or(AuthError::WrongCredential)
     }

@@ -60,7 +60,7 @@ fn spiffe(tenant: &str) -> CertificateName {
 }
 
 fn authenticator(tenants: Vec<config::Tenant>) -> Authenticator {
-    Authenticator::new(tenants.into_iter().map(Arc::new))
+    Authenticator::new(tenants.into_iter().map(Arc::new), [])
 }
 
 /// kazusa with one credential of each kind, setsuna with another of each.
@@ -292,6 +292,60 @@ async fn a_disabled_tenant_is_told_so_only_after_its_proof() {
     );
     assert_eq!(
         ask(&one, &["Bearer guess"], None).await,
+        Err(AuthError::WrongCredential)
+    );
+}
+
+#[tokio::test]
+async fn a_broken_tenant_is_no_stranger_and_takes_nothing_from_a_sound_one() {
+    let sound = tenant(
+        "kazusa",
+        vec![
+            token("kazusa-token"),
+            password("kazusa", "kazusa-password"),
+            certificate(spiffe("kazusa")),
+        ],
+    );
+    // The same credentials again, as in a leftover copy of the file, and some of its own, twice.
+    let own = [
+        token("broken-token"),
+        password("kazusa", "broken-password"),
+        certificate(spiffe("broken")),
+    ];
+    let broken = [sound.credentials.clone(), own.to_vec(), own.to_vec()].concat();
+    let both = Authenticator::new([Arc::new(sound)], broken);
+    let kazusa = names(&["spiffe://kazusa/prometheus"], &[], None);
+    let broken = names(&["spiffe://broken/prometheus"], &[], None);
+
+    assert_eq!(ask(&both, &["Bearer kazusa-token"], None).await, proved("kazusa", ""));
+    let right = basic("kazusa", "kazusa-password");
+    assert_eq!(ask(&both, &[&right], None).await, proved("kazusa", "kazusa"));
+    assert!(ask(&both, &[], kazusa.clone()).await.is_ok());
+
+    let late = basic("kazusa", "broken-password");
+    for (headers, certificate) in [
+        (vec!["Bearer broken-token"], None),
+        (vec![late.as_str()], None),
+        (vec![], broken.clone()),
+        (vec!["Bearer kazusa-token"], broken.clone()),
+        (vec!["Bearer broken-token"], kazusa),
+        (
+            vec![],
+            names(&["spiffe://kazusa/prometheus", "spiffe://broken/prometheus"], &[], None),
+        ),
+        (
+            vec![],
+            names(&["spiffe://broken/prometheus", "spiffe://kazusa/prometheus"], &[], None),
+        ),
+    ] {
+        assert_eq!(
+            ask(&both, &headers, certificate).await,
+            Err(AuthError::Broken),
+            "{headers:?}"
+        );
+    }
+    assert_eq!(
+        ask(&both, &["Bearer guess"], broken).await,
         Err(AuthError::WrongCredential)
     );
 }

@@ -3,4 +3,8 @@
 //! Gives bytes; never reads a file at run time.
 
 /// Name and component, as built from `guest-plugins/` (`policies/plugins/SHA256SUMS` has their digests).
-pub(super) const PLUGINS: &[(&str, &[u8])] = &[("relabel", include_bytes!("../../../policies/plugins/relabel.wasm"))];
+pub(super) const PLUGINS: &[(&str, &[u8])] = &[
+    ("limits", include_bytes!("../../../policies/plugins/limits.wasm")),
+    ("relabel", include_bytes!("../../../policies/plugins/relabel.wasm")),
+    ("route", include_bytes!("../../../policies/plugins/route.wasm")),
+];

@@ -12,13 +12,22 @@ use super::file::Place;
 use super::inputs::sha256;
 use super::nearest::nearest;
 use super::section::{Field, quote};
-use super::{OnFailure, Owner, PluginSource, Policy};
+use super::{ConfigError, OnFailure, Owner, PluginSource, Policy};
 
 /// Longest name of a plugin, policy or upstream. They are label values in metrics.
 const MAX_NAME_LENGTH: usize = 63;
 
-/// The plugins that policies may name. `None`: declared, but its file is at fault (and was reported).
-pub(super) type Plugins = BTreeMap<String, Option<Arc<PluginSource>>>;
+/// The plugins that policies may name.
+pub(super) type Plugins = BTreeMap<String, Declared>;
+
+/// A plugin as far as it could be read.
+pub(super) enum Declared {
+    Read(Arc<PluginSource>),
+    /// Its file is at fault. That is the matter of whoever names it, and of nobody else.
+    Unreadable(ConfigError),
+    /// The declaration is at fault, and was reported.
+    Mistaken,
+}
 
 /// The built-in plugins and those of the `plugins` map.
 pub(super) fn plugins(field: Option<&Field<'_>>) -> Plugins {
@@ -26,7 +35,7 @@ pub(super) fn plugins(field: Option<&Field<'_>>) -> Plugins {
     for (name, bytes) in builtin::PLUGINS {
         plugins.insert(
             (*name).to_owned(),
-            Some(source((*name).to_owned(), Arc::from(*bytes), None)),
+            Declared::Read(source((*name).to_owned(), Arc::from(*bytes), None)),
         );
     }
     for (key, field) in field.map(Field::named).unwrap_or_default() {
@@ -44,11 +53,15 @@ pub(super) fn plugins(field: Option<&Field<'_>>) -> Plugins {
             continue;
         }
         let file = field.section().and_then(|mut section| {
-            let file = section.require("file").and_then(|file| file.file());
+            let file = section.require("file").and_then(|file| Some((file.try_file()?, file)));
             section.close();
             file
         });
-        let plugin = file.map(|(path, bytes)| source(name.clone(), bytes, Some(path)));
+        let plugin = match file {
+            Some((Ok((path, bytes)), _)) => Declared::Read(source(name.clone(), bytes, Some(path))),
+            Some((Err(fault), file)) => Declared::Unreadable(file.source.mistake(file.place(), &file.path, fault)),
+            None => Declared::Mistaken,
+        };
         plugins.insert(name.clone(), plugin);
     }
     plugins
@@ -140,8 +153,14 @@ fn policy(item: &Field<'_>, owner: Owner, plugins: &Plugins) -> Option<Written> 
 
 fn known_plugin(field: &Field<'_>, plugins: &Plugins) -> Option<Arc<PluginSource>> {
     let name = field.text()?;
-    if let Some(plugin) = plugins.get(name) {
-        return plugin.clone();
+    match plugins.get(name) {
+        Some(Declared::Read(plugin)) => return Some(Arc::clone(plugin)),
+        Some(Declared::Unreadable(fault)) => {
+            field.fail(format!("the file of plugin `{}` is at fault: {}", quote(name), fault.message));
+            return None;
+        }
+        Some(Declared::Mistaken) => return None,
+        None => {}
     }
     let known: Vec<&str> = plugins.keys().map(String::as_str).collect();
     let message = format!("there is no plugin `{}`; known are {}", quote(name), known.join(", "));

@@ -47,7 +47,11 @@ pub(super) fn parse(text: &str) -> Result<EndpointSpec, (String, Option<&'static
             .map(|end| end + 3)
             .or_else(|| text.find('+').map(|end| end + 1))
             .unwrap_or(0);
-        let near = nearest(&text[..scheme], SCHEMES);
+        let near = if host_port(text).is_ok() {
+            Some(SCHEMES[0])
+        } else {
+            nearest(&text[..scheme], SCHEMES)
+        };
         return Err((format!("an endpoint starts with `{}`", SCHEMES.join("`, `")), near));
     };
     let (host, port) = authority(rest).map_err(plain)?;

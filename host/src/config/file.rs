@@ -146,15 +146,15 @@ impl Node {
         match &self.value {
             Value::Null => out.push_str("null"),
             Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-            Value::Text(text) => push_json(out, text),
-            Value::Number(Number::Unsigned(value), _) => push_json(out, value),
-            Value::Number(Number::Signed(value), _) => push_json(out, value),
+            Value::Text(text) => push_json(out, text.as_str()),
+            Value::Number(Number::Unsigned(value), _) => push_json(out, *value),
+            Value::Number(Number::Signed(value), _) => push_json(out, *value),
             Value::Number(Number::Float(value), written) => {
                 let integer = written.bytes().all(|b| b.is_ascii_digit() || b == b'-' || b == b'+');
                 if !value.is_finite() || integer {
                     return Err(self.place);
                 }
-                push_json(out, value);
+                push_json(out, *value);
             }
             Value::List(items) => {
                 for (index, item) in items.iter().enumerate() {
@@ -166,7 +166,7 @@ impl Node {
             Value::Map(entries) => {
                 for (index, (key, value)) in entries.iter().enumerate() {
                     out.push(if index == 0 { '{' } else { ',' });
-                    push_json(out, &key.text);
+                    push_json(out, key.text.as_str());
                     out.push(':');
                     value.write_json(out)?;
                 }
@@ -191,11 +191,8 @@ impl Node {
     }
 }
 
-/// Strings and finite numbers always serialise; nothing else is passed here.
-fn push_json<T: serde::Serialize + ?Sized>(out: &mut String, value: &T) {
-    if let Ok(text) = serde_json::to_string(value) {
-        out.push_str(&text);
-    }
+fn push_json(out: &mut String, value: impl Into<serde_json::Value>) {
+    out.push_str(&value.into().to_string());
 }
 
 impl From<Location> for Place {

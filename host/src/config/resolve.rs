@@ -67,7 +67,7 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
     }
     let upstreams_field = root.require("upstreams");
     let written_upstreams = upstreams_field.as_ref().map(Field::named).unwrap_or_default();
-    if let Some(field) = upstreams_field.filter(|_| written_upstreams.is_empty()) {
+    if let Some(field) = upstreams_field.filter(Field::is_empty) {
         field.fail("at least one upstream is needed");
     }
     let names = written_upstreams.iter().map(|(key, _)| key.text.clone()).collect();
@@ -127,21 +127,20 @@ fn remote_write(mut section: Section<'_>) -> Option<RemoteWrite> {
     let listen_address = listen_address(&mut section, "0.0.0.0:19291");
     let written_tls = section.field("tls_server_config");
     let insecure = section.field("insecure_http");
-    let plain = insecure.as_ref().and_then(Field::boolean).unwrap_or(false);
+    let plain = insecure.as_ref().map_or(Some(false), Field::boolean);
     let tls = match (&written_tls, plain) {
-        (Some(_), true) => {
+        (Some(_), Some(true)) => {
             section.fail("`tls_server_config` and `insecure_http: true` exclude each other; remove one");
             None
         }
-        (None, false) => {
-            // One complaint is enough where `insecure_http` has a value of its own that is wrong.
+        (None, Some(false)) => {
             section.fail("needs `tls_server_config`, or `insecure_http: true` to take credentials over plain HTTP");
             None
         }
-        (Some(field), false) => field.section().and_then(tls_server),
-        (None, true) => None,
+        (Some(field), _) => field.section().and_then(tls_server),
+        (None, _) => None,
     };
-    if let (Some(field), Some(address)) = (insecure.filter(|_| plain), &listen_address)
+    if let (Some(field), Some(address)) = (insecure.filter(|_| plain == Some(true)), &listen_address)
         && !endpoint::is_loopback(address)
     {
         field.source.warn(
@@ -261,7 +260,7 @@ fn upstream(name: &str, mut section: Section<'_>, source: &Source<'_>) -> Option
         field.section().and_then(tls_client)
     });
     let timeout = section.duration("timeout", Duration::from_secs(10));
-    let connect_timeout = section.duration("connect_timeout", Duration::from_secs(2));
+    let connect_timeout = section.duration("connect_timeout", Duration::from_secs(2).min(timeout));
     if connect_timeout > timeout {
         source.fail(
             place,
@@ -284,12 +283,11 @@ fn upstream(name: &str, mut section: Section<'_>, source: &Source<'_>) -> Option
 }
 
 fn endpoints(list: &Field<'_>) -> Vec<EndpointSpec> {
-    let items = list.items();
-    if items.is_empty() {
+    if list.is_empty() {
         list.fail("at least one endpoint is needed");
     }
     let mut out = Vec::new();
-    for item in items {
+    for item in list.items() {
         let Some(text) = item.text() else { continue };
         match endpoint::parse(text) {
             Ok(endpoint) if out.contains(&endpoint) => item.fail("this endpoint is listed twice"),

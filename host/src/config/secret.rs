@@ -35,7 +35,7 @@ pub(super) fn credentials(list: &Field<'_>) -> Vec<Written> {
         };
         let twin = out
             .iter()
-            .find(|other| identity(&other.credential) == identity(&credential));
+            .find(|other| other.credential.identity() == credential.identity());
         if twin.is_some_and(|twin| twin.credential != credential) {
             item.fail("this username has a password already; give each its own username");
         } else if twin.is_some() {
@@ -50,20 +50,6 @@ pub(super) fn credentials(list: &Field<'_>) -> Vec<Written> {
         }
     }
     out
-}
-
-/// Equal for two credentials that one request could prove: for basic auth the username decides, because it
-/// selects the hash.
-pub(super) fn identity(credential: &Credential) -> Vec<u8> {
-    use CertificateName::{CommonName, DnsSan, UriSan};
-    let (kind, value): (u8, &[u8]) = match credential {
-        Credential::ClientCertificate(UriSan(name)) => (0, name.as_bytes()),
-        Credential::ClientCertificate(DnsSan(name)) => (1, name.as_bytes()),
-        Credential::ClientCertificate(CommonName(name)) => (2, name.as_bytes()),
-        Credential::BearerToken(digest) => (3, digest),
-        Credential::BasicAuth { username, .. } => (4, username.as_bytes()),
-    };
-    [&[kind], value].concat()
 }
 
 fn one(mut section: Section<'_>) -> Option<Credential> {

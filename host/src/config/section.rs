@@ -43,26 +43,26 @@ impl<'a> Source<'a> {
     }
 
     pub(super) fn fail_near(&self, place: Place, key: &str, message: impl Into<String>, near: Option<&str>) {
-        self.errors.borrow_mut().push(ConfigError {
-            file: self.file.clone(),
-            line: (place.line > 0).then_some(place.line),
-            column: (place.column > 0).then_some(place.column),
-            key: key.to_owned(),
-            message: message.into(),
-            suggestion: near.map(str::to_owned),
-        });
+        let suggestion = near.map(str::to_owned);
+        let error = self.mistake(place, key, message.into());
+        self.errors.borrow_mut().push(ConfigError { suggestion, ..error });
     }
 
     pub(super) fn warn(&self, place: Place, key: &str, message: &str) {
-        let at = ConfigError {
+        let at = self.mistake(place, key, message.to_owned());
+        self.warnings.borrow_mut().push(at.to_string());
+    }
+
+    /// A mistake in this file that is yet to be told to somebody.
+    pub(super) fn mistake(&self, place: Place, key: &str, message: String) -> ConfigError {
+        ConfigError {
             file: self.file.clone(),
             line: (place.line > 0).then_some(place.line),
             column: (place.column > 0).then_some(place.column),
             key: key.to_owned(),
-            message: message.to_owned(),
+            message,
             suggestion: None,
-        };
-        self.warnings.borrow_mut().push(at.to_string());
+        }
     }
 
     /// The absolute path that `path` means in this file.
@@ -183,20 +183,19 @@ impl<'a> Section<'a> {
                 continue;
             }
             let near = nearest(&key.text, self.known.iter().copied());
-            if self.secret {
+            let message = if self.secret {
                 let known = self.known.join("`, `");
-                let message = format!("unknown key (not shown, it may be a secret); known are `{known}`");
-                self.source.fail_near(key.place, &self.path, message, near);
+                format!("unknown key (not shown, it may be a secret); known are `{known}`")
+            } else if near.is_some() {
+                format!("unknown key `{}`", quote(&key.text))
             } else {
-                let known = self.known.join(", ");
-                let message = if near.is_some() {
-                    "unknown key".to_owned()
-                } else {
-                    format!("unknown key; known are {known}")
-                };
-                self.source
-                    .fail_near(key.place, &join(&self.path, &key.text), message, near);
-            }
+                format!(
+                    "unknown key `{}`; known are {}",
+                    quote(&key.text),
+                    self.known.join(", ")
+                )
+            };
+            self.source.fail_near(key.place, &self.path, message, near);
         }
     }
 }
@@ -262,7 +261,7 @@ impl<'a> Field<'a> {
                 None
             }
             Value::Number(Number::Unsigned(value), _) => Some(value),
-            _ => self.mismatch("a whole number"),
+            _ => self.mismatch("a whole number above zero"),
         }
     }
 
@@ -339,6 +338,16 @@ impl<'a> Field<'a> {
         })
     }
 
+    /// Whether it is a list or a map with nothing in it, or nothing at all.
+    pub(super) fn is_empty(&self) -> bool {
+        match &self.node.value {
+            Value::Null => true,
+            Value::List(items) => items.is_empty(),
+            Value::Map(entries) => entries.is_empty(),
+            Value::Bool(_) | Value::Number(..) | Value::Text(_) => false,
+        }
+    }
+
     /// The items of a list; nothing written is an empty one.
     pub(super) fn items(&self) -> Vec<Field<'a>> {
         let items: &'a [Node] = match &self.node.value {
@@ -378,19 +387,24 @@ impl<'a> Field<'a> {
 
     /// The content of the file that this names; not empty.
     pub(super) fn file(&self) -> Option<(PathBuf, Arc<[u8]>)> {
-        let written = self.text()?;
-        let path = self.source.path(written);
-        match self.source.files.read(&path) {
-            Ok(bytes) if bytes.is_empty() => {
-                self.fail(format!("`{}` is empty", quote(written)));
-                None
-            }
-            Ok(bytes) => Some((path, bytes)),
-            Err(reason) => {
-                self.fail(format!("cannot read `{}`: {reason}", quote(written)));
+        match self.try_file()? {
+            Ok(file) => Some(file),
+            Err(fault) => {
+                self.fail(fault);
                 None
             }
         }
+    }
+
+    /// As [`Field::file`], for a file whose fault is not this field's alone to tell. `None`: not even a name.
+    pub(super) fn try_file(&self) -> Option<Result<(PathBuf, Arc<[u8]>), String>> {
+        let written = self.text()?;
+        let path = self.source.path(written);
+        Some(match self.source.files.read(&path) {
+            Ok(bytes) if bytes.is_empty() => Err(format!("`{}` is empty", quote(written))),
+            Ok(bytes) => Ok((path, bytes)),
+            Err(reason) => Err(format!("cannot read `{}`: {reason}", quote(written))),
+        })
     }
 }
 

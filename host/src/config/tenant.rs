@@ -11,6 +11,7 @@ use super::chain::{self, Plugins};
 use super::file::Node;
 use super::nearest::nearest;
 use super::section::{Field, Section, Source, quote};
+use super::units::show_size;
 use super::{Limits, OverRate, Owner, Tenant, secret};
 use crate::model::TenantId;
 
@@ -121,8 +122,7 @@ fn own_policies(list: &Field<'_>, house: &House) -> Vec<chain::Written> {
 /// The tenant's upstreams; left out where there is only one to choose.
 fn upstreams(section: &mut Section<'_>, house: &House) -> Option<Vec<String>> {
     let written = section.field("upstreams");
-    let items = written.as_ref().map(Field::items).unwrap_or_default();
-    if items.is_empty() {
+    if written.as_ref().is_none_or(Field::is_empty) {
         if house.upstreams.len() == 1 {
             return Some(house.upstreams.iter().cloned().collect());
         }
@@ -135,7 +135,7 @@ fn upstreams(section: &mut Section<'_>, house: &House) -> Option<Vec<String>> {
         return None;
     }
     let mut names: Vec<String> = Vec::new();
-    for item in items {
+    for item in written.as_ref().map(Field::items).unwrap_or_default() {
         let Some(name) = item.text() else { continue };
         if !house.upstreams.contains(name) {
             let known = house.upstreams.iter().map(String::as_str);
@@ -177,15 +177,18 @@ pub(super) fn limits(mut section: Section<'_>, base: &Limits, ceiling: u64) -> L
     let largest = limits.max_body_size.saturating_add(limits.max_decoded_size);
     if limits.max_in_flight_size < largest {
         section.fail(format!(
-            "`max_in_flight_size` ({}) is below `max_body_size` + `max_decoded_size` ({largest}): \
+            "`max_in_flight_size` ({}) is below `max_body_size` + `max_decoded_size` ({}): \
              the largest write could never be let in",
-            limits.max_in_flight_size
+            show_size(limits.max_in_flight_size),
+            show_size(largest)
         ));
     }
     if ceiling < largest {
         section.fail(format!(
-            "remote_write's `max_in_flight_size` ({ceiling}) is below `max_body_size` + `max_decoded_size` ({largest}): \
-             the largest write could never be let in"
+            "remote_write's `max_in_flight_size` ({}) is below `max_body_size` + `max_decoded_size` ({}): \
+             the largest write could never be let in",
+            show_size(ceiling),
+            show_size(largest)
         ));
     }
     section.close();

@@ -54,6 +54,18 @@ pub(super) fn size(text: &str) -> Option<u64> {
     number.checked_mul(*factor)
 }
 
+/// As [`size`] reads it, in the largest binary unit that is exact.
+pub(super) fn show_size(bytes: u64) -> String {
+    let exact = SIZE_UNITS[5..]
+        .iter()
+        .rev()
+        .find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
+    exact.map_or_else(
+        || bytes.to_string(),
+        |(name, factor)| format!("{}{name}", bytes / factor),
+    )
+}
+
 fn leading_number(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
@@ -103,7 +115,9 @@ mod tests {
             ("2GiB", 2 << 30),
         ] {
             assert_eq!(size(text), Some(bytes), "{text}");
+            assert_eq!(size(&show_size(bytes)), Some(bytes), "{text}");
         }
+        assert_eq!(show_size(96 << 20), "96MiB");
         for text in ["", "MiB", "1 MiB", "1M", "1mib", "1.5MiB", "-1", "99999999TiB"] {
             assert_eq!(size(text), None, "{text}");
         }

@@ -106,7 +106,8 @@ pub struct Dialer {
     pub connect_timeout: Duration,
 }
 
-/// An endpoint's idle connections.
+/// An endpoint's idle connections. Nobody polls them, so that one the receiver has closed is noticed when it is next
+/// looked at: by the next request, or by the next one to become idle.
 #[derive(Default)]
 pub struct Pool {
     /// The one used last is last: under little load the others grow old and go.
@@ -192,11 +193,6 @@ impl Pool {
         if idle.len() < MAX_IDLE {
             idle.push(connection);
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn idle_count(&self) -> usize {
-        self.idle.lock().unwrap().len()
     }
 }
 
@@ -299,7 +295,7 @@ impl Dialer {
         let tls = self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         let name = match &tls.server_name {
             Some(name) => name.clone(),
-            None => ServerName::try_from(address.host.clone()).map_err(io::Error::other)?,
+            None => ServerName::try_from(address.name().to_owned()).map_err(io::Error::other)?,
         };
         Ok(Box::new(tls.connector.connect(name, tcp).await?))
     }
@@ -329,12 +325,19 @@ async fn dial(address: &Address, until: Instant) -> io::Result<TcpStream> {
 }
 
 impl Address {
+    /// The host as certificates and `Host` headers write it: the final dot, which keeps a resolver from searching, is
+    /// no part of it (RFC 6066 section 3).
+    fn name(&self) -> &str {
+        self.host.strip_suffix('.').unwrap_or(&self.host)
+    }
+
     /// `Host` header: the port always written, as Go's clients do for such ports.
     pub fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
+        let (name, port) = (self.name(), self.port);
+        if name.contains(':') {
+            format!("[{name}]:{port}")
         } else {
-            format!("{}:{}", self.host, self.port)
+            format!("{name}:{port}")
         }
     }
 }

@@ -123,6 +123,12 @@ impl Endpoint {
         }
     }
 
+    /// As if the time until the next trial had passed.
+    #[cfg(test)]
+    pub(super) fn end_backoff(&self) {
+        self.locked().health.end_backoff(Instant::now());
+    }
+
     /// Under the lock, so that no late outcome shows an endpoint again that was withdrawn.
     fn show(&self, state: &State) {
         if state.published {

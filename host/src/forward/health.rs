@@ -125,6 +125,15 @@ impl Health {
     }
 }
 
+#[cfg(test)]
+impl Health {
+    pub(super) fn end_backoff(&mut self, now: Instant) {
+        if let Some(ejection) = &mut self.ejected {
+            ejection.until = now;
+        }
+    }
+}
+
 /// Doubling from [`FIRST_BACKOFF`] to [`LONGEST_BACKOFF`], of which between three and five quarters.
 fn backoff(failed_trials: u32, random: u64) -> Duration {
     let doubled = FIRST_BACKOFF

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::LookupIpStrategy;
+use hickory_resolver::config::{LookupIpStrategy, ResolverOpts};
 use hickory_resolver::proto::rr::RData;
 use tokio::task::AbortHandle;
 
@@ -106,7 +106,7 @@ pub async fn look_up(spec: &EndpointSpec, resolver: &TokioResolver) -> Result<Ve
                 match addresses(resolver, &srv.target.to_ascii()).await {
                     Ok(ips) => found.extend(ips.into_iter().map(|ip| Address {
                         https: *https,
-                        host: srv.target.to_ascii().trim_end_matches('.').to_owned(),
+                        host: srv.target.to_ascii(),
                         port: srv.port,
                         ip: Some(ip),
                     })),
@@ -154,8 +154,14 @@ async fn addresses(resolver: &TokioResolver, host: &str) -> Result<Vec<IpAddr>, 
 pub fn system_resolver() -> Result<TokioResolver, String> {
     let mut builder = TokioResolver::builder_tokio().map_err(|e| e.to_string())?;
     let options = builder.options_mut();
+    *options = self::options(options.clone());
+    builder.build().map_err(|e| e.to_string())
+}
+
+/// What differs from the system's way of looking names up.
+pub fn options(mut options: ResolverOpts) -> ResolverOpts {
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     // The refresh interval is the operator's; an answer from a cache would make it longer.
     options.cache_size = 0;
-    builder.build().map_err(|e| e.to_string())
+    options
 }

@@ -1,1 +1,335 @@
 //! Upstreams against fake receivers.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
+
+use super::*;
+use fakes::*;
+
+mod fakes;
+mod https;
+mod names;
+mod reloads;
+
+const OK: Reply = Reply::Status(200, "");
+const OK_RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+#[tokio::test]
+async fn a_request_is_what_the_protocol_page_says_and_nothing_more() {
+    let mut receiver = Receiver::new(OK).await;
+    let stage = Stage::of(&[receiver.address]);
+    let mut sender = HeaderMap::new();
+    sender.insert("retry-attempt", "2".parse().unwrap());
+    sender.insert("thanos-replica", "1".parse().unwrap());
+    sender.insert("thanos-tenant", "setsuna".parse().unwrap());
+    let mut outgoing = outgoing();
+    outgoing.trace = forwarded_headers(&sender);
+    stage.soft.send(&outgoing, Instant::now() + LONG).await.unwrap();
+
+    let seen = receiver.next().await;
+    assert_eq!((seen.method, seen.path.as_str()), (Method::POST, "/api/v1/receive"));
+    assert_eq!(seen.body, BODY);
+    let mut headers: Vec<String> = seen
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    headers.sort();
+    assert_eq!(
+        headers,
+        [
+            "content-encoding: snappy".to_owned(),
+            format!("content-length: {}", BODY.len()),
+            "content-type: application/x-protobuf".to_owned(),
+            format!("host: {}", receiver.address),
+            "retry-attempt: 2".to_owned(),
+            "thanos-tenant: kazusa".to_owned(),
+            format!("user-agent: gauntlet/{}", env!("CARGO_PKG_VERSION")),
+            "x-prometheus-remote-write-version: 0.1.0".to_owned(),
+        ]
+    );
+    assert_eq!(stage.outcome("success"), 1.0);
+}
+
+#[tokio::test]
+async fn writes_one_after_the_other_share_a_connection() {
+    let receiver = Receiver::new(OK).await;
+    let stage = Stage::of(&[receiver.address]);
+    for _ in 0..10 {
+        stage.send().await.unwrap();
+    }
+    // Answers with a text are read to their end, so that they do not cost a connection either.
+    receiver.reply_from_now(Reply::Status(409, "add 1 samples: out of order sample"));
+    for _ in 0..10 {
+        stage.send().await.unwrap_err();
+    }
+    assert_eq!(receiver.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_write_is_told_by_its_class_and_is_no_ill_health() {
+    let receiver = Receiver::new(OK).await;
+    let stage = Stage::of(&[receiver.address]);
+    let class = ConflictClass::TooOld;
+    for (status, text, expected) in [
+        (409, "add 2 samples: too old sample\n", ForwardError::Conflict { class }),
+        (429, "", ForwardError::TooManyRequests { retry_after: None }),
+        (404, "", ForwardError::Misconfigured { status: 404 }),
+        (401, "", ForwardError::Misconfigured { status: 401 }),
+    ] {
+        receiver.reply_from_now(Reply::Status(status, text));
+        for _ in 0..health::FAILURES_TO_EJECT {
+            assert_eq!(stage.send().await, Err(expected.clone()));
+        }
+    }
+    assert!(stage.endpoint(receiver.address).healthy);
+    assert_eq!(stage.endpoint(receiver.address).failures_in_a_row, 0);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let mut elsewhere = Receiver::new(OK).await;
+    for status in [301, 302, 303, 307, 308] {
+        let target = format!("http://{}/api/v1/receive", elsewhere.address);
+        let receiver = Receiver::new(Reply::Header(status, "location", target)).await;
+        let stage = Stage::of(&[receiver.address]);
+        assert_eq!(stage.send().await, Err(ForwardError::Misconfigured { status }));
+    }
+    assert_eq!(elsewhere.count(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_read_only_so_far() {
+    let receiver = Receiver::new(Reply::Endless(409, "add 1 samples: out of bounds")).await;
+    let stage = Stage::of(&[receiver.address]);
+    let class = ConflictClass::TooOld;
+    assert_eq!(stage.send().await, Err(ForwardError::Conflict { class }));
+    // What is left unread makes the connection useless.
+    receiver.reply_from_now(OK);
+    stage.send().await.unwrap();
+    assert_eq!(receiver.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_2xx_is_a_2xx_even_where_its_body_breaks_off() {
+    let receiver = RawReceiver::new(|mut stream, _| async move {
+        read_request(&mut stream).await;
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc")
+            .await
+            .unwrap();
+    })
+    .await;
+    assert_eq!(Stage::of(&[receiver.address]).send().await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_receiver_that_does_not_answer_is_a_timeout() {
+    let receiver = Receiver::new(Reply::Never).await;
+    let timeout = Duration::from_millis(100);
+    let stage = Stage::new(config::Upstream {
+        timeout,
+        ..config(vec![at(receiver.address)])
+    });
+    let started = Instant::now();
+    assert_eq!(stage.send().await, Err(ForwardError::Timeout));
+    assert!(started.elapsed() >= timeout);
+    assert_eq!(stage.endpoint(receiver.address).in_flight, 0);
+    assert_eq!(stage.endpoint(receiver.address).last_failure, Some("timeout"));
+}
+
+#[tokio::test]
+async fn a_senders_short_deadline_is_kept_and_not_held_against_the_receiver() {
+    let receiver = Receiver::new(Reply::Never).await;
+    let stage = Stage::of(&[receiver.address]);
+    for _ in 0..health::FAILURES_TO_EJECT {
+        let soon = Instant::now() + Duration::from_millis(20);
+        assert_eq!(stage.soft.send(&outgoing(), soon).await, Err(ForwardError::Timeout));
+    }
+    assert_eq!(stage.endpoint(receiver.address).failures_in_a_row, 0);
+}
+
+#[tokio::test]
+async fn a_response_that_breaks_off_is_a_reset() {
+    let receiver = RawReceiver::new(|mut stream, _| async move {
+        read_request(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Le").await.unwrap();
+    })
+    .await;
+    let stage = Stage::of(&[receiver.address]);
+    assert_eq!(stage.send().await, Err(ForwardError::Reset));
+    // The connection was fresh: nothing to try again on this endpoint.
+    assert_eq!(receiver.connections(), 1);
+    assert_eq!(stage.endpoint(receiver.address).last_failure, Some("reset"));
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_nonsense() {
+    let receiver = RawReceiver::new(|mut stream, _| async move {
+        read_request(&mut stream).await;
+        stream.write_all(b"SSH-2.0-OpenSSH_9.9\r\n\r\n").await.unwrap();
+    })
+    .await;
+    assert_eq!(Stage::of(&[receiver.address]).send().await, Err(ForwardError::Nonsense));
+}
+
+#[tokio::test]
+async fn an_idle_connection_closed_in_the_moment_it_is_used_is_no_failure() {
+    let receiver = RawReceiver::new(|mut stream, number| async move {
+        read_request(&mut stream).await;
+        stream.write_all(OK_RESPONSE).await.unwrap();
+        if number == 0 {
+            // The second request's first byte is there, and the connection ends without an answer.
+            let _ = stream.read(&mut [0; 1]).await;
+        } else {
+            read_request(&mut stream).await;
+        }
+    })
+    .await;
+    let stage = Stage::of(&[receiver.address]);
+    stage.send().await.unwrap();
+    stage.send().await.unwrap();
+    assert_eq!(receiver.connections(), 2);
+    assert_eq!(stage.endpoint(receiver.address).failures_in_a_row, 0);
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_the_receiver_closed_is_not_used() {
+    let receiver = RawReceiver::new(|mut stream, _| async move {
+        read_request(&mut stream).await;
+        stream.write_all(OK_RESPONSE).await.unwrap();
+    })
+    .await;
+    let stage = Stage::of(&[receiver.address]);
+    for _ in 0..3 {
+        stage.send().await.unwrap();
+    }
+    assert_eq!(receiver.connections(), 3);
+}
+
+#[tokio::test]
+async fn a_write_that_one_endpoint_cannot_take_goes_to_another() {
+    let dead = dead_port().await;
+    let sick = Receiver::new(Reply::Status(503, "")).await;
+    for bad in [dead, sick.address] {
+        let mut well = Receiver::new(OK).await;
+        let stage = Stage::of(&[bad, well.address]);
+        for _ in 0..40 {
+            stage.send().await.unwrap();
+        }
+        assert_eq!(well.count(), 40);
+        let status = stage.endpoint(bad);
+        assert!(!status.healthy);
+        assert!(status.failures_in_a_row >= health::FAILURES_TO_EJECT);
+        assert!(status.retry_in.is_some());
+        assert_eq!(stage.healthy_metric(bad), Some(0.0));
+        assert_eq!(stage.healthy_metric(well.address), Some(1.0));
+        assert_eq!(stage.outcome("success"), 40.0);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_swallows_requests_leaves_time_for_another() {
+    let mut silent = Receiver::new(Reply::Never).await;
+    let well = Receiver::new(OK).await;
+    let stage = Stage::new(config::Upstream {
+        timeout: Duration::from_millis(1500),
+        ..config(vec![at(silent.address), at(well.address)])
+    });
+    while silent.count() == 0 {
+        stage.send().await.unwrap();
+    }
+    assert_eq!(stage.outcome("timeout"), 1.0);
+    assert_eq!(stage.endpoint(silent.address).last_failure, Some("timeout"));
+}
+
+#[tokio::test]
+async fn with_every_endpoint_down_the_last_failure_is_told() {
+    let stage = Stage::of(&[dead_port().await, dead_port().await]);
+    for _ in 0..10 {
+        assert_eq!(stage.send().await, Err(ForwardError::Connect));
+    }
+    assert_eq!(stage.outcome("connect"), 20.0);
+}
+
+#[tokio::test]
+async fn endpoints_that_all_failed_are_used_all_the_same_and_one_success_restores() {
+    let (one, other) = (
+        Receiver::new(Reply::Status(503, "")).await,
+        Receiver::new(Reply::Status(503, "")).await,
+    );
+    let stage = Stage::of(&[one.address, other.address]);
+    for _ in 0..health::FAILURES_TO_EJECT {
+        assert_eq!(stage.send().await, Err(ForwardError::Unavailable { status: 503 }));
+    }
+    assert!(!stage.endpoint(one.address).healthy && !stage.endpoint(other.address).healthy);
+    one.reply_from_now(OK);
+    other.reply_from_now(OK);
+    stage.send().await.unwrap();
+    assert!(stage.endpoint(one.address).healthy || stage.endpoint(other.address).healthy);
+}
+
+#[tokio::test]
+async fn an_ejected_endpoint_is_tried_when_its_backoff_is_over_and_comes_back() {
+    let (mut sick, well) = (Receiver::new(Reply::Status(500, "")).await, Receiver::new(OK).await);
+    let stage = Stage::of(&[sick.address, well.address]);
+    while stage.endpoint(sick.address).healthy {
+        stage.send().await.unwrap();
+    }
+    sick.count();
+    for _ in 0..5 {
+        stage.send().await.unwrap();
+    }
+    assert_eq!(sick.count(), 0);
+
+    let endpoints = stage.soft.endpoints.load();
+    let ejected = endpoints.iter().find(|e| e.status().retry_in.is_some()).unwrap();
+    ejected.end_backoff();
+    // The trial fails, its write does not, and the endpoint is left alone again.
+    for _ in 0..5 {
+        stage.send().await.unwrap();
+    }
+    assert_eq!(sick.count(), 1);
+
+    ejected.end_backoff();
+    sick.reply_from_now(OK);
+    stage.send().await.unwrap();
+    assert_eq!(sick.count(), 1);
+    assert!(stage.endpoint(sick.address).healthy);
+    assert_eq!(stage.healthy_metric(sick.address), Some(1.0));
+}
+
+#[tokio::test]
+async fn an_upstream_over_its_bound_answers_at_once_and_a_dropped_write_frees_its_place() {
+    let mut receiver = Receiver::new(Reply::Never).await;
+    let stage = Stage::new(config::Upstream {
+        max_in_flight: 1,
+        ..config(vec![at(receiver.address)])
+    });
+    let soft = Arc::clone(&stage.soft);
+    let first = tokio::spawn(async move { soft.send(&outgoing(), Instant::now() + LONG).await });
+    receiver.next().await;
+    assert_eq!(stage.send().await, Err(ForwardError::Overloaded));
+    assert_eq!(stage.endpoint(receiver.address).in_flight, 1);
+
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    assert_eq!(stage.endpoint(receiver.address).in_flight, 0);
+    assert_eq!(stage.endpoint(receiver.address).failures_in_a_row, 0);
+    receiver.reply_from_now(OK);
+    stage.send().await.unwrap();
+    assert_eq!(stage.outcome("overloaded"), 1.0);
+}
+
+#[tokio::test]
+async fn an_upstream_without_endpoints_says_so() {
+    let stage = Stage::of(&[]);
+    let started = Instant::now();
+    assert_eq!(stage.send().await, Err(ForwardError::NoEndpoint));
+    // There is no look-up to wait for.
+    assert!(started.elapsed() < LONG / 2);
+    assert_eq!(stage.outcome("no_endpoint"), 1.0);
+}

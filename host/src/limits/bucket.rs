@@ -249,7 +249,9 @@ impl Bucket {
         let missing = wanted - self.tokens;
         // Division by 0 gives infinity, which the bound takes care of.
         let seconds = (missing / self.per_second).min(MAX_RETRY_AFTER.as_secs_f64());
-        Err(Duration::from_secs_f64(seconds))
+        // A nanosecond on top, for the conversion rounds to the nearest and not up.
+        let advised = Duration::from_secs_f64(seconds) + Duration::from_nanos(1);
+        Err(advised.min(MAX_RETRY_AFTER))
     }
 }
 
@@ -257,3 +259,6 @@ impl Bucket {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

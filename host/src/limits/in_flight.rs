@@ -182,3 +182,124 @@ impl Count {
 fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(bytes: u64, requests: usize) -> Limits {
+        Limits {
+            max_body_size: u64::MAX,
+            max_decoded_size: u64::MAX,
+            max_in_flight_size: bytes,
+            max_concurrent_requests: requests,
+            max_active_series: 0,
+            max_series_per_request: 0,
+            max_labels_per_series: 0,
+            max_label_name_length: 0,
+            max_label_value_length: 0,
+        }
+    }
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::new(name).unwrap()
+    }
+
+    fn in_flight(bytes: u64, requests: usize) -> Arc<InFlight> {
+        InFlight::new(Arc::new(Metrics::new()), bytes, requests)
+    }
+
+    fn held(all: &InFlight) -> (usize, u64, i64, i64) {
+        let metrics = &all.metrics;
+        (
+            all.requests(),
+            all.bytes(),
+            metrics.in_flight_requests.get(),
+            metrics.in_flight_bytes.get(),
+        )
+    }
+
+    #[test]
+    fn each_bound_is_met_exactly_and_told_by_its_name() {
+        let all = in_flight(100, 3);
+        let (a, b) = (tenant("a"), tenant("b"));
+        let small = limits(60, 2);
+        let refused = |tenant: &TenantId, limits: &Limits, bytes| all.try_acquire(tenant, limits, bytes).err();
+
+        let _one = all.try_acquire(&a, &small, 60).unwrap();
+        assert_eq!(refused(&a, &small, 1), Some(Overloaded::TenantBytes));
+        let _two = all.try_acquire(&a, &small, 0).unwrap();
+        assert_eq!(refused(&a, &small, 0), Some(Overloaded::TenantRequests));
+        assert_eq!(refused(&b, &small, 41), Some(Overloaded::Bytes));
+        let _three = all.try_acquire(&b, &small, 40).unwrap();
+        assert_eq!(refused(&b, &small, 0), Some(Overloaded::Requests));
+        // What was refused holds nothing.
+        assert_eq!(held(&all), (3, 100, 3, 100));
+    }
+
+    #[test]
+    fn dropping_permits_returns_everything() {
+        let all = in_flight(100, 10);
+        let permits: Vec<Permit> = (0..10)
+            .map(|i| all.try_acquire(&tenant(&format!("t{i}")), &limits(10, 1), 10).unwrap())
+            .collect();
+        assert_eq!(held(&all), (10, 100, 10, 100));
+        drop(permits);
+        assert_eq!(held(&all), (0, 0, 0, 0));
+        all.retain_active();
+        assert!(all.tenants.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_permit_grows_up_to_the_bounds_and_keeps_what_it_has_when_refused() {
+        let all = in_flight(100, 10);
+        let (a, b) = (tenant("a"), tenant("b"));
+        let mut permit = all.try_acquire(&a, &limits(50, 1), 10).unwrap();
+        assert_eq!(permit.grow(40), Ok(()));
+        assert_eq!(permit.grow(1), Err(Overloaded::TenantBytes));
+        assert_eq!(permit.grow(u64::MAX), Err(Overloaded::TenantBytes));
+        assert_eq!(permit.bytes(), 50);
+        let mut other = all.try_acquire(&b, &limits(100, 1), 0).unwrap();
+        assert_eq!(other.grow(51), Err(Overloaded::Bytes));
+        assert_eq!(other.grow(50), Ok(()));
+        permit.shrink(20);
+        assert_eq!(all.bytes(), 80);
+        assert_eq!(other.grow(20), Ok(()));
+        // No more comes back than was taken.
+        permit.shrink(1000);
+        assert_eq!((permit.bytes(), all.bytes()), (0, 70));
+    }
+
+    #[test]
+    fn changed_limits_hold_at_once_and_end_nothing() {
+        let all = in_flight(100, 10);
+        let a = tenant("a");
+        let mut old = all.try_acquire(&a, &limits(80, 5), 80).unwrap();
+        assert_eq!(
+            all.try_acquire(&a, &limits(10, 1), 0).err(),
+            Some(Overloaded::TenantRequests)
+        );
+        assert_eq!(
+            all.try_acquire(&a, &limits(10, 5), 1).err(),
+            Some(Overloaded::TenantBytes)
+        );
+        let _new = all.try_acquire(&a, &limits(90, 5), 10).unwrap();
+        all.set_limits(50, 10);
+        assert_eq!(old.grow(0), Ok(()));
+        old.shrink(70);
+        assert_eq!(all.try_acquire(&a, &limits(90, 5), 31).err(), Some(Overloaded::Bytes));
+        assert!(all.try_acquire(&a, &limits(90, 5), 30).is_ok());
+    }
+
+    #[test]
+    fn counts_outlive_the_forgetting_of_idle_tenants() {
+        let all = in_flight(100, 10);
+        let a = tenant("a");
+        let _held = all.try_acquire(&a, &limits(80, 1), 80).unwrap();
+        all.retain_active();
+        assert_eq!(
+            all.try_acquire(&a, &limits(80, 1), 0).err(),
+            Some(Overloaded::TenantRequests)
+        );
+    }
+}

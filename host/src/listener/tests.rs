@@ -1,5 +1,6 @@
 //! Senders that are polite, silent, slow, hostile, and many; certificates that change under them.
 //!
+//! Long because each way to be a bad sender is a few lines and shares one harness.
 //! Clients write bytes by hand: what is tried is mostly what a good client would never send.
 
 use std::time::Duration;
@@ -565,7 +566,7 @@ async fn new_certificates_are_served_at_once_and_old_connections_end() {
 async fn a_request_whose_sender_goes_away_is_dropped() {
     let mut served = Served::plain(&config()).await;
     let mut stream = served.call().await;
-    stream.write_all(&post("/wait", 10)).await.unwrap();
+    stream.write_all(&post("/wait", 0)).await.unwrap();
     assert_eq!(served.entered().await, "/wait");
     drop(stream);
     // Nobody releases the handler: only the disconnection can end the connection.

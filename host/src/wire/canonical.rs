@@ -7,7 +7,7 @@
 //! ascending, lengths shortest, absent scalars where they are zero. An explicit zero is accepted too, since it can be
 //! read in one way only.
 
-use super::labels::{LABEL, NAME, VALUE};
+use super::labels::{self, LABEL, NAME, VALUE};
 use super::scan::{InvalidSeries, Limits, Rejects, ScanError, Series};
 use super::{histogram, varint};
 
@@ -152,6 +152,7 @@ fn walk_series(
 fn walk_labels(bytes: &[u8], start: usize) -> Option<usize> {
     let mut at = start;
     let mut has_metric_name = false;
+    let mut count = 0;
     let mut last = Name { prefix: 0, bytes: &[] };
     loop {
         let (name, label_end) = match short_label(bytes, at) {
@@ -166,14 +167,19 @@ fn walk_labels(bytes: &[u8], start: usize) -> Option<usize> {
         has_metric_name |= name.prefix == METRIC_NAME_PREFIX && name.bytes.len() == METRIC_NAME.len();
         last = name;
         at = label_end;
+        count += 1;
+    }
+    // Whoever writes the body anew says so.
+    if count > labels::MAX_COUNT {
+        return None;
     }
     if !has_metric_name {
         return None;
     }
     // One sweep over all of them proves nearly every series there is: tags and lengths below 128 are ASCII as well.
-    let labels = bytes.get(start..at)?;
-    if !is_ascii(labels) {
-        check_utf8(labels)?;
+    let label_bytes = bytes.get(start..at)?;
+    if !is_ascii(label_bytes) {
+        check_utf8(label_bytes)?;
     }
     Some(at)
 }

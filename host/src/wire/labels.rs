@@ -12,10 +12,14 @@ pub(super) const NAME: u8 = 0x0a;
 /// `Label.value`: field 2, bytes.
 pub(super) const VALUE: u8 = 0x12;
 
+/// Most labels of one series, whatever the configuration allows: to sort them takes six times their bytes. Real series
+/// have tens.
+pub(super) const MAX_COUNT: usize = 10_000;
+
 /// Names and values, in order, of a scanned series' label bytes.
 ///
 /// Ends early where the bytes are not what a scan proved; it never panics.
-pub fn labels(bytes: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+pub fn labels(bytes: &[u8]) -> impl Iterator<Item = (&str, &str)> + Clone {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let (name, value, next) = read_one(rest)?;

@@ -9,7 +9,7 @@ use super::canonical::{
     SAMPLE_VALUE, SERIES, is_ascii,
 };
 use super::fields::Fields;
-use super::labels::{NAME, VALUE, put_label};
+use super::labels::{self, NAME, VALUE, put_label};
 use super::scan::{InvalidSeries, Limits, Rejects, ScanError};
 use super::{histogram, varint};
 use crate::model::Totals;
@@ -23,7 +23,7 @@ pub(super) struct Rewritten {
 /// Writes `body` anew.
 ///
 /// # Errors
-/// `TooManySeries` before anything is built, `TooManyHistograms`, `Malformed` where the body is no protobuf.
+/// `TooManySeries` before anything is built, `TooManyHistograms`, `TooManyLabels`, `Malformed` where the body is no protobuf.
 pub(super) fn rewrite(body: &[u8], limits: &Limits) -> Result<Rewritten, ScanError> {
     check_count(body, limits)?;
     let mut rewritten = Rewritten {
@@ -118,8 +118,14 @@ impl<'a> Parts<'a> {
         if value.is_empty() {
             return Ok(());
         }
-        if !is_ascii(label) && !(is_utf8(name) && is_utf8(value)) {
+        let utf8 = is_ascii(label) || (is_utf8(name) && is_utf8(value));
+        if !utf8 {
             self.reject(InvalidSeries::InvalidUtf8);
+        }
+        if self.labels.len() >= labels::MAX_COUNT {
+            return Err(ScanError::TooManyLabels {
+                limit: labels::MAX_COUNT,
+            });
         }
         self.labels.push((name, value));
         Ok(())

@@ -102,6 +102,8 @@ pub enum ScanError {
     TooManySeries { limit: u64 },
     #[error("the write has more than {limit} native histograms")]
     TooManyHistograms { limit: u64 },
+    #[error("a series has more than {limit} labels")]
+    TooManyLabels { limit: usize },
     /// Offsets are 32 bits wide.
     #[error("a body of {length} bytes is too long")]
     TooLong { length: u64 },

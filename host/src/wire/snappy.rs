@@ -27,29 +27,32 @@ pub enum SnappyError {
     TooLong { length: u64 },
 }
 
-/// Decodes `compressed` into `out`, replacing what `out` held.
+/// The length that `compressed` declares for itself once decoded, in bytes. Nothing is allocated for it.
 ///
 /// # Errors
-/// Where the declared length is above `max_decoded` bytes or cannot be true (both before anything is allocated), or
-/// the bytes do not decode. `out` holds nothing of use then.
-pub fn decode(compressed: &[u8], max_decoded: u64, out: &mut Vec<u8>) -> Result<(), SnappyError> {
+/// Where the declared length is above `max_decoded` bytes or cannot be true.
+pub fn decoded_length(compressed: &[u8], max_decoded: u64) -> Result<usize, SnappyError> {
     // The crate takes no bytes for an empty body; the format wants a length even there.
     if compressed.is_empty() {
         return Err(SnappyError::Malformed);
     }
     let declared = snap::raw::decompress_len(compressed).map_err(|_| SnappyError::Malformed)?;
     if declared as u64 > max_decoded {
-        return Err(SnappyError::TooLarge {
-            declared: declared as u64,
-            limit: max_decoded,
-        });
+        return Err(SnappyError::TooLarge { declared: declared as u64, limit: max_decoded });
     }
     if declared as u64 > (compressed.len() as u64).saturating_mul(MAX_RATIO) {
-        return Err(SnappyError::Implausible {
-            declared: declared as u64,
-            compressed: compressed.len() as u64,
-        });
+        return Err(SnappyError::Implausible { declared: declared as u64, compressed: compressed.len() as u64 });
     }
+    Ok(declared)
+}
+
+/// Decodes `compressed` into `out`, replacing what `out` held.
+///
+/// # Errors
+/// Where [`decoded_length`] has one, before anything is allocated, or the bytes do not decode. `out` holds nothing of
+/// use then.
+pub fn decode(compressed: &[u8], max_decoded: u64, out: &mut Vec<u8>) -> Result<(), SnappyError> {
+    let declared = decoded_length(compressed, max_decoded)?;
     if out.capacity() < declared {
         // Zeroed memory fresh from the system costs nothing; growing would copy what is about to be overwritten.
         *out = vec![0; declared];

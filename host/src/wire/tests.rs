@@ -1,12 +1,12 @@
-//! The wire as a whole: recorded bodies, random models in plain and odd encodings, damaged bytes.
+//! The wire as a whole: recorded bodies, each rule by a case; `properties` has random models and damaged bytes.
 
 mod model;
 mod odd;
+mod properties;
 mod random;
 
 use std::path::Path;
 
-use proptest::prelude::*;
 use prost::Message;
 
 use super::labels::{encode_labels, labels};
@@ -189,6 +189,26 @@ fn histograms_are_bounded_in_number_on_both_paths() {
         assert_eq!(
             with(100_001, odd).unwrap_err(),
             ScanError::TooManyHistograms { limit: 100_000 }
+        );
+    }
+}
+
+#[test]
+fn labels_are_bounded_in_number_on_both_paths() {
+    let names = (0..10_001).map(|i| format!("a{i:05}")).collect::<Vec<_>>();
+    let with = |count: usize, reversed: bool| {
+        let mut pairs = vec![("__name__", "up")];
+        pairs.extend(names[..count - 1].iter().map(|name| (name.as_str(), "x")));
+        if reversed {
+            pairs.reverse();
+        }
+        scan(write(&[series(&pairs)]).encode_to_vec(), &NO_LIMITS)
+    };
+    for reversed in [false, true] {
+        assert_eq!(with(10_000, reversed).unwrap().is_as_sent(), !reversed);
+        assert_eq!(
+            with(10_001, reversed).unwrap_err(),
+            ScanError::TooManyLabels { limit: 10_000 }
         );
     }
 }
@@ -414,6 +434,61 @@ fn any_step_off_the_canonical_form_leaves_the_fast_path_and_changes_nothing_else
     }
 }
 
+#[test]
+fn what_only_looks_canonical_at_first_leaves_the_fast_path() {
+    let metric = b"\x0a\x0e\x0a\x08__name__\x12\x02up".as_slice();
+    let sample = b"\x12\x10\x09\0\0\0\0\0\0\xf0\x3f\x10\x80\xd0\x95\xff\xbc\x31";
+    let exemplar = b"\x1a\x02\x18\x01";
+    let name = [b'n'; 130];
+    let empty = [b"\x0a\x87\x01\x0a\x82\x01", name.as_slice(), b"\x12\x00"].concat();
+    let cases: [(Vec<u8>, Vec<u8>); 6] = [
+        // Empty values, in a short and in a long label.
+        (
+            [metric, b"\x0a\x05\x0a\x01a\x12\x00", sample].concat(),
+            [metric, sample].concat(),
+        ),
+        ([metric, &empty, sample].concat(), [metric, sample].concat()),
+        // Samples after an exemplar, a usual and an empty one.
+        ([metric, exemplar, sample].concat(), [metric, sample, exemplar].concat()),
+        (
+            [metric, exemplar, b"\x12\x00"].concat(),
+            [metric, b"\x12\x00", exemplar].concat(),
+        ),
+        // A timestamp of six bytes that needs five.
+        (
+            [metric, b"\x12\x10\x09\0\0\0\0\0\0\xf0\x3f\x10\x80\xd0\x95\xff\xbc\x00"].concat(),
+            [metric, b"\x12\x0f\x09\0\0\0\0\0\0\xf0\x3f\x10\x80\xd0\x95\xff\x3c"].concat(),
+        ),
+        // Names that begin alike and descend.
+        (
+            [
+                metric,
+                b"\x0a\x0e\x0a\x09a2345678z\x12\x01v\x0a\x0d\x0a\x08a2345678\x12\x01v",
+                sample,
+            ]
+            .concat(),
+            [
+                metric,
+                b"\x0a\x0d\x0a\x08a2345678\x12\x01v\x0a\x0e\x0a\x09a2345678z\x12\x01v",
+                sample,
+            ]
+            .concat(),
+        ),
+    ];
+    for (odd, plain) in cases {
+        let [odd, plain] = [odd, plain].map(|content| {
+            let mut body = vec![0x0a];
+            prost::encoding::encode_varint(content.len() as u64, &mut body);
+            [body, content].concat()
+        });
+        assert!(scan(plain.clone(), &NO_LIMITS).unwrap().is_as_sent(), "{plain:x?}");
+        let scanned = scan(odd.clone(), &NO_LIMITS).unwrap();
+        assert!(!scanned.is_as_sent(), "{odd:x?}");
+        assert_eq!(*scanned.body(), plain);
+        compare(&odd);
+    }
+}
+
 fn wrap(series: &[u8]) -> Vec<u8> {
     [&[0x0a, series.len() as u8], series].concat()
 }
@@ -449,6 +524,8 @@ fn bytes_that_are_no_protobuf_are_malformed() {
         b"\x0a".as_slice(),
         b"\x0a\x05\x0a",
         b"\x00",
+        b"\x00\x00",
+        b"\x02\x00",
         b"\x0f",
         b"\x2c",
         b"\x2b",
@@ -458,89 +535,5 @@ fn bytes_that_are_no_protobuf_are_malformed() {
         let told = scan(body.to_vec(), &NO_LIMITS).unwrap_err();
         assert!(matches!(told, ScanError::Malformed { .. }), "{body:x?}: {told}");
         compare(body);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
-    #[test]
-    fn a_plain_encoding_scans_to_itself(write in random::write()) {
-        let body = write.encode_to_vec();
-        let scanned = scan(body.clone(), &NO_LIMITS).unwrap();
-        prop_assert!(scanned.is_as_sent());
-        prop_assert_eq!(kept(&scanned), body);
-        compare(scanned.body());
-    }
-
-    #[test]
-    fn an_odd_encoding_scans_to_the_same_model(write in random::write(), seed: u64) {
-        let body = odd::Odd(seed).write(&write);
-        prop_assert_eq!(&WriteRequest::decode(body.as_slice()).unwrap().timeseries.into_iter().map(TimeSeries::normalised).collect::<Vec<_>>(), &write.timeseries);
-        let scanned = scan(body.clone(), &NO_LIMITS).unwrap();
-        prop_assert_eq!(kept(&scanned), write.encode_to_vec());
-        compare(&body);
-    }
-
-    #[test]
-    fn spliced_series_decode_to_the_model(write in random::write(), verdicts in random::verdicts()) {
-        let scanned = scan_model(&write);
-        let mut expected = vec![];
-        let mut pieces = vec![];
-        let edited: Vec<Vec<u8>> = verdicts.iter().map(|verdict| {
-            let mut bytes = vec![];
-            let pairs = verdict.iter().flatten();
-            encode_labels(pairs.map(|(name, value)| (name.as_str(), value.as_str())), &mut bytes);
-            bytes
-        }).collect();
-        let all = write.timeseries.iter().zip(scanned.series()).zip(verdicts.iter().zip(&edited).cycle());
-        for (i, ((model, series), (verdict, bytes))) in all.enumerate() {
-            match verdict {
-                None if i % 3 == 2 => {}
-                None => {
-                    expected.push(model.clone());
-                    pieces.push(splice::Piece::Keep(series));
-                }
-                Some(labels) => {
-                    expected.push(TimeSeries { labels: random::labels_of(labels), ..model.clone() });
-                    pieces.push(splice::Piece::Edit(series, bytes));
-                }
-            }
-        }
-        let mut out = vec![];
-        splice::splice(&mut out, &scanned, pieces.iter().copied());
-        prop_assert_eq!(&WriteRequest::decode(out.as_slice()).unwrap().timeseries, &expected);
-        let mut one_by_one = vec![];
-        for piece in pieces {
-            match piece {
-                splice::Piece::Keep(series) => splice::keep(&mut one_by_one, &scanned, series),
-                splice::Piece::Edit(series, bytes) => splice::edit(&mut one_by_one, &scanned, series, bytes),
-            }
-        }
-        prop_assert_eq!(&one_by_one, &out);
-        prop_assert!(scan(out, &NO_LIMITS).unwrap().is_as_sent());
-    }
-
-    #[test]
-    fn damaged_bytes_are_read_as_prost_reads_them(
-        write in random::write(), seed: u64, odd: bool, cut: prop::sample::Index,
-        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
-    ) {
-        let mut body = if odd { odd::Odd(seed).write(&write) } else { write.encode_to_vec() };
-        if !body.is_empty() {
-            for (at, byte) in &flips {
-                let at = at.index(body.len());
-                body[at] = *byte;
-            }
-            if flips.len() % 2 == 0 {
-                body.truncate(cut.index(body.len()) + 1);
-            }
-        }
-        compare(&body);
-    }
-
-    #[test]
-    fn random_bytes_are_read_as_prost_reads_them(body in prop::collection::vec(any::<u8>(), 0..64)) {
-        compare(&body);
     }
 }

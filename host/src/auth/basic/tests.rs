@@ -13,11 +13,11 @@ fn sha(password: &str) -> Password {
     Password::Sha256(sha256(password.as_bytes()))
 }
 
-fn users(entries: &[(&str, &Password, Index)]) -> Users {
+fn users(entries: &[(&str, &Password, usize)]) -> Users {
     Users::new(
         entries
             .iter()
-            .map(|(name, password, tenant)| ((*name).to_owned(), (*password).clone(), *tenant))
+            .map(|(name, password, tenant)| ((*name).to_owned(), (*password).clone(), Owner::Tenant(*tenant)))
             .collect(),
     )
 }
@@ -53,7 +53,10 @@ async fn only_the_right_password_of_the_right_user_is_accepted() {
         let users = users(&[("kazusa", &secret, 7), ("setsuna", &sha("other"), 8)]);
         // Twice: the second answer is a remembered one.
         for _ in 0..2 {
-            assert_eq!(users.owner(&pair("kazusa", "secret"), &verified).await, Ok(7));
+            assert_eq!(
+                users.owner(&pair("kazusa", "secret"), &verified).await,
+                Ok(Owner::Tenant(7))
+            );
             for (name, password) in [
                 ("kazusa", "secreT"),
                 ("kazusa", "other"),
@@ -79,15 +82,24 @@ async fn the_hash_that_htpasswd_writes_is_understood() {
     assert!(hash.starts_with("$2y$"), "{hash}");
     let users = users(&[("kazusa", &Password::Bcrypt(hash), 0)]);
     let verified = VerifiedPasswords::new();
-    assert_eq!(users.owner(&pair("kazusa", "secret"), &verified).await, Ok(0));
+    assert_eq!(
+        users.owner(&pair("kazusa", "secret"), &verified).await,
+        Ok(Owner::Tenant(0))
+    );
 }
 
 #[tokio::test]
 async fn two_passwords_are_valid_while_one_replaces_the_other() {
     let verified = VerifiedPasswords::new();
     let users = users(&[("kazusa", &bcrypt("old"), 3), ("kazusa", &bcrypt("new"), 3)]);
-    assert_eq!(users.owner(&pair("kazusa", "old"), &verified).await, Ok(3));
-    assert_eq!(users.owner(&pair("kazusa", "new"), &verified).await, Ok(3));
+    assert_eq!(
+        users.owner(&pair("kazusa", "old"), &verified).await,
+        Ok(Owner::Tenant(3))
+    );
+    assert_eq!(
+        users.owner(&pair("kazusa", "new"), &verified).await,
+        Ok(Owner::Tenant(3))
+    );
 }
 
 #[tokio::test]
@@ -109,14 +121,17 @@ async fn a_verified_password_is_remembered_across_generations_until_its_hash_cha
         users(&[("kazusa", &first, 1)])
             .owner(&pair("kazusa", "secret"), &verified)
             .await,
-        Ok(1)
+        Ok(Owner::Tenant(1))
     );
     let _all = Arc::clone(&verified.running)
         .acquire_many_owned(verified.running.available_permits() as u32)
         .await
         .unwrap();
     let same = users(&[("setsuna", &second, 1), ("kazusa", &first, 2)]);
-    assert_eq!(same.owner(&pair("kazusa", "secret"), &verified).await, Ok(2));
+    assert_eq!(
+        same.owner(&pair("kazusa", "secret"), &verified).await,
+        Ok(Owner::Tenant(2))
+    );
     let changed = users(&[("kazusa", &second, 1)]);
     assert_eq!(
         changed.owner(&pair("kazusa", "secret"), &verified).await,
@@ -136,7 +151,10 @@ async fn a_wrong_password_is_never_remembered_as_right_and_does_not_spoil_the_ri
     }
     assert_eq!(lock(&verified.right).entries.len(), 0);
     assert_eq!(lock(&verified.wrong).entries.len(), 1);
-    assert_eq!(users.owner(&pair("kazusa", "secret"), &verified).await, Ok(1));
+    assert_eq!(
+        users.owner(&pair("kazusa", "secret"), &verified).await,
+        Ok(Owner::Tenant(1))
+    );
 }
 
 #[tokio::test]
@@ -146,7 +164,10 @@ async fn a_flood_on_one_name_leaves_the_others_their_turn() {
     // Somebody guesses at kazusa for ever, and at names that do not exist.
     let lanes = [&users.known["kazusa"].lane, &users.nobody.lane].map(Arc::clone);
     let _flood = (lanes[0].acquire().await.unwrap(), lanes[1].acquire().await.unwrap());
-    assert_eq!(users.owner(&pair("setsuna", "secret"), &verified).await, Ok(2));
+    assert_eq!(
+        users.owner(&pair("setsuna", "secret"), &verified).await,
+        Ok(Owner::Tenant(2))
+    );
     assert_eq!(
         users.owner(&pair("kazusa", "secret"), &verified).await,
         Err(AuthError::Overloaded)
@@ -170,7 +191,7 @@ async fn connections_of_one_sender_wait_for_one_verification() {
         drop(lane);
     };
     let (answers, ()) = tokio::join!(two, release);
-    assert_eq!(answers, (Ok(1), Ok(1)));
+    assert_eq!(answers, (Ok(Owner::Tenant(1)), Ok(Owner::Tenant(1))));
 }
 
 #[test]
@@ -201,7 +222,7 @@ async fn bytes_that_bcrypt_does_not_see_make_no_second_entry() {
     for tail in ["", "a", "b"] {
         assert_eq!(
             users.owner(&pair("kazusa", &format!("{long}{tail}")), &verified).await,
-            Ok(1)
+            Ok(Owner::Tenant(1))
         );
     }
     assert_eq!(lock(&verified.right).entries.len(), 1);

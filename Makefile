@@ -1,0 +1,51 @@
+# The commands of the project. Caches live outside the checkout.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gauntlet
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+
+.PHONY: demo test unit lint plugins stack stack-up bench build fuzz
+
+## See writes flow through policies to a receiver, in one process, until ^C.
+demo:
+	cargo run --locked -p gauntlet -- dev
+
+## Every test: units, end to end, and the real stack (Prometheus, Thanos, Alertmanager).
+test: unit stack
+
+## Everything but the real stack; needs nothing but Rust.
+unit:
+	cargo build --locked --workspace
+	cargo test --locked --workspace
+	cd guest-plugins && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/guest-tests cargo test --locked --workspace
+
+## Formatting, lints, dependencies.
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	scripts/check-dependencies
+
+## Rebuild the wasm plugins and compare them with the committed ones.
+plugins:
+	scripts/provision plugins
+	guest-plugins/build --check
+
+## The reference deployment, for real, with its checks.
+stack:
+	scripts/provision stack
+	cargo build --locked --workspace
+	cargo run --locked -p gauntlet-tests --bin real-stack -- check
+
+## The same, left running to look at, until ^C.
+stack-up:
+	scripts/provision stack
+	cargo build --locked --workspace
+	cargo run --locked -p gauntlet-tests --bin real-stack -- up
+
+## CPU per sample of the whole process beside nginx, in one run; prints markdown.
+bench:
+	scripts/provision bench
+	cargo build --release --locked -p gauntlet
+	cargo run --release --locked -p gauntlet-tests --bin bench
+
+## The program as it is shipped.
+build:
+	cargo build --release --locked -p gauntlet

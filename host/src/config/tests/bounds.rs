@@ -1,0 +1,167 @@
+//! Files that change, files that attack, and files of any content.
+
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn the_fingerprint_follows_contents_and_new_files_and_not_times() {
+    let folder = main_file("tenant_files: ['t/*.yaml']\n");
+    folder.write("v1/a.yaml", "tenant: a\ncredentials: [{bearer_token_file: ../token}]\n");
+    folder.write(
+        "v2/a.yaml",
+        "tenant: a\ncredentials: [{bearer_token_file: ../token}]\nlegacy_names: true\n",
+    );
+    folder.write("token", "one");
+    // As Kubernetes mounts a folder: names point through one link that is swapped.
+    std::os::unix::fs::symlink("v1", folder.path("..data")).unwrap();
+    fs::create_dir(folder.path("t")).unwrap();
+    std::os::unix::fs::symlink("../..data/a.yaml", folder.path("t/a.yaml")).unwrap();
+    let loaded = folder.load().unwrap();
+    let inputs = &loaded.inputs;
+    assert!(loaded.broken.is_empty(), "{:?}", loaded.broken);
+    assert_eq!(inputs.fingerprint(), inputs.loaded());
+    assert_eq!(inputs.files().count(), 3);
+    folder.write("token", "one");
+    assert_eq!(
+        inputs.fingerprint(),
+        inputs.loaded(),
+        "the same content written again is no change"
+    );
+
+    let mut seen = vec![inputs.loaded()];
+    let mut changed = |what: &str| {
+        let now = inputs.fingerprint();
+        assert!(!seen.contains(&now), "{what} goes unnoticed");
+        seen.push(now);
+    };
+    std::os::unix::fs::symlink("v2", folder.path("..tmp")).unwrap();
+    fs::rename(folder.path("..tmp"), folder.path("..data")).unwrap();
+    changed("a swapped link");
+    folder.write("t/b.yaml", "tenant: b\n");
+    changed("a new tenant file");
+    folder.write("token", "two");
+    changed("a secret");
+    fs::remove_file(folder.path("token")).unwrap();
+    changed("a removed file");
+    fs::remove_file(folder.path("g.yaml")).unwrap();
+    changed("a removed main file");
+}
+
+#[test]
+fn a_refused_load_watches_the_file_that_was_missing() {
+    let folder = Folder::new(&[(
+        "g.yaml",
+        "remote_write: {tls_server_config: {cert_file: crt, key_file: key}}\nupstreams: {s: {endpoints: ['http://r:1']}}\n",
+    )]);
+    let (outcome, inputs) = attempt(&folder.path("g.yaml"));
+    assert!(outcome.is_err());
+    assert_eq!(inputs.fingerprint(), inputs.loaded());
+    folder.write("crt", "crt");
+    folder.write("key", "key");
+    assert_ne!(inputs.fingerprint(), inputs.loaded());
+    assert!(folder.load().is_ok());
+}
+
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused_and_not_waited_for() {
+    let folder = main_file("plugins: {p: {file: /dev/zero}}\n");
+    let errors = folder.load().unwrap().plugins;
+    assert_eq!(
+        folder.say(&errors),
+        "g.yaml:3:21: plugins.p.file: cannot read `/dev/zero`: it is not a regular file\n"
+    );
+}
+
+#[test]
+fn an_alias_bomb_is_refused_quickly() {
+    let mut text = format!("{PLAIN}a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let alias = format!("*a{}", level - 1);
+        text += &format!("a{level}: &a{level} [{}]\n", vec![alias; 10].join(", "));
+    }
+    let folder = Folder::new(&[("g.yaml", &text)]);
+    let start = Instant::now();
+    let errors = folder.load().unwrap_err();
+    assert_eq!(errors.len(), 1);
+    assert!(
+        errors[0].message.contains("aliases expand to too much"),
+        "{}",
+        errors[0]
+    );
+    // A tenth of a billion values would take minutes and gigabytes; the budget is a tenth of a million.
+    assert!(start.elapsed() < Duration::from_secs(20));
+
+    let deep = format!("{PLAIN}tenants: {}{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(Folder::new(&[("g.yaml", &deep)]).load().is_err());
+}
+
+#[test]
+fn five_hundred_tenants_load() {
+    let folder = main_file("tenant_files: ['t/*.yaml']\n");
+    for n in 0..500 {
+        folder.write(
+            &format!("t/{n}.yaml"),
+            &format!(
+                "tenant: tenant-{n}\ncredentials:\n  - client_certificate: {{uri_san: 'spiffe://{n}'}}\n  - bearer_token_sha256: \"{}\"\npolicies:\n  - plugin: relabel\n    settings:\n      relabel_configs:\n        - {{action: drop, source_labels: [__name__], regex: 'go_.*'}}\n",
+                hex(inputs::sha256(format!("token {n}").as_bytes()))
+            ),
+        );
+    }
+    let start = Instant::now();
+    let loaded = folder.load().unwrap();
+    let took = start.elapsed();
+    assert_eq!((loaded.config.tenants.len(), loaded.broken.len()), (500, 0));
+    let start = Instant::now();
+    assert_eq!(loaded.inputs.fingerprint(), loaded.inputs.loaded());
+    println!("500 tenant files: load {took:?}, fingerprint {:?}", start.elapsed());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_text_makes_loading_panic(text in "(?s).{0,200}") {
+        let folder = Folder::new(&[("g.yaml", &text)]);
+        prop_assert!(folder.load().is_err());
+    }
+
+    #[test]
+    fn no_mutation_of_a_sound_file_makes_loading_panic(at in 0usize..2000, with in "[\\PC\n\t:{}\\[\\]*&!|>'\"#-]{0,4}", cut in 0usize..8) {
+        let mut text: Vec<char> = format!(
+            "{PLAIN}tenants:\n  - tenant: a\n    credentials: [{{client_certificate: {{uri_san: x}}}}, {{bearer_token_sha256: '{}'}}]\n    policies: [{{plugin: relabel, settings: {{a: [1, 2.5, null]}}}}]\n    limits: {{max_body_size: 1MiB}}\n",
+            "ab".repeat(32)
+        ).chars().collect();
+        let at = at % text.len();
+        let end = (at + cut).min(text.len());
+        text.splice(at..end, with.chars());
+        let folder = Folder::new(&[("g.yaml", &text.into_iter().collect::<String>())]);
+        for error in folder.load().err().unwrap_or_default() {
+            prop_assert!(!error.to_string().contains("abababab"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_any_bytes_breaks_its_tenant_and_nothing_else(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let folder = main_file("tenant_files: ['t/*.yaml']\n");
+        folder.write("t/good.yaml", "tenant: good\n");
+        fs::write(folder.path("t/bad.yaml"), bytes).unwrap();
+        let loaded = folder.load().unwrap();
+        prop_assert!(loaded.config.tenants.contains_key(&tenant("good")));
+    }
+}
+
+#[test]
+fn a_plugin_that_cannot_be_read_is_the_matter_of_those_who_name_it() {
+    let folder = main_file("plugins: {p: {file: gone.wasm}}\ntenant_files: ['*.t']\n");
+    folder.write("sound.t", "tenant: sound\n");
+    folder.write("users.t", "tenant: users\npolicies: [{plugin: p}]\n");
+    let loaded = folder.load().unwrap();
+    assert!(loaded.config.tenants.contains_key(&tenant("sound")));
+    assert_eq!(
+        folder.say(&loaded.broken[0].errors),
+        "users.t:2:21: policies[0].plugin: the file of plugin `p` is at fault: cannot read `gone.wasm`: there is no such file\n"
+    );
+}

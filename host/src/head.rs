@@ -1,0 +1,185 @@
+//! The request's head: is this a remote write, and which schema and encoding does it claim.
+//!
+//! Takes method, path and headers; gives a [`Head`] or the reason there is none. Reads no body and knows no tenant, so
+//! that a sender which speaks another protocol learns it before it sends megabytes. Pure.
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, Method};
+
+use crate::auth::{self, PathTenantError};
+use crate::model::{TenantId, TenantIdError};
+
+/// Where writes are accepted; each also by senders' other customary names.
+const PATHS: [&str; 3] = ["/api/v1/receive", "/api/v1/write", "/api/v1/push"];
+
+const V1: &str = "prometheus.WriteRequest";
+
+/// What a write's head said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The tenant in `/api/metrics/v1/{tenant}/api/v1/receive`; must be the credential's.
+    pub path_tenant: Option<Result<TenantId, PathTenantError>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    #[error("no such path")]
+    UnknownPath,
+    #[error("remote write is POST")]
+    Method,
+    #[error("media type not supported: this is application/x-protobuf, remote write 1.0")]
+    MediaType,
+    #[error("encoding not supported: this is snappy, block format")]
+    Encoding,
+}
+
+/// Reads the head of one request.
+///
+/// # Errors
+/// The first thing that is not a remote write 1.0 request, in the order path, method. Media type and encoding are
+/// [`schema`]'s, after the tenant is proved.
+pub fn head(method: &Method, path: &str) -> Result<Head, HeadError> {
+    let path_tenant = auth::path_tenant(path);
+    // A path with no tenant in the tenant's place is no path of ours; any other tenant there is somebody's mistake.
+    let nobody = Some(Err(PathTenantError::Id(TenantIdError::Empty)));
+    if path_tenant == nobody || (path_tenant.is_none() && !PATHS.contains(&path)) {
+        return Err(HeadError::UnknownPath);
+    }
+    if method != Method::POST {
+        return Err(HeadError::Method);
+    }
+    Ok(Head { path_tenant })
+}
+
+/// Checks that the body claims to be remote write 1.0 in snappy; a missing header claims just that.
+///
+/// # Errors
+/// 2.0 is refused as an unknown media type, so that a sender falls back to 1.0 (remote write 2.0, "415").
+pub fn schema(headers: &HeaderMap) -> Result<(), HeadError> {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    if let Some(first) = types.next()
+        && (types.next().is_some() || !first.to_str().is_ok_and(is_v1))
+    {
+        return Err(HeadError::MediaType);
+    }
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    if let Some(first) = encodings.next()
+        && (encodings.next().is_some() || !first.to_str().is_ok_and(|e| e.trim().eq_ignore_ascii_case("snappy")))
+    {
+        return Err(HeadError::Encoding);
+    }
+    Ok(())
+}
+
+/// `application/x-protobuf`, alone or with `proto=prometheus.WriteRequest`, as RFC 9110 section 8.3.1 writes it: type,
+/// subtype and parameter names in any case, spaces around `;`, values as token or quoted string.
+fn is_v1(text: &str) -> bool {
+    let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
+    if !essence.trim().eq_ignore_ascii_case("application/x-protobuf") {
+        return false;
+    }
+    let mut rest = parameters.trim();
+    let mut proto_seen = false;
+    while !rest.is_empty() {
+        let Some((name, value, after)) = parameter(rest) else { return false };
+        if name.eq_ignore_ascii_case("proto") {
+            if proto_seen || value != V1 {
+                return false;
+            }
+            proto_seen = true;
+        }
+        rest = after.trim_start_matches([';', ' ', '\t']);
+    }
+    true
+}
+
+/// One `name=value` and what follows it.
+fn parameter(text: &str) -> Option<(&str, String, &str)> {
+    let (name, rest) = text.split_once('=')?;
+    if name.is_empty() || name.contains([' ', '"', ';']) {
+        return None;
+    }
+    if let Some(quoted) = rest.strip_prefix('"') {
+        let mut value = String::new();
+        let mut escaped = false;
+        for (at, c) in quoted.char_indices() {
+            match c {
+                _ if escaped => {
+                    value.push(c);
+                    escaped = false;
+                }
+                '\\' => escaped = true,
+                '"' => return Some((name, value, quoted[at + 1..].trim_start())),
+                _ => value.push(c),
+            }
+        }
+        return None;
+    }
+    let end = rest.find(';').unwrap_or(rest.len());
+    Some((name, rest[..end].trim_end().to_owned(), &rest[end..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: http::HeaderName, values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name.clone(), value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn the_paths_of_remote_write_are_known_and_no_others() {
+        for path in ["/api/v1/receive", "/api/v1/write", "/api/v1/push"] {
+            assert_eq!(head(&Method::POST, path), Ok(Head { path_tenant: None }));
+        }
+        let team = TenantId::new("team-a").unwrap();
+        let of = head(&Method::POST, "/api/metrics/v1/team-a/api/v1/receive");
+        assert_eq!(of, Ok(Head { path_tenant: Some(Ok(team)) }));
+        for path in ["/", "/api/v1/receive/", "/api/metrics/v1//api/v1/receive", "/api/metrics/v1/a/b/api/v1/receive"] {
+            assert_eq!(head(&Method::POST, path), Err(HeadError::UnknownPath), "{path}");
+        }
+        assert_eq!(head(&Method::GET, "/api/v1/receive"), Err(HeadError::Method));
+        assert_eq!(head(&Method::GET, "/nowhere"), Err(HeadError::UnknownPath));
+    }
+
+    #[test]
+    fn media_types_are_read_as_rfc_9110_writes_them() {
+        for good in [
+            "application/x-protobuf",
+            "Application/X-Protobuf",
+            "application/x-protobuf;proto=prometheus.WriteRequest",
+            "application/x-protobuf ; Proto=\"prometheus.WriteRequest\"",
+            "application/x-protobuf; charset=utf-8; proto=prometheus.WriteRequest ",
+            "application/x-protobuf;",
+        ] {
+            assert_eq!(schema(&with(CONTENT_TYPE, &[good])), Ok(()), "{good}");
+        }
+        for bad in [
+            "application/json",
+            "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+            "application/x-protobuf; proto=\"io.prometheus.write.v2.Request\"",
+            "application/x-protobuf;proto=prometheus.WriteRequest;proto=io.prometheus.write.v2.Request",
+            "application/x-protobuf;proto",
+            "application/x-protobuf;proto=\"prometheus.WriteRequest",
+            "",
+        ] {
+            assert_eq!(schema(&with(CONTENT_TYPE, &[bad])), Err(HeadError::MediaType), "{bad}");
+        }
+        assert_eq!(schema(&HeaderMap::new()), Ok(()));
+        let twice = with(CONTENT_TYPE, &["application/x-protobuf", "application/x-protobuf"]);
+        assert_eq!(schema(&twice), Err(HeadError::MediaType));
+    }
+
+    #[test]
+    fn snappy_is_the_only_encoding() {
+        assert_eq!(schema(&with(CONTENT_ENCODING, &["snappy"])), Ok(()));
+        assert_eq!(schema(&with(CONTENT_ENCODING, &["Snappy"])), Ok(()));
+        for bad in [&["zstd"][..], &["gzip"], &["identity"], &["x-snappy-framed"], &["snappy, gzip"], &["snappy", "snappy"]] {
+            assert_eq!(schema(&with(CONTENT_ENCODING, bad)), Err(HeadError::Encoding), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! Judging a write: memo first, the chain for what the memo does not know, host checks on everything.
+//!
+//! Takes a [`Scanned`] body, gives [`Judged`]: the same body with one verdict per series. A `Judged` can be made only
+//! here, so nothing reaches encoding that was not judged. Never forwards, never charges.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use crate::config;
+use crate::model::{Label, TenantId, Totals};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::TenantLabels;
+use crate::wire::labels::{encode_labels, labels};
+use crate::wire::scan::Scanned;
+
+use super::{Batch, CallError, Chain, Decision, Outcome, Write};
+use super::check::{Checked, HostChecks, Refusal};
+use super::memo::{Bounds, DropId, HashKey, Known, Memo, NewSeries, SeriesHash, StreamId, TICK_SECONDS, Verdict};
+
+/// Streams one tenant's policies may name: each may become a request of its own.
+pub const MAX_STREAMS: usize = 64;
+/// Drop reasons counted apart per tenant; later ones are counted as `other`.
+pub const MAX_DROP_REASONS: usize = 200;
+const MAX_DROP_REASON_BYTES: usize = 64;
+/// Memo bytes per series that may be active: an entry (58) and the labels of an edited one (about 300).
+const MEMO_BYTES_PER_SERIES: u64 = 384;
+/// A tenant with a tiny series limit still remembers what it drops.
+const MIN_MEMO_BYTES: u64 = 4 << 20;
+/// No tenant's memo grows past this, whatever its series limit: 64-bit counts, but one machine's memory.
+const MAX_MEMO_BYTES: u64 = 1 << 30;
+/// Host checks of this many series take about 50 us, then others get the thread.
+const CHECKS_PER_TURN: usize = 64;
+
+#[derive(Debug, thiserror::Error)]
+pub enum JudgeError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("policies named more than {MAX_STREAMS} streams")]
+    TooManyStreams,
+}
+
+impl JudgeError {
+    /// The metric's `reason`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Call(CallError::Failed { .. }) => "policy_failed",
+            Self::Call(CallError::Quarantined { .. }) => "policy_quarantined",
+            Self::Call(CallError::Overloaded | CallError::Lost) => "policy_overloaded",
+            Self::TooManyStreams => "policy_streams",
+        }
+    }
+
+    /// How long the same write would meet the same failure, as far as that is known.
+    pub fn retry_after(&self) -> Duration {
+        match self {
+            Self::Call(CallError::Quarantined { retry_after, .. }) => *retry_after,
+            _ => Duration::from_secs(1),
+        }
+    }
+}
+
+/// Minutes since the process began, for the memo.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock(Instant);
+
+impl Clock {
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub fn tick(&self) -> u16 {
+        (self.0.elapsed().as_secs() / TICK_SECONDS) as u16
+    }
+}
+
+/// One generation of one tenant's policies, with the memo that outlives it.
+pub struct Judge {
+    tenant: TenantId,
+    chain: Chain,
+    checks: HostChecks,
+    memo: Arc<Memo>,
+    key: Arc<HashKey>,
+    clock: Clock,
+    generation: u16,
+    memo_budget: usize,
+    max_active_series: u64,
+    words: RwLock<Words>,
+    metrics: Arc<Metrics>,
+}
+
+/// A write with a verdict on each of its series.
+pub struct Judged {
+    scanned: Scanned,
+    verdicts: Vec<Verdict>,
+    new: NewSeries,
+    pub tally: Tally,
+}
+
+/// What became of a write's series, by sum.
+#[derive(Debug, Default, Clone)]
+pub struct Tally {
+    /// Indexed by [`StreamId`]; what is left to forward.
+    pub streams: Vec<Totals>,
+    /// Samples under changed labels, already within `streams`.
+    pub edited: Totals,
+    pub dropped: Vec<(DropId, Totals)>,
+    pub refused: Vec<(Refusal, Totals)>,
+}
+
+impl Judged {
+    pub fn scanned(&self) -> &Scanned {
+        &self.scanned
+    }
+
+    /// In the order of the scanned series.
+    pub fn verdicts(&self) -> &[Verdict] {
+        &self.verdicts
+    }
+
+    pub fn new_series(&self) -> u64 {
+        self.new.len()
+    }
+
+    /// Every series is forwarded under the labels it came with.
+    pub fn all_kept(&self) -> bool {
+        self.tally.edited.series == 0 && self.tally.dropped.is_empty() && self.tally.refused.is_empty()
+    }
+}
+
+impl Judge {
+    pub fn new(
+        tenant: &config::Tenant,
+        chain: Chain,
+        memo: Arc<Memo>,
+        generation: u16,
+        key: Arc<HashKey>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let budget = tenant.limits.max_active_series.saturating_mul(MEMO_BYTES_PER_SERIES);
+        Self {
+            tenant: tenant.id.clone(),
+            chain,
+            checks: HostChecks::new(tenant),
+            memo,
+            key,
+            clock,
+            generation,
+            memo_budget: budget.clamp(MIN_MEMO_BYTES, MAX_MEMO_BYTES) as usize,
+            max_active_series: tenant.limits.max_active_series,
+            words: RwLock::new(Words::default()),
+            metrics,
+        }
+    }
+
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// Series of this tenant let through lately.
+    pub fn active_series(&self) -> u64 {
+        self.memo.stats(self.clock.tick()).active_series
+    }
+
+    /// Gives every series of `scanned` its verdict.
+    ///
+    /// # Errors
+    /// Where a policy failed and its `on_failure` is `retry`. Nothing was decided then.
+    pub async fn judge(&self, scanned: Scanned) -> Result<Judged, JudgeError> {
+        let body = scanned.body().clone();
+        let hashes: Vec<SeriesHash> =
+            scanned.series().iter().map(|series| self.key.hash(&body[series.labels_range()])).collect();
+        let bounds = self.bounds();
+        let mut new = NewSeries::default();
+        let mut verdicts = Vec::with_capacity(hashes.len());
+        let mut misses = Vec::new();
+        self.memo.look_up(&hashes, &bounds, &mut new, |i, known| {
+            verdicts.push(match known {
+                Known::Verdict(verdict) => verdict,
+                Known::OverActiveSeries => over_active_series(),
+                Known::Nothing => {
+                    misses.push(i);
+                    over_active_series()
+                }
+            });
+        });
+        let labels = TenantLabels { tenant: self.tenant.to_string() };
+        self.metrics.memo_hits.get_or_create(&labels).inc_by((hashes.len() - misses.len()) as u64);
+        if !misses.is_empty() {
+            self.metrics.memo_misses.get_or_create(&labels).inc_by(misses.len() as u64);
+            self.judge_new(&scanned, &hashes, &misses, &mut verdicts, &mut new).await?;
+        }
+        let tally = self.tally(&scanned, &verdicts);
+        Ok(Judged { scanned, verdicts, new, tally })
+    }
+
+    /// Asks the policies that judge whole writes.
+    ///
+    /// # Errors
+    /// Where a policy failed and its `on_failure` is `retry`.
+    pub async fn admit(&self, write: Write) -> Result<Decision, JudgeError> {
+        Ok(self.chain.admit(write).await?)
+    }
+
+    /// Takes an admitted write's new series into the active set.
+    pub fn admitted(&self, judged: &Judged) {
+        self.memo.activate(&judged.new, self.clock.tick());
+    }
+
+    pub fn stream_name(&self, id: StreamId) -> Arc<str> {
+        let words = self.words.read().unwrap_or_else(PoisonError::into_inner);
+        words.streams.get(usize::from(id)).cloned().unwrap_or_else(|| Arc::from(""))
+    }
+
+    /// Policy name and reason of a drop.
+    pub fn drop_words(&self, id: DropId) -> (Arc<str>, Arc<str>) {
+        let words = self.words.read().unwrap_or_else(PoisonError::into_inner);
+        match words.drops.get(usize::from(id)) {
+            Some((policy, reason)) => (self.policy_name(*policy), Arc::clone(reason)),
+            None => (Arc::from(""), Arc::from("other")),
+        }
+    }
+
+    pub fn policy_name(&self, index: usize) -> Arc<str> {
+        self.chain.policies().nth(index).map_or_else(|| Arc::from(""), |policy| Arc::clone(&policy.name))
+    }
+
+    /// Publishes what the memo holds. Called when metrics are read, not per request.
+    pub fn publish(&self) {
+        let stats = self.memo.stats(self.clock.tick());
+        let labels = TenantLabels { tenant: self.tenant.to_string() };
+        self.metrics.active_series.get_or_create(&labels).set(stats.active_series as i64);
+        self.metrics.memo_entries.get_or_create(&labels).set(stats.entries as i64);
+        self.metrics.memo_bytes.get_or_create(&labels).set(stats.bytes as i64);
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { generation: self.generation, tick: self.clock.tick(), max_active_series: self.max_active_series }
+    }
+
+    async fn judge_new(
+        &self,
+        scanned: &Scanned,
+        hashes: &[SeriesHash],
+        misses: &[usize],
+        verdicts: &mut [Verdict],
+        new: &mut NewSeries,
+    ) -> Result<(), JudgeError> {
+        // A series that comes twice in one write is judged once: its second verdict could be another one.
+        let mut first: HashMap<SeriesHash, usize> = HashMap::with_capacity(misses.len());
+        let mut distinct = Vec::with_capacity(misses.len());
+        for &i in misses {
+            first.entry(hashes[i]).or_insert_with(|| {
+                distinct.push(i);
+                distinct.len() - 1
+            });
+        }
+        let body = scanned.body();
+        let ranges = distinct
+            .iter()
+            .map(|&i| {
+                let range = scanned.series()[i].labels_range();
+                range.start as u32..range.end as u32
+            })
+            .collect();
+        let relabelled = self.chain.relabel(Batch { body: body.clone(), labels: ranges }).await?;
+        let bounds = self.bounds();
+        let mut fates = Vec::with_capacity(distinct.len());
+        for (turn, (&i, outcome)) in distinct.iter().zip(relabelled.outcomes).enumerate() {
+            let verdict = self.host_check(&body[scanned.series()[i].labels_range()], outcome)?;
+            fates.push(match relabelled.cacheable {
+                true => self.memo.store(hashes[i], verdict, &bounds, self.memo_budget, new),
+                false => self.memo.admit_unstored(hashes[i], verdict, &bounds, new),
+            });
+            if turn % CHECKS_PER_TURN == CHECKS_PER_TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        for &i in misses {
+            if let Some(Known::Verdict(verdict)) = first.get(&hashes[i]).map(|&at| &fates[at]) {
+                verdicts[i] = verdict.clone();
+            }
+        }
+        Ok(())
+    }
+
+    fn host_check(&self, sent: &[u8], outcome: Outcome) -> Result<Verdict, JudgeError> {
+        let (edited, stream) = match outcome {
+            Outcome::Drop { policy, reason } => {
+                return Ok(Verdict::Drop { reason: self.drop_id(policy, &reason) });
+            }
+            Outcome::Keep { stream } => (None, stream),
+            Outcome::Edit { labels, stream } => (Some(labels), stream),
+        };
+        let stream = match stream {
+            Some(name) => self.stream_id(&name)?,
+            None => 0,
+        };
+        let checked = match edited {
+            None => self.checks.check_sent(labels(sent)),
+            Some(labels) => match self.checks.check_edited(labels) {
+                Ok(labels) => Checked::Labels(labels),
+                Err(refusal) => Checked::Refused(refusal),
+            },
+        };
+        Ok(match checked {
+            Checked::AsSent => Verdict::Keep { stream },
+            Checked::Refused(refusal) => Verdict::Reject { refusal: refusal.code() },
+            Checked::Labels(labels) => {
+                let bytes = encode(&labels);
+                // A plugin that returns what it was given has kept the series.
+                match bytes == sent {
+                    true => Verdict::Keep { stream },
+                    false => Verdict::Edit { labels: Arc::from(bytes), stream },
+                }
+            }
+        })
+    }
+
+    fn stream_id(&self, name: &str) -> Result<StreamId, JudgeError> {
+        let known = |words: &Words| words.streams.iter().position(|stream| **stream == *name);
+        if let Some(id) = known(&self.words.read().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(id as StreamId);
+        }
+        let mut words = self.words.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = known(&words) {
+            return Ok(id as StreamId);
+        }
+        if words.streams.len() >= MAX_STREAMS {
+            return Err(JudgeError::TooManyStreams);
+        }
+        words.streams.push(Arc::from(name));
+        Ok((words.streams.len() - 1) as StreamId)
+    }
+
+    fn drop_id(&self, policy: usize, reason: &str) -> DropId {
+        let reason = bounded(reason);
+        let known = |words: &Words, reason: &str| {
+            words.drops.iter().position(|(by, why)| *by == policy && **why == *reason)
+        };
+        if let Some(id) = known(&self.words.read().unwrap_or_else(PoisonError::into_inner), reason) {
+            return id as DropId;
+        }
+        let mut words = self.words.write().unwrap_or_else(PoisonError::into_inner);
+        // `other` is added past the bound, once per policy, so a flood of reasons hides no policy.
+        let reason = if words.drops.len() < MAX_DROP_REASONS { reason } else { "other" };
+        known(&words, reason).unwrap_or_else(|| {
+            words.drops.push((policy, Arc::from(reason)));
+            words.drops.len() - 1
+        }) as DropId
+    }
+
+    fn tally(&self, scanned: &Scanned, verdicts: &[Verdict]) -> Tally {
+        let mut tally = Tally::default();
+        for (series, verdict) in scanned.series().iter().zip(verdicts) {
+            let totals = series.totals();
+            match verdict {
+                Verdict::Keep { stream } => tally.let_through(*stream, totals),
+                Verdict::Edit { stream, .. } => {
+                    tally.edited += totals;
+                    tally.let_through(*stream, totals);
+                }
+                Verdict::Drop { reason } => add(&mut tally.dropped, *reason, totals),
+                Verdict::Reject { refusal } => {
+                    let refusal = Refusal::from_code(*refusal).unwrap_or(Refusal::NoLabels);
+                    add(&mut tally.refused, refusal, totals);
+                }
+            }
+        }
+        tally
+    }
+}
+
+impl Tally {
+    fn let_through(&mut self, stream: StreamId, totals: Totals) {
+        let stream = usize::from(stream);
+        if self.streams.len() <= stream {
+            self.streams.resize(stream + 1, Totals::default());
+        }
+        self.streams[stream] += totals;
+    }
+
+    /// Everything that is left to forward.
+    pub fn forwardable(&self) -> Totals {
+        let mut sum = Totals::default();
+        self.streams.iter().for_each(|totals| sum += *totals);
+        sum
+    }
+}
+
+fn add<K: PartialEq>(sums: &mut Vec<(K, Totals)>, key: K, totals: Totals) {
+    match sums.iter_mut().find(|(k, _)| *k == key) {
+        Some((_, sum)) => *sum += totals,
+        None => sums.push((key, totals)),
+    }
+}
+
+fn over_active_series() -> Verdict {
+    Verdict::Reject { refusal: Refusal::OverActiveSeries.code() }
+}
+
+fn encode(labels: &[Label]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_labels(labels.iter().map(|label| (label.name.as_str(), label.value.as_str())), &mut bytes);
+    bytes
+}
+
+fn bounded(reason: &str) -> &str {
+    match reason.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= MAX_DROP_REASON_BYTES).last() {
+        Some(end) => &reason[..end],
+        None => "unnamed",
+    }
+}
+
+/// The streams and drop reasons that this generation's verdicts stand for.
+struct Words {
+    streams: Vec<Arc<str>>,
+    drops: Vec<(usize, Arc<str>)>,
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self { streams: vec![Arc::from("")], drops: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drop_reason_is_cut_at_a_character_within_64_bytes() {
+        assert_eq!(bounded("go_runtime"), "go_runtime");
+        assert_eq!(bounded(&"é".repeat(40)), "é".repeat(32));
+        assert_eq!(bounded(&"a".repeat(64)), "a".repeat(64));
+        assert_eq!(bounded(&"a".repeat(65)), "a".repeat(64));
+        assert_eq!(bounded(""), "unnamed");
+    }
+}

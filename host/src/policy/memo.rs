@@ -1,0 +1,645 @@
+//! The verdict memo: what the whole chain said about a series, remembered by the hash of its labels.
+//!
+//! Takes hashes, gives verdicts; takes verdicts, gives nothing back but a smaller bill next time. One memo per
+//! tenant, bounded in bytes. It outlives a reload because its recently-seen set is the tenant's active series;
+//! verdicts carry the generation that made them and are worth nothing to another one. Never calls a plugin,
+//! never looks at a label.
+//!
+//! Invariants the data path relies on:
+//! * a verdict is given out only under the generation that stored it;
+//! * `counts` holds exactly the entries with `ACTIVE` set whose tick is inside the window;
+//! * an edit's slot is freed when its entry goes or changes, so `bytes` is what is held.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_128_with_secret;
+
+/// A series counts as active for this long after it was last sent.
+pub const ACTIVE_WINDOW: Duration = Duration::from_secs(WINDOW_TICKS as u64 * TICK_SECONDS);
+/// Resolution of "last sent".
+pub const TICK_SECONDS: u64 = 60;
+const WINDOW_TICKS: u16 = 20;
+/// Ring of counts by tick; longer than the window so that a slot is empty when it is used again.
+const RING: usize = 32;
+/// Small tables that grow one by one: growing one table of a million entries would hold the lock for 20 ms.
+const SHARDS: usize = 256;
+/// What one entry costs at the least favourable load of its table: 24 bytes and a control byte, 7/16 full.
+pub const ENTRY_BYTES: usize = 58;
+/// An edit's labels are behind a shared pointer: two counts, and the pointer and stream in the slab.
+const EDIT_OVERHEAD_BYTES: usize = 16 + 24;
+
+/// Names a series without holding its labels. 128 bits, keyed per process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SeriesHash([u64; 2]);
+
+/// The hash key. A sender that knew it could make two label sets collide and so borrow a verdict.
+pub struct HashKey(Box<[u8; 192]>);
+
+impl HashKey {
+    /// A fresh random key.
+    ///
+    /// # Errors
+    /// Where the system has no randomness to give.
+    pub fn random() -> Result<Self, NoRandomness> {
+        let mut key = Box::new([0u8; 192]);
+        aws_lc_rs::rand::fill(&mut key[..]).map_err(|_| NoRandomness)?;
+        Ok(Self(key))
+    }
+
+    /// Hashes the label bytes of one series, which must be canonical.
+    #[inline]
+    pub fn hash(&self, label_bytes: &[u8]) -> SeriesHash {
+        let hash = xxh3_128_with_secret(label_bytes, &self.0[..]);
+        SeriesHash([hash as u64, (hash >> 64) as u64])
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the system has no randomness to give")]
+pub struct NoRandomness;
+
+/// Names a stream within one generation of one tenant; 0 is the default stream.
+pub type StreamId = u16;
+/// Names a (policy, reason) pair within one generation of one tenant.
+pub type DropId = u16;
+
+/// What becomes of a series, host checks included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    Keep { stream: StreamId },
+    Drop { reason: DropId },
+    /// A host check refused the series; the number is `check::Refusal`'s.
+    Reject { refusal: u8 },
+    Edit { labels: Arc<[u8]>, stream: StreamId },
+}
+
+impl Verdict {
+    fn lets_through(&self) -> bool {
+        matches!(self, Self::Keep { .. } | Self::Edit { .. })
+    }
+}
+
+/// What the memo knows of one series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// Ask the chain.
+    Nothing,
+    Verdict(Verdict),
+    /// Let through by the chain, but new, and the tenant has as many active series as it may have.
+    OverActiveSeries,
+}
+
+/// The bounds one look-up works under.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub generation: u16,
+    /// Minutes since any fixed moment, wrapping.
+    pub tick: u16,
+    pub max_active_series: u64,
+}
+
+/// Series that this write lets through and that were not active before it. They become active when the write is
+/// admitted, not sooner: a write refused for its new series must meet the same refusal when it is sent again.
+#[derive(Debug, Default)]
+pub struct NewSeries(HashSet<SeriesHash>);
+
+impl NewSeries {
+    pub fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Counts for metrics and the admin API.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoStats {
+    pub entries: u64,
+    pub bytes: u64,
+    pub active_series: u64,
+}
+
+/// One tenant's memo.
+#[derive(Debug)]
+pub struct Memo {
+    table: Mutex<Table>,
+}
+
+impl Memo {
+    pub fn new() -> Self {
+        Self { table: Mutex::new(Table::new()) }
+    }
+
+    /// Looks `hashes` up in order and hands what is known of each to `each`, with its index.
+    ///
+    /// Marks what it finds as seen. Hits that are let through but not active are put in `new`, or are
+    /// [`Known::OverActiveSeries`].
+    pub fn look_up(
+        &self,
+        hashes: &[SeriesHash],
+        bounds: &Bounds,
+        new: &mut NewSeries,
+        mut each: impl FnMut(usize, Known),
+    ) {
+        // The lock is taken per slice so that other connections of the tenant wait microseconds, not a whole body.
+        for (slice, chunk) in hashes.chunks(512).enumerate() {
+            let mut table = self.lock();
+            table.advance(bounds.tick);
+            for (i, hash) in chunk.iter().enumerate() {
+                each(slice * 512 + i, table.look_up(*hash, bounds, new));
+            }
+        }
+    }
+
+    /// Stores what the chain said of a series and gives back what that means for this write.
+    pub fn store(&self, hash: SeriesHash, verdict: Verdict, bounds: &Bounds, budget: usize, new: &mut NewSeries) -> Known {
+        let mut table = self.lock();
+        table.advance(bounds.tick);
+        table.store(hash, &verdict, bounds.generation);
+        table.shrink_to(budget);
+        table.admit(hash, verdict, bounds, new)
+    }
+
+    /// What a verdict that must not be remembered means for this write.
+    pub fn admit_unstored(&self, hash: SeriesHash, verdict: Verdict, bounds: &Bounds, new: &mut NewSeries) -> Known {
+        self.lock().admit(hash, verdict, bounds, new)
+    }
+
+    /// Makes the new series of an admitted write active.
+    pub fn activate(&self, new: &NewSeries, tick: u16) {
+        if new.is_empty() {
+            return;
+        }
+        let mut table = self.lock();
+        table.advance(tick);
+        for hash in &new.0 {
+            table.activate(*hash);
+        }
+    }
+
+    /// Forgets every verdict and keeps what was seen. Called when a generation is replaced, so that a number can
+    /// come round again.
+    pub fn forget_verdicts(&self) {
+        self.lock().forget_verdicts();
+    }
+
+    pub fn stats(&self, tick: u16) -> MemoStats {
+        let mut table = self.lock();
+        table.advance(tick);
+        MemoStats { entries: table.entries as u64, bytes: table.bytes() as u64, active_series: table.active }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // A panic under the lock would be a bug; the table is still a table, and other tenants' writes go on.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Memo {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// 24 bytes: a verdict packed into 32 bits, and when and for whom.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    hash: SeriesHash,
+    /// Kind in the top three bits, stream, reason, refusal or slot below.
+    packed: u32,
+    seen: u16,
+    /// Generation in the low fifteen bits, [`ACTIVE`] above.
+    tag: u16,
+}
+
+const ACTIVE: u16 = 0x8000;
+const GENERATION: u16 = 0x7fff;
+
+const KIND_SHIFT: u32 = 29;
+const PAYLOAD: u32 = (1 << KIND_SHIFT) - 1;
+const NONE: u32 = 0;
+const KEEP: u32 = 1;
+const DROP: u32 = 2;
+const REJECT: u32 = 3;
+const EDIT: u32 = 4;
+
+#[derive(Debug)]
+struct Edited {
+    labels: Arc<[u8]>,
+    stream: StreamId,
+}
+
+#[derive(Debug)]
+struct Table {
+    shards: Vec<HashTable<Entry>>,
+    entries: usize,
+    edits: Vec<Option<Edited>>,
+    free: Vec<u32>,
+    edit_bytes: usize,
+    counts: [u64; RING],
+    active: u64,
+    tick: u16,
+    /// The next shard to be rid of what left the window, and how many are still to do since the tick changed.
+    sweep: usize,
+    to_sweep: usize,
+}
+
+impl Table {
+    fn new() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| HashTable::new()).collect(),
+            entries: 0,
+            edits: Vec::new(),
+            free: Vec::new(),
+            edit_bytes: 0,
+            counts: [0; RING],
+            active: 0,
+            tick: 0,
+            sweep: 0,
+            to_sweep: 0,
+        }
+    }
+
+    fn shard(hash: SeriesHash) -> usize {
+        (hash.0[1] >> 56) as usize % SHARDS
+    }
+
+    fn bytes(&self) -> usize {
+        self.entries * ENTRY_BYTES + self.edit_bytes
+    }
+
+    /// Moves the window on and sweeps a little of what left it.
+    fn advance(&mut self, tick: u16) {
+        let passed = tick.wrapping_sub(self.tick);
+        // A tick from another thread may be one behind; half the range is "the past".
+        if passed != 0 && passed < u16::MAX / 2 {
+            for step in 0..passed.min(RING as u16) {
+                let leaves = self.tick.wrapping_add(step).wrapping_sub(WINDOW_TICKS - 1);
+                self.active -= std::mem::take(&mut self.counts[slot(leaves)]);
+            }
+            self.tick = tick;
+            self.to_sweep = SHARDS;
+        }
+        if self.to_sweep > 0 {
+            self.to_sweep -= 1;
+            self.sweep = (self.sweep + 1) % SHARDS;
+            let tick = self.tick;
+            self.evict(self.sweep, |entry| tick.wrapping_sub(entry.seen) >= WINDOW_TICKS);
+        }
+    }
+
+    fn look_up(&mut self, hash: SeriesHash, bounds: &Bounds, new: &mut NewSeries) -> Known {
+        let tick = self.tick;
+        let Some(entry) = self.shards[Self::shard(hash)].find_mut(hash.0[0], |e| e.hash == hash) else {
+            return Known::Nothing;
+        };
+        let seen = entry.seen;
+        if seen != tick {
+            entry.seen = tick;
+            if entry.tag & ACTIVE != 0 {
+                if tick.wrapping_sub(seen) < WINDOW_TICKS {
+                    self.counts[slot(seen)] -= 1;
+                    self.counts[slot(tick)] += 1;
+                } else {
+                    // Left the window and was not swept yet: it comes back as a new series.
+                    entry.tag &= !ACTIVE;
+                }
+            }
+        }
+        if entry.tag & GENERATION != bounds.generation & GENERATION {
+            return Known::Nothing;
+        }
+        let payload = entry.packed & PAYLOAD;
+        let verdict = match entry.packed >> KIND_SHIFT {
+            KEEP => Verdict::Keep { stream: payload as StreamId },
+            DROP => return Known::Verdict(Verdict::Drop { reason: payload as DropId }),
+            REJECT => return Known::Verdict(Verdict::Reject { refusal: payload as u8 }),
+            EDIT => match &self.edits[payload as usize] {
+                Some(edited) => Verdict::Edit { labels: Arc::clone(&edited.labels), stream: edited.stream },
+                None => return Known::Nothing,
+            },
+            _ => return Known::Nothing,
+        };
+        if entry.tag & ACTIVE != 0 {
+            return Known::Verdict(verdict);
+        }
+        self.admit(hash, verdict, bounds, new)
+    }
+
+    /// A verdict as this write sees it: a series that is let through and not active must fit under the limit.
+    fn admit(&self, hash: SeriesHash, verdict: Verdict, bounds: &Bounds, new: &mut NewSeries) -> Known {
+        if !verdict.lets_through() || new.0.contains(&hash) || self.is_active(hash) {
+            return Known::Verdict(verdict);
+        }
+        if self.active + new.len() >= bounds.max_active_series {
+            return Known::OverActiveSeries;
+        }
+        new.0.insert(hash);
+        Known::Verdict(verdict)
+    }
+
+    fn is_active(&self, hash: SeriesHash) -> bool {
+        self.shards[Self::shard(hash)]
+            .find(hash.0[0], |e| e.hash == hash)
+            .is_some_and(|e| e.tag & ACTIVE != 0 && self.tick.wrapping_sub(e.seen) < WINDOW_TICKS)
+    }
+
+    fn store(&mut self, hash: SeriesHash, verdict: &Verdict, generation: u16) {
+        let packed = self.pack(verdict);
+        let tick = self.tick;
+        let shard = &mut self.shards[Self::shard(hash)];
+        let mut freed = None;
+        match shard.find_mut(hash.0[0], |e| e.hash == hash) {
+            Some(entry) => {
+                freed = Some(entry.packed);
+                entry.packed = packed;
+                entry.tag = (entry.tag & ACTIVE) | (generation & GENERATION);
+            }
+            None => {
+                let entry = Entry { hash, packed, seen: tick, tag: generation & GENERATION };
+                shard.insert_unique(hash.0[0], entry, |e| e.hash.0[0]);
+                self.entries += 1;
+            }
+        }
+        if let Some(packed) = freed {
+            self.free_edit(packed);
+        }
+    }
+
+    fn pack(&mut self, verdict: &Verdict) -> u32 {
+        match verdict {
+            Verdict::Keep { stream } => (KEEP << KIND_SHIFT) | u32::from(*stream),
+            Verdict::Drop { reason } => (DROP << KIND_SHIFT) | u32::from(*reason),
+            Verdict::Reject { refusal } => (REJECT << KIND_SHIFT) | u32::from(*refusal),
+            Verdict::Edit { labels, stream } => {
+                self.edit_bytes += labels.len() + EDIT_OVERHEAD_BYTES;
+                let edited = Some(Edited { labels: Arc::clone(labels), stream: *stream });
+                let at = match self.free.pop() {
+                    Some(at) => {
+                        self.edits[at as usize] = edited;
+                        at
+                    }
+                    None => {
+                        self.edits.push(edited);
+                        (self.edits.len() - 1) as u32
+                    }
+                };
+                (EDIT << KIND_SHIFT) | at
+            }
+        }
+    }
+
+    fn free_edit(&mut self, packed: u32) {
+        if packed >> KIND_SHIFT != EDIT {
+            return;
+        }
+        let at = packed & PAYLOAD;
+        if let Some(edited) = self.edits[at as usize].take() {
+            self.edit_bytes -= edited.labels.len() + EDIT_OVERHEAD_BYTES;
+            self.free.push(at);
+        }
+    }
+
+    fn activate(&mut self, hash: SeriesHash) {
+        let tick = self.tick;
+        let shard = &mut self.shards[Self::shard(hash)];
+        let Some(entry) = shard.find_mut(hash.0[0], |e| e.hash == hash) else {
+            // Evicted between judging and admission, or never stored: it is active all the same.
+            let entry = Entry { hash, packed: NONE << KIND_SHIFT, seen: tick, tag: ACTIVE };
+            shard.insert_unique(hash.0[0], entry, |e| e.hash.0[0]);
+            self.entries += 1;
+            self.counts[slot(tick)] += 1;
+            self.active += 1;
+            return;
+        };
+        let counted = entry.tag & ACTIVE != 0 && tick.wrapping_sub(entry.seen) < WINDOW_TICKS;
+        if counted {
+            self.counts[slot(entry.seen)] -= 1;
+            self.active -= 1;
+        }
+        entry.tag |= ACTIVE;
+        entry.seen = tick;
+        self.counts[slot(tick)] += 1;
+        self.active += 1;
+    }
+
+    fn forget_verdicts(&mut self) {
+        for shard in &mut self.shards {
+            for entry in shard.iter_mut() {
+                entry.packed = NONE << KIND_SHIFT;
+            }
+        }
+        self.edits = Vec::new();
+        self.free = Vec::new();
+        self.edit_bytes = 0;
+    }
+
+    /// Evicts the older half of one shard after the other until the memo fits.
+    fn shrink_to(&mut self, budget: usize) {
+        let mut tried = 0;
+        while self.bytes() > budget && tried < SHARDS {
+            tried += 1;
+            self.sweep = (self.sweep + 1) % SHARDS;
+            let tick = self.tick;
+            let mut ages: Vec<u16> = self.shards[self.sweep].iter().map(|e| tick.wrapping_sub(e.seen)).collect();
+            if ages.is_empty() {
+                continue;
+            }
+            let middle = ages.len() / 2;
+            let (_, median, _) = ages.select_nth_unstable(middle);
+            let median = *median;
+            // All of one age, as when churn fills the memo within a minute: every other one goes.
+            let mut every_other = false;
+            self.evict(self.sweep, |entry| match tick.wrapping_sub(entry.seen).cmp(&median) {
+                std::cmp::Ordering::Greater => true,
+                std::cmp::Ordering::Less => false,
+                std::cmp::Ordering::Equal => {
+                    every_other = !every_other;
+                    every_other
+                }
+            });
+        }
+    }
+
+    fn evict(&mut self, shard: usize, mut goes: impl FnMut(&Entry) -> bool) {
+        let mut gone = Vec::new();
+        self.shards[shard].retain(|entry| {
+            let out = goes(entry);
+            if out {
+                gone.push(*entry);
+            }
+            !out
+        });
+        for entry in gone {
+            self.entries -= 1;
+            self.free_edit(entry.packed);
+            if entry.tag & ACTIVE != 0 && self.tick.wrapping_sub(entry.seen) < WINDOW_TICKS {
+                self.counts[slot(entry.seen)] -= 1;
+                self.active -= 1;
+            }
+        }
+        let table = &mut self.shards[shard];
+        if table.len() < table.capacity() / 4 {
+            table.shrink_to(table.len() * 2, |e| e.hash.0[0]);
+        }
+    }
+}
+
+fn slot(tick: u16) -> usize {
+    tick as usize % RING
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUDGET: usize = 1 << 20;
+
+    fn hash(n: u64) -> SeriesHash {
+        // Spread over shards and slots as a real hash is.
+        let spread = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        SeriesHash([spread, spread.rotate_left(17) ^ n])
+    }
+
+    fn bounds(generation: u16, tick: u16, max: u64) -> Bounds {
+        Bounds { generation, tick, max_active_series: max }
+    }
+
+    fn look_up(memo: &Memo, n: u64, bounds: Bounds, new: &mut NewSeries) -> Known {
+        let mut known = Known::Nothing;
+        memo.look_up(&[hash(n)], &bounds, new, |_, k| known = k);
+        known
+    }
+
+    fn send(memo: &Memo, n: u64, verdict: &Verdict, b: Bounds) -> Known {
+        let mut new = NewSeries::default();
+        let mut known = look_up(memo, n, b, &mut new);
+        if known == Known::Nothing {
+            known = memo.store(hash(n), verdict.clone(), &b, BUDGET, &mut new);
+        }
+        memo.activate(&new, b.tick);
+        known
+    }
+
+    const KEPT: Verdict = Verdict::Keep { stream: 0 };
+
+    #[test]
+    fn a_verdict_is_given_out_only_under_its_generation() {
+        let memo = Memo::new();
+        send(&memo, 1, &Verdict::Drop { reason: 3 }, bounds(1, 0, 10));
+        let mut new = NewSeries::default();
+        assert_eq!(
+            look_up(&memo, 1, bounds(1, 0, 10), &mut new),
+            Known::Verdict(Verdict::Drop { reason: 3 })
+        );
+        assert_eq!(look_up(&memo, 1, bounds(2, 0, 10), &mut new), Known::Nothing);
+    }
+
+    #[test]
+    fn at_the_active_limit_known_series_pass_and_a_new_one_is_refused() {
+        let memo = Memo::new();
+        let b = bounds(1, 0, 2);
+        assert_eq!(send(&memo, 1, &KEPT, b), Known::Verdict(KEPT));
+        assert_eq!(send(&memo, 2, &KEPT, b), Known::Verdict(KEPT));
+        assert_eq!(send(&memo, 3, &KEPT, b), Known::OverActiveSeries);
+        // Now remembered, still refused; and what is dropped needs no room.
+        assert_eq!(send(&memo, 3, &KEPT, b), Known::OverActiveSeries);
+        assert_eq!(send(&memo, 4, &Verdict::Drop { reason: 0 }, b), Known::Verdict(Verdict::Drop { reason: 0 }));
+        assert_eq!(send(&memo, 1, &KEPT, b), Known::Verdict(KEPT));
+        assert_eq!(memo.stats(0).active_series, 2);
+    }
+
+    #[test]
+    fn a_series_counts_twice_in_one_write_only_once() {
+        let memo = Memo::new();
+        let b = bounds(1, 0, 1);
+        let mut new = NewSeries::default();
+        memo.store(hash(1), KEPT, &b, BUDGET, &mut new);
+        assert_eq!(look_up(&memo, 1, b, &mut new), Known::Verdict(KEPT));
+        assert_eq!(new.len(), 1);
+    }
+
+    #[test]
+    fn active_series_survive_a_new_generation_and_leave_after_the_window() {
+        let memo = Memo::new();
+        for n in 0..1000 {
+            send(&memo, n, &KEPT, bounds(1, 0, 10_000));
+        }
+        memo.forget_verdicts();
+        assert_eq!(memo.stats(0).active_series, 1000);
+        for n in 0..10 {
+            send(&memo, n, &KEPT, bounds(2, 5, 10_000));
+        }
+        assert_eq!(memo.stats(5).active_series, 1000);
+        assert_eq!(memo.stats(WINDOW_TICKS - 1).active_series, 1000);
+        assert_eq!(memo.stats(WINDOW_TICKS).active_series, 10);
+        assert_eq!(memo.stats(WINDOW_TICKS + 5).active_series, 0);
+    }
+
+    #[test]
+    fn a_long_silence_leaves_no_active_series_behind() {
+        let memo = Memo::new();
+        for n in 0..100 {
+            send(&memo, n, &KEPT, bounds(1, 0, 1000));
+        }
+        assert_eq!(memo.stats(10_000).active_series, 0);
+        // Not swept yet or swept: either way it is new again, and counted once.
+        send(&memo, 1, &KEPT, bounds(1, 10_000, 1000));
+        assert_eq!(memo.stats(10_000).active_series, 1);
+    }
+
+    #[test]
+    fn a_write_that_is_not_admitted_leaves_its_series_new() {
+        let memo = Memo::new();
+        let b = bounds(1, 0, 10);
+        let mut new = NewSeries::default();
+        memo.store(hash(1), KEPT, &b, BUDGET, &mut new);
+        assert_eq!((new.len(), memo.stats(0).active_series), (1, 0));
+        let mut again = NewSeries::default();
+        look_up(&memo, 1, b, &mut again);
+        assert_eq!(again.len(), 1);
+    }
+
+    #[test]
+    fn churn_stays_under_the_budget_and_edits_free_their_labels() {
+        let memo = Memo::new();
+        let budget = 100 * ENTRY_BYTES;
+        let mut new = NewSeries::default();
+        for n in 0..100_000 {
+            let verdict = match n % 2 {
+                0 => KEPT,
+                _ => Verdict::Edit { labels: Arc::from(vec![b'x'; 100]), stream: 0 },
+            };
+            memo.store(hash(n), verdict, &bounds(1, 0, u64::MAX), budget, &mut new);
+            assert!(memo.lock().bytes() <= budget);
+        }
+        let table = memo.lock();
+        let edits: usize = table.edits.iter().flatten().map(|e| e.labels.len() + EDIT_OVERHEAD_BYTES).sum();
+        assert_eq!(edits, table.edit_bytes);
+        assert_eq!(table.shards.iter().map(HashTable::len).sum::<usize>(), table.entries);
+    }
+
+    #[test]
+    fn eviction_takes_the_oldest_first() {
+        let memo = Memo::new();
+        let budget = 4096 * ENTRY_BYTES;
+        let mut new = NewSeries::default();
+        for n in 0..2000 {
+            memo.store(hash(n), KEPT, &bounds(1, 0, u64::MAX), budget, &mut new);
+        }
+        for n in 10_000..14_000 {
+            memo.store(hash(n), KEPT, &bounds(1, 3, u64::MAX), budget, &mut new);
+        }
+        let count = |range: std::ops::Range<u64>| {
+            let mut new = NewSeries::default();
+            range.filter(|n| look_up(&memo, *n, bounds(1, 3, u64::MAX), &mut new) != Known::Nothing).count()
+        };
+        let (old, young) = (count(0..2000), count(10_000..14_000));
+        assert!(young > old * 2, "old {old} young {young}");
+    }
+}

@@ -1,0 +1,327 @@
+//! Answers: one exhaustive map from every failure to status, retry advice, public text and metric reason.
+//!
+//! Takes what became of a write, gives the response. A status is a decision about data: Prometheus keeps it on 5xx
+//! and a broken connection, and drops it on every 4xx. Public text never names hosts, paths or other tenants.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+
+use crate::auth::AuthError;
+use crate::body::BodyError;
+use crate::config::OverRate;
+use crate::forward::{ConflictClass, ForwardError};
+use crate::head::HeadError;
+use crate::limits::in_flight::Overloaded;
+use crate::policy::judge::JudgeError;
+use crate::route::RouteError;
+use crate::wire::scan::ScanError;
+use crate::wire::snappy::SnappyError;
+
+/// Longest text a sender is told, in bytes.
+const MAX_TEXT: usize = 1024;
+/// Longest Retry-After, in seconds; Prometheus' own back-off ends at 5 s by default, agents' at minutes.
+const MAX_RETRY_AFTER: u64 = 60;
+
+/// Everything that ends a write before it is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    #[error("the tenant in the path is not the credential's")]
+    PathTenant,
+    /// The tenant is configured and none of its generations could be built.
+    #[error("the tenant's policies are not ready")]
+    NoGeneration,
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    #[error(transparent)]
+    Snappy(#[from] SnappyError),
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    #[error(transparent)]
+    Policy(#[from] JudgeError),
+    #[error("refused by policy: {text}")]
+    Refused { text: String },
+    #[error("over the rate of bucket {bucket}")]
+    OverRate { bucket: String, retry_after_seconds: u64 },
+    /// A policy asked for more buckets than a tenant may have, or for one that cannot be kept.
+    #[error("a policy's charges cannot be kept: {0}")]
+    Charges(String),
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+}
+
+/// A write that ended well, and what of it was left behind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    pub received_series: u64,
+    /// Text and number of series, for the sender.
+    pub rejected: Vec<(String, u64)>,
+}
+
+/// How one failure is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub retry_after_seconds: Option<u64>,
+    pub text: String,
+    /// The metric's and the log's `reason`.
+    pub reason: &'static str,
+}
+
+/// What an answer depends on besides the failure.
+#[derive(Debug, Clone, Copy)]
+pub struct Context {
+    pub over_rate: OverRate,
+    /// The sender's `Retry-Attempt`, 0 on the first try.
+    pub attempt: u32,
+    /// Any number that differs from request to request.
+    pub jitter: u64,
+}
+
+impl Context {
+    /// A first attempt under default settings: reasons and retryability depend on nothing else.
+    const PLAIN: Self = Self { over_rate: OverRate::Retry, attempt: 0, jitter: 0 };
+}
+
+impl Failure {
+    /// The one map.
+    pub fn answer(&self, context: &Context) -> Answer {
+        let keep = |reason, text: &str| Answer {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            retry_after_seconds: Some(retry_after(1, context)),
+            text: text.to_owned(),
+            reason,
+        };
+        let refuse = |status, reason, text: String| Answer { status, retry_after_seconds: None, text, reason };
+        match self {
+            Self::Head(error) => {
+                let (status, reason) = match error {
+                    HeadError::UnknownPath => (StatusCode::NOT_FOUND, "unknown_path"),
+                    HeadError::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
+                    HeadError::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type"),
+                    HeadError::Encoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding"),
+                };
+                refuse(status, reason, error.to_string())
+            }
+            Self::Auth(error) => auth_answer(error, &keep, &refuse),
+            Self::PathTenant => refuse(StatusCode::FORBIDDEN, "path_tenant", self.to_string()),
+            Self::NoGeneration => keep("no_generation", "policies are not ready"),
+            Self::Overloaded(_) => keep("overloaded", "overloaded, try again"),
+            Self::Body(error) => match error {
+                BodyError::TooLarge { limit } => {
+                    refuse(StatusCode::BAD_REQUEST, "body_too_large", format!("body over max_body_size of {limit} bytes"))
+                }
+                BodyError::Slow { .. } => keep("slow_body", "body came too slowly"),
+                BodyError::TimedOut { .. } => keep("body_timeout", "body was not complete in time"),
+                BodyError::Disconnected => keep("disconnected", "connection ended"),
+                BodyError::Overloaded => keep("overloaded", "overloaded, try again"),
+            },
+            Self::Snappy(error) => {
+                let reason = match error {
+                    SnappyError::TooLarge { .. } => "decoded_too_large",
+                    _ => "snappy",
+                };
+                refuse(StatusCode::BAD_REQUEST, reason, error.to_string())
+            }
+            Self::Scan(error) => {
+                let reason = match error {
+                    ScanError::TooManySeries { .. } => "too_many_series",
+                    _ => "malformed",
+                };
+                refuse(StatusCode::BAD_REQUEST, reason, error.to_string())
+            }
+            Self::Policy(error) => Answer {
+                retry_after_seconds: Some(retry_after(error.retry_after().as_secs(), context)),
+                ..keep(error.reason(), "a policy failed, try again")
+            },
+            Self::Refused { text } => refuse(StatusCode::BAD_REQUEST, "refused_by_policy", format!("refused by policy: {text}")),
+            Self::OverRate { bucket, retry_after_seconds } => Answer {
+                status: over_rate_status(context),
+                retry_after_seconds: Some(retry_after(*retry_after_seconds, context)),
+                text: format!("over the rate of {bucket}"),
+                reason: "over_rate",
+            },
+            Self::Charges(_) => keep("policy_charges", "a policy failed, try again"),
+            Self::Route(_) => keep("policy_route", "a policy failed, try again"),
+            Self::Forward(error) => forward_answer(error, context, &keep, &refuse),
+        }
+    }
+
+    /// Whether the sender is told to send the same data again.
+    pub fn is_retryable(&self) -> bool {
+        self.answer(&Context::PLAIN).status.is_server_error()
+    }
+
+    /// The metric's and the log's word.
+    pub fn reason(&self) -> &'static str {
+        self.answer(&Context::PLAIN).reason
+    }
+}
+
+fn auth_answer(
+    error: &AuthError,
+    keep: &dyn Fn(&'static str, &str) -> Answer,
+    refuse: &dyn Fn(StatusCode, &'static str, String) -> Answer,
+) -> Answer {
+    let text = error.to_string();
+    match error {
+        AuthError::NoCredential => refuse(StatusCode::UNAUTHORIZED, "no_credential", text),
+        AuthError::WrongCredential => refuse(StatusCode::UNAUTHORIZED, "wrong_credential", text),
+        AuthError::Ambiguous => refuse(StatusCode::FORBIDDEN, "ambiguous_credentials", text),
+        AuthError::Disabled { .. } => refuse(StatusCode::FORBIDDEN, "tenant_disabled", text),
+        AuthError::Broken => keep("tenant_broken", "policies are not ready"),
+        AuthError::Overloaded => keep("overloaded", "overloaded, try again"),
+    }
+}
+
+fn forward_answer(
+    error: &ForwardError,
+    context: &Context,
+    keep: &dyn Fn(&'static str, &str) -> Answer,
+    refuse: &dyn Fn(StatusCode, &'static str, String) -> Answer,
+) -> Answer {
+    let bad = StatusCode::BAD_REQUEST;
+    match error {
+        ForwardError::Invalid { .. } => refuse(bad, "upstream_invalid", "the receiver refused the write as invalid".into()),
+        ForwardError::Conflict { class } => {
+            let reason = match class {
+                ConflictClass::OutOfOrder => "upstream_out_of_order",
+                ConflictClass::Duplicate => "upstream_duplicate",
+                ConflictClass::TooOld => "upstream_too_old",
+                ConflictClass::Other => "upstream_conflict",
+            };
+            refuse(bad, reason, format!("the receiver refused samples and stored the others: {class}"))
+        }
+        ForwardError::TooManyRequests { retry_after: seconds } => Answer {
+            status: over_rate_status(context),
+            retry_after_seconds: Some(retry_after(seconds.unwrap_or(1), context)),
+            text: "the receiver is over its rate".into(),
+            reason: "upstream_over_rate",
+        },
+        ForwardError::Misconfigured { .. } => keep("upstream_misconfigured", "the receiver is not available"),
+        ForwardError::Unavailable { .. } => keep("upstream_unavailable", "the receiver is not available"),
+        ForwardError::Timeout => keep("upstream_timeout", "the receiver did not answer in time"),
+        ForwardError::Connect => keep("upstream_connect", "the receiver is not available"),
+        ForwardError::Reset => keep("upstream_reset", "the receiver is not available"),
+        ForwardError::NoEndpoint => keep("no_endpoint", "the receiver is not available"),
+        ForwardError::Overloaded => keep("upstream_overloaded", "overloaded, try again"),
+        ForwardError::Nonsense => keep("upstream_nonsense", "the receiver is not available"),
+    }
+}
+
+fn over_rate_status(context: &Context) -> StatusCode {
+    match context.over_rate {
+        OverRate::Retry => StatusCode::SERVICE_UNAVAILABLE,
+        OverRate::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+    }
+}
+
+/// At least `seconds`, doubled for every attempt the sender counted, spread by up to as much again so that senders
+/// which were refused together do not come back together.
+fn retry_after(seconds: u64, context: &Context) -> u64 {
+    let base = seconds.max(1).saturating_mul(1 << context.attempt.min(5)).min(MAX_RETRY_AFTER / 2);
+    // What the bucket needs is never cut short by the cap on doubling.
+    let base = base.max(seconds.min(MAX_RETRY_AFTER));
+    (base + context.jitter % (base + 1)).min(MAX_RETRY_AFTER.max(seconds.min(MAX_RETRY_AFTER)))
+}
+
+/// The response for a write that was stored, or dropped on purpose, or in part refused.
+pub fn stored(stored: &Stored) -> Response<Full<Bytes>> {
+    let rejected: u64 = stored.rejected.iter().map(|(_, series)| series).sum();
+    if rejected == 0 {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return response;
+    }
+    let mut text = format!("{rejected} of {} series refused, the others were stored: ", stored.received_series);
+    for (i, (why, series)) in stored.rejected.iter().enumerate() {
+        let comma = if i == 0 { "" } else { ", " };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{comma}{series}: {why}");
+    }
+    plain(StatusCode::BAD_REQUEST, &text)
+}
+
+/// The response for a failure.
+pub fn failed(answer: &Answer, challenge: impl FnOnce() -> HeaderValue) -> Response<Full<Bytes>> {
+    let mut response = plain(answer.status, &answer.text);
+    let headers: &mut HeaderMap = response.headers_mut();
+    if let Some(seconds) = answer.retry_after_seconds {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    match answer.status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            headers.insert(ALLOW, HeaderValue::from_static("POST"));
+        }
+        StatusCode::UNAUTHORIZED => {
+            headers.insert(WWW_AUTHENTICATE, challenge());
+        }
+        _ => {}
+    }
+    response
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    let mut end = text.len().min(MAX_TEXT - 1);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut response = Response::new(Full::from(Bytes::from(format!("{}\n", &text[..end]))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(attempt: u32, jitter: u64) -> Context {
+        Context { over_rate: OverRate::Retry, attempt, jitter }
+    }
+
+    #[test]
+    fn retry_after_grows_with_the_attempt_and_stays_within_a_minute() {
+        assert_eq!(retry_after(1, &context(0, 0)), 1);
+        assert_eq!(retry_after(1, &context(3, 0)), 8);
+        assert_eq!(retry_after(1, &context(30, u64::MAX)), 60.min(30 + u64::MAX % 31));
+        assert_eq!(retry_after(500, &context(0, 7)), 60);
+        for jitter in 0..100 {
+            assert!((4..=8).contains(&retry_after(1, &context(2, jitter))));
+        }
+    }
+
+    #[test]
+    fn over_rate_keeps_the_data_unless_the_operator_says_otherwise() {
+        let failure = Failure::OverRate { bucket: "samples".into(), retry_after_seconds: 2 };
+        assert_eq!(failure.answer(&context(0, 0)).status, StatusCode::SERVICE_UNAVAILABLE);
+        let drops = Context { over_rate: OverRate::TooManyRequests, ..context(0, 0) };
+        assert_eq!(failure.answer(&drops).status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(failure.answer(&drops).retry_after_seconds, Some(2));
+    }
+
+    #[test]
+    fn a_text_is_cut_at_a_kibibyte_and_at_a_character() {
+        let response = plain(StatusCode::BAD_REQUEST, &"é".repeat(2000));
+        let size = hyper::body::Body::size_hint(response.body()).exact().unwrap();
+        assert!(size <= 1024 && size >= 1022, "{size}");
+    }
+
+    #[test]
+    fn a_write_with_nothing_refused_is_204_and_else_says_what_and_how_many() {
+        assert_eq!(stored(&Stored::default()).status(), StatusCode::NO_CONTENT);
+        let partly = Stored { received_series: 10, rejected: vec![("a label name twice".into(), 2)] };
+        assert_eq!(stored(&partly).status(), StatusCode::BAD_REQUEST);
+    }
+}

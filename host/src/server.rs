@@ -1,0 +1,256 @@
+//! The process: builds everything in order, serves, reloads on signals, drains.
+//!
+//! Takes options, returns when the last write is finished. Spawns the listeners and joins them; an error comes out of
+//! it only where serving never began.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{self, Admin};
+use crate::auth::VerifiedPasswords;
+use crate::config::{self, Config, Loaded};
+use crate::forward::Upstreams;
+use crate::limits::bucket::Buckets;
+use crate::limits::in_flight::InFlight;
+use crate::listener::{self, ListenError, Listener};
+use crate::pipeline::Shared;
+use crate::policy::{Compiler, Engine, EngineError};
+use crate::policy::judge::Clock;
+use crate::policy::memo::{HashKey, NoRandomness};
+use crate::reload::{Generations, ReloadError};
+use crate::telemetry::Metrics;
+
+/// How often state that outlives its users (idle buckets, in-flight counts) is looked through.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub config_file: PathBuf,
+    /// Zero: no polling.
+    pub poll_interval: Duration,
+    pub shutdown_timeout: Duration,
+}
+
+/// Why serving never began.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Config(Vec<config::ConfigError>),
+    #[error(transparent)]
+    Generation(#[from] ReloadError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("cannot listen on {address} for admin: {reason}")]
+    Admin { address: String, reason: std::io::Error },
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    #[error("cannot {what}: {reason}")]
+    System { what: &'static str, reason: std::io::Error },
+}
+
+/// A gateway that listens and is not yet told to stop.
+pub struct Running {
+    pub generations: Arc<Generations>,
+    pub shared: Arc<Shared>,
+    pub remote_write: std::net::SocketAddr,
+    pub admin: std::net::SocketAddr,
+    ready: Arc<AtomicBool>,
+    /// Stops accepting writes; what is in flight finishes.
+    stop_writes: CancellationToken,
+    /// Stops everything else.
+    stop: CancellationToken,
+    connections: TaskTracker,
+    tasks: TaskTracker,
+}
+
+/// Serves until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// Where serving never began.
+pub fn run(options: &Options) -> Result<(), StartError> {
+    runtime()?.block_on(async {
+        let running = start(options).await?;
+        let system = |reason| StartError::System { what: "listen for signals", reason };
+        let mut hangup = signal(SignalKind::hangup()).map_err(system)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => drop(running.generations.reload("SIGHUP").await),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        running.drain(options.shutdown_timeout).await;
+        Ok(())
+    })
+}
+
+/// Builds every tenant's chain without listening; gives what cannot be used.
+///
+/// # Errors
+/// Where nothing could be served.
+pub fn check(loaded: Loaded) -> Result<Vec<String>, StartError> {
+    runtime()?.block_on(async {
+        let shared = shared(&loaded.config, Arc::new(Metrics::new()))?;
+        // What the configuration itself says was reported already; here is what came of the plugins.
+        let known = loaded.broken.len();
+        let generations = Generations::start(std::path::Path::new(""), loaded, shared).await?;
+        let broken = generations.report().broken;
+        let of_plugins = broken.len() - known;
+        let line = |b: &crate::reload::Broken| format!("{}: {}", b.file.display(), b.error);
+        Ok(broken.iter().take(of_plugins).map(line).collect())
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("io")
+        .build()
+        .map_err(|reason| StartError::System { what: "start the I/O threads", reason })
+}
+
+fn shared(config: &Config, metrics: Arc<Metrics>) -> Result<Arc<Shared>, StartError> {
+    let program = std::env::current_exe()
+        .map_err(|reason| StartError::System { what: "find this program, which compiles plugins", reason })?;
+    let compiler = Compiler { program, args: vec!["compile".into()] };
+    let listener = &config.remote_write;
+    Ok(Arc::new(Shared {
+        engine: Engine::new(&config.sandbox, compiler, Arc::clone(&metrics))?,
+        upstreams: Upstreams::new(Arc::clone(&metrics)),
+        buckets: Buckets::new(),
+        in_flight: InFlight::new(
+            Arc::clone(&metrics),
+            listener.max_in_flight_size,
+            listener.max_concurrent_requests,
+        ),
+        verified: VerifiedPasswords::new(),
+        hash_key: Arc::new(HashKey::random()?),
+        clock: Clock::start(),
+        requests: AtomicU64::new(0),
+        metrics,
+    }))
+}
+
+/// Loads, builds, listens.
+///
+/// # Errors
+/// Where serving cannot begin.
+pub async fn start(options: &Options) -> Result<Running, StartError> {
+    let file = options.config_file.clone();
+    let loaded = match tokio::task::spawn_blocking(move || config::load(&file)).await {
+        Ok(loaded) => loaded.map_err(StartError::Config)?,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    };
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let config = loaded.config.clone();
+    let metrics = Arc::new(Metrics::new());
+    let shared = shared(&config, Arc::clone(&metrics))?;
+    let generations = Arc::new(Generations::start(&options.config_file, loaded, Arc::clone(&shared)).await?);
+
+    let listener = Listener::bind(&config.remote_write, Arc::clone(&metrics)).await?;
+    let address = config.admin.listen_address.clone();
+    let admin_failed = |reason| StartError::Admin { address: address.clone(), reason };
+    let admin_listener = TcpListener::bind(&address).await.map_err(admin_failed)?;
+    let running = Running {
+        remote_write: listener.local_addr(),
+        admin: admin_listener.local_addr().map_err(admin_failed)?,
+        generations,
+        shared,
+        ready: Arc::new(AtomicBool::new(true)),
+        stop_writes: CancellationToken::new(),
+        stop: CancellationToken::new(),
+        connections: TaskTracker::new(),
+        tasks: TaskTracker::new(),
+    };
+    running.spawn_admin(admin_listener);
+    running.spawn_remote_write(listener);
+    running.spawn_upkeep(options.poll_interval);
+    let tls = config.remote_write.tls.is_some();
+    tracing::info!(listener = "remote_write", address = %running.remote_write, tls, "listening");
+    tracing::info!(listener = "admin", address = %running.admin, "listening");
+    Ok(running)
+}
+
+impl Running {
+    fn spawn_remote_write(&self, listener: Listener) {
+        let generations = Arc::clone(&self.generations);
+        let handler = move |request, peer: Arc<listener::Peer>| {
+            // A request holds the generation it began with to its end.
+            let pipeline = generations.current();
+            async move { pipeline.answer(request, &peer).await }
+        };
+        let serving = listener::serve(
+            listener,
+            Arc::clone(self.generations.tls()),
+            handler,
+            self.stop_writes.clone(),
+            self.connections.clone(),
+        );
+        self.tasks.spawn(serving);
+    }
+
+    fn spawn_admin(&self, listener: TcpListener) {
+        let admin = Admin {
+            generations: Arc::clone(&self.generations),
+            upstreams: Arc::clone(&self.shared.upstreams),
+            metrics: Arc::clone(&self.shared.metrics),
+            ready: Arc::clone(&self.ready),
+        };
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let serving = axum::serve(listener, admin::router(admin)).with_graceful_shutdown(stop.cancelled_owned());
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the admin listener ended");
+            }
+        });
+    }
+
+    fn spawn_upkeep(&self, poll_interval: Duration) {
+        if !poll_interval.is_zero() {
+            let (generations, stop) = (Arc::clone(&self.generations), self.stop.clone());
+            self.tasks.spawn(async move { generations.watch(poll_interval, stop).await });
+        }
+        let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
+        self.tasks.spawn(async move {
+            let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = ticks.tick() => {
+                        shared.buckets.retain_active(std::time::Instant::now());
+                        shared.in_flight.retain_active();
+                    }
+                }
+            }
+        });
+    }
+
+    /// Not ready, no new connections, finish what is in flight inside `timeout`, stop.
+    pub async fn drain(self, timeout: Duration) {
+        tracing::info!(timeout_seconds = timeout.as_secs(), "draining");
+        self.ready.store(false, Ordering::Release);
+        self.stop_writes.cancel();
+        self.connections.close();
+        if tokio::time::timeout(timeout, self.connections.wait()).await.is_err() {
+            tracing::warn!(connections = self.connections.len(), "drain timed out, closing what is left");
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        // Only the admin listener can be slow here, with a scrape that never ends.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await;
+        tracing::info!("stopped");
+    }
+}

@@ -1,0 +1,94 @@
+//! What holds for any write: random models in plain and odd encodings, verdicts, damaged bytes.
+
+use proptest::prelude::*;
+use prost::Message;
+
+use super::super::labels::encode_labels;
+use super::super::scan::scan;
+use super::super::splice;
+use super::model::{TimeSeries, WriteRequest};
+use super::{NO_LIMITS, compare, kept, odd, random, scan_model};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn a_plain_encoding_scans_to_itself(write in random::write()) {
+        let body = write.encode_to_vec();
+        let scanned = scan(body.clone(), &NO_LIMITS).unwrap();
+        prop_assert!(scanned.is_as_sent());
+        prop_assert_eq!(kept(&scanned), body);
+        compare(scanned.body());
+    }
+
+    #[test]
+    fn an_odd_encoding_scans_to_the_same_model(write in random::write(), seed: u64) {
+        let body = odd::Odd(seed).write(&write);
+        prop_assert_eq!(&WriteRequest::decode(body.as_slice()).unwrap().timeseries.into_iter().map(TimeSeries::normalised).collect::<Vec<_>>(), &write.timeseries);
+        let scanned = scan(body.clone(), &NO_LIMITS).unwrap();
+        prop_assert_eq!(kept(&scanned), write.encode_to_vec());
+        compare(&body);
+    }
+
+    #[test]
+    fn spliced_series_decode_to_the_model(write in random::write(), verdicts in random::verdicts()) {
+        let scanned = scan_model(&write);
+        let mut expected = vec![];
+        let mut pieces = vec![];
+        let edited: Vec<Vec<u8>> = verdicts.iter().map(|verdict| {
+            let mut bytes = vec![];
+            let pairs = verdict.iter().flatten();
+            encode_labels(pairs.map(|(name, value)| (name.as_str(), value.as_str())), &mut bytes);
+            bytes
+        }).collect();
+        let all = write.timeseries.iter().zip(scanned.series()).zip(verdicts.iter().zip(&edited).cycle());
+        for (i, ((model, series), (verdict, bytes))) in all.enumerate() {
+            match verdict {
+                None if i % 3 == 2 => {}
+                None => {
+                    expected.push(model.clone());
+                    pieces.push(splice::Piece::Keep(series));
+                }
+                Some(labels) => {
+                    expected.push(TimeSeries { labels: random::labels_of(labels), ..model.clone() });
+                    pieces.push(splice::Piece::Edit(series, bytes));
+                }
+            }
+        }
+        let mut out = vec![];
+        splice::splice(&mut out, &scanned, pieces.iter().copied());
+        prop_assert_eq!(&WriteRequest::decode(out.as_slice()).unwrap().timeseries, &expected);
+        let mut one_by_one = vec![];
+        for piece in pieces {
+            match piece {
+                splice::Piece::Keep(series) => splice::keep(&mut one_by_one, &scanned, series),
+                splice::Piece::Edit(series, bytes) => splice::edit(&mut one_by_one, &scanned, series, bytes),
+            }
+        }
+        prop_assert_eq!(&one_by_one, &out);
+        prop_assert!(scan(out, &NO_LIMITS).unwrap().is_as_sent());
+    }
+
+    #[test]
+    fn damaged_bytes_are_read_as_prost_reads_them(
+        write in random::write(), seed: u64, odd: bool, cut: prop::sample::Index,
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+    ) {
+        let mut body = if odd { odd::Odd(seed).write(&write) } else { write.encode_to_vec() };
+        if !body.is_empty() {
+            for (at, byte) in &flips {
+                let at = at.index(body.len());
+                body[at] = *byte;
+            }
+            if flips.len() % 2 == 0 {
+                body.truncate(cut.index(body.len()) + 1);
+            }
+        }
+        compare(&body);
+    }
+
+    #[test]
+    fn random_bytes_are_read_as_prost_reads_them(body in prop::collection::vec(any::<u8>(), 0..64)) {
+        compare(&body);
+    }
+}
