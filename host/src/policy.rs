@@ -35,7 +35,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use admit::{Charge, Decision, Write};
+pub use admit::{Charge, Decision, Route, Write};
 pub use chain::{BuildError, BuildFault, CallError, Chain};
 pub use compile::{CompileError, Compiler};
 pub use engine::{Engine, EngineError, LoadError};

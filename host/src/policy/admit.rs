@@ -55,11 +55,14 @@ pub enum Decision {
         charges: Vec<Charge>,
         /// Stream name to upstream name, each stream once; where policies disagree, the later one has its way,
         /// and the last are the operator's.
-        routes: Vec<(Arc<str>, Arc<str>)>,
+        routes: Vec<Route>,
     },
     /// `policy`: its place in the chain. The reason is fit to be shown to the sender.
     Reject { policy: usize, reason: String },
 }
+
+/// Stream name to upstream name.
+pub type Route = (Arc<str>, Arc<str>);
 
 /// Tokens to take from a bucket of this policy's.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,10 +134,10 @@ impl Job for AdmitJob {
 }
 
 #[derive(Default)]
-struct Routes(Vec<(Arc<str>, Arc<str>)>);
+struct Routes(Vec<Route>);
 
 impl Routes {
-    fn replace(&mut self, later: Vec<(Arc<str>, Arc<str>)>) {
+    fn replace(&mut self, later: Vec<Route>) {
         for (stream, upstream) in later {
             match self.0.iter_mut().find(|(known, _)| *known == stream) {
                 Some((_, known)) => *known = upstream,
@@ -145,10 +148,7 @@ impl Routes {
 }
 
 pub(super) enum Answer {
-    Admit {
-        charges: Vec<Charge>,
-        routes: Vec<(Arc<str>, Arc<str>)>,
-    },
+    Admit { charges: Vec<Charge>, routes: Vec<Route> },
     Reject(String),
 }
 
@@ -224,7 +224,7 @@ fn check_charges(charges: Vec<wit::Charge>, policy: usize) -> Result<Vec<Charge>
     Ok(charges.into_iter().map(charge).collect())
 }
 
-fn check_routes(routes: Vec<(String, String)>) -> Result<Vec<(Arc<str>, Arc<str>)>, Fault> {
+fn check_routes(routes: Vec<(String, String)>) -> Result<Vec<Route>, Fault> {
     if routes.len() > MAX_ROUTES {
         return Err(Fault::Invalid(format!("{} routes", routes.len())));
     }

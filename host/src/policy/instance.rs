@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{Func, HasSelf, Linker};
-use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, UpdateDeadline};
+use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, UpdateDeadline, WasmBacktrace};
 
 use super::bindings::types::{Decision, LabelParam, Verdict, Write};
 use super::bindings::{gauntlet, log};
-use super::deadline::{Deadline, thread_time};
+use super::deadline::Deadline;
 use super::log::{Lines, Share};
 use super::plugin::Plugin;
 use super::wasi::Wasi;
@@ -238,8 +238,7 @@ impl Instance {
             settled: 0,
             _slot: start.slot,
         };
-        let began = thread_time();
-        let (found, relabel, admit) = instance.guarded(start.allowance, |store| {
+        let (configured, relabel, admit) = instance.guarded(start.allowance, |store| {
             let found = start.plugin.instantiate(&mut *store)?;
             let configure =
                 found.get_typed_func::<(&str,), (Result<(), String>,)>(&mut *store, start.plugin.configure)?;
@@ -251,8 +250,7 @@ impl Instance {
             let admit = start.plugin.admit.and_then(|index| found.get_func(&mut *store, index));
             Ok((configured, relabel, admit))
         })?;
-        tracing::trace!(took = ?(thread_time() - began), "plugin started");
-        found.map_err(|reason| Fault::Error(plain(&reason, MAX_FAULT_LENGTH)))?;
+        configured.map_err(|reason| Fault::Error(plain(&reason, MAX_FAULT_LENGTH)))?;
         instance.relabel = relabel;
         instance.admit = admit;
         instance.settled = instance.memory();
@@ -325,7 +323,22 @@ impl Instance {
             Ok(value) => Ok(value),
             Err(_) if state.limits.denied => Err(Fault::Memory),
             Err(error) if error.is::<PoolConcurrencyLimitError>() => Err(Fault::NoRoom),
-            Err(error) => Err(Fault::Trap(plain(&format!("{error:#}"), MAX_FAULT_LENGTH))),
+            Err(error) => Err(Fault::Trap(trap_text(&error))),
         }
     }
+}
+
+/// The reason first, then where: a deep stack must not push the reason out.
+fn trap_text(error: &wasmtime::Error) -> String {
+    let mut text = error.root_cause().to_string();
+    for frame in error
+        .downcast_ref::<WasmBacktrace>()
+        .map_or(&[][..], WasmBacktrace::frames)
+    {
+        match frame.func_name() {
+            Some(name) => text.extend([", in ", name]),
+            None => text.push_str(&format!(", in function {}", frame.func_index())),
+        }
+    }
+    plain(&text, MAX_FAULT_LENGTH)
 }

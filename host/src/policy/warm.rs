@@ -120,6 +120,7 @@ impl<T> Warm<T> {
         drop(idle);
     }
 
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.lock().instances
     }

@@ -1,6 +1,6 @@
-//! What may be loaded, and what compiling may cost.
+//! What may be loaded, what it may import, and what compiling may cost.
 
-use wasm_encoder::Module;
+use std::time::Instant;
 
 use super::*;
 
@@ -20,9 +20,20 @@ async fn refused_by(engine: &Arc<Engine>, bytes: &[u8]) -> LoadError {
     }
 }
 
+fn component(text: &str) -> Vec<u8> {
+    wat::parse_str(format!("(component {text})")).unwrap()
+}
+
+async fn contract(text: &str) -> String {
+    match refused(&component(text)).await {
+        LoadError::Contract(error) => error.to_string(),
+        other => panic!("{other}"),
+    }
+}
+
 #[tokio::test]
 async fn what_is_no_component_is_refused_for_what_it_is() {
-    let module = Module::new().finish();
+    let module = wat::parse_str("(module)").unwrap();
     assert_eq!(refused(&module).await, LoadError::Compile(CompileError::CoreModule));
     assert_eq!(refused(b"").await, LoadError::Compile(CompileError::NotWasm));
     assert_eq!(
@@ -58,7 +69,339 @@ async fn truncated_and_damaged_components_are_refused() {
 }
 
 #[tokio::test]
-async fn a_component_without_the_worlds_exports_is_refused() {
-    let empty = wasm_encoder::Component::new().finish();
-    assert_eq!(refused(&empty).await, LoadError::Contract(ContractError::NoConfigure));
+async fn an_import_beyond_the_contract_is_refused_by_its_name() {
+    for name in [
+        "wasi:sockets/tcp@0.2.0",
+        "wasi:http/outgoing-handler@0.2.0",
+        "gauntlet:policy/log@0.2.0",
+        "host:files/all",
+    ] {
+        let text = contract(&format!(r#"(import "{name}" (instance))"#)).await;
+        assert_eq!(text, format!("imports {name}, which no policy gets"));
+    }
+    assert_eq!(
+        contract(r#"(import "f" (func))"#).await,
+        "imports f, which no policy gets"
+    );
+    // wasmtime refuses to compile the first kind of import, so it never comes to the contract.
+    let error = refused(&component(r#"(import "thing" (component))"#)).await;
+    assert!(
+        matches!(&error, LoadError::Compile(CompileError::Refused(text)) if text.contains("component imports")),
+        "{error}"
+    );
+    for item in ["(core module)", "(type (sub resource))"] {
+        let text = contract(&format!(r#"(import "thing" {item})"#)).await;
+        assert_eq!(text, "imports thing, which is not an interface", "{item}");
+    }
+    let forged = r#"(import "gauntlet:policy/log@0.1.0" (instance (export "r" (type (sub resource)))))"#;
+    assert!(contract(forged).await.contains("is not an interface"));
+    // The right name with a function that is not there.
+    let unknown = r#"(import "gauntlet:policy/log@0.1.0" (instance (export "read" (func))))"#;
+    assert!(
+        contract(&format!("{unknown} {}", guest("", "")))
+            .await
+            .starts_with("cannot be linked")
+    );
+}
+
+#[tokio::test]
+async fn exports_that_are_not_the_contracts_are_refused() {
+    assert_eq!(contract("").await, "does not export configure");
+    let configure = |ty: &str| {
+        format!(
+            r#"(core module $m (func (export "f") {ty})) (core instance $i (instantiate $m))
+               (func (export "configure") {ty} (canon lift (core func $i "f")))"#
+        )
+    };
+    assert!(
+        contract(&configure(""))
+            .await
+            .starts_with("exports configure with another type")
+    );
+    let resource = "(type $r (resource (rep i32))) (export \"r\" (type $r))";
+    assert_eq!(
+        contract(resource).await,
+        "exports r, which is not part of a policy world"
+    );
+    let other = configure("").replace("\"configure\"", "\"run\"");
+    assert_eq!(
+        contract(&other).await,
+        "exports run, which is not part of a policy world"
+    );
+}
+
+/// A policy in text: `core` and `with` go into its core module's body and instantiation; configure calls `$go`.
+fn guest(core: &str, with: &str) -> String {
+    let go = if core.is_empty() { "(func $go)" } else { core };
+    format!(
+        r#"
+        (core module $m
+          {go}
+          (memory (export "memory") 2)
+          (global $top (mut i32) (i32.const 4096))
+          (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+            (local $at i32)
+            (local.set $at (global.get $top))
+            (global.set $top (i32.add (global.get $top)
+              (i32.and (i32.add (local.get 3) (i32.const 7)) (i32.const -8))))
+            (local.get $at))
+          (func (export "configure") (param i32 i32) (result i32) (call $go) (i32.const 16))
+          ;; As many verdicts as series, all zero bytes, which is `keep`.
+          (func (export "relabel") (param i32 i32) (result i32)
+            (i32.store (i32.const 68) (i32.const 65536)) (i32.store (i32.const 72) (local.get 1))
+            (i32.const 64)))
+        (core instance $i (instantiate $m {with}))
+        (alias core export $i "memory" (core memory $memory))
+        (alias core export $i "realloc" (core func $realloc))
+        (type $label' (record (field "name" string) (field "value" string)))
+        (export $label "label" (type $label'))
+        (type $edit' (record (field "labels" (option (list $label))) (field "stream" (option string))))
+        (export $edit "edit" (type $edit'))
+        (type $verdict' (variant (case "keep") (case "drop" string) (case "edit" $edit)))
+        (export $verdict "verdict" (type $verdict'))
+        (func (export "configure") (param "settings" string) (result (result (error string)))
+          (canon lift (core func $i "configure") (memory $memory) (realloc $realloc)))
+        (func (export "relabel") (param "series" (list (list $label))) (result (result (list $verdict) (error string)))
+          (canon lift (core func $i "relabel") (memory $memory) (realloc $realloc)))
+        "#
+    )
+}
+
+/// Imports of WASI's clock and poll, for [`guest`]'s core module to call.
+const CLOCK: &str = r#"
+    (import "wasi:io/poll@0.2.0" (instance $poll
+      (export "pollable" (type $p (sub resource)))
+      (export "[method]pollable.block" (func (param "self" (borrow $p))))))
+    (alias export $poll "pollable" (type $pollable))
+    (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock
+      (export "pollable" (type $p (eq $pollable)))
+      (export "now" (func (result u64)))
+      (export "subscribe-duration" (func (param "when" u64) (result (own $p))))))
+    (core func $block (canon lower (func $poll "[method]pollable.block")))
+    (core func $now (canon lower (func $clock "now")))
+    (core func $subscribe (canon lower (func $clock "subscribe-duration")))
+    (core instance $host
+      (export "block" (func $block)) (export "now" (func $now)) (export "subscribe" (func $subscribe)))
+"#;
+const CLOCK_CORE: &str = r#"
+    (import "host" "block" (func $block (param i32)))
+    (import "host" "now" (func $now (result i64)))
+    (import "host" "subscribe" (func $subscribe (param i64) (result i32)))
+"#;
+
+fn clock_guest(go: &str) -> config::Policy {
+    let text = format!(
+        "{CLOCK} {}",
+        guest(
+            &format!("{CLOCK_CORE} (func $go {go})"),
+            r#"(with "host" (instance $host))"#
+        )
+    );
+    policy(source("clock", &component(&text)), "{}")
+}
+
+#[tokio::test]
+async fn a_stock_toolchains_clock_stands_still_and_its_timers_never_wait() {
+    // Waits an hour, then a clock that moved would be unreachable code.
+    let waits = clock_guest(
+        "(local $before i64) (local.set $before (call $now))
+         (call $block (call $subscribe (i64.const 3600000000000)))
+         (if (i64.ne (local.get $before) (call $now)) (then unreachable))",
+    );
+    let began = Instant::now();
+    let chain = chain("clock", &[waits]).await;
+    assert_eq!(chain.relabel(batch(&[UP])).await.unwrap().outcomes, kept(1));
+    assert!(began.elapsed() < Duration::from_secs(60));
+
+    let hoards = clock_guest("(loop $again (drop (call $subscribe (i64.const 1))) (br $again))");
+    let error = Chain::build(shared(), &tenant("clock"), &[hoards], 1)
+        .await
+        .unwrap_err();
+    let BuildFault::Configure(Fault::Trap(text)) = &error.fault else {
+        panic!("{error}")
+    };
+    assert!(text.contains("table"), "handles are bounded: {text}");
+}
+
+#[tokio::test]
+async fn wasi_is_refused_where_the_operator_turned_it_off() {
+    let engine = engine(&config::Sandbox {
+        wasi: false,
+        ..sandbox()
+    });
+    let policies = [clock_guest("")];
+    let error = Chain::build(&engine, &tenant("t"), &policies, 1).await.unwrap_err();
+    assert!(
+        error.to_string().ends_with("which `sandbox.wasi: deny` turns off") && error.to_string().contains("wasi:"),
+        "{error}"
+    );
+    Chain::build(&engine, &tenant("t"), &[policy(fixture("pass"), "{}")], 1)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn no_memory_passes_from_one_tenant_to_another() {
+    // All but where the guest's own arguments and verdicts lie.
+    let fill = guest(
+        "(func $go
+           (memory.fill (i32.const 16384) (i32.const 0xa5) (i32.const 49152))
+           (memory.fill (i32.const 73728) (i32.const 0xa5) (i32.const 57344)))",
+        "",
+    );
+    let scan = guest(
+        "(func $go (local $at i32) (local.set $at (i32.const 16384))
+           (loop $next
+             (if (i64.ne (i64.load (local.get $at)) (i64.const 0)) (then unreachable))
+             (local.set $at (i32.add (local.get $at) (i32.const 8)))
+             (br_if $next (i32.lt_u (local.get $at) (i32.const 131072)))))",
+        "",
+    );
+    let fill = policy(source("fill", &component(&fill)), "{}");
+    let scan = policy(source("scan", &component(&scan)), "{}");
+    let engine = engine(&sandbox());
+    // Kept, so that both stay compiled; their instances are not.
+    let _filled = Chain::build(&engine, &tenant("writer"), std::slice::from_ref(&fill), 0)
+        .await
+        .unwrap();
+    let _scanned = Chain::build(&engine, &tenant("reader"), std::slice::from_ref(&scan), 0)
+        .await
+        .unwrap();
+    for round in 1..=1000 {
+        drop(
+            Chain::build(&engine, &tenant("writer"), std::slice::from_ref(&fill), round)
+                .await
+                .unwrap(),
+        );
+        Chain::build(&engine, &tenant("reader"), std::slice::from_ref(&scan), round)
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_declared_memory_over_the_limit_is_refused() {
+    let text = guest("", "").replace("(memory (export \"memory\") 2)", "(memory (export \"memory\") 513)");
+    let policies = [policy(source("large", &component(&text)), "{}")];
+    let error = Chain::build(shared(), &tenant("t"), &policies, 1).await.unwrap_err();
+    assert!(
+        matches!(error.fault, BuildFault::Load(_) | BuildFault::Configure(_)),
+        "{error}"
+    );
+    let text = guest("", "").replace("(memory (export \"memory\") 2)", "(memory (export \"memory\") 512)");
+    chain("at-the-limit", &[policy(source("large", &component(&text)), "{}")]).await;
+}
+
+/// Functions by the thousand, each some work to compile.
+fn bomb(functions: usize) -> Vec<u8> {
+    let body = "(func (param i32) (result i32) local.get 0 ".to_owned()
+        + &"local.get 0 i32.mul local.get 0 i32.xor i32.popcnt ".repeat(20)
+        + ")";
+    component(&format!(
+        "(core module $m {}) (core instance (instantiate $m))",
+        body.repeat(functions)
+    ))
+}
+
+#[tokio::test]
+async fn compiling_is_bounded_in_time_and_memory_and_harms_nobody() {
+    let bomb = bomb(50_000);
+    let limited = |compile_timeout, compile_memory_limit| {
+        engine(&config::Sandbox {
+            compile_timeout,
+            compile_memory_limit,
+            ..sandbox()
+        })
+    };
+    let began = Instant::now();
+    let engine = limited(Duration::from_secs(1), 2 << 30);
+    let error = refused_by(&engine, &bomb).await;
+    assert_eq!(error, LoadError::Compile(CompileError::TooSlow(Duration::from_secs(1))));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+
+    let engine = limited(Duration::from_secs(60), 192 << 20);
+    let error = refused_by(&engine, &bomb).await;
+    assert_eq!(error, LoadError::Compile(CompileError::TooMuchMemory(192 << 20)));
+    Chain::build(&engine, &tenant("t"), &[policy(fixture("pass"), "{}")], 1)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn deep_nesting_is_compiled_or_refused_and_kills_nothing() {
+    let depth = 100_000;
+    let text = format!(
+        "(core module $m (func {} {}))",
+        "block ".repeat(depth),
+        "end ".repeat(depth)
+    );
+    let error = refused(&component(&text)).await;
+    assert!(
+        matches!(
+            error,
+            LoadError::Compile(_) | LoadError::Contract(ContractError::NoConfigure)
+        ),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn the_standard_plugins_load_and_do_their_work() {
+    let relabel = policy(
+        standard("relabel"),
+        r#"{"relabel_configs": [{"action": "drop", "source_labels": ["__name__"], "regex": "go_.*"},
+                                {"target_label": "cluster", "replacement": "a"}]}"#,
+    );
+    let limits = policy(
+        standard("limits"),
+        r#"{"samples": {"per_second": 50000, "burst": 200000}}"#,
+    );
+    let route = policy(
+        standard("route"),
+        r#"{"routes": [{"match": {"__name__": "kube_.*"}, "stream": "kube", "upstream": "soft-tenants"}]}"#,
+    );
+    let chain = chain("standard", &[relabel, limits, route]).await;
+    let judged = chain
+        .relabel(batch(&[UP, &[("__name__", "go_threads")], &[("__name__", "kube_pod")]]))
+        .await
+        .unwrap();
+    let Outcome::Edit { labels, stream: None } = &judged.outcomes[0] else {
+        panic!("{judged:?}")
+    };
+    assert_eq!((&*labels[1].name, &*labels[1].value), ("cluster", "a"));
+    assert!(
+        matches!(&judged.outcomes[1], Outcome::Drop { policy: 0, .. }),
+        "{judged:?}"
+    );
+    let Outcome::Edit {
+        stream: Some(stream), ..
+    } = &judged.outcomes[2]
+    else {
+        panic!("{judged:?}")
+    };
+    assert_eq!(&**stream, "kube");
+    let totals = crate::model::Totals {
+        series: 2,
+        samples: 5,
+        ..Default::default()
+    };
+    let told = Write {
+        streams: vec![(Arc::from(""), totals), (stream.clone(), totals)],
+        ..write("")
+    };
+    let Decision::Admit { charges, routes } = chain.admit(told).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(
+        (charges[0].policy, charges[0].tokens, charges[0].burst),
+        (1, 10, 200_000)
+    );
+    assert_eq!(routes, [(Arc::from("kube"), Arc::from("soft-tenants"))]);
+
+    let bad = policy(standard("relabel"), r#"{"relabel_configs": [{"regex": "("}]}"#);
+    let error = Chain::build(shared(), &tenant("t"), &[bad], 1).await.unwrap_err();
+    assert!(
+        matches!(&error.fault, BuildFault::Configure(Fault::Error(_))),
+        "{error}"
+    );
 }

@@ -1,0 +1,126 @@
+//! What a warm call costs, hop to the plugin thread and back included.
+//!
+//! `cargo build -p gauntlet && cargo bench -p gauntlet --bench policy` (with `--profile dev` to spare a second build
+//! of wasmtime: plugins' own code is optimised either way).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use gauntlet::config::{OnFailure, Owner, PluginSource, Policy, Sandbox};
+use gauntlet::model::{TenantId, Totals};
+use gauntlet::policy::{Batch, Chain, Compiler, Engine, Write};
+use gauntlet::telemetry::Metrics;
+use gauntlet::wire::labels::encode_labels;
+
+const RULES: &str = r#"{"relabel_configs": [
+    {"action": "drop", "source_labels": ["__name__"], "regex": "go_.*"},
+    {"action": "labeldrop", "regex": "endpoint|service"},
+    {"target_label": "cluster", "replacement": "kazusa"}]}"#;
+const LIMITS: &str =
+    r#"{"samples": {"per_second": 50000, "burst": 200000}, "requests": {"per_second": 100, "burst": 200}}"#;
+
+fn policy(name: &str, settings: &str) -> Policy {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../policies/plugins/{name}.wasm"));
+    let bytes = std::fs::read(path).expect("a standard plugin");
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+    Policy {
+        name: name.to_owned(),
+        plugin: Arc::new(PluginSource {
+            name: name.to_owned(),
+            sha256: digest.as_ref().try_into().expect("32 bytes"),
+            bytes: Arc::from(bytes),
+            file: None,
+        }),
+        settings: settings.to_owned(),
+        on_failure: OnFailure::Retry,
+        owner: Owner::Tenant,
+    }
+}
+
+fn batch(series: usize) -> Batch {
+    let mut body = Vec::new();
+    let labels = (0..series).map(|n| {
+        let (start, pod) = (body.len() as u32, format!("web-{n}"));
+        let labels = [
+            ("__name__", "http_request_duration_seconds_bucket"),
+            ("code", "200"),
+            ("endpoint", "metrics"),
+            ("handler", "/api/v1/write"),
+            ("instance", "10.0.0.1:8080"),
+            ("job", "api"),
+            ("le", "0.25"),
+            ("method", "POST"),
+            ("namespace", "default"),
+            ("pod", &*pod),
+        ];
+        encode_labels(labels.into_iter(), &mut body);
+        start..body.len() as u32
+    });
+    Batch {
+        labels: labels.collect(),
+        body: body.into(),
+    }
+}
+
+fn benches(criterion: &mut Criterion) {
+    let sandbox = Sandbox {
+        threads: 2,
+        call_timeout: Duration::from_millis(50),
+        memory_limit: 32 << 20,
+        wasi: true,
+        cache_dir: None,
+        compile_timeout: Duration::from_secs(60),
+        compile_memory_limit: 2 << 30,
+    };
+    // target/<profile>/deps/policy-<hash>
+    let bench = std::env::current_exe().expect("a path");
+    let program = bench.parent().and_then(Path::parent).expect("target").join("gauntlet");
+    let compiler = Compiler {
+        program,
+        args: vec!["compile".into()],
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let engine = Engine::new(&sandbox, compiler, Arc::new(Metrics::new())).expect("an engine");
+    let tenant = TenantId::new("bench").expect("a tenant");
+    let build = |policies: Vec<Policy>| {
+        let chain = runtime.block_on(Chain::build(&engine, &tenant, &policies, 1));
+        chain.expect("a chain")
+    };
+
+    let relabel = build(vec![policy("relabel", RULES)]);
+    for series in [1, 100, 512] {
+        let batch = batch(series);
+        criterion.bench_function(&format!("relabel {series} series"), |b| {
+            b.iter(|| runtime.block_on(relabel.relabel(batch.clone())).expect("verdicts"));
+        });
+    }
+    let limits = build(vec![policy("limits", LIMITS)]);
+    let write = Write {
+        protocol: "1.0",
+        streams: vec![(
+            Arc::from(""),
+            Totals {
+                series: 2000,
+                samples: 2000,
+                ..Totals::default()
+            },
+        )],
+        ..Write::default()
+    };
+    criterion.bench_function("admit", |b| {
+        b.iter(|| runtime.block_on(limits.admit(write.clone())).expect("a decision"));
+    });
+    let none = build(vec![]);
+    criterion.bench_function("admit without policies (no hop)", |b| {
+        b.iter(|| runtime.block_on(none.admit(write.clone())).expect("a decision"));
+    });
+}
+
+criterion_group!(all, benches);
+criterion_main!(all);
