@@ -103,7 +103,10 @@ fn recorded() -> Vec<Vec<u8>> {
         .filter(|path| path.extension().is_some_and(|e| e == "rw"))
         .collect();
     files.sort();
-    files.iter().map(|path| fs::read(path).expect("a recorded body")).collect()
+    files
+        .iter()
+        .map(|path| fs::read(path).expect("a recorded body"))
+        .collect()
 }
 
 /// Samples of every recorded body.
@@ -120,7 +123,9 @@ fn gauntlet(folder: &Path, sink: SocketAddr, name: &'static str, policies: &str)
         policies.replace("\n", "\n  ")
     );
     fs::write(&config, text).expect("a configuration");
-    let binary = std::env::current_exe().expect("this program").with_file_name("gauntlet");
+    let binary = std::env::current_exe()
+        .expect("this program")
+        .with_file_name("gauntlet");
     let mut process = Command::new(&binary)
         .args(["serve", "--log.format=json"])
         .arg(format!("--config.file={}", config.display()))
@@ -130,10 +135,19 @@ fn gauntlet(folder: &Path, sink: SocketAddr, name: &'static str, policies: &str)
     let mut log = BufReader::new(process.stderr.take().expect("its log"));
     let address = loop {
         let mut line = String::new();
-        assert!(log.read_line(&mut line).expect("a log line") > 0, "{name} ended before it listened");
-        let Ok(line) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
+        assert!(
+            log.read_line(&mut line).expect("a log line") > 0,
+            "{name} ended before it listened"
+        );
+        let Ok(line) = serde_json::from_str::<serde_json::Value>(&line) else {
+            continue;
+        };
         if line["message"] == "listening" && line["listener"] == "remote_write" {
-            break line["address"].as_str().expect("an address").parse().expect("an address");
+            break line["address"]
+                .as_str()
+                .expect("an address")
+                .parse()
+                .expect("an address");
         }
         if line["level"] == "ERROR" {
             eprintln!("{name}: {line}");
@@ -141,7 +155,12 @@ fn gauntlet(folder: &Path, sink: SocketAddr, name: &'static str, policies: &str)
     };
     // Its log goes on being read, or the pipe would fill.
     thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-    Subject { name, address, process, nanoseconds_per_sample: Vec::new() }
+    Subject {
+        name,
+        address,
+        process,
+        nanoseconds_per_sample: Vec::new(),
+    }
 }
 
 fn nginx(folder: &Path, sink: SocketAddr) -> Subject {
@@ -171,7 +190,12 @@ fn nginx(folder: &Path, sink: SocketAddr) -> Subject {
         assert!(Instant::now() < deadline, "nginx does not listen");
         thread::yield_now();
     }
-    Subject { name: "nginx, blind TLS proxy", address, process, nanoseconds_per_sample: Vec::new() }
+    Subject {
+        name: "nginx, blind TLS proxy",
+        address,
+        process,
+        nanoseconds_per_sample: Vec::new(),
+    }
 }
 
 /// Reads requests, answers 200, keeps nothing.
@@ -189,7 +213,10 @@ fn sink() -> SocketAddr {
                     if reader.read_exact(&mut body).is_err() {
                         return;
                     }
-                    if writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").is_err() {
+                    if writer
+                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                        .is_err()
+                    {
                         return;
                     }
                 }
@@ -303,11 +330,21 @@ fn table(subjects: &[Subject], bodies: &[Vec<u8>]) -> String {
     let version = |program: &str, argument| {
         let output = Command::new(program).arg(argument).output().expect("a version");
         let text = [output.stdout, output.stderr].concat();
-        String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
+        String::from_utf8_lossy(&text)
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
     };
-    let binary = std::env::current_exe().expect("this program").with_file_name("gauntlet");
+    let binary = std::env::current_exe()
+        .expect("this program")
+        .with_file_name("gauntlet");
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("").trim_start_matches(['\t', ':', ' ']);
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or("")
+        .trim_start_matches(['\t', ':', ' ']);
     let size = bodies.iter().map(Vec::len).sum::<usize>() / bodies.len();
     let mut text = format!(
         "{}, {}; {model}, {} threads. {WRITES_PER_SECOND} writes/s of {SAMPLES_PER_WRITE} samples ({size} bytes compressed), \
@@ -326,7 +363,11 @@ fn table(subjects: &[Subject], bodies: &[Vec<u8>]) -> String {
     let (nginx, ..) = median(&subjects[0]);
     for subject in subjects {
         let (middle, low, high) = median(subject);
-        text += &format!("| {} | {middle:.1} | {low:.1} - {high:.1} | {:.1}x |\n", subject.name, middle / nginx);
+        text += &format!(
+            "| {} | {middle:.1} | {low:.1} - {high:.1} | {:.1}x |\n",
+            subject.name,
+            middle / nginx
+        );
     }
     text
 }

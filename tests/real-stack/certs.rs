@@ -42,7 +42,11 @@ impl Certs {
             },
             kazusa: write(folder, "kazusa", &authority.client_uri(kazusa))?,
             setsuna: write(folder, "setsuna", &authority.client_dns("prometheus.setsuna.example"))?,
-            stranger: write(folder, "stranger", &authority.client_uri("spiffe://stranger/prometheus"))?,
+            stranger: write(
+                folder,
+                "stranger",
+                &authority.client_uri("spiffe://stranger/prometheus"),
+            )?,
             impostor: write(folder, "impostor", &unknown.client_uri(kazusa))?,
         })
     }

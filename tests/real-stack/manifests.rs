@@ -35,7 +35,10 @@ pub fn accepted(stack: &Stack) -> Result<String> {
     let config = root.join("config/gauntlet.yaml");
     // The pod's cache volume; checking compiles the policies.
     let text = fs::read_to_string(&config)?;
-    ensure!(text.contains(CACHE), "deploy/kubernetes names no cache folder under {CACHE}");
+    ensure!(
+        text.contains(CACHE),
+        "deploy/kubernetes names no cache folder under {CACHE}"
+    );
     fs::write(&config, text.replace(CACHE, &root.join("cache").display().to_string()))?;
     fs::create_dir_all(root.join("cache"))?;
     let output = Command::new(gateway::program()?)
@@ -50,7 +53,9 @@ pub fn accepted(stack: &Stack) -> Result<String> {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    Ok(format!("gauntlet check accepts deploy/kubernetes with its {tenants} tenants"))
+    Ok(format!(
+        "gauntlet check accepts deploy/kubernetes with its {tenants} tenants"
+    ))
 }
 
 fn copy_folder(root: &Path, name: &str) -> Result<usize> {
