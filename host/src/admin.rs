@@ -89,6 +89,7 @@ fn report_json(report: &Report) -> Value {
             "timestamp_seconds": report.at,
             "cause": report.cause,
             "errors": report.errors,
+            "plugin_errors": report.plugins,
             "warnings": report.warnings,
         },
         "broken_tenants": broken,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, BrokenTenant};
+use crate::config;
 use crate::policy::compile;
 use crate::telemetry::{self, LogFormat};
 use crate::{dev, server};
@@ -110,7 +110,8 @@ fn check(file: &Path) -> ExitCode {
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
-    let mut errors: Vec<String> = loaded.broken.iter().flat_map(broken_lines).collect();
+    let faults = loaded.plugins.iter().chain(loaded.broken.iter().flat_map(|broken| &broken.errors));
+    let mut errors: Vec<String> = faults.map(ToString::to_string).collect();
     let tenants = loaded.config.tenants.len();
     match server::check(loaded) {
         Ok(broken) => errors.extend(broken),
@@ -123,8 +124,4 @@ fn check(file: &Path) -> ExitCode {
     errors.iter().for_each(|error| eprintln!("{error}"));
     eprintln!("{}: {} error(s)", file.display(), errors.len());
     ExitCode::FAILURE
-}
-
-fn broken_lines(broken: &BrokenTenant) -> Vec<String> {
-    broken.errors.iter().map(ToString::to_string).collect()
 }

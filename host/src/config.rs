@@ -47,6 +47,8 @@ pub struct Loaded {
     pub config: Config,
     /// Tenants that are not in `config.tenants` because something about them is wrong, in the order read.
     pub broken: Vec<BrokenTenant>,
+    /// Plugins whose file is at fault. Tenants that name one are in `broken`; the others do not miss it.
+    pub plugins: Vec<ConfigError>,
     /// What to watch for changes.
     pub inputs: Inputs,
     /// Sound, but hardly meant: one line each, in the form of [`ConfigError`].

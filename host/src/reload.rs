@@ -61,6 +61,8 @@ pub struct Report {
     pub cause: &'static str,
     /// Nothing of the new configuration is in use where there are any.
     pub errors: Vec<String>,
+    /// Plugins whose file is at fault.
+    pub plugins: Vec<String>,
     pub broken: Vec<Broken>,
     pub warnings: Vec<String>,
 }
@@ -68,7 +70,7 @@ pub struct Report {
 impl Report {
     /// The newest configuration is wholly in use.
     pub fn is_success(&self) -> bool {
-        self.errors.is_empty() && self.broken.is_empty()
+        self.errors.is_empty() && self.plugins.is_empty() && self.broken.is_empty()
     }
 }
 
@@ -265,8 +267,9 @@ async fn build(
     previous: Option<&Pipeline>,
     cause: &'static str,
 ) -> Result<(Pipeline, Report), ReloadError> {
-    let Loaded { mut config, broken, warnings, .. } = loaded;
-    let mut report = Report { warnings, ..Report::new(cause) };
+    let Loaded { mut config, broken, plugins, warnings, .. } = loaded;
+    let plugins = plugins.iter().map(ToString::to_string).collect();
+    let mut report = Report { plugins, warnings, ..Report::new(cause) };
     let mut tenants = HashMap::new();
     let kept = |id: &TenantId| previous.and_then(|pipeline| pipeline.tenants.get(id)).cloned();
 
@@ -321,6 +324,9 @@ async fn build(
         if let Some(old) = old {
             tenants.insert(old.config.id.clone(), Arc::clone(old));
         }
+    }
+    for error in &report.plugins {
+        tracing::error!(error, "plugin not in use");
     }
     for broken in &report.broken {
         let tenant = broken.tenant.as_ref().map_or("", TenantId::as_str);

@@ -152,7 +152,8 @@ fn hashrings(stack: &mut Stack) -> Result<String> {
 fn flowing(stack: &mut Stack, tenants: &[&str], beyond: f64) -> Result<()> {
     let merged = stack.thanos.merged();
     for tenant in tenants {
-        let expression = format!("min(timestamp(up{{tenant_id=\"{tenant}\"}}))");
+        // A target's newest series counts: an edition that a policy no longer writes stays in sight for five minutes.
+        let expression = format!("min(max by (job, instance) (timestamp(up{{tenant_id=\"{tenant}\"}})))");
         until(&format!("{tenant}'s writes arrive"), FELT, || {
             let newest = merged.number(&expression, now())?;
             ensure!(newest > beyond, "the newest is {:.1} s too old", beyond - newest);

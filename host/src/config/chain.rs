@@ -12,7 +12,7 @@ use super::file::Place;
 use super::inputs::sha256;
 use super::nearest::nearest;
 use super::section::{Field, quote};
-use super::{OnFailure, Owner, PluginSource, Policy};
+use super::{ConfigError, OnFailure, Owner, PluginSource, Policy};
 
 /// Longest name of a plugin, policy or upstream. They are label values in metrics.
 const MAX_NAME_LENGTH: usize = 63;
@@ -23,8 +23,8 @@ pub(super) type Plugins = BTreeMap<String, Declared>;
 /// A plugin as far as it could be read.
 pub(super) enum Declared {
     Read(Arc<PluginSource>),
-    /// Its file is at fault. That is told to whoever names it and is nobody else's matter.
-    Unreadable(String),
+    /// Its file is at fault. That is the matter of whoever names it, and of nobody else.
+    Unreadable(ConfigError),
     /// The declaration is at fault, and was reported.
     Mistaken,
 }
@@ -59,10 +59,7 @@ pub(super) fn plugins(field: Option<&Field<'_>>) -> Plugins {
         });
         let plugin = match file {
             Some((Ok((path, bytes)), _)) => Declared::Read(source(name.clone(), bytes, Some(path))),
-            Some((Err(fault), file)) => {
-                file.source.warn(file.place(), &file.path, &fault);
-                Declared::Unreadable(fault)
-            }
+            Some((Err(fault), file)) => Declared::Unreadable(file.source.mistake(file.place(), &file.path, fault)),
             None => Declared::Mistaken,
         };
         plugins.insert(name.clone(), plugin);
@@ -159,7 +156,7 @@ fn known_plugin(field: &Field<'_>, plugins: &Plugins) -> Option<Arc<PluginSource
     match plugins.get(name) {
         Some(Declared::Read(plugin)) => return Some(Arc::clone(plugin)),
         Some(Declared::Unreadable(fault)) => {
-            field.fail(format!("the file of plugin `{}` is at fault: {fault}", quote(name)));
+            field.fail(format!("the file of plugin `{}` is at fault: {}", quote(name), fault.message));
             return None;
         }
         Some(Declared::Mistaken) => return None,

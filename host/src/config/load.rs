@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::file::{self, Node};
 use super::inputs::{Files, Inputs};
 use super::resolve::{self, Main, WHOLE_FILE};
+use super::chain::Declared;
 use super::section::{Section, Source};
 use super::tenant::{self, House};
 use super::{BrokenTenant, ClientAuthType, Config, ConfigError, Credential, Loaded, Tenant};
@@ -34,16 +35,17 @@ pub fn attempt(path: &Path) -> (Result<Loaded, Vec<ConfigError>>, Inputs) {
     let files = Files::default();
     let outcome = read(path, &files);
     let inputs = files.into_inputs();
-    let loaded = outcome.map(|(config, broken, warnings)| Loaded {
+    let loaded = outcome.map(|(config, broken, plugins, warnings)| Loaded {
         config,
         broken,
+        plugins,
         inputs: inputs.clone(),
         warnings,
     });
     (loaded, inputs)
 }
 
-type Parts = (Config, Vec<BrokenTenant>, Vec<String>);
+type Parts = (Config, Vec<BrokenTenant>, Vec<ConfigError>, Vec<String>);
 
 fn read(path: &Path, files: &Files) -> Result<Parts, Vec<ConfigError>> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -83,7 +85,7 @@ fn read(path: &Path, files: &Files) -> Result<Parts, Vec<ConfigError>> {
         admin,
         upstreams,
         sandbox,
-        house: _,
+        house,
         tenant_files: _,
         tenants: _,
     } = main;
@@ -106,7 +108,11 @@ fn read(path: &Path, files: &Files) -> Result<Parts, Vec<ConfigError>> {
     if config.tenants.is_empty() {
         all_warnings.push("no tenant is served".to_owned());
     }
-    Ok((config, broken, all_warnings))
+    let unreadable = house.plugins.into_values().filter_map(|plugin| match plugin {
+        Declared::Unreadable(fault) => Some(fault),
+        Declared::Read(_) | Declared::Mistaken => None,
+    });
+    Ok((config, broken, unreadable.collect(), all_warnings))
 }
 
 /// A tenant as read, sound or not, until the whole set was looked at.

@@ -43,26 +43,26 @@ impl<'a> Source<'a> {
     }
 
     pub(super) fn fail_near(&self, place: Place, key: &str, message: impl Into<String>, near: Option<&str>) {
-        self.errors.borrow_mut().push(ConfigError {
-            file: self.file.clone(),
-            line: (place.line > 0).then_some(place.line),
-            column: (place.column > 0).then_some(place.column),
-            key: key.to_owned(),
-            message: message.into(),
-            suggestion: near.map(str::to_owned),
-        });
+        let suggestion = near.map(str::to_owned);
+        let error = self.mistake(place, key, message.into());
+        self.errors.borrow_mut().push(ConfigError { suggestion, ..error });
     }
 
     pub(super) fn warn(&self, place: Place, key: &str, message: &str) {
-        let at = ConfigError {
+        let at = self.mistake(place, key, message.to_owned());
+        self.warnings.borrow_mut().push(at.to_string());
+    }
+
+    /// A mistake in this file that is yet to be told to somebody.
+    pub(super) fn mistake(&self, place: Place, key: &str, message: String) -> ConfigError {
+        ConfigError {
             file: self.file.clone(),
             line: (place.line > 0).then_some(place.line),
             column: (place.column > 0).then_some(place.column),
             key: key.to_owned(),
-            message: message.to_owned(),
+            message,
             suggestion: None,
-        };
-        self.warnings.borrow_mut().push(at.to_string());
+        }
     }
 
     /// The absolute path that `path` means in this file.

@@ -67,7 +67,7 @@ impl Table {
                 news.push(format!("* {tenant}: new policies in use (generation {})", row.generation));
             }
         }
-        let mut said: Vec<String> = report.errors.iter().map(|e| format!("! not in use: {e}")).collect();
+        let mut said: Vec<String> = report.errors.iter().chain(&report.plugins).map(|e| format!("! not in use: {e}")).collect();
         said.extend(report.broken.iter().map(|broken| {
             let tenant = broken.tenant.as_ref().map_or("?", |tenant| tenant.as_str());
             let serving = broken.serving.map_or("nothing serves".into(), |g| format!("generation {g} still serves"));

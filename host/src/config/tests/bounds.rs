@@ -68,10 +68,10 @@ fn a_refused_load_watches_the_file_that_was_missing() {
 #[test]
 fn a_pipe_in_place_of_a_file_is_refused_and_not_waited_for() {
     let folder = main_file("plugins: {p: {file: /dev/zero}}\n");
-    let warnings = folder.load().unwrap().warnings.join("\n");
-    assert!(
-        warnings.contains(":3:21: plugins.p.file: cannot read `/dev/zero`: it is not a regular file"),
-        "{warnings}"
+    let errors = folder.load().unwrap().plugins;
+    assert_eq!(
+        folder.say(&errors),
+        "g.yaml:3:21: plugins.p.file: cannot read `/dev/zero`: it is not a regular file\n"
     );
 }
 
