@@ -180,7 +180,7 @@ async fn a_tenant_in_the_path_must_be_the_credentials() {
         ("a%2e", 403),
         ("%2561", 403),
         ("a%2fb", 403),
-        ("", 403),
+        ("", 404),
     ];
     for (path, status) in table {
         let path = format!("/api/metrics/v1/{path}/api/v1/receive");

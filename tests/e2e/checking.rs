@@ -92,6 +92,12 @@ fn secrets_are_not_printed_where_they_are_mistyped() {
 
 #[test]
 fn files_that_are_missing_are_named() {
-    let setup = setup().set("/plugins/mine", json!({"file": "no-such.wasm"}));
-    refused(&Gateway::check(&setup), &["no-such.wasm"]);
+    let with_plugin = setup()
+        .set("/plugins/mine", json!({"file": "no-such.wasm"}))
+        .tenant(tenant("a").policy("mine", json!({})));
+    refused(&Gateway::check(&with_plugin), &["no-such.wasm", "a.yaml"]);
+    let with_key = setup().set("/remote_write/tls_server_config/key_file", "no-such.key");
+    refused(&Gateway::check(&with_key), &["no-such.key"]);
+    let with_token = setup().tenant(tenant("a").credential(json!({"bearer_token_file": "no-such-token"})));
+    refused(&Gateway::check(&with_token), &["a.yaml", "bearer_token_file"]);
 }

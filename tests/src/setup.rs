@@ -109,8 +109,9 @@ impl Setup {
                 },
             },
             "admin": {"listen_address": "127.0.0.1:0"},
-            // Shared by all tests of one target folder, so that each plugin is compiled once.
-            "sandbox": {"cache_dir": cache_dir()},
+            // The artefacts are shared by all tests of one target folder, so that each plugin is compiled once. A
+            // polite call takes microseconds, unless the machine is busy with other tests.
+            "sandbox": {"cache_dir": cache_dir(), "call_timeout": "2s"},
             "tenant_files": ["tenants/*.yaml"],
         });
         Self {
