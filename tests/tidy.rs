@@ -43,7 +43,7 @@ const SPAWNERS: &[&str] = &[
     "reload.rs",
     "reload/",
     "forward/health.rs",
-    "forward/endpoint.rs",
+    "forward/lookup.rs",
     "policy/",
     "dev.rs",
     "dev/",
