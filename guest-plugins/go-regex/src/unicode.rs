@@ -50,7 +50,7 @@ fn mapped(table: &[(u32, u32, u32, i32)], code: u32) -> u32 {
     let hit = table[..upto]
         .iter()
         .rev()
-        .find(|(first, last, step, _)| code <= *last && (code - first) % step == 0);
+        .find(|(first, last, step, _)| code <= *last && (code - first).is_multiple_of(*step));
     hit.map_or(code, |(_, _, _, distance)| code.wrapping_add_signed(*distance))
 }
 
