@@ -119,7 +119,12 @@ impl HostChecks {
     /// Checks labels that no policy changed: canonical, so sorted, unique and not empty.
     pub fn check_sent<'a>(&self, labels: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Checked {
         if labels.clone().any(|(name, _)| self.is_reserved(name)) {
-            let owned = labels.map(|(name, value)| Label { name: name.into(), value: value.into() }).collect();
+            let owned = labels
+                .map(|(name, value)| Label {
+                    name: name.into(),
+                    value: value.into(),
+                })
+                .collect();
             return match self.check_edited(owned) {
                 Ok(labels) => Checked::Labels(labels),
                 Err(refusal) => Checked::Refused(refusal),
@@ -198,7 +203,9 @@ impl HostChecks {
 fn is_legacy(name: &str, value: &str) -> bool {
     let legal = |text: &str, colon: bool| {
         !text.starts_with(|c: char| c.is_ascii_digit())
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || (colon && c == ':'))
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '_' || (colon && c == ':'))
     };
     legal(name, false) && (name != METRIC_NAME || legal(value, true))
 }
@@ -218,7 +225,13 @@ mod tests {
     }
 
     fn labels(pairs: &[(&str, &str)]) -> Vec<Label> {
-        pairs.iter().map(|(n, v)| Label { name: (*n).into(), value: (*v).into() }).collect()
+        pairs
+            .iter()
+            .map(|(n, v)| Label {
+                name: (*n).into(),
+                value: (*v).into(),
+            })
+            .collect()
     }
 
     fn sent(pairs: &[(&str, &str)]) -> Checked {
@@ -252,7 +265,10 @@ mod tests {
         assert_eq!(edited(&[("a", "1")]), Err(Refusal::MissingMetricName));
         assert_eq!(edited(&[("__name__", "")]), Err(Refusal::NoLabels));
         assert_eq!(edited(&[("__name__", "a"), ("", "x")]), Err(Refusal::EmptyLabelName));
-        assert_eq!(edited(&[("__name__", "a"), ("b", "x"), ("b", "y")]), Err(Refusal::DuplicateLabel));
+        assert_eq!(
+            edited(&[("__name__", "a"), ("b", "x"), ("b", "y")]),
+            Err(Refusal::DuplicateLabel)
+        );
     }
 
     #[test]
@@ -263,9 +279,15 @@ mod tests {
         assert_eq!(sent(&five), Checked::Refused(Refusal::TooManyLabels));
         let name = |n: usize| "n".repeat(n);
         assert_eq!(sent(&[("__name__", "up"), (&name(30), "1")]), Checked::AsSent);
-        assert_eq!(sent(&[("__name__", "up"), (&name(31), "1")]), Checked::Refused(Refusal::LabelNameTooLong));
+        assert_eq!(
+            sent(&[("__name__", "up"), (&name(31), "1")]),
+            Checked::Refused(Refusal::LabelNameTooLong)
+        );
         assert_eq!(sent(&[("__name__", "12345678")]), Checked::AsSent);
-        assert_eq!(sent(&[("__name__", "123456789")]), Checked::Refused(Refusal::LabelValueTooLong));
+        assert_eq!(
+            sent(&[("__name__", "123456789")]),
+            Checked::Refused(Refusal::LabelValueTooLong)
+        );
     }
 
     #[test]
@@ -274,9 +296,18 @@ mod tests {
         assert_eq!(sent(&utf8), Checked::AsSent);
         let mut strict = checks();
         strict.legacy_names = true;
-        assert_eq!(strict.check_sent(utf8.iter().copied()), Checked::Refused(Refusal::LegacyName));
-        assert_eq!(strict.check_sent([("__name__", "a:b"), ("x_1", "1")].into_iter()), Checked::AsSent);
-        assert_eq!(strict.check_sent([("__name__", "a"), ("x:1", "1")].into_iter()), Checked::Refused(Refusal::LegacyName));
+        assert_eq!(
+            strict.check_sent(utf8.iter().copied()),
+            Checked::Refused(Refusal::LegacyName)
+        );
+        assert_eq!(
+            strict.check_sent([("__name__", "a:b"), ("x_1", "1")].into_iter()),
+            Checked::AsSent
+        );
+        assert_eq!(
+            strict.check_sent([("__name__", "a"), ("x:1", "1")].into_iter()),
+            Checked::Refused(Refusal::LegacyName)
+        );
     }
 
     #[test]

@@ -14,9 +14,9 @@ use crate::telemetry::metrics::TenantLabels;
 use crate::wire::labels::{encode_labels, labels};
 use crate::wire::scan::Scanned;
 
-use super::{Batch, CallError, Chain, Decision, Outcome, Write};
 use super::check::{Checked, HostChecks, Refusal};
 use super::memo::{Bounds, DropId, HashKey, Known, Memo, NewSeries, SeriesHash, StreamId, TICK_SECONDS, Verdict};
+use super::{Batch, CallError, Chain, Decision, Outcome, Write};
 
 /// Streams one tenant's policies may name: each may become a request of its own.
 pub const MAX_STREAMS: usize = 64;
@@ -169,8 +169,11 @@ impl Judge {
     /// Where a policy failed and its `on_failure` is `retry`. Nothing was decided then.
     pub async fn judge(&self, scanned: Scanned) -> Result<Judged, JudgeError> {
         let body = scanned.body().clone();
-        let hashes: Vec<SeriesHash> =
-            scanned.series().iter().map(|series| self.key.hash(&body[series.labels_range()])).collect();
+        let hashes: Vec<SeriesHash> = scanned
+            .series()
+            .iter()
+            .map(|series| self.key.hash(&body[series.labels_range()]))
+            .collect();
         let bounds = self.bounds();
         let mut new = NewSeries::default();
         let mut verdicts = Vec::with_capacity(hashes.len());
@@ -185,14 +188,28 @@ impl Judge {
                 }
             });
         });
-        let labels = TenantLabels { tenant: self.tenant.to_string() };
-        self.metrics.memo_hits.get_or_create(&labels).inc_by((hashes.len() - misses.len()) as u64);
+        let labels = TenantLabels {
+            tenant: self.tenant.to_string(),
+        };
+        self.metrics
+            .memo_hits
+            .get_or_create(&labels)
+            .inc_by((hashes.len() - misses.len()) as u64);
         if !misses.is_empty() {
-            self.metrics.memo_misses.get_or_create(&labels).inc_by(misses.len() as u64);
-            self.judge_new(&scanned, &hashes, &misses, &mut verdicts, &mut new).await?;
+            self.metrics
+                .memo_misses
+                .get_or_create(&labels)
+                .inc_by(misses.len() as u64);
+            self.judge_new(&scanned, &hashes, &misses, &mut verdicts, &mut new)
+                .await?;
         }
         let tally = self.tally(&scanned, &verdicts);
-        Ok(Judged { scanned, verdicts, new, tally })
+        Ok(Judged {
+            scanned,
+            verdicts,
+            new,
+            tally,
+        })
     }
 
     /// Asks the policies that judge whole writes.
@@ -210,7 +227,11 @@ impl Judge {
 
     pub fn stream_name(&self, id: StreamId) -> Arc<str> {
         let words = self.words.read().unwrap_or_else(PoisonError::into_inner);
-        words.streams.get(usize::from(id)).cloned().unwrap_or_else(|| Arc::from(""))
+        words
+            .streams
+            .get(usize::from(id))
+            .cloned()
+            .unwrap_or_else(|| Arc::from(""))
     }
 
     /// Policy name and reason of a drop.
@@ -223,20 +244,35 @@ impl Judge {
     }
 
     pub fn policy_name(&self, index: usize) -> Arc<str> {
-        self.chain.policies().nth(index).map_or_else(|| Arc::from(""), |policy| Arc::clone(&policy.name))
+        self.chain
+            .policies()
+            .nth(index)
+            .map_or_else(|| Arc::from(""), |policy| Arc::clone(&policy.name))
     }
 
     /// Publishes what the memo holds. Called when metrics are read, not per request.
     pub fn publish(&self) {
         let stats = self.memo.stats(self.clock.tick());
-        let labels = TenantLabels { tenant: self.tenant.to_string() };
-        self.metrics.active_series.get_or_create(&labels).set(stats.active_series as i64);
-        self.metrics.memo_entries.get_or_create(&labels).set(stats.entries as i64);
+        let labels = TenantLabels {
+            tenant: self.tenant.to_string(),
+        };
+        self.metrics
+            .active_series
+            .get_or_create(&labels)
+            .set(stats.active_series as i64);
+        self.metrics
+            .memo_entries
+            .get_or_create(&labels)
+            .set(stats.entries as i64);
         self.metrics.memo_bytes.get_or_create(&labels).set(stats.bytes as i64);
     }
 
     fn bounds(&self) -> Bounds {
-        Bounds { generation: self.generation, tick: self.clock.tick(), max_active_series: self.max_active_series }
+        Bounds {
+            generation: self.generation,
+            tick: self.clock.tick(),
+            max_active_series: self.max_active_series,
+        }
     }
 
     async fn judge_new(
@@ -264,7 +300,13 @@ impl Judge {
                 range.start as u32..range.end as u32
             })
             .collect();
-        let relabelled = self.chain.relabel(Batch { body: body.clone(), labels: ranges }).await?;
+        let relabelled = self
+            .chain
+            .relabel(Batch {
+                body: body.clone(),
+                labels: ranges,
+            })
+            .await?;
         let bounds = self.bounds();
         let mut fates = Vec::with_capacity(distinct.len());
         for (turn, (&i, outcome)) in distinct.iter().zip(relabelled.outcomes).enumerate() {
@@ -288,7 +330,9 @@ impl Judge {
     fn host_check(&self, sent: &[u8], outcome: Outcome) -> Result<Verdict, JudgeError> {
         let (edited, stream) = match outcome {
             Outcome::Drop { policy, reason } => {
-                return Ok(Verdict::Drop { reason: self.drop_id(policy, &reason) });
+                return Ok(Verdict::Drop {
+                    reason: self.drop_id(policy, &reason),
+                });
             }
             Outcome::Keep { stream } => (None, stream),
             Outcome::Edit { labels, stream } => (Some(labels), stream),
@@ -306,13 +350,18 @@ impl Judge {
         };
         Ok(match checked {
             Checked::AsSent => Verdict::Keep { stream },
-            Checked::Refused(refusal) => Verdict::Reject { refusal: refusal.code() },
+            Checked::Refused(refusal) => Verdict::Reject {
+                refusal: refusal.code(),
+            },
             Checked::Labels(labels) => {
                 let bytes = encode(&labels);
                 // A plugin that returns what it was given has kept the series.
                 match bytes == sent {
                     true => Verdict::Keep { stream },
-                    false => Verdict::Edit { labels: Arc::from(bytes), stream },
+                    false => Verdict::Edit {
+                        labels: Arc::from(bytes),
+                        stream,
+                    },
                 }
             }
         })
@@ -337,14 +386,21 @@ impl Judge {
     fn drop_id(&self, policy: usize, reason: &str) -> DropId {
         let reason = bounded(reason);
         let known = |words: &Words, reason: &str| {
-            words.drops.iter().position(|(by, why)| *by == policy && **why == *reason)
+            words
+                .drops
+                .iter()
+                .position(|(by, why)| *by == policy && **why == *reason)
         };
         if let Some(id) = known(&self.words.read().unwrap_or_else(PoisonError::into_inner), reason) {
             return id as DropId;
         }
         let mut words = self.words.write().unwrap_or_else(PoisonError::into_inner);
         // `other` is added past the bound, once per policy, so a flood of reasons hides no policy.
-        let reason = if words.drops.len() < MAX_DROP_REASONS { reason } else { "other" };
+        let reason = if words.drops.len() < MAX_DROP_REASONS {
+            reason
+        } else {
+            "other"
+        };
         known(&words, reason).unwrap_or_else(|| {
             words.drops.push((policy, Arc::from(reason)));
             words.drops.len() - 1
@@ -397,17 +453,27 @@ fn add<K: PartialEq>(sums: &mut Vec<(K, Totals)>, key: K, totals: Totals) {
 }
 
 fn over_active_series() -> Verdict {
-    Verdict::Reject { refusal: Refusal::OverActiveSeries.code() }
+    Verdict::Reject {
+        refusal: Refusal::OverActiveSeries.code(),
+    }
 }
 
 fn encode(labels: &[Label]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    encode_labels(labels.iter().map(|label| (label.name.as_str(), label.value.as_str())), &mut bytes);
+    encode_labels(
+        labels.iter().map(|label| (label.name.as_str(), label.value.as_str())),
+        &mut bytes,
+    );
     bytes
 }
 
 fn bounded(reason: &str) -> &str {
-    match reason.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= MAX_DROP_REASON_BYTES).last() {
+    match reason
+        .char_indices()
+        .map(|(at, c)| at + c.len_utf8())
+        .take_while(|end| *end <= MAX_DROP_REASON_BYTES)
+        .last()
+    {
         Some(end) => &reason[..end],
         None => "unnamed",
     }
@@ -421,7 +487,10 @@ struct Words {
 
 impl Default for Words {
     fn default() -> Self {
-        Self { streams: vec![Arc::from("")], drops: Vec::new() }
+        Self {
+            streams: vec![Arc::from("")],
+            drops: Vec::new(),
+        }
     }
 }
 

@@ -69,11 +69,20 @@ pub type DropId = u16;
 /// What becomes of a series, host checks included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    Keep { stream: StreamId },
-    Drop { reason: DropId },
+    Keep {
+        stream: StreamId,
+    },
+    Drop {
+        reason: DropId,
+    },
     /// A host check refused the series; the number is `check::Refusal`'s.
-    Reject { refusal: u8 },
-    Edit { labels: Arc<[u8]>, stream: StreamId },
+    Reject {
+        refusal: u8,
+    },
+    Edit {
+        labels: Arc<[u8]>,
+        stream: StreamId,
+    },
 }
 
 impl Verdict {
@@ -132,7 +141,9 @@ pub struct Memo {
 
 impl Memo {
     pub fn new() -> Self {
-        Self { table: Mutex::new(Table::new()) }
+        Self {
+            table: Mutex::new(Table::new()),
+        }
     }
 
     /// Looks `hashes` up in order and hands what is known of each to `each`, with its index.
@@ -157,7 +168,14 @@ impl Memo {
     }
 
     /// Stores what the chain said of a series and gives back what that means for this write.
-    pub fn store(&self, hash: SeriesHash, verdict: Verdict, bounds: &Bounds, budget: usize, new: &mut NewSeries) -> Known {
+    pub fn store(
+        &self,
+        hash: SeriesHash,
+        verdict: Verdict,
+        bounds: &Bounds,
+        budget: usize,
+        new: &mut NewSeries,
+    ) -> Known {
         let mut table = self.lock();
         table.advance(bounds.tick);
         table.store(hash, &verdict, bounds.generation);
@@ -191,7 +209,11 @@ impl Memo {
     pub fn stats(&self, tick: u16) -> MemoStats {
         let mut table = self.lock();
         table.advance(tick);
-        MemoStats { entries: table.entries as u64, bytes: table.bytes() as u64, active_series: table.active }
+        MemoStats {
+            entries: table.entries as u64,
+            bytes: table.bytes() as u64,
+            active_series: table.active,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -316,11 +338,20 @@ impl Table {
         }
         let payload = entry.packed & PAYLOAD;
         let verdict = match entry.packed >> KIND_SHIFT {
-            KEEP => Verdict::Keep { stream: payload as StreamId },
-            DROP => return Known::Verdict(Verdict::Drop { reason: payload as DropId }),
+            KEEP => Verdict::Keep {
+                stream: payload as StreamId,
+            },
+            DROP => {
+                return Known::Verdict(Verdict::Drop {
+                    reason: payload as DropId,
+                });
+            }
             REJECT => return Known::Verdict(Verdict::Reject { refusal: payload as u8 }),
             EDIT => match &self.edits[payload as usize] {
-                Some(edited) => Verdict::Edit { labels: Arc::clone(&edited.labels), stream: edited.stream },
+                Some(edited) => Verdict::Edit {
+                    labels: Arc::clone(&edited.labels),
+                    stream: edited.stream,
+                },
                 None => return Known::Nothing,
             },
             _ => return Known::Nothing,
@@ -361,7 +392,12 @@ impl Table {
                 entry.tag = (entry.tag & ACTIVE) | (generation & GENERATION);
             }
             None => {
-                let entry = Entry { hash, packed, seen: tick, tag: generation & GENERATION };
+                let entry = Entry {
+                    hash,
+                    packed,
+                    seen: tick,
+                    tag: generation & GENERATION,
+                };
                 shard.insert_unique(hash.0[0], entry, |e| e.hash.0[0]);
                 self.entries += 1;
             }
@@ -378,7 +414,10 @@ impl Table {
             Verdict::Reject { refusal } => (REJECT << KIND_SHIFT) | u32::from(*refusal),
             Verdict::Edit { labels, stream } => {
                 self.edit_bytes += labels.len() + EDIT_OVERHEAD_BYTES;
-                let edited = Some(Edited { labels: Arc::clone(labels), stream: *stream });
+                let edited = Some(Edited {
+                    labels: Arc::clone(labels),
+                    stream: *stream,
+                });
                 let at = match self.free.pop() {
                     Some(at) => {
                         self.edits[at as usize] = edited;
@@ -410,7 +449,12 @@ impl Table {
         let shard = &mut self.shards[Self::shard(hash)];
         let Some(entry) = shard.find_mut(hash.0[0], |e| e.hash == hash) else {
             // Evicted between judging and admission, or never stored: it is active all the same.
-            let entry = Entry { hash, packed: NONE << KIND_SHIFT, seen: tick, tag: ACTIVE };
+            let entry = Entry {
+                hash,
+                packed: NONE << KIND_SHIFT,
+                seen: tick,
+                tag: ACTIVE,
+            };
             shard.insert_unique(hash.0[0], entry, |e| e.hash.0[0]);
             self.entries += 1;
             self.counts[slot(tick)] += 1;
@@ -446,7 +490,10 @@ impl Table {
             tried += 1;
             self.sweep = (self.sweep + 1) % SHARDS;
             let tick = self.tick;
-            let mut ages: Vec<u16> = self.shards[self.sweep].iter().map(|e| tick.wrapping_sub(e.seen)).collect();
+            let mut ages: Vec<u16> = self.shards[self.sweep]
+                .iter()
+                .map(|e| tick.wrapping_sub(e.seen))
+                .collect();
             if ages.is_empty() {
                 continue;
             }
@@ -507,7 +554,11 @@ mod tests {
     }
 
     fn bounds(generation: u16, tick: u16, max: u64) -> Bounds {
-        Bounds { generation, tick, max_active_series: max }
+        Bounds {
+            generation,
+            tick,
+            max_active_series: max,
+        }
     }
 
     fn look_up(memo: &Memo, n: u64, bounds: Bounds, new: &mut NewSeries) -> Known {
@@ -549,7 +600,10 @@ mod tests {
         assert_eq!(send(&memo, 3, &KEPT, b), Known::OverActiveSeries);
         // Now remembered, still refused; and what is dropped needs no room.
         assert_eq!(send(&memo, 3, &KEPT, b), Known::OverActiveSeries);
-        assert_eq!(send(&memo, 4, &Verdict::Drop { reason: 0 }, b), Known::Verdict(Verdict::Drop { reason: 0 }));
+        assert_eq!(
+            send(&memo, 4, &Verdict::Drop { reason: 0 }, b),
+            Known::Verdict(Verdict::Drop { reason: 0 })
+        );
         assert_eq!(send(&memo, 1, &KEPT, b), Known::Verdict(KEPT));
         assert_eq!(memo.stats(0).active_series, 2);
     }
@@ -613,13 +667,21 @@ mod tests {
         for n in 0..100_000 {
             let verdict = match n % 2 {
                 0 => KEPT,
-                _ => Verdict::Edit { labels: Arc::from(vec![b'x'; 100]), stream: 0 },
+                _ => Verdict::Edit {
+                    labels: Arc::from(vec![b'x'; 100]),
+                    stream: 0,
+                },
             };
             memo.store(hash(n), verdict, &bounds(1, 0, u64::MAX), budget, &mut new);
             assert!(memo.lock().bytes() <= budget);
         }
         let table = memo.lock();
-        let edits: usize = table.edits.iter().flatten().map(|e| e.labels.len() + EDIT_OVERHEAD_BYTES).sum();
+        let edits: usize = table
+            .edits
+            .iter()
+            .flatten()
+            .map(|e| e.labels.len() + EDIT_OVERHEAD_BYTES)
+            .sum();
         assert_eq!(edits, table.edit_bytes);
         assert_eq!(table.shards.iter().map(HashTable::len).sum::<usize>(), table.entries);
     }
@@ -637,7 +699,9 @@ mod tests {
         }
         let count = |range: std::ops::Range<u64>| {
             let mut new = NewSeries::default();
-            range.filter(|n| look_up(&memo, *n, bounds(1, 3, u64::MAX), &mut new) != Known::Nothing).count()
+            range
+                .filter(|n| look_up(&memo, *n, bounds(1, 3, u64::MAX), &mut new) != Known::Nothing)
+                .count()
         };
         let (old, young) = (count(0..2000), count(10_000..14_000));
         assert!(young > old * 2, "old {old} young {young}");

@@ -36,8 +36,8 @@ async fn an_endless_loop_is_stopped_at_its_deadline() {
     let chain = chain("loop", &[hostile("loop", "relabel")]).await;
     let began = Instant::now();
     assert_eq!(fault(chain.relabel(batch(&[TRIGGER])).await), Fault::Timeout);
-    // 50 ms of processor time, at most four times that of wall time, and a busy machine's slack.
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    // 50 ms of processor time; of wall time, forty times that at most, and a busy machine's slack.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert_eq!(chain.relabel(batch(&[UP])).await.unwrap().outcomes, kept(1));
     assert_eq!(fault(admitted("loop").await), Fault::Timeout);
 }
@@ -92,6 +92,8 @@ async fn an_instance_survives_its_own_error_and_nothing_else() {
         let chain = Chain::build(&engine, &tenant(mode), &policies, 1).await.unwrap();
         assert!(chain.relabel(batch(&[TRIGGER])).await.is_err());
         assert_eq!(engine.warm().len(), left, "{mode}");
+        drop(chain);
+        warm(&engine, 0).await;
     }
 }
 
