@@ -5,6 +5,9 @@
 //! time is the kernel's (`/proc/<pid>/stat`, user + system, children included), never a clock around the code.
 //! Asserts nothing: a number is for people to read.
 
+// A measurement that cannot be made ends with the reason.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
