@@ -3,6 +3,8 @@
 //! `cargo build -p gauntlet && cargo bench -p gauntlet --bench policy` (with `--profile dev` to spare a second build
 //! of wasmtime: plugins' own code is optimised either way).
 
+#![allow(clippy::expect_used)] // A benchmark that cannot be set up has nothing to measure.
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
