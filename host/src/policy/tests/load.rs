@@ -347,6 +347,9 @@ async fn deep_nesting_is_compiled_or_refused_and_kills_nothing() {
         ),
         "{error}"
     );
+    Chain::build(&engine, &tenant("t"), &[policy(fixture("pass"), "{}")], 1)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
