@@ -10,6 +10,7 @@ mod accounting;
 mod answers;
 mod auth;
 mod checking;
+mod example;
 mod forwarding;
 mod headers;
 mod hostile;

@@ -13,7 +13,7 @@ use super::chain::Declared;
 use super::file::{self, Node};
 use super::inputs::{Files, Inputs};
 use super::resolve::{self, Main, WHOLE_FILE};
-use super::section::{Section, Source};
+use super::section::{self, Section, Source};
 use super::tenant::{self, House};
 use super::{BrokenTenant, ClientAuthType, Config, ConfigError, Credential, Loaded, Tenant};
 use crate::model::TenantId;
@@ -135,14 +135,7 @@ impl ReadTenant {
 
     fn break_at(&mut self, place: file::Place, key: &str, message: String) {
         self.tenant.tenant = None;
-        self.errors.push(ConfigError {
-            file: self.file.clone(),
-            line: (place.line > 0).then_some(place.line),
-            column: (place.column > 0).then_some(place.column),
-            key: key.to_owned(),
-            message,
-            suggestion: None,
-        });
+        self.errors.push(section::mistake(&self.file, place, key, message));
     }
 }
 

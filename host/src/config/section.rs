@@ -55,14 +55,7 @@ impl<'a> Source<'a> {
 
     /// A mistake in this file that is yet to be told to somebody.
     pub(super) fn mistake(&self, place: Place, key: &str, message: String) -> ConfigError {
-        ConfigError {
-            file: self.file.clone(),
-            line: (place.line > 0).then_some(place.line),
-            column: (place.column > 0).then_some(place.column),
-            key: key.to_owned(),
-            message,
-            suggestion: None,
-        }
+        mistake(&self.file, place, key, message)
     }
 
     /// The absolute path that `path` means in this file.
@@ -79,6 +72,18 @@ impl<'a> Source<'a> {
         let mut errors = self.errors.into_inner();
         errors.sort_by_key(|error| (error.line, error.column));
         (errors, self.warnings.into_inner())
+    }
+}
+
+/// A mistake at a place of `file`; line 0 is the file as a whole.
+pub(super) fn mistake(file: &Path, place: Place, key: &str, message: String) -> ConfigError {
+    ConfigError {
+        file: file.to_owned(),
+        line: (place.line > 0).then_some(place.line),
+        column: (place.column > 0).then_some(place.column),
+        key: key.to_owned(),
+        message,
+        suggestion: None,
     }
 }
 
