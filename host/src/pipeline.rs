@@ -149,13 +149,13 @@ impl Pipeline {
             compressed: compressed.len(),
             decoded: scanned.body().len(),
         };
-        let judged = tenant
+        let mut judged = tenant
             .judge
             .judge(scanned)
             .await
             .map_err(|e| ledger.fail(Failure::from(e)))?;
         let routes = self
-            .admit(tenant, &proved, &judged, sizes)
+            .admit(tenant, &proved, &mut judged, sizes)
             .await
             .map_err(|e| ledger.fail(e))?;
 
@@ -194,7 +194,7 @@ impl Pipeline {
         &self,
         tenant: &Tenant,
         proved: &auth::Tenant,
-        judged: &Judged,
+        judged: &mut Judged,
         sizes: Sizes,
     ) -> Result<Routes, Failure> {
         let streams: Vec<Arc<str>> = (0..judged.tally.streams.len())

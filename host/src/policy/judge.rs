@@ -220,9 +220,22 @@ impl Judge {
         Ok(self.chain.admit(write).await?)
     }
 
-    /// Takes an admitted write's new series into the active set.
-    pub fn admitted(&self, judged: &Judged) {
-        self.memo.activate(&judged.new, self.clock.tick());
+    /// Takes an admitted write's new series into the active set. Those for which other writes have left no room since
+    /// are refused after all.
+    pub fn admitted(&self, judged: &mut Judged) {
+        let over = self
+            .memo
+            .activate(&judged.new, self.clock.tick(), self.max_active_series);
+        if over.is_empty() {
+            return;
+        }
+        let scanned = &judged.scanned;
+        for (series, verdict) in scanned.series().iter().zip(&mut judged.verdicts) {
+            if over.contains(&self.key.hash(scanned.label_bytes(series))) {
+                *verdict = over_active_series();
+            }
+        }
+        judged.tally = self.tally(scanned, &judged.verdicts);
     }
 
     pub fn stream_name(&self, id: StreamId) -> Arc<str> {
