@@ -141,7 +141,7 @@ impl Pipeline {
         let compressed = self.read_body(incoming, &tenant.config.limits, &mut permit).await?;
         let decoded_size = snappy::decoded_length(&compressed, tenant.config.limits.max_decoded_size)?;
         permit.grow(decoded_size as u64)?;
-        let scanned = decode_and_scan(&compressed, &tenant.config.limits)?;
+        let scanned = decode_and_scan(&compressed, decoded_size, &tenant.config.limits)?;
         let mut ledger = Ledger::open(&self.shared.metrics, proved.id(), &scanned, compressed.len());
 
         // Policy: every series gets its verdict, host checks included.
@@ -200,7 +200,7 @@ impl Pipeline {
         let streams: Vec<Arc<str>> = (0..judged.tally.streams.len())
             .map(|id| tenant.judge.stream_name(id as u16))
             .collect();
-        let mut asked = Vec::new();
+        let (mut charges, mut asked) = (Vec::new(), Vec::new());
         if tenant.judge.chain().judges_writes() {
             let write = Write {
                 subject: proved.subject().to_owned(),
@@ -217,13 +217,15 @@ impl Pipeline {
             };
             match tenant.judge.admit(write).await? {
                 Decision::Reject { reason, .. } => return Err(Failure::Refused { text: reason }),
-                Decision::Admit { charges, routes } => {
-                    self.charge(tenant, proved.id(), &charges)?;
-                    asked = routes;
-                }
+                Decision::Admit {
+                    charges: due,
+                    routes,
+                } => (charges, asked) = (due, routes),
             }
         }
+        // A write that cannot be routed costs nothing, so charging comes last.
         let routes = route::route(&streams, &asked, &tenant.config.upstreams)?;
+        self.charge(tenant, proved.id(), &charges)?;
         tenant.judge.admitted(judged);
         Ok(routes)
     }
@@ -330,8 +332,9 @@ struct Part {
     samples: u64,
 }
 
-fn decode_and_scan(compressed: &[u8], limits: &config::Limits) -> Result<Scanned, Failure> {
-    heavy(compressed.len(), || {
+fn decode_and_scan(compressed: &[u8], decoded_size: usize, limits: &config::Limits) -> Result<Scanned, Failure> {
+    // By what it decodes to: that may be 21 times what came.
+    heavy(decoded_size, || {
         let mut decoded = Vec::new();
         snappy::decode(compressed, limits.max_decoded_size, &mut decoded)?;
         Ok(scan::scan(

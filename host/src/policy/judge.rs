@@ -31,6 +31,8 @@ const MIN_MEMO_BYTES: u64 = 4 << 20;
 const MAX_MEMO_BYTES: u64 = 1 << 30;
 /// Host checks of this many series take about 50 us, then others get the thread.
 const CHECKS_PER_TURN: usize = 64;
+/// Looking this many series up takes about 300 us, then others get the thread; twice what Prometheus sends at once.
+const LOOK_UPS_PER_TURN: usize = 4096;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JudgeError {
@@ -169,25 +171,28 @@ impl Judge {
     /// Where a policy failed and its `on_failure` is `retry`. Nothing was decided then.
     pub async fn judge(&self, scanned: Scanned) -> Result<Judged, JudgeError> {
         let body = scanned.body().clone();
-        let hashes: Vec<SeriesHash> = scanned
-            .series()
-            .iter()
-            .map(|series| self.key.hash(&body[series.labels_range()]))
-            .collect();
         let bounds = self.bounds();
         let mut new = NewSeries::default();
-        let mut verdicts = Vec::with_capacity(hashes.len());
+        let mut hashes: Vec<SeriesHash> = Vec::with_capacity(scanned.series().len());
+        let mut verdicts = Vec::with_capacity(scanned.series().len());
         let mut misses = Vec::new();
-        self.memo.look_up(&hashes, &bounds, &mut new, |i, known| {
-            verdicts.push(match known {
-                Known::Verdict(verdict) => verdict,
-                Known::OverActiveSeries => over_active_series(),
-                Known::Nothing => {
-                    misses.push(i);
-                    over_active_series()
-                }
+        for some in scanned.series().chunks(LOOK_UPS_PER_TURN) {
+            let first = hashes.len();
+            if first > 0 {
+                tokio::task::yield_now().await;
+            }
+            hashes.extend(some.iter().map(|series| self.key.hash(&body[series.labels_range()])));
+            self.memo.look_up(&hashes[first..], &bounds, &mut new, |i, known| {
+                verdicts.push(match known {
+                    Known::Verdict(verdict) => verdict,
+                    Known::OverActiveSeries => over_active_series(),
+                    Known::Nothing => {
+                        misses.push(first + i);
+                        over_active_series()
+                    }
+                });
             });
-        });
+        }
         let labels = TenantLabels {
             tenant: self.tenant.to_string(),
         };
