@@ -33,8 +33,10 @@ use crate::wire::scan::{self, Scanned};
 use crate::wire::snappy;
 use crate::wire::splice::{Piece, splice};
 
+mod failures;
 mod ledger;
 
+pub use failures::FailureLog;
 use ledger::Ledger;
 
 /// Above this many bytes, decoding and encoding would hold an I/O thread longer than 500 us.
@@ -54,6 +56,7 @@ pub struct Shared {
     pub hash_key: Arc<HashKey>,
     pub clock: Clock,
     pub requests: AtomicU64,
+    pub failures: FailureLog,
 }
 
 /// One generation of one tenant.
@@ -94,7 +97,8 @@ impl Pipeline {
             // Fibonacci hashing: neighbours in number are far apart in jitter.
             jitter: number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33,
         };
-        let tenant = trace.tenant.as_ref().map_or("", TenantId::as_str);
+        let of = trace.tenant.as_ref();
+        let tenant = of.map_or("", TenantId::as_str);
         let response = match &result {
             Ok(written) => {
                 tracing::debug!(
@@ -107,7 +111,7 @@ impl Pipeline {
             }
             Err(failure) => {
                 let answer = failure.answer(&context);
-                self.log_failure(failure, &answer, tenant, &id, peer);
+                self.log_failure(failure, &answer, of, &id, peer);
                 respond::failed(&answer, || self.authenticator.challenge())
             }
         };
@@ -217,10 +221,7 @@ impl Pipeline {
             };
             match tenant.judge.admit(write).await? {
                 Decision::Reject { reason, .. } => return Err(Failure::Refused { text: reason }),
-                Decision::Admit {
-                    charges: due,
-                    routes,
-                } => (charges, asked) = (due, routes),
+                Decision::Admit { charges: due, routes } => (charges, asked) = (due, routes),
             }
         }
         // A write that cannot be routed costs nothing, so charging comes last.
@@ -306,14 +307,16 @@ impl Pipeline {
         }
     }
 
-    fn log_failure(&self, failure: &Failure, answer: &respond::Answer, tenant: &str, id: &str, peer: &Peer) {
+    fn log_failure(&self, failure: &Failure, answer: &respond::Answer, of: Option<&TenantId>, id: &str, peer: &Peer) {
         let (status, reason) = (answer.status.as_u16(), answer.reason);
-        if tenant.is_empty() {
+        let Some(tenant) = of else {
             // Anyone on the internet can cause these lines; the metric counts them.
             ledger::count_unauthenticated(&self.shared.metrics, reason);
             tracing::debug!(status, reason, request_id = id, peer = %peer.address, error = %failure, "request refused");
-        } else {
-            tracing::info!(tenant, status, reason, request_id = id, error = %failure, "write failed");
+            return;
+        };
+        if let Some(untold) = self.shared.failures.due(tenant, reason, Instant::now()) {
+            tracing::info!(%tenant, status, reason, request_id = id, error = %failure, untold, "write failed");
         }
     }
 }
