@@ -13,7 +13,7 @@ test: unit stack
 
 ## Everything but the real stack; needs nothing but Rust.
 unit:
-	cargo build --locked --workspace
+	cargo build --locked --workspace --all-targets
 	cargo test --locked --workspace
 	cd guest-plugins && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/guest-tests cargo test --locked --workspace
 
@@ -31,13 +31,13 @@ plugins:
 ## The reference deployment, for real, with its checks.
 stack:
 	scripts/provision stack
-	cargo build --locked --workspace
+	cargo build --locked --workspace --all-targets
 	$(CARGO_TARGET_DIR)/debug/real-stack check
 
 ## The same, left running to look at, until ^C.
 stack-up:
 	scripts/provision stack
-	cargo build --locked --workspace
+	cargo build --locked --workspace --all-targets
 	$(CARGO_TARGET_DIR)/debug/real-stack up
 
 ## CPU per sample of the whole process beside nginx, in one run; prints markdown.

@@ -66,6 +66,29 @@ fn batch(series: usize) -> Batch {
     }
 }
 
+/// Prints what criterion does not: the middle and the tail of single calls, and the processor time of each, which a
+/// busy machine does not change.
+fn spread(name: &str, mut call: impl FnMut()) {
+    let processor = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    };
+    let (before, calls) = (processor(), 1000);
+    let mut times: Vec<Duration> = (0..calls)
+        .map(|_| {
+            let began = std::time::Instant::now();
+            call();
+            began.elapsed()
+        })
+        .collect();
+    let each = (processor() - before) / calls;
+    times.sort_unstable();
+    println!(
+        "{name}: p50 {:?}, p99 {:?}, processor time {each:?} a call",
+        times[500], times[990]
+    );
+}
+
 fn benches(criterion: &mut Criterion) {
     let sandbox = Sandbox {
         threads: 2,
@@ -98,9 +121,10 @@ fn benches(criterion: &mut Criterion) {
     let relabel = build(vec![policy("relabel", RULES)]);
     for series in [1, 100, 512] {
         let batch = batch(series);
-        criterion.bench_function(&format!("relabel {series} series"), |b| {
-            b.iter(|| runtime.block_on(relabel.relabel(batch.clone())).expect("verdicts"));
-        });
+        let name = format!("relabel {series} series");
+        let call = || runtime.block_on(relabel.relabel(batch.clone())).expect("verdicts");
+        spread(&name, || drop(call()));
+        criterion.bench_function(&name, |b| b.iter(call));
     }
     let limits = build(vec![policy("limits", LIMITS)]);
     let write = Write {
@@ -115,9 +139,9 @@ fn benches(criterion: &mut Criterion) {
         )],
         ..Write::default()
     };
-    criterion.bench_function("admit", |b| {
-        b.iter(|| runtime.block_on(limits.admit(write.clone())).expect("a decision"));
-    });
+    let call = || runtime.block_on(limits.admit(write.clone())).expect("a decision");
+    spread("admit", || drop(call()));
+    criterion.bench_function("admit", |b| b.iter(call));
     let none = build(vec![]);
     criterion.bench_function("admit without policies (no hop)", |b| {
         b.iter(|| runtime.block_on(none.admit(write.clone())).expect("a decision"));

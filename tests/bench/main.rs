@@ -99,7 +99,7 @@ const EDITED: &str = r#"
 "#;
 
 fn recorded() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/rw1");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/tests/data/rw1");
     let mut files: Vec<PathBuf> = fs::read_dir(folder)
         .expect("recorded bodies")
         .map(|entry| entry.expect("an entry").path())
@@ -119,8 +119,8 @@ fn gauntlet(folder: &Path, sink: SocketAddr, name: &'static str, policies: &str)
     let slug: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     let config = folder.join(format!("{slug}.yaml"));
     let text = format!(
-        "remote_write:\n  listen_address: 127.0.0.1:0\n  tls_server_config: {{cert_file: server.crt, key_file: server.key, \
-         client_ca_file: ca.crt, client_auth_type: RequireAndVerifyClientCert}}\nadmin: {{listen_address: 127.0.0.1:0}}\n\
+        "remote_write:\n  listen_address: 127.0.0.1:0\n  tls_server_config: {{cert_file: server.pem, key_file: server.key, \
+         client_ca_file: ca.pem, client_auth_type: RequireAndVerifyClientCert}}\nadmin: {{listen_address: 127.0.0.1:0}}\n\
          upstreams: {{sink: {{endpoints: [\"http://{sink}\"]}}}}\ntenants:\n- tenant: bench\n  credentials: \
          [{{client_certificate: {{common_name: bench}}}}]\n  upstreams: [sink]\n  policies:{}",
         policies.replace("\n", "\n  ")
@@ -178,8 +178,8 @@ fn nginx(folder: &Path, sink: SocketAddr) -> Subject {
          access_log off; client_body_buffer_size 1m; client_max_body_size 32m; keepalive_requests 1000000;\n\
          client_body_temp_path {f}/b; proxy_temp_path {f}/p; fastcgi_temp_path {f}/f; uwsgi_temp_path {f}/u; scgi_temp_path {f}/s;\n\
          upstream sink {{ server {sink}; keepalive 16; keepalive_requests 1000000; }}\n\
-         server {{ listen {address} ssl; ssl_certificate {f}/server.crt; ssl_certificate_key {f}/server.key;\n\
-         ssl_client_certificate {f}/ca.crt; ssl_verify_client on;\n\
+         server {{ listen {address} ssl; ssl_certificate {f}/server.pem; ssl_certificate_key {f}/server.key;\n\
+         ssl_client_certificate {f}/ca.pem; ssl_verify_client on;\n\
          location / {{ proxy_pass http://sink; proxy_http_version 1.1; proxy_set_header Connection \"\"; }} }} }}\n"
     );
     fs::write(&config, text).expect("a configuration");
@@ -191,7 +191,7 @@ fn nginx(folder: &Path, sink: SocketAddr) -> Subject {
     let deadline = Instant::now() + Duration::from_secs(10);
     while TcpStream::connect(address).is_err() {
         assert!(Instant::now() < deadline, "nginx does not listen");
-        thread::yield_now();
+        thread::sleep(Duration::from_millis(10));
     }
     Subject {
         name: "nginx, blind TLS proxy",

@@ -208,6 +208,29 @@ async fn one_connection_may_carry_several_tenants_and_each_request_counts_for_it
 }
 
 #[tokio::test]
+async fn a_certificate_and_a_header_must_not_prove_different_tenants() {
+    let receiver = Receiver::start().await;
+    let by_certificate = Tenant::new("c")
+        .certificate("uri_san", "spiffe://c")
+        .upstreams(&["soft"]);
+    let setup = Setup::with_receiver(&receiver)
+        .tenant(tenant("a"))
+        .tenant(by_certificate);
+    let gateway = Gateway::start(setup).await;
+    let certificate = gateway.setup.certs.client_uri("spiffe://c");
+    let with = |token: &str| gateway.sender_with(&certificate).bearer(token);
+    assert_eq!(with("a-token").write(&small_write()).await.status, 403);
+    assert_eq!(with("wrong").write(&small_write()).await.status, 401);
+    let twice = gateway.sender().bearer("a-token").bearer("a-token");
+    assert_eq!(
+        twice.write(&small_write()).await.status,
+        401,
+        "two headers are no credential"
+    );
+    assert!(receiver.received().is_empty());
+}
+
+#[tokio::test]
 async fn plain_http_is_served_where_the_operator_says_so() {
     let receiver = Receiver::start().await;
     let gateway = Gateway::start(Setup::with_receiver(&receiver).insecure().tenant(tenant("a"))).await;

@@ -42,9 +42,7 @@ async fn a_senders_headers_do_not_arrive() {
     let gateway = one_tenant(&receiver).await;
     let forged = [
         ("THANOS-TENANT", "victim"),
-        ("thanos-tenant", "victim"),
         ("THANOS-REPLICA", "1"),
-        ("Thanos-Replica", "9"),
         ("X-Scope-OrgID", "victim"),
         ("X-Forwarded-For", "10.0.0.1"),
         ("X-Prometheus-Remote-Write-Version", "9.9.9"),
@@ -56,29 +54,43 @@ async fn a_senders_headers_do_not_arrive() {
         ("Expect", "100-continue"),
     ];
     let sender = gateway.sender().bearer("a-token");
-    let mut request = sender.request(small_write().body());
-    for (name, value) in forged {
-        request = request.also(name, value);
+    let once = forged
+        .iter()
+        .fold(sender.request(small_write().body()), |r, (name, value)| {
+            r.header(name, value)
+        });
+    let twice = forged
+        .iter()
+        .flat_map(|(name, value)| [(*name, *value), (*name, "victim")])
+        .fold(sender.request(small_write().body()), |r, (name, value)| {
+            r.also(name, value)
+        });
+    let named = sender
+        .request(small_write().body())
+        .header("thanos-tenant", "victim")
+        .header("Connection", "Thanos-Tenant, keep-alive");
+    for request in [once, twice, named] {
+        receiver.clear();
+        let answer = request.send().await;
+        assert_eq!(answer.status, 204, "{answer:?}");
+        let received = receiver.only();
+        assert_eq!(received.headers.get_all("thanos-tenant").iter().count(), 1);
+        assert_eq!(received.tenant(), "a");
+        assert_eq!(received.header("x-prometheus-remote-write-version"), "0.1.0");
+        for name in [
+            "thanos-replica",
+            "authorization",
+            "cookie",
+            "x-custom",
+            "te",
+            "upgrade",
+            "expect",
+        ] {
+            assert!(!received.headers.contains_key(name), "{name}: {received:?}");
+        }
+        let text = format!("{:?}", received.headers);
+        assert!(!text.contains("victim") && !text.contains("a-token"), "{text}");
     }
-    let answer = request.also("Connection", "Thanos-Tenant, keep-alive").send().await;
-    assert_eq!(answer.status, 204, "{answer:?}");
-    let received = receiver.only();
-    assert_eq!(received.headers.get_all("thanos-tenant").iter().count(), 1);
-    assert_eq!(received.tenant(), "a");
-    assert_eq!(received.header("x-prometheus-remote-write-version"), "0.1.0");
-    for name in [
-        "thanos-replica",
-        "authorization",
-        "cookie",
-        "x-custom",
-        "te",
-        "upgrade",
-        "expect",
-    ] {
-        assert!(!received.headers.contains_key(name), "{name}: {received:?}");
-    }
-    let text = format!("{:?}", received.headers);
-    assert!(!text.contains("victim") && !text.contains("a-token"), "{text}");
 }
 
 #[tokio::test]

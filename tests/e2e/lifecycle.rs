@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gauntlet_tests::sender::Stream;
 use gauntlet_tests::setup::replace;
-use gauntlet_tests::{Gate, Gateway, Receiver, Reply, Setup, eventually, within};
+use gauntlet_tests::{Gate, Gateway, Receiver, Reply, Setup, eventually, series, within, write};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{one_tenant, small_write, tenant};
@@ -324,7 +324,27 @@ async fn a_start_does_not_wait_for_receivers() {
 }
 
 #[tokio::test]
-async fn the_environment_can_say_what_a_flag_says() {
+async fn no_sample_and_no_label_value_is_logged_even_when_asked_for_everything_of_ours() {
+    let receiver = Receiver::start().await;
+    let setup = Setup::with_receiver(&receiver).tenant(tenant("a").limit("max_active_series", 1));
+    let gateway = Gateway::start_with(setup, &["--log.level=gauntlet=trace"]).await;
+    let sender = gateway.sender().bearer("a-token");
+    let one = |name: &str| series(name).label("where", "in-a-label").sample(12345.6789, 0);
+    for status in [200, 409, 400, 503] {
+        receiver.answer(Reply::status(status));
+        sender
+            .write(&write([one("up"), one("down"), one("up").label("where", "twice")]))
+            .await;
+    }
+    sender.request(&b"in-a-body"[..]).send().await;
+    gateway.expect_log(&["snappy"]).await;
+    for secret in ["12345.6", "in-a-label", "in-a-body"] {
+        assert!(!gateway.log().contains(secret), "{secret} is in the log");
+    }
+}
+
+#[tokio::test]
+async fn a_flag_can_be_said_by_the_environment() {
     let setup = Setup::new();
     setup.write();
     replace(&setup.main_file(), b"nonsense: true\n");

@@ -277,6 +277,37 @@ async fn concurrent_requests_at_and_above_the_limit() {
 }
 
 #[tokio::test]
+async fn bodies_held_in_memory_at_and_above_the_limit() {
+    let receiver = Receiver::start().await;
+    let sent = write(many("up", 50));
+    let held_by_one = sent.body().len() + prost::Message::encoded_len(&sent);
+    let gate = Gate::new();
+    receiver.answer(Reply::status(200).held_by(&gate));
+    let tenant = tenant("a")
+        .limit("max_body_size", "1KiB")
+        .limit("max_decoded_size", held_by_one)
+        .limit("max_in_flight_size", 2 * held_by_one + 100);
+    assert!(2 * held_by_one >= 1024 + held_by_one, "the largest write must fit");
+    let gateway = Gateway::start(Setup::with_receiver(&receiver).tenant(tenant)).await;
+    let sender = gateway.sender().bearer("a-token");
+    let held: Vec<_> = (0..2)
+        .map(|_| {
+            let (sender, sent) = (sender.clone(), sent.clone());
+            tokio::spawn(async move { sender.write(&sent).await.status })
+        })
+        .collect();
+    receiver.expect_requests(2).await;
+    let over = sender.write(&sent).await;
+    assert_eq!(over.status, 503, "{over:?}");
+    assert!(over.retry_after() >= 1);
+    gate.open();
+    for one in held {
+        assert_eq!(one.await.unwrap(), 204);
+    }
+    assert_eq!(sender.write(&sent).await.status, 204, "the memory is free again");
+}
+
+#[tokio::test]
 async fn default_limits_hold_for_tenants_that_name_none() {
     let receiver = Receiver::start().await;
     let setup = Setup::with_receiver(&receiver)

@@ -2,6 +2,8 @@
 //!
 //! Takes a whole pattern; gives its tree and the names of its groups, or the error that Go's `regexp.Compile`
 //! would give, in its words. Refuses what Go refuses: no engine is asked whether it likes a pattern.
+//!
+//! Long because the grammar is one set of functions that call each other.
 
 use std::fmt;
 

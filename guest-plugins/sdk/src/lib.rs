@@ -4,7 +4,7 @@
 //! calls but the policy made from its settings: verdicts are remembered by the gateway, so a policy that
 //! depends on more than the settings and the series would be wrong half of the time.
 //!
-//! ```ignore
+//! ```
 //! use gauntlet_policy::{Fate, Policy, Relabel, Series, relabel_policy};
 //!
 //! struct NoGo;
@@ -26,6 +26,7 @@
 //! }
 //!
 //! relabel_policy!(NoGo);
+//! # fn main() {}
 //! ```
 
 // The generated code names this crate as its users do.

@@ -2,6 +2,8 @@
 //!
 //! Takes a [`Scanned`] body, gives [`Judged`]: the same body with one verdict per series. A `Judged` can be made only
 //! here, so nothing reaches encoding that was not judged. Never forwards, never charges.
+//!
+//! Long because a verdict's way through memo, chain and host checks is read in one piece.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -9,6 +9,8 @@
 //! * a verdict is given out only under the generation that stored it;
 //! * `counts` holds exactly the entries with `ACTIVE` set whose tick is inside the window;
 //! * an edit's slot is freed when its entry goes or changes, so `bytes` is what is held.
+//!
+//! Long because those invariants hold over all of it: to check one, the whole structure has to be read.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,6 @@
 //! The wire as a whole: recorded bodies, each rule by a case; `properties` has random models and damaged bytes.
+//!
+//! Long because it has a case for every rule.
 
 mod model;
 mod odd;

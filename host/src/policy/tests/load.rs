@@ -329,13 +329,17 @@ async fn compiling_is_bounded_in_time_and_memory_and_harms_nobody() {
 
 #[tokio::test]
 async fn deep_nesting_is_compiled_or_refused_and_kills_nothing() {
+    let engine = engine(&config::Sandbox {
+        compile_timeout: Duration::from_secs(5),
+        ..sandbox()
+    });
     let depth = 100_000;
     let text = format!(
         "(core module $m (func {} {}))",
         "block ".repeat(depth),
         "end ".repeat(depth)
     );
-    let error = refused(&component(&text)).await;
+    let error = refused_by(&engine, &component(&text)).await;
     assert!(
         matches!(
             error,
@@ -343,6 +347,9 @@ async fn deep_nesting_is_compiled_or_refused_and_kills_nothing() {
         ),
         "{error}"
     );
+    Chain::build(&engine, &tenant("t"), &[policy(fixture("pass"), "{}")], 1)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
