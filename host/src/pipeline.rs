@@ -33,8 +33,10 @@ use crate::wire::scan::{self, Scanned};
 use crate::wire::snappy;
 use crate::wire::splice::{Piece, splice};
 
+mod failures;
 mod ledger;
 
+pub use failures::FailureLog;
 use ledger::Ledger;
 
 /// Above this many bytes, decoding and encoding would hold an I/O thread longer than 500 us.
@@ -54,6 +56,7 @@ pub struct Shared {
     pub hash_key: Arc<HashKey>,
     pub clock: Clock,
     pub requests: AtomicU64,
+    pub failures: FailureLog,
 }
 
 /// One generation of one tenant.
@@ -94,7 +97,8 @@ impl Pipeline {
             // Fibonacci hashing: neighbours in number are far apart in jitter.
             jitter: number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33,
         };
-        let tenant = trace.tenant.as_ref().map_or("", TenantId::as_str);
+        let of = trace.tenant.as_ref();
+        let tenant = of.map_or("", TenantId::as_str);
         let response = match &result {
             Ok(written) => {
                 tracing::debug!(
@@ -107,7 +111,7 @@ impl Pipeline {
             }
             Err(failure) => {
                 let answer = failure.answer(&context);
-                self.log_failure(failure, &answer, tenant, &id, peer);
+                self.log_failure(failure, &answer, of, &id, peer);
                 respond::failed(&answer, || self.authenticator.challenge())
             }
         };
@@ -141,7 +145,7 @@ impl Pipeline {
         let compressed = self.read_body(incoming, &tenant.config.limits, &mut permit).await?;
         let decoded_size = snappy::decoded_length(&compressed, tenant.config.limits.max_decoded_size)?;
         permit.grow(decoded_size as u64)?;
-        let scanned = decode_and_scan(&compressed, &tenant.config.limits)?;
+        let scanned = decode_and_scan(&compressed, decoded_size, &tenant.config.limits)?;
         let mut ledger = Ledger::open(&self.shared.metrics, proved.id(), &scanned, compressed.len());
 
         // Policy: every series gets its verdict, host checks included.
@@ -149,13 +153,13 @@ impl Pipeline {
             compressed: compressed.len(),
             decoded: scanned.body().len(),
         };
-        let judged = tenant
+        let mut judged = tenant
             .judge
             .judge(scanned)
             .await
             .map_err(|e| ledger.fail(Failure::from(e)))?;
         let routes = self
-            .admit(tenant, &proved, &judged, sizes)
+            .admit(tenant, &proved, &mut judged, sizes)
             .await
             .map_err(|e| ledger.fail(e))?;
 
@@ -194,13 +198,13 @@ impl Pipeline {
         &self,
         tenant: &Tenant,
         proved: &auth::Tenant,
-        judged: &Judged,
+        judged: &mut Judged,
         sizes: Sizes,
     ) -> Result<Routes, Failure> {
         let streams: Vec<Arc<str>> = (0..judged.tally.streams.len())
             .map(|id| tenant.judge.stream_name(id as u16))
             .collect();
-        let mut asked = Vec::new();
+        let (mut charges, mut asked) = (Vec::new(), Vec::new());
         if tenant.judge.chain().judges_writes() {
             let write = Write {
                 subject: proved.subject().to_owned(),
@@ -217,13 +221,12 @@ impl Pipeline {
             };
             match tenant.judge.admit(write).await? {
                 Decision::Reject { reason, .. } => return Err(Failure::Refused { text: reason }),
-                Decision::Admit { charges, routes } => {
-                    self.charge(tenant, proved.id(), &charges)?;
-                    asked = routes;
-                }
+                Decision::Admit { charges: due, routes } => (charges, asked) = (due, routes),
             }
         }
+        // A write that cannot be routed costs nothing, so charging comes last.
         let routes = route::route(&streams, &asked, &tenant.config.upstreams)?;
+        self.charge(tenant, proved.id(), &charges)?;
         tenant.judge.admitted(judged);
         Ok(routes)
     }
@@ -304,14 +307,16 @@ impl Pipeline {
         }
     }
 
-    fn log_failure(&self, failure: &Failure, answer: &respond::Answer, tenant: &str, id: &str, peer: &Peer) {
+    fn log_failure(&self, failure: &Failure, answer: &respond::Answer, of: Option<&TenantId>, id: &str, peer: &Peer) {
         let (status, reason) = (answer.status.as_u16(), answer.reason);
-        if tenant.is_empty() {
+        let Some(tenant) = of else {
             // Anyone on the internet can cause these lines; the metric counts them.
             ledger::count_unauthenticated(&self.shared.metrics, reason);
             tracing::debug!(status, reason, request_id = id, peer = %peer.address, error = %failure, "request refused");
-        } else {
-            tracing::info!(tenant, status, reason, request_id = id, error = %failure, "write failed");
+            return;
+        };
+        if let Some(untold) = self.shared.failures.due(tenant, reason, Instant::now()) {
+            tracing::info!(%tenant, status, reason, request_id = id, error = %failure, untold, "write failed");
         }
     }
 }
@@ -330,8 +335,9 @@ struct Part {
     samples: u64,
 }
 
-fn decode_and_scan(compressed: &[u8], limits: &config::Limits) -> Result<Scanned, Failure> {
-    heavy(compressed.len(), || {
+fn decode_and_scan(compressed: &[u8], decoded_size: usize, limits: &config::Limits) -> Result<Scanned, Failure> {
+    // By what it decodes to: that may be 21 times what came.
+    heavy(decoded_size, || {
         let mut decoded = Vec::new();
         snappy::decode(compressed, limits.max_decoded_size, &mut decoded)?;
         Ok(scan::scan(

@@ -138,9 +138,21 @@ impl Generations {
     }
 
     /// Reads everything anew and takes into use what can be used.
-    pub async fn reload(&self, cause: &'static str) -> Report {
-        let mut state = self.state.lock().await;
-        self.reload_locked(&mut state, cause).await
+    ///
+    /// In a task of its own: whoever asked may hang up in the middle, and files that were read and came to nothing
+    /// would pass for files that are in use.
+    pub async fn reload(self: &Arc<Self>, cause: &'static str) -> Report {
+        let it = Arc::clone(self);
+        let whole = tokio::spawn(async move {
+            let mut state = it.state.lock().await;
+            it.reload_locked(&mut state, cause).await
+        });
+        match whole.await.map_err(tokio::task::JoinError::try_into_panic) {
+            Ok(report) => report,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The process is ending.
+            Err(Err(_)) => self.report(),
+        }
     }
 
     /// Reloads where the content of any file has changed. A mounted ConfigMap changes by swapping a symlink, so
@@ -212,6 +224,10 @@ impl Generations {
         report
             .warnings
             .extend(needs_restart(&previous.config, &pipeline.config));
+        let listener = &pipeline.config.remote_write;
+        self.shared
+            .in_flight
+            .set_limits(listener.max_in_flight_size, listener.max_concurrent_requests);
         self.current.store(Arc::new(pipeline));
         if let Some(tls) = tls_changed {
             self.tls.swap(tls);
@@ -229,6 +245,10 @@ impl Generations {
         }
         metrics.tenant_generation.clear();
         metrics.tenant_broken.clear();
+        // Of tenants that are gone; the others' are published again when they are next read.
+        metrics.active_series.clear();
+        metrics.memo_entries.clear();
+        metrics.memo_bytes.clear();
         let current = self.current();
         for (id, tenant) in &current.tenants {
             let labels = TenantLabels { tenant: id.to_string() };
@@ -282,19 +302,19 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 /// Settings that are read once, when the process starts.
 fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
+    let (was, is) = (&old.remote_write, &new.remote_write);
     let changed = [
-        (
-            "remote_write.listen_address",
-            old.remote_write.listen_address != new.remote_write.listen_address,
-        ),
-        (
-            "remote_write.insecure_http",
-            old.remote_write.tls.is_some() != new.remote_write.tls.is_some(),
-        ),
+        ("remote_write.listen_address", was.listen_address != is.listen_address),
         (
             "remote_write.max_connections",
-            old.remote_write.max_connections != new.remote_write.max_connections,
+            was.max_connections != is.max_connections,
         ),
+        (
+            "remote_write.handshake_timeout",
+            was.handshake_timeout != is.handshake_timeout,
+        ),
+        ("remote_write.header_timeout", was.header_timeout != is.header_timeout),
+        ("remote_write.idle_timeout", was.idle_timeout != is.idle_timeout),
         ("admin", old.admin != new.admin),
         ("sandbox", old.sandbox != new.sandbox),
     ];

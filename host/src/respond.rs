@@ -138,6 +138,14 @@ impl Failure {
                 BodyError::Disconnected => keep("disconnected", "connection ended"),
                 BodyError::Overloaded => keep("overloaded", "overloaded, try again"),
             },
+            // A body is encoded from what policies made of one that was taken: its sender has done nothing wrong.
+            Self::Snappy(SnappyError::TooLong { .. }) => keep("edited_too_long", "a policy failed, try again"),
+            // A bug, and the data is as good as it was.
+            Self::Scan(ScanError::NotRewritten) => refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "bug",
+                "an error of the gateway".into(),
+            ),
             Self::Snappy(error) => {
                 let reason = match error {
                     SnappyError::TooLarge { .. } => "decoded_too_large",
@@ -354,6 +362,16 @@ mod tests {
         };
         assert_eq!(failure.answer(&drops).status, StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(failure.answer(&drops).retry_after_seconds, Some(2));
+    }
+
+    #[test]
+    fn what_is_the_gateways_own_fault_keeps_the_data() {
+        let bug = Failure::from(ScanError::NotRewritten);
+        assert_eq!(bug.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
+        let grown = Failure::from(SnappyError::TooLong { length: 1 << 32 });
+        assert!(bug.is_retryable() && grown.is_retryable());
+        assert!(!Failure::from(SnappyError::Malformed).is_retryable());
+        assert!(!Failure::from(ScanError::TooManySeries { limit: 1 }).is_retryable());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::forward::Upstreams;
 use crate::limits::bucket::Buckets;
 use crate::limits::in_flight::InFlight;
 use crate::listener::{self, ListenError, Listener};
-use crate::pipeline::Shared;
+use crate::pipeline::{FailureLog, Shared};
 use crate::policy::judge::Clock;
 use crate::policy::memo::{HashKey, NoRandomness};
 use crate::policy::{Compiler, Engine, EngineError};
@@ -86,12 +86,17 @@ pub fn run(options: &Options) -> Result<(), StartError> {
         let mut hangup = signal(SignalKind::hangup()).map_err(system)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
-        loop {
-            tokio::select! {
-                _ = hangup.recv() => drop(running.generations.reload("SIGHUP").await),
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+        // A reload may compile for minutes; SIGTERM does not wait for it.
+        let reloads = async {
+            while hangup.recv().await.is_some() {
+                running.generations.reload("SIGHUP").await;
             }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = reloads => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
         running.drain(options.shutdown_timeout).await;
         Ok(())
@@ -149,6 +154,7 @@ fn shared(config: &Config, metrics: Arc<Metrics>) -> Result<Arc<Shared>, StartEr
         hash_key: Arc::new(HashKey::random()?),
         clock: Clock::start(),
         requests: AtomicU64::new(0),
+        failures: FailureLog::default(),
         metrics,
     }))
 }
@@ -270,5 +276,44 @@ impl Running {
         // Only the admin listener can be slow here, with a scrape that never ends.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await;
         tracing::info!("stopped");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    const CONFIG: &str = r#"{
+        "remote_write": {"listen_address": "127.0.0.1:0", "insecure_http": true},
+        "admin": {"listen_address": "127.0.0.1:0"},
+        "upstreams": {"soft": {"endpoints": ["http://127.0.0.1:1"]}},
+        "tenant_files": ["*.tenant"]
+    }"#;
+
+    #[tokio::test]
+    async fn a_reload_is_finished_where_nobody_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let config_file = folder.path().join("config.yaml");
+        std::fs::write(&config_file, CONFIG).unwrap();
+        let options = Options {
+            config_file: config_file.clone(),
+            poll_interval: Duration::ZERO,
+            shutdown_timeout: Duration::ZERO,
+        };
+        let running = start(&options).await.unwrap();
+        let tenant = r#"{"tenant": "a", "credentials": [{"bearer_token_sha256": "SHA"}], "upstreams": ["soft"]}"#;
+        let tenant = tenant.replace("SHA", &"0a".repeat(32));
+        std::fs::write(folder.path().join("a.tenant"), tenant).unwrap();
+        // Whoever asks over HTTP and hangs up drops the future in just this way.
+        assert!(running.generations.reload("test").now_or_never().is_none());
+        let in_use = async {
+            while running.generations.current().tenants.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), in_use).await.unwrap();
+        running.drain(Duration::ZERO).await;
     }
 }

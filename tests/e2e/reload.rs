@@ -392,3 +392,29 @@ async fn mark_without_clearing(gateway: &Gateway, receiver: &Receiver) -> String
     let mine = arrived.find(|one| one.value("__name__") == Some("mine")).unwrap();
     mine.value("v").unwrap_or_default().to_owned()
 }
+
+#[tokio::test]
+async fn the_bounds_of_the_process_follow_a_reload_and_what_does_not_is_told() {
+    let receiver = Receiver::start().await;
+    let gate = Gate::new();
+    let mut gateway = one_tenant(&receiver).await;
+    let answer = gateway
+        .reload(|setup| {
+            setup.put("/remote_write/max_concurrent_requests", json!(1));
+            setup.put("/remote_write/idle_timeout", json!("77s"));
+        })
+        .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(
+        answer.text.contains("remote_write.idle_timeout has changed: restart"),
+        "{answer:?}"
+    );
+    receiver.answer_next([Reply::status(200).held_by(&gate)]);
+    let sender = gateway.sender().bearer("a-token");
+    let held = tokio::spawn(async move { sender.write(&small_write()).await.status });
+    receiver.expect_requests(1).await;
+    let over = gateway.sender().bearer("a-token").write(&small_write()).await;
+    assert_eq!(over.status, 503, "{over:?}");
+    gate.open();
+    assert_eq!(held.await.unwrap(), 204);
+}

@@ -190,16 +190,16 @@ impl Memo {
         self.lock().admit(hash, verdict, bounds, new)
     }
 
-    /// Makes the new series of an admitted write active.
-    pub fn activate(&self, new: &NewSeries, tick: u16) {
+    /// Makes the new series of an admitted write active, and gives back those that have no room any more: other
+    /// writes, judged at the same time, may have taken it since.
+    pub fn activate(&self, new: &NewSeries, tick: u16, max_active_series: u64) -> HashSet<SeriesHash> {
         if new.is_empty() {
-            return;
+            return HashSet::new();
         }
         let mut table = self.lock();
         table.advance(tick);
-        for hash in &new.0 {
-            table.activate(*hash);
-        }
+        let all = new.0.iter().copied();
+        all.filter(|hash| !table.activate(*hash, max_active_series)).collect()
     }
 
     /// Forgets every verdict and keeps what was seen. Called when a generation is replaced, so that a number can
@@ -391,6 +391,14 @@ impl Table {
             Some(entry) => {
                 freed = Some(entry.packed);
                 entry.packed = packed;
+                // What a new generation drops takes no place among the active series any more.
+                if entry.tag & ACTIVE != 0 && !verdict.lets_through() {
+                    if tick.wrapping_sub(entry.seen) < WINDOW_TICKS {
+                        self.counts[slot(entry.seen)] -= 1;
+                        self.active -= 1;
+                    }
+                    entry.tag &= !ACTIVE;
+                }
                 entry.tag = (entry.tag & ACTIVE) | (generation & GENERATION);
             }
             None => {
@@ -446,7 +454,11 @@ impl Table {
         }
     }
 
-    fn activate(&mut self, hash: SeriesHash) {
+    /// False where it is not active and has no room to become so.
+    fn activate(&mut self, hash: SeriesHash, max_active_series: u64) -> bool {
+        if self.active >= max_active_series && !self.is_active(hash) {
+            return false;
+        }
         let tick = self.tick;
         let shard = &mut self.shards[Self::shard(hash)];
         let Some(entry) = shard.find_mut(hash.0[0], |e| e.hash == hash) else {
@@ -461,7 +473,7 @@ impl Table {
             self.entries += 1;
             self.counts[slot(tick)] += 1;
             self.active += 1;
-            return;
+            return true;
         };
         let counted = entry.tag & ACTIVE != 0 && tick.wrapping_sub(entry.seen) < WINDOW_TICKS;
         if counted {
@@ -472,6 +484,7 @@ impl Table {
         entry.seen = tick;
         self.counts[slot(tick)] += 1;
         self.active += 1;
+        true
     }
 
     fn forget_verdicts(&mut self) {

@@ -28,6 +28,11 @@ pub const BATCH_BYTES: usize = 512 << 10;
 const MAX_LABELS: usize = 512;
 /// Most bytes of names and values a plugin may leave on one series.
 const MAX_LABEL_BYTES: usize = 64 << 10;
+/// What a plugin may leave on the series of one call: this, and as much on top as `MAX_GROWTH` times what they came
+/// with. A write has up to 200 calls' worth of series, whose edits are held together until they are forwarded; the
+/// bounds on one series and on one call alone would let that be 1.6 GB.
+const MAX_CALL_BYTES: usize = 512 << 10;
+const MAX_GROWTH: usize = 4;
 /// Longest stream name, in bytes.
 pub const MAX_STREAM_LENGTH: usize = 128;
 /// Different streams one policy may name in its lifetime.
@@ -236,6 +241,8 @@ impl Work {
 struct Asked<'a> {
     labels: Vec<LabelParam<'a>>,
     ends: Vec<usize>,
+    /// Label bytes as the sender sent them, whatever earlier policies made of them.
+    sent: usize,
 }
 
 impl<'a> Asked<'a> {
@@ -243,6 +250,7 @@ impl<'a> Asked<'a> {
         let mut asked = Self {
             labels: Vec::with_capacity(series.len() * 8),
             ends: Vec::with_capacity(series.len()),
+            sent: 0,
         };
         for work in series.iter().filter(|work| work.is_live()) {
             match &work.labels {
@@ -257,6 +265,7 @@ impl<'a> Asked<'a> {
                         .extend(original.map(|(name, value)| LabelParam { name, value }));
                 }
             }
+            asked.sent += batch.series(work.index).len();
             asked.ends.push(asked.labels.len());
         }
         asked
@@ -280,10 +289,19 @@ impl<'a> Asked<'a> {
                 got: verdicts.len(),
             });
         }
-        verdicts
+        let fates: Vec<Fate> = verdicts
             .into_iter()
             .map(|verdict| Fate::check(verdict, member))
-            .collect()
+            .collect::<Result<_, _>>()?;
+        let bytes: usize = fates.iter().map(Fate::label_bytes).sum();
+        if bytes > MAX_CALL_BYTES + MAX_GROWTH * self.sent {
+            return Err(Fault::Invalid(format!(
+                "{bytes} bytes of labels on {} series, which came with {}",
+                fates.len(),
+                self.sent
+            )));
+        }
+        Ok(fates)
     }
 }
 
@@ -299,6 +317,15 @@ enum Fate {
 }
 
 impl Fate {
+    fn label_bytes(&self) -> usize {
+        match self {
+            Self::Edit {
+                labels: Some(labels), ..
+            } => bytes_of(labels),
+            _ => 0,
+        }
+    }
+
     fn check(verdict: Verdict, member: &Member) -> Result<Self, Fault> {
         match verdict {
             Verdict::Keep => Ok(Self::Keep),
@@ -318,12 +345,16 @@ impl Fate {
     }
 }
 
+fn bytes_of(labels: &[Label]) -> usize {
+    labels.iter().map(|label| label.name.len() + label.value.len()).sum()
+}
+
 fn check_labels(labels: impl Iterator<Item = Label>) -> Result<Vec<Label>, Fault> {
     let mut labels: Vec<Label> = labels.filter(|label| !label.value.is_empty()).collect();
     if labels.len() > MAX_LABELS {
         return Err(Fault::Invalid(format!("{} labels on one series", labels.len())));
     }
-    let bytes: usize = labels.iter().map(|label| label.name.len() + label.value.len()).sum();
+    let bytes = bytes_of(&labels);
     if bytes > MAX_LABEL_BYTES {
         return Err(Fault::Invalid(format!("{bytes} bytes of labels on one series")));
     }

@@ -30,7 +30,7 @@ fn send(memo: &Memo, n: u64, verdict: &Verdict, b: Bounds) -> Known {
     if known == Known::Nothing {
         known = memo.store(hash(n), verdict.clone(), &b, BUDGET, &mut new);
     }
-    memo.activate(&new, b.tick);
+    memo.activate(&new, b.tick, b.max_active_series);
     known
 }
 
@@ -162,4 +162,47 @@ fn eviction_takes_the_oldest_first() {
     };
     let (old, young) = (count(0..2000), count(10_000..14_000));
     assert!(young > old * 2, "old {old} young {young}");
+}
+
+#[test]
+fn a_series_that_a_new_generation_drops_is_active_no_more() {
+    let memo = Memo::new();
+    for n in 0..10 {
+        send(&memo, n, &KEPT, bounds(1, 0, 10));
+    }
+    memo.forget_verdicts();
+    for verdict in [Verdict::Drop { reason: 0 }, Verdict::Reject { refusal: 0 }] {
+        send(&memo, 1, &verdict, bounds(2, 0, 10));
+    }
+    for n in 2..6 {
+        send(&memo, n, &Verdict::Drop { reason: 0 }, bounds(2, 1, 10));
+    }
+    assert_eq!(memo.stats(1).active_series, 5);
+    // They are sent on and on, and still take no room from others.
+    for n in 1..6 {
+        send(&memo, n, &Verdict::Drop { reason: 0 }, bounds(2, 2, 10));
+    }
+    assert_eq!(memo.stats(2).active_series, 5);
+    assert_eq!(send(&memo, 77, &KEPT, bounds(2, 2, 10)), Known::Verdict(KEPT));
+    assert_eq!(memo.stats(WINDOW_TICKS + 2).active_series, 0);
+}
+
+#[test]
+fn writes_that_were_judged_at_the_same_time_share_the_room_there_is() {
+    let memo = Memo::new();
+    let b = bounds(1, 0, 3);
+    let judged = |range: std::ops::Range<u64>| {
+        let mut new = NewSeries::default();
+        for n in range {
+            let known = memo.store(hash(n), KEPT, &b, BUDGET, &mut new);
+            assert_eq!(known, Known::Verdict(KEPT));
+        }
+        new
+    };
+    // Each fits by itself; series 2 is in both.
+    let (one, other) = (judged(0..3), judged(2..5));
+    assert_eq!(memo.activate(&one, 0, 3).len(), 0);
+    let over = memo.activate(&other, 0, 3);
+    assert_eq!(over, HashSet::from([hash(3), hash(4)]));
+    assert_eq!(memo.stats(0).active_series, 3);
 }

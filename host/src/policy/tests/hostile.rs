@@ -324,3 +324,30 @@ async fn while_one_tenant_loops_the_others_go_on() {
         "{slow} of {calls} calls took more than 50 ms"
     );
 }
+
+#[tokio::test]
+async fn a_write_cannot_be_blown_up_by_small_steps() {
+    // Each series stays far below what one may have, and each call's answer below what a call may copy.
+    let blown = |bytes: usize| {
+        let rule = format!(
+            r#"{{"relabel_configs":[{{"target_label":"x","replacement":"{}"}}]}}"#,
+            "y".repeat(bytes)
+        );
+        policy(standard("relabel"), &rule)
+    };
+    let many = vec![UP; 512];
+    let grown = chain("grown", &[blown(900)]).await;
+    assert_eq!(grown.relabel(batch(&many)).await.unwrap().outcomes.len(), 512);
+    let chain = chain("blown", &[blown(8000)]).await;
+    let result = chain.relabel(batch(&many)).await;
+    let Err(CallError::Failed {
+        fault: Fault::Invalid(text),
+        ..
+    }) = result
+    else {
+        panic!("{result:?}")
+    };
+    assert!(text.contains("512 series"), "{text}");
+    // A few may grow as much as they like.
+    assert_eq!(chain.relabel(batch(&[UP])).await.unwrap().outcomes.len(), 1);
+}
