@@ -24,6 +24,10 @@ use crate::policy::{BuildError, Chain};
 use crate::telemetry::metrics::{CertificateLabels, TenantLabels};
 use crate::tls::{self, TlsError};
 
+mod restart;
+
+use restart::needs_restart;
+
 /// Chains built at once: compiling is one at a time anyway, configuring a few plugins is not.
 const BUILDS_AT_ONCE: usize = 4;
 
@@ -298,31 +302,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         Ok(result) => result,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
-}
-
-/// Settings that are read once, when the process starts.
-fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
-    let (was, is) = (&old.remote_write, &new.remote_write);
-    let changed = [
-        ("remote_write.listen_address", was.listen_address != is.listen_address),
-        (
-            "remote_write.max_connections",
-            was.max_connections != is.max_connections,
-        ),
-        (
-            "remote_write.handshake_timeout",
-            was.handshake_timeout != is.handshake_timeout,
-        ),
-        ("remote_write.header_timeout", was.header_timeout != is.header_timeout),
-        ("remote_write.idle_timeout", was.idle_timeout != is.idle_timeout),
-        ("admin", old.admin != new.admin),
-        ("sandbox", old.sandbox != new.sandbox),
-    ];
-    changed
-        .iter()
-        .filter(|(_, changed)| *changed)
-        .map(|(key, _)| format!("{key} has changed: restart to use it"))
-        .collect()
 }
 
 /// One generation of everything, from what was loaded and what serves already.

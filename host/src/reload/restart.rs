@@ -1,0 +1,31 @@
+//! What a reload leaves as it was.
+//!
+//! Takes the configuration that serves and the newest one; gives a warning for each setting that only a restart takes
+//! up. Pure.
+
+use crate::config::Config;
+
+/// Settings that are read once, when the process starts.
+pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
+    let (was, is) = (&old.remote_write, &new.remote_write);
+    let changed = [
+        ("remote_write.listen_address", was.listen_address != is.listen_address),
+        (
+            "remote_write.max_connections",
+            was.max_connections != is.max_connections,
+        ),
+        (
+            "remote_write.handshake_timeout",
+            was.handshake_timeout != is.handshake_timeout,
+        ),
+        ("remote_write.header_timeout", was.header_timeout != is.header_timeout),
+        ("remote_write.idle_timeout", was.idle_timeout != is.idle_timeout),
+        ("admin", old.admin != new.admin),
+        ("sandbox", old.sandbox != new.sandbox),
+    ];
+    changed
+        .iter()
+        .filter(|(_, changed)| *changed)
+        .map(|(key, _)| format!("{key} has changed: restart to use it"))
+        .collect()
+}
