@@ -11,5 +11,5 @@ wasmtime::component::bindgen!({
     ownership: Borrowing { duplicate_if_necessary: true },
 });
 
-pub use gauntlet::policy::log;
-pub use gauntlet::policy::types;
+pub use self::gauntlet::policy::log;
+pub use self::gauntlet::policy::types;
