@@ -32,12 +32,20 @@ async fn the_redact_example_takes_personal_data_out_and_keeps_series_apart() {
     assert_eq!(gateway.sender().bearer("a-token").write(&body).await.status, 204);
 
     let arrived = receiver.only().write.timeseries;
-    let values = |label| arrived.iter().map(|one| one.value(label).unwrap_or("")).collect::<Vec<_>>();
+    let values = |label| {
+        arrived
+            .iter()
+            .map(|one| one.value(label).unwrap_or(""))
+            .collect::<Vec<_>>()
+    };
     let users = values("user");
     assert!(!users.iter().any(|user| ["alice", "bob"].contains(user)), "{users:?}");
     assert_eq!(users[0], users[2], "one user is one pseudonym");
     assert_ne!(users[0], users[1], "two users are two");
     let networks = values("client_ip");
-    assert!(networks[0].starts_with("192.0.2.0") && networks[0] == networks[1], "{networks:?}");
+    assert!(
+        networks[0].starts_with("192.0.2.0") && networks[0] == networks[1],
+        "{networks:?}"
+    );
     assert!(networks[2].starts_with("2001:db8:1::"), "{networks:?}");
 }
