@@ -189,9 +189,11 @@ fn child() -> Result<(), String> {
         (Resource::Nofile, MAX_FILES),
     ];
     for (resource, most) in limits {
+        // Were both bounds of the processor's one, the kernel would send KILL, which does not say why.
+        let grace = u64::from(resource == Resource::Cpu);
         let limit = Rlimit {
             current: Some(most),
-            maximum: Some(most),
+            maximum: Some(most.saturating_add(grace)),
         };
         setrlimit(resource, limit).map_err(|error| format!("cannot set {resource:?}: {error}"))?;
     }
