@@ -88,6 +88,8 @@ struct State {
     generation: u64,
     /// What the newest load read, whether or not it came to anything.
     inputs: config::Inputs,
+    /// A chain could not be tried for want of room: the next poll tries again, whatever the files say.
+    again: bool,
 }
 
 /// The gateway as it is configured now.
@@ -115,6 +117,7 @@ impl Generations {
             memos: HashMap::new(),
             generation: 0,
             inputs: loaded.inputs.clone(),
+            again: false,
         };
         let (pipeline, report) = build(&shared, &mut state, loaded, None, "start").await?;
         let generations = Self {
@@ -164,10 +167,12 @@ impl Generations {
     pub async fn reload_if_changed(&self) {
         let mut state = self.state.lock().await;
         let inputs = state.inputs.clone();
-        if blocking(move || inputs.fingerprint() == inputs.loaded()).await {
-            return;
-        }
-        self.reload_locked(&mut state, "files changed").await;
+        let cause = match blocking(move || inputs.fingerprint() == inputs.loaded()).await {
+            true if !state.again => return,
+            true => "another try",
+            false => "files changed",
+        };
+        self.reload_locked(&mut state, cause).await;
     }
 
     /// Polls until `shutdown`.
@@ -336,6 +341,7 @@ async fn build(
             None => changed.push(Arc::clone(tenant)),
         }
     }
+    state.again = false;
     let first = state.generation + 1;
     state.generation += changed.len() as u64;
     for (generation, tenant, built) in build_chains(shared, first, changed).await {
@@ -345,6 +351,7 @@ async fn build(
                 tenants.insert(id, Arc::new(new_tenant(shared, state, generation, tenant, chain)));
             }
             Err(error) => {
+                state.again |= error.may_pass();
                 let old = kept(&tenant.id);
                 report.broken.push(Broken {
                     tenant: Some(tenant.id.clone()),

@@ -245,6 +245,7 @@ impl Running {
                 .spawn(async move { generations.watch(poll_interval, stop).await });
         }
         let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
+        let generations = Arc::clone(&self.generations);
         self.tasks.spawn(async move {
             let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
             loop {
@@ -253,6 +254,10 @@ impl Running {
                     _ = ticks.tick() => {
                         shared.buckets.retain_active(std::time::Instant::now());
                         shared.in_flight.retain_active();
+                        // Moves every memo's window on: an idle tenant's would stand still and come to mean the future.
+                        for tenant in generations.current().tenants.values() {
+                            tenant.judge.publish();
+                        }
                     }
                 }
             }

@@ -43,6 +43,16 @@ pub enum BuildFault {
     Overloaded,
 }
 
+impl BuildError {
+    /// The same plugin may well do a moment later: there was no room to try it.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self.fault,
+            BuildFault::Overloaded | BuildFault::Configure(Fault::NoRoom) | BuildFault::Golden(Fault::NoRoom)
+        )
+    }
+}
+
 /// Why a chain gave no answer. All but `Overloaded` and `Lost` are the policy's doing; the sender keeps the data in
 /// every case.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
