@@ -51,7 +51,9 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum DevError {
     #[error(transparent)]
-    Start(#[from] StartError),
+    Start(StartError),
+    #[error("{0}; --remote-write.listen-address and --admin.listen-address choose others")]
+    Listen(StartError),
     #[error("cannot {what} {}: {reason}", .path.display())]
     File {
         what: &'static str,
@@ -66,6 +68,15 @@ pub enum DevError {
     System { what: &'static str, reason: std::io::Error },
     #[error("cannot set up a sender: {0}")]
     Sender(String),
+}
+
+impl From<StartError> for DevError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Listen(_) | StartError::Admin { .. } => Self::Listen(error),
+            other => Self::Start(other),
+        }
+    }
 }
 
 /// The demo's folder, gone when the demo is.
