@@ -53,6 +53,10 @@ pub struct Thanos {
     others: Vec<Process>,
 }
 
+/// No pruning: in the first minute of every fourth hour (UTC) a Thanos 0.42.4 receiver that is just starting prunes a
+/// tenant whose TSDB is not open yet, and dies of it. Seen at 04:00; without a retention it never prunes.
+const FOREVER: &str = "--tsdb.retention=0d";
+
 impl Thanos {
     /// Starts everything and waits until all of it is ready.
     pub fn start(dir: &Path, logs: &Path, ports: &mut Ports) -> Result<Self> {
@@ -279,6 +283,7 @@ impl Maker<'_> {
             vec![
                 "receive".into(),
                 format!("--tsdb.path={}", self.data(name)),
+                FOREVER.into(),
                 format!("--label=receiver_replica=\"{name}\""),
                 format!("--remote-write.address={write}"),
                 format!("--http-address={http}"),
@@ -317,6 +322,7 @@ impl Maker<'_> {
                 "--receive.hashrings-algorithm=ketama".into(),
                 format!("--label=receiver_replica=\"{name}\""),
                 format!("--tsdb.path={}", self.data(name)),
+                FOREVER.into(),
                 format!("--remote-write.address={write}"),
                 format!("--http-address={http}"),
                 format!("--grpc-address={grpc}"),
