@@ -102,11 +102,10 @@ impl Sender {
         attempt: u32,
     ) -> Result<(), Duration> {
         let again = Duration::from_secs(1);
-        let open = match connection.take().filter(|open| !open.is_closed()) {
+        let mut open = match connection.take().filter(|open| !open.is_closed()) {
             Some(open) => open,
             None => self.connect().await.map_err(|_| again)?,
         };
-        let mut open = open;
         let response = open
             .send_request(self.request(body, attempt))
             .await

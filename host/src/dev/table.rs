@@ -27,7 +27,6 @@ struct Row {
 pub(super) struct Table {
     terminal: bool,
     lines: usize,
-    reloaded_at: Option<u64>,
     generations: BTreeMap<String, f64>,
     said: Vec<String>,
 }
@@ -37,7 +36,6 @@ impl Table {
         Self {
             terminal,
             lines: 0,
-            reloaded_at: None,
             generations: BTreeMap::new(),
             said: Vec::new(),
         }
@@ -96,7 +94,6 @@ impl Table {
             news.extend(said.iter().cloned());
         }
         self.said = said;
-        self.reloaded_at = Some(report.at);
         news
     }
 }
