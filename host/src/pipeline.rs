@@ -24,12 +24,13 @@ use crate::limits::in_flight::{InFlight, Permit};
 use crate::listener::Peer;
 use crate::model::TenantId;
 use crate::policy::judge::{Clock, Judge, Judged};
-use crate::policy::memo::{HashKey, Verdict};
+use crate::policy::memo::{Fate, HashKey};
 use crate::policy::{Charge, Decision, Engine, Write};
 use crate::respond::{self, Context, Failure, Stored};
 use crate::route::{self, Routes};
 use crate::telemetry::Metrics;
-use crate::wire::scan::{self, Scanned};
+use crate::wire::heavy;
+use crate::wire::scan::{self, Framed};
 use crate::wire::snappy;
 use crate::wire::splice::{Piece, splice};
 
@@ -38,9 +39,6 @@ mod ledger;
 
 pub use failures::FailureLog;
 use ledger::Ledger;
-
-/// Above this many bytes, decoding and encoding would hold an I/O thread longer than 500 us.
-const HEAVY_BYTES: usize = 1 << 20;
 
 /// Whatever an upstream's own timeout: Prometheus gives up after 30 s, and an answer must reach it before.
 const FORWARD_DEADLINE: Duration = Duration::from_secs(25);
@@ -143,36 +141,62 @@ impl Pipeline {
             .in_flight
             .try_acquire(proved.id(), &tenant.config.limits, 0)?;
         let compressed = self.read_body(incoming, &tenant.config.limits, &mut permit).await?;
-        let decoded_size = snappy::decoded_length(&compressed, tenant.config.limits.max_decoded_size)?;
-        permit.grow(decoded_size as u64)?;
-        let scanned = decode_and_scan(&compressed, decoded_size, &tenant.config.limits)?;
-        let mut ledger = Ledger::open(&self.shared.metrics, proved.id(), &scanned, compressed.len());
+        let processed = self.process(tenant, &proved, compressed, &mut permit).await?;
 
-        // Policy: every series gets its verdict, host checks included.
+        // Forward: one request per upstream that gets something.
+        let Processed {
+            parts,
+            edited,
+            mut ledger,
+        } = processed;
+        self.forward(tenant, parts, forward::forwarded_headers(headers), &mut ledger)
+            .await?;
+        ledger.edited(edited);
+        Ok(ledger.close())
+    }
+
+    /// From the body that came to those that go on: all that happens between the two networks.
+    ///
+    /// # Errors
+    /// Whatever a stage refuses. What was received is accounted for then.
+    pub async fn process<'a>(
+        &'a self,
+        tenant: &Tenant,
+        proved: &'a auth::Tenant,
+        compressed: Bytes,
+        permit: &mut Permit,
+    ) -> Result<Processed<'a>, Failure> {
+        let limits = &tenant.config.limits;
+        let decoded_size = snappy::decoded_length(&compressed, limits.max_decoded_size)?;
+        permit.grow(decoded_size as u64)?;
+        let framed = decode_and_frame(&compressed, decoded_size, limits)?;
+        let recalled = tenant.judge.recall(framed).await?;
+        let scanned = recalled.scanned();
+        let mut ledger = Ledger::open(&self.shared.metrics, proved.id(), scanned, compressed.len());
+
+        // Policy: every series gets its fate, host checks included.
         let sizes = Sizes {
             compressed: compressed.len(),
             decoded: scanned.body().len(),
         };
         let mut judged = tenant
             .judge
-            .judge(scanned)
+            .judge(recalled)
             .await
             .map_err(|e| ledger.fail(Failure::from(e)))?;
+        permit
+            .grow(judged.edits().size() as u64)
+            .map_err(|e| ledger.fail(Failure::from(e)))?;
         let routes = self
-            .admit(tenant, &proved, &mut judged, sizes)
+            .admit(tenant, proved, &mut judged, sizes)
             .await
             .map_err(|e| ledger.fail(e))?;
 
-        // Encode and forward: one request per upstream that gets something.
+        // Encode. The receivers may take seconds: of all this only the parts are held for them.
         ledger.judged(&judged, &tenant.judge);
-        let outgoing = encode(&judged, &compressed, &routes).map_err(|e| ledger.fail(e))?;
+        let parts = encode(&judged, &compressed, &routes).map_err(|e| ledger.fail(e))?;
         let edited = judged.tally.edited.all_samples();
-        // The receivers may take seconds; what is no longer needed is not held for them.
-        drop((compressed, judged));
-        self.forward(tenant, outgoing, forward::forwarded_headers(headers), &mut ledger)
-            .await?;
-        ledger.edited(edited);
-        Ok(ledger.close())
+        Ok(Processed { parts, edited, ledger })
     }
 
     async fn read_body(
@@ -327,25 +351,36 @@ struct Sizes {
     decoded: usize,
 }
 
-/// What goes to one upstream.
-struct Part {
-    /// Index into the tenant's list.
-    upstream: usize,
-    body: Bytes,
-    samples: u64,
+/// A write that is ready to go on.
+pub struct Processed<'a> {
+    parts: Vec<Part>,
+    edited: u64,
+    ledger: Ledger<'a>,
 }
 
-fn decode_and_scan(compressed: &[u8], decoded_size: usize, limits: &config::Limits) -> Result<Scanned, Failure> {
+impl Processed<'_> {
+    /// For whoever has no receiver to send them to: the write counts as abandoned.
+    pub fn into_parts(self) -> Vec<Part> {
+        self.parts
+    }
+}
+
+/// What goes to one upstream.
+#[derive(Debug)]
+pub struct Part {
+    /// Index into the tenant's list.
+    pub upstream: usize,
+    /// A remote-write 1.0 request in snappy's block format.
+    pub body: Bytes,
+    pub samples: u64,
+}
+
+fn decode_and_frame(compressed: &[u8], decoded_size: usize, limits: &config::Limits) -> Result<Framed, Failure> {
     // By what it decodes to: that may be 21 times what came.
     heavy(decoded_size, || {
-        let mut decoded = Vec::new();
-        snappy::decode(compressed, limits.max_decoded_size, &mut decoded)?;
-        Ok(scan::scan(
-            decoded,
-            &scan::Limits {
-                max_series: limits.max_series_per_request,
-            },
-        )?)
+        let decoded = snappy::decode(compressed, limits.max_decoded_size)?;
+        let max_series = limits.max_series_per_request;
+        Ok(scan::frame(decoded, &scan::Limits { max_series })?)
     })
 }
 
@@ -386,12 +421,12 @@ fn splice_for(judged: &Judged, routes: &Routes, upstream: usize) -> (Vec<u8>, u6
     let pieces = scanned
         .series()
         .iter()
-        .zip(judged.verdicts())
-        .filter_map(|(series, verdict)| {
-            let (piece, stream) = match verdict {
-                Verdict::Keep { stream } => (Piece::Keep(series), *stream),
-                Verdict::Edit { labels, stream } => (Piece::Edit(series, labels), *stream),
-                Verdict::Drop { .. } | Verdict::Reject { .. } => return None,
+        .zip(judged.fates())
+        .filter_map(|(series, fate)| {
+            let (piece, stream) = match *fate {
+                Fate::Keep { stream } => (Piece::Keep(series), stream),
+                Fate::Edit { stream, edit } => (Piece::Edit(series, judged.edits().get(edit)), stream),
+                _ => return None,
             };
             (routes.upstream_of(usize::from(stream)) == upstream).then(|| {
                 samples += series.totals().all_samples();
@@ -400,15 +435,6 @@ fn splice_for(judged: &Judged, routes: &Routes, upstream: usize) -> (Vec<u8>, u6
         });
     splice(&mut raw, scanned, pieces);
     (raw, samples)
-}
-
-/// Runs `work` where it may take longer than an I/O thread can spare.
-fn heavy<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    if bytes < HEAVY_BYTES {
-        work()
-    } else {
-        tokio::task::block_in_place(work)
-    }
 }
 
 fn retry_attempt(headers: &HeaderMap) -> u32 {

@@ -10,6 +10,7 @@ pub mod scan;
 pub mod snappy;
 pub mod splice;
 
+mod buffer;
 mod canonical;
 mod fields;
 mod histogram;
@@ -20,5 +21,18 @@ mod varint;
 #[cfg(test)]
 mod tests;
 
-pub use scan::{InvalidSeries, Limits, Rejected, ScanError, Scanned, Series, scan};
+pub use scan::{Framed, InvalidSeries, Limits, Rejected, ScanError, Scanned, Series, frame, scan};
 pub use snappy::SnappyError;
+
+/// Above this many bytes, decoding, proving and encoding would hold an I/O thread longer than 500 us.
+const HEAVY_BYTES: usize = 1 << 20;
+
+/// Runs `work` on a body of `bytes` where it may take longer than an I/O thread can spare. Only for threads of a runtime
+/// that has several.
+pub fn heavy<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    if bytes < HEAVY_BYTES {
+        work()
+    } else {
+        tokio::task::block_in_place(work)
+    }
+}

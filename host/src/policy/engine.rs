@@ -293,7 +293,7 @@ fn pooled(sandbox: &config::Sandbox) -> wasmtime::Result<(wasmtime::Engine, usiz
         match wasmtime::Engine::new(&config) {
             Ok(engine) => return Ok((engine, warm)),
             // Addresses ran out: a container with a limit of them, or several gateways in one test process.
-            Err(error) if warm > 8 => {
+            Err(error) if warm > 1 => {
                 warm /= 2;
                 tracing::warn!(%error, warm, "fewer plugin instances are kept warm");
             }

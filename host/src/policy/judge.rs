@@ -1,7 +1,8 @@
 //! Judging a write: memo first, the chain for what the memo does not know, host checks on everything.
 //!
-//! Takes a [`Scanned`] body, gives [`Judged`]: the same body with one verdict per series. A `Judged` can be made only
-//! here, so nothing reaches encoding that was not judged. Never forwards, never charges.
+//! Takes a [`Framed`] body, has those of its series proved that were never met before, gives [`Judged`]: the body with
+//! the fate of each series. A `Judged` can be made only here, so nothing reaches encoding that was not judged. Never
+//! forwards, never charges.
 //!
 //! Long because a verdict's way through memo, chain and host checks is read in one piece.
 
@@ -13,11 +14,14 @@ use crate::config;
 use crate::model::{Label, TenantId, Totals};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::TenantLabels;
+use crate::wire::heavy;
 use crate::wire::labels::{encode_labels, labels};
-use crate::wire::scan::Scanned;
+use crate::wire::scan::{Framed, Proof, ScanError, Scanned, Series};
 
 use super::check::{Checked, HostChecks, Refusal};
-use super::memo::{Bounds, DropId, HashKey, Known, Memo, NewSeries, SeriesHash, StreamId, TICK_SECONDS, Verdict};
+use super::memo::{
+    Bounds, DropId, Edits, Fate, Found, HashKey, Memo, NewSeries, SeriesHash, StreamId, TICK_SECONDS, Verdict,
+};
 use super::{Batch, CallError, Chain, Decision, Outcome, Write};
 
 /// Streams one tenant's policies may name: each may become a request of its own.
@@ -93,12 +97,35 @@ pub struct Judge {
     metrics: Arc<Metrics>,
 }
 
-/// A write with a verdict on each of its series.
+/// A write whose every series is proved, with what is known of each.
+pub struct Recalled {
+    scanned: Scanned,
+    memory: Memory,
+}
+
+#[derive(Default)]
+struct Memory {
+    hashes: Vec<SeriesHash>,
+    fates: Vec<Fate>,
+    edits: Edits,
+    new: NewSeries,
+    /// Places of the series that are [`Fate::Unknown`].
+    misses: Vec<usize>,
+}
+
+/// A write with the fate of each of its series.
 pub struct Judged {
     scanned: Scanned,
-    verdicts: Vec<Verdict>,
+    fates: Vec<Fate>,
+    edits: Edits,
     new: NewSeries,
     pub tally: Tally,
+}
+
+impl Recalled {
+    pub fn scanned(&self) -> &Scanned {
+        &self.scanned
+    }
 }
 
 /// What became of a write's series, by sum.
@@ -118,8 +145,13 @@ impl Judged {
     }
 
     /// In the order of the scanned series.
-    pub fn verdicts(&self) -> &[Verdict] {
-        &self.verdicts
+    pub fn fates(&self) -> &[Fate] {
+        &self.fates
+    }
+
+    /// The labels of the edited series.
+    pub fn edits(&self) -> &Edits {
+        &self.edits
     }
 
     pub fn new_series(&self) -> u64 {
@@ -167,53 +199,74 @@ impl Judge {
         self.memo.stats(self.clock.tick()).active_series
     }
 
-    /// Gives every series of `scanned` its verdict.
+    /// Looks every series up, and proves those that are not known. Whoever is in the memo was proved when it was stored,
+    /// to the bit.
+    ///
+    /// # Errors
+    /// Where the body is none. See [`ScanError`].
+    pub async fn recall(&self, framed: Framed) -> Result<Recalled, ScanError> {
+        let memory = self.look_up(framed.body(), framed.series()).await;
+        let proof = heavy(framed.body().len(), || framed.prove(&memory.misses))?;
+        Ok(match proof {
+            Proof::AsFramed(scanned) => Recalled { scanned, memory },
+            Proof::Otherwise(scanned) => Recalled {
+                memory: self.look_up(scanned.body(), scanned.series()).await,
+                scanned,
+            },
+        })
+    }
+
+    async fn look_up(&self, body: &[u8], series: &[Series]) -> Memory {
+        let bounds = self.bounds();
+        let mut memory = Memory {
+            hashes: Vec::with_capacity(series.len()),
+            fates: Vec::with_capacity(series.len()),
+            ..Memory::default()
+        };
+        for (turn, some) in series.chunks(LOOK_UPS_PER_TURN).enumerate() {
+            if turn > 0 {
+                tokio::task::yield_now().await;
+            }
+            let sent = |i: usize| &body[some[i].labels_range()];
+            let first = memory.hashes.len();
+            let hashes = (0..some.len()).map(|i| self.key.hash(sent(i)));
+            memory.hashes.extend(hashes);
+            let found = &mut Found {
+                fates: &mut memory.fates,
+                edits: &mut memory.edits,
+            };
+            self.memo
+                .look_up(&memory.hashes[first..], sent, &bounds, &mut memory.new, found);
+        }
+        let unknown = |(at, fate): (usize, &Fate)| (*fate == Fate::Unknown).then_some(at);
+        memory.misses = memory.fates.iter().enumerate().filter_map(unknown).collect();
+        memory
+    }
+
+    /// Gives every series its fate.
     ///
     /// # Errors
     /// Where a policy failed and its `on_failure` is `retry`. Nothing was decided then.
-    pub async fn judge(&self, scanned: Scanned) -> Result<Judged, JudgeError> {
-        let body = scanned.body().clone();
-        let bounds = self.bounds();
-        let mut new = NewSeries::default();
-        let mut hashes: Vec<SeriesHash> = Vec::with_capacity(scanned.series().len());
-        let mut verdicts = Vec::with_capacity(scanned.series().len());
-        let mut misses = Vec::new();
-        for some in scanned.series().chunks(LOOK_UPS_PER_TURN) {
-            let first = hashes.len();
-            if first > 0 {
-                tokio::task::yield_now().await;
-            }
-            hashes.extend(some.iter().map(|series| self.key.hash(&body[series.labels_range()])));
-            self.memo.look_up(&hashes[first..], &bounds, &mut new, |i, known| {
-                verdicts.push(match known {
-                    Known::Verdict(verdict) => verdict,
-                    Known::OverActiveSeries => over_active_series(),
-                    Known::Nothing => {
-                        misses.push(first + i);
-                        over_active_series()
-                    }
-                });
-            });
-        }
+    pub async fn judge(&self, recalled: Recalled) -> Result<Judged, JudgeError> {
+        let Recalled { scanned, mut memory } = recalled;
         let labels = TenantLabels {
             tenant: self.tenant.to_string(),
         };
+        let (all, misses) = (memory.hashes.len(), memory.misses.len());
         self.metrics
             .memo_hits
             .get_or_create(&labels)
-            .inc_by((hashes.len() - misses.len()) as u64);
-        if !misses.is_empty() {
-            self.metrics
-                .memo_misses
-                .get_or_create(&labels)
-                .inc_by(misses.len() as u64);
-            self.judge_new(&scanned, &hashes, &misses, &mut verdicts, &mut new)
-                .await?;
+            .inc_by((all - misses) as u64);
+        if misses > 0 {
+            self.metrics.memo_misses.get_or_create(&labels).inc_by(misses as u64);
+            self.judge_new(&scanned, &mut memory).await?;
         }
-        let tally = self.tally(&scanned, &verdicts);
+        let Memory { fates, edits, new, .. } = memory;
+        let tally = tally(&scanned, &fates);
         Ok(Judged {
             scanned,
-            verdicts,
+            fates,
+            edits,
             new,
             tally,
         })
@@ -237,12 +290,12 @@ impl Judge {
             return;
         }
         let scanned = &judged.scanned;
-        for (series, verdict) in scanned.series().iter().zip(&mut judged.verdicts) {
+        for (series, fate) in scanned.series().iter().zip(&mut judged.fates) {
             if over.contains(&self.key.hash(scanned.label_bytes(series))) {
-                *verdict = over_active_series();
+                *fate = Fate::OverActiveSeries;
             }
         }
-        judged.tally = self.tally(scanned, &judged.verdicts);
+        judged.tally = tally(scanned, &judged.fates);
     }
 
     pub fn stream_name(&self, id: StreamId) -> Arc<str> {
@@ -295,14 +348,8 @@ impl Judge {
         }
     }
 
-    async fn judge_new(
-        &self,
-        scanned: &Scanned,
-        hashes: &[SeriesHash],
-        misses: &[usize],
-        verdicts: &mut [Verdict],
-        new: &mut NewSeries,
-    ) -> Result<(), JudgeError> {
+    async fn judge_new(&self, scanned: &Scanned, memory: &mut Memory) -> Result<(), JudgeError> {
+        let (hashes, misses) = (&memory.hashes, &memory.misses);
         // A series that comes twice in one write is judged once: its second verdict could be another one.
         let mut first: HashMap<SeriesHash, usize> = HashMap::with_capacity(misses.len());
         let mut distinct = Vec::with_capacity(misses.len());
@@ -328,21 +375,28 @@ impl Judge {
             })
             .await?;
         let bounds = self.bounds();
+        let new = &mut memory.new;
         let mut fates = Vec::with_capacity(distinct.len());
         for (turn, (&i, outcome)) in distinct.iter().zip(relabelled.outcomes).enumerate() {
-            let verdict = self.host_check(&body[scanned.series()[i].labels_range()], outcome)?;
-            fates.push(match relabelled.cacheable {
-                true => self.memo.store(hashes[i], verdict, &bounds, self.memo_budget, new),
-                false => self.memo.admit_unstored(hashes[i], verdict, &bounds, new),
+            let sent = &body[scanned.series()[i].labels_range()];
+            let verdict = self.host_check(sent, outcome)?;
+            let may_pass = match relabelled.cacheable {
+                true => self
+                    .memo
+                    .store(hashes[i], sent, &verdict, &bounds, self.memo_budget, new),
+                false => self.memo.admit_unstored(hashes[i], &verdict, &bounds, new),
+            };
+            fates.push(match may_pass {
+                true => memory.edits.fate(&verdict),
+                false => Fate::OverActiveSeries,
             });
             if turn % CHECKS_PER_TURN == CHECKS_PER_TURN - 1 {
                 tokio::task::yield_now().await;
             }
         }
         for &i in misses {
-            if let Some(Known::Verdict(verdict)) = first.get(&hashes[i]).map(|&at| &fates[at]) {
-                verdicts[i] = verdict.clone();
-            }
+            let judged = first.get(&hashes[i]).and_then(|&at| fates.get(at));
+            memory.fates[i] = judged.copied().unwrap_or(Fate::OverActiveSeries);
         }
         Ok(())
     }
@@ -378,10 +432,7 @@ impl Judge {
                 // A plugin that returns what it was given has kept the series.
                 match bytes == sent {
                     true => Verdict::Keep { stream },
-                    false => Verdict::Edit {
-                        labels: Arc::from(bytes),
-                        stream,
-                    },
+                    false => Verdict::Edit { labels: bytes, stream },
                 }
             }
         })
@@ -426,26 +477,38 @@ impl Judge {
             words.drops.len() - 1
         }) as DropId
     }
+}
 
-    fn tally(&self, scanned: &Scanned, verdicts: &[Verdict]) -> Tally {
-        let mut tally = Tally::default();
-        for (series, verdict) in scanned.series().iter().zip(verdicts) {
-            let totals = series.totals();
-            match verdict {
-                Verdict::Keep { stream } => tally.let_through(*stream, totals),
-                Verdict::Edit { stream, .. } => {
-                    tally.edited += totals;
-                    tally.let_through(*stream, totals);
-                }
-                Verdict::Drop { reason } => add(&mut tally.dropped, *reason, totals),
-                Verdict::Reject { refusal } => {
-                    let refusal = Refusal::from_code(*refusal).unwrap_or(Refusal::NoLabels);
-                    add(&mut tally.refused, refusal, totals);
-                }
-            }
-        }
-        tally
+fn tally(scanned: &Scanned, fates: &[Fate]) -> Tally {
+    let mut tally = Tally::default();
+    // The usual case needs no sums: they were made when the series were counted.
+    if fates.iter().all(|fate| *fate == Fate::Keep { stream: 0 }) {
+        tally.let_through(0, scanned.valid());
+        return tally;
     }
+    for (series, fate) in scanned.series().iter().zip(fates) {
+        let totals = series.totals();
+        let refusal = match fate {
+            Fate::Keep { stream } => {
+                tally.let_through(*stream, totals);
+                continue;
+            }
+            Fate::Edit { stream, .. } => {
+                tally.edited += totals;
+                tally.let_through(*stream, totals);
+                continue;
+            }
+            Fate::Drop { reason } => {
+                add(&mut tally.dropped, *reason, totals);
+                continue;
+            }
+            Fate::Reject { refusal } => Refusal::from_code(*refusal).unwrap_or(Refusal::NoLabels),
+            // Nothing stays unknown; were it to, it would not pass.
+            Fate::OverActiveSeries | Fate::Unknown => Refusal::OverActiveSeries,
+        };
+        add(&mut tally.refused, refusal, totals);
+    }
+    tally
 }
 
 impl Tally {
@@ -469,12 +532,6 @@ fn add<K: PartialEq>(sums: &mut Vec<(K, Totals)>, key: K, totals: Totals) {
     match sums.iter_mut().find(|(k, _)| *k == key) {
         Some((_, sum)) => *sum += totals,
         None => sums.push((key, totals)),
-    }
-}
-
-fn over_active_series() -> Verdict {
-    Verdict::Reject {
-        refusal: Refusal::OverActiveSeries.code(),
     }
 }
 

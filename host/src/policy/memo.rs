@@ -6,6 +6,7 @@
 //! never looks at a label.
 //!
 //! Invariants the data path relies on:
+//! * only the hashes of label bytes that a scan has proved are stored: whoever is found here needs no second proof;
 //! * a verdict is given out only under the generation that stored it;
 //! * `counts` holds exactly the entries with `ACTIVE` set whose tick is inside the window;
 //! * an edit's slot is freed when its entry goes or changes, so `bytes` is what is held.
@@ -13,7 +14,7 @@
 //! Long because those invariants hold over all of it: to check one, the whole structure has to be read.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashTable;
@@ -28,10 +29,12 @@ const WINDOW_TICKS: u16 = 20;
 const RING: usize = 32;
 /// Small tables that grow one by one: growing one table of a million entries would hold the lock for 20 ms.
 const SHARDS: usize = 256;
+/// Series looked up under one lock: some 5 us.
+const LOOK_UPS_PER_LOCK: usize = 512;
 /// What one entry costs at the least favourable load of its table: 24 bytes and a control byte, 7/16 full.
 pub const ENTRY_BYTES: usize = 58;
-/// An edit's labels are behind a shared pointer: two counts, and the pointer and stream in the slab.
-const EDIT_OVERHEAD_BYTES: usize = 16 + 24;
+/// What an edit costs besides the bytes it puts in: its place in the slab, and what the allocator rounds up.
+const EDIT_OVERHEAD_BYTES: usize = 24 + 16;
 
 /// Names a series without holding its labels. 128 bits, keyed per process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,8 +84,9 @@ pub enum Verdict {
     Reject {
         refusal: u8,
     },
+    /// `labels`: all its label bytes, canonical.
     Edit {
-        labels: Arc<[u8]>,
+        labels: Vec<u8>,
         stream: StreamId,
     },
 }
@@ -93,14 +97,69 @@ impl Verdict {
     }
 }
 
-/// What the memo knows of one series.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Known {
+/// What becomes of one series of one write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
     /// Ask the chain.
-    Nothing,
-    Verdict(Verdict),
+    Unknown,
+    Keep {
+        stream: StreamId,
+    },
+    Drop {
+        reason: DropId,
+    },
+    Reject {
+        refusal: u8,
+    },
+    /// With the label bytes at this place of [`Edits`].
+    Edit {
+        stream: StreamId,
+        edit: u32,
+    },
     /// Let through by the chain, but new, and the tenant has as many active series as it may have.
     OverActiveSeries,
+}
+
+/// The label bytes of one write's edited series, one behind the other.
+#[derive(Debug, Default)]
+pub struct Edits {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Edits {
+    pub fn get(&self, edit: u32) -> &[u8] {
+        let edit = edit as usize;
+        let start = edit.checked_sub(1).and_then(|before| self.ends.get(before));
+        let end = self.ends.get(edit).copied().unwrap_or_default();
+        self.bytes
+            .get(start.copied().unwrap_or_default()..end)
+            .unwrap_or_default()
+    }
+
+    /// Bytes of memory held.
+    pub fn size(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
+    }
+
+    fn push(&mut self, stream: StreamId, parts: [&[u8]; 3]) -> Fate {
+        parts.into_iter().for_each(|part| self.bytes.extend_from_slice(part));
+        self.ends.push(self.bytes.len());
+        Fate::Edit {
+            stream,
+            edit: (self.ends.len() - 1) as u32,
+        }
+    }
+
+    /// What `verdict` means for one series of this write.
+    pub fn fate(&mut self, verdict: &Verdict) -> Fate {
+        match verdict {
+            Verdict::Keep { stream } => Fate::Keep { stream: *stream },
+            Verdict::Drop { reason } => Fate::Drop { reason: *reason },
+            Verdict::Reject { refusal } => Fate::Reject { refusal: *refusal },
+            Verdict::Edit { labels, stream } => self.push(*stream, [labels, &[], &[]]),
+        }
+    }
 }
 
 /// The bounds one look-up works under.
@@ -127,6 +186,12 @@ impl NewSeries {
     }
 }
 
+/// Where look-ups put what they find.
+pub struct Found<'a> {
+    pub fates: &'a mut Vec<Fate>,
+    pub edits: &'a mut Edits,
+}
+
 /// Counts for metrics and the admin API.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MemoStats {
@@ -148,46 +213,51 @@ impl Memo {
         }
     }
 
-    /// Looks `hashes` up in order and hands what is known of each to `each`, with its index.
+    /// Looks `hashes` up in order; `sent` gives the label bytes of each by its index.
     ///
     /// Marks what it finds as seen. Hits that are let through but not active are put in `new`, or are
-    /// [`Known::OverActiveSeries`].
-    pub fn look_up(
+    /// [`Fate::OverActiveSeries`].
+    pub fn look_up<'a>(
         &self,
         hashes: &[SeriesHash],
+        sent: impl Fn(usize) -> &'a [u8],
         bounds: &Bounds,
         new: &mut NewSeries,
-        mut each: impl FnMut(usize, Known),
+        found: &mut Found<'_>,
     ) {
         // The lock is taken per slice so that other connections of the tenant wait microseconds, not a whole body.
-        for (slice, chunk) in hashes.chunks(512).enumerate() {
+        for (slice, chunk) in hashes.chunks(LOOK_UPS_PER_LOCK).enumerate() {
+            let first = slice * LOOK_UPS_PER_LOCK;
             let mut table = self.lock();
             table.advance(bounds.tick);
             for (i, hash) in chunk.iter().enumerate() {
-                each(slice * 512 + i, table.look_up(*hash, bounds, new));
+                let fate = table.look_up(*hash, || sent(first + i), bounds, new, found.edits);
+                found.fates.push(fate);
             }
         }
     }
 
-    /// Stores what the chain said of a series and gives back what that means for this write.
+    /// Stores what the chain said of a series sent with the label bytes `sent`. False where it must not pass because
+    /// the tenant has as many active series as it may have.
     pub fn store(
         &self,
         hash: SeriesHash,
-        verdict: Verdict,
+        sent: &[u8],
+        verdict: &Verdict,
         bounds: &Bounds,
         budget: usize,
         new: &mut NewSeries,
-    ) -> Known {
+    ) -> bool {
         let mut table = self.lock();
         table.advance(bounds.tick);
-        table.store(hash, &verdict, bounds.generation);
+        table.store(hash, sent, verdict, bounds.generation);
         table.shrink_to(budget);
-        table.admit(hash, verdict, bounds, new)
+        !verdict.lets_through() || table.admit(hash, bounds, new)
     }
 
-    /// What a verdict that must not be remembered means for this write.
-    pub fn admit_unstored(&self, hash: SeriesHash, verdict: Verdict, bounds: &Bounds, new: &mut NewSeries) -> Known {
-        self.lock().admit(hash, verdict, bounds, new)
+    /// The same for a verdict that must not be remembered.
+    pub fn admit_unstored(&self, hash: SeriesHash, verdict: &Verdict, bounds: &Bounds, new: &mut NewSeries) -> bool {
+        !verdict.lets_through() || self.lock().admit(hash, bounds, new)
     }
 
     /// Makes the new series of an admitted write active, and gives back those that have no room any more: other
@@ -252,10 +322,43 @@ const DROP: u32 = 2;
 const REJECT: u32 = 3;
 const EDIT: u32 = 4;
 
+/// An edited series' label bytes: the first and last ones of those sent, and others in between.
 #[derive(Debug)]
 struct Edited {
-    labels: Arc<[u8]>,
+    middle: Box<[u8]>,
+    first: u16,
+    last: u16,
     stream: StreamId,
+}
+
+impl Edited {
+    fn new(sent: &[u8], labels: &[u8], stream: StreamId) -> Self {
+        let same = |limit: usize, pairs: &mut dyn Iterator<Item = (&u8, &u8)>| {
+            let limit = limit.min(usize::from(u16::MAX));
+            pairs.take(limit).take_while(|(a, b)| a == b).count()
+        };
+        let shorter = sent.len().min(labels.len());
+        let first = same(shorter, &mut sent.iter().zip(labels));
+        let last = same(shorter - first, &mut sent.iter().rev().zip(labels.iter().rev()));
+        let middle = labels.get(first..labels.len() - last).unwrap_or_default();
+        Self {
+            middle: middle.into(),
+            first: first as u16,
+            last: last as u16,
+            stream,
+        }
+    }
+
+    /// The label bytes in three parts.
+    fn apply<'a>(&'a self, sent: &'a [u8]) -> Option<[&'a [u8]; 3]> {
+        let (first, _) = sent.split_at_checked(self.first.into())?;
+        let (_, last) = sent.split_at_checked(sent.len().checked_sub(self.last.into())?)?;
+        Some([first, &self.middle, last])
+    }
+
+    fn bytes(&self) -> usize {
+        self.middle.len() + EDIT_OVERHEAD_BYTES
+    }
 }
 
 #[derive(Debug)]
@@ -317,10 +420,17 @@ impl Table {
         }
     }
 
-    fn look_up(&mut self, hash: SeriesHash, bounds: &Bounds, new: &mut NewSeries) -> Known {
+    fn look_up<'a>(
+        &mut self,
+        hash: SeriesHash,
+        sent: impl Fn() -> &'a [u8],
+        bounds: &Bounds,
+        new: &mut NewSeries,
+        edits: &mut Edits,
+    ) -> Fate {
         let tick = self.tick;
         let Some(entry) = self.shards[Self::shard(hash)].find_mut(hash.0[0], |e| e.hash == hash) else {
-            return Known::Nothing;
+            return Fate::Unknown;
         };
         let seen = entry.seen;
         if seen != tick {
@@ -336,44 +446,39 @@ impl Table {
             }
         }
         if entry.tag & GENERATION != bounds.generation & GENERATION {
-            return Known::Nothing;
+            return Fate::Unknown;
         }
+        let is_active = entry.tag & ACTIVE != 0;
         let payload = entry.packed & PAYLOAD;
-        let verdict = match entry.packed >> KIND_SHIFT {
-            KEEP => Verdict::Keep {
+        match entry.packed >> KIND_SHIFT {
+            KEEP if is_active || self.admit(hash, bounds, new) => Fate::Keep {
                 stream: payload as StreamId,
             },
-            DROP => {
-                return Known::Verdict(Verdict::Drop {
-                    reason: payload as DropId,
-                });
-            }
-            REJECT => return Known::Verdict(Verdict::Reject { refusal: payload as u8 }),
-            EDIT => match &self.edits[payload as usize] {
-                Some(edited) => Verdict::Edit {
-                    labels: Arc::clone(&edited.labels),
-                    stream: edited.stream,
-                },
-                None => return Known::Nothing,
+            DROP => Fate::Drop {
+                reason: payload as DropId,
             },
-            _ => return Known::Nothing,
-        };
-        if entry.tag & ACTIVE != 0 {
-            return Known::Verdict(verdict);
+            REJECT => Fate::Reject { refusal: payload as u8 },
+            EDIT if is_active || self.admit(hash, bounds, new) => {
+                let edited = self.edits.get(payload as usize).and_then(Option::as_ref);
+                edited
+                    .and_then(|edited| Some(edits.push(edited.stream, edited.apply(sent())?)))
+                    .unwrap_or(Fate::Unknown)
+            }
+            KEEP | EDIT => Fate::OverActiveSeries,
+            _ => Fate::Unknown,
         }
-        self.admit(hash, verdict, bounds, new)
     }
 
-    /// A verdict as this write sees it: a series that is let through and not active must fit under the limit.
-    fn admit(&self, hash: SeriesHash, verdict: Verdict, bounds: &Bounds, new: &mut NewSeries) -> Known {
-        if !verdict.lets_through() || new.0.contains(&hash) || self.is_active(hash) {
-            return Known::Verdict(verdict);
+    /// Whether a series that policies let through may pass: one that is not active must fit under the limit.
+    fn admit(&self, hash: SeriesHash, bounds: &Bounds, new: &mut NewSeries) -> bool {
+        if new.0.contains(&hash) || self.is_active(hash) {
+            return true;
         }
-        if self.active + new.len() >= bounds.max_active_series {
-            return Known::OverActiveSeries;
+        let has_room = self.active + new.len() < bounds.max_active_series;
+        if has_room {
+            new.0.insert(hash);
         }
-        new.0.insert(hash);
-        Known::Verdict(verdict)
+        has_room
     }
 
     fn is_active(&self, hash: SeriesHash) -> bool {
@@ -382,8 +487,8 @@ impl Table {
             .is_some_and(|e| e.tag & ACTIVE != 0 && self.tick.wrapping_sub(e.seen) < WINDOW_TICKS)
     }
 
-    fn store(&mut self, hash: SeriesHash, verdict: &Verdict, generation: u16) {
-        let packed = self.pack(verdict);
+    fn store(&mut self, hash: SeriesHash, sent: &[u8], verdict: &Verdict, generation: u16) {
+        let packed = self.pack(sent, verdict);
         let tick = self.tick;
         let shard = &mut self.shards[Self::shard(hash)];
         let mut freed = None;
@@ -417,24 +522,21 @@ impl Table {
         }
     }
 
-    fn pack(&mut self, verdict: &Verdict) -> u32 {
+    fn pack(&mut self, sent: &[u8], verdict: &Verdict) -> u32 {
         match verdict {
             Verdict::Keep { stream } => (KEEP << KIND_SHIFT) | u32::from(*stream),
             Verdict::Drop { reason } => (DROP << KIND_SHIFT) | u32::from(*reason),
             Verdict::Reject { refusal } => (REJECT << KIND_SHIFT) | u32::from(*refusal),
             Verdict::Edit { labels, stream } => {
-                self.edit_bytes += labels.len() + EDIT_OVERHEAD_BYTES;
-                let edited = Some(Edited {
-                    labels: Arc::clone(labels),
-                    stream: *stream,
-                });
+                let edited = Edited::new(sent, labels, *stream);
+                self.edit_bytes += edited.bytes();
                 let at = match self.free.pop() {
                     Some(at) => {
-                        self.edits[at as usize] = edited;
+                        self.edits[at as usize] = Some(edited);
                         at
                     }
                     None => {
-                        self.edits.push(edited);
+                        self.edits.push(Some(edited));
                         (self.edits.len() - 1) as u32
                     }
                 };
@@ -449,7 +551,7 @@ impl Table {
         }
         let at = packed & PAYLOAD;
         if let Some(edited) = self.edits[at as usize].take() {
-            self.edit_bytes -= edited.labels.len() + EDIT_OVERHEAD_BYTES;
+            self.edit_bytes -= edited.bytes();
             self.free.push(at);
         }
     }

@@ -10,6 +10,7 @@
 use super::labels::{self, LABEL, NAME, VALUE};
 use super::scan::{InvalidSeries, Limits, Rejects, ScanError, Series};
 use super::{histogram, varint};
+use crate::model::Totals;
 
 /// `WriteRequest.timeseries`: field 1, a message.
 pub(super) const SERIES: u8 = 0x0a;
@@ -33,8 +34,18 @@ const METRIC_NAME_PREFIX: u64 = u64::from_be_bytes(*METRIC_NAME);
 /// Room reserved for series: recorded bodies of node_exporter have 150 bytes a series.
 const BYTES_PER_SERIES: usize = 128;
 
+/// How much is done about labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Labels {
+    Proved,
+    /// Where a series ends in usual samples, what is before them is taken for its labels; the caller has to prove it.
+    Seem,
+}
+
 pub(super) struct Found {
     pub(super) series: Vec<Series>,
+    /// Of `series`.
+    pub(super) totals: Totals,
     pub(super) rejected: Rejects,
     pub(super) metadata: u64,
 }
@@ -43,10 +54,11 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// Only `TooManySeries` and `TooManyHistograms`.
-pub(super) fn walk(body: &[u8], limits: &Limits) -> Result<Option<Found>, ScanError> {
+pub(super) fn walk(body: &[u8], limits: &Limits, labels: Labels) -> Result<Option<Found>, ScanError> {
     let room = (body.len() / BYTES_PER_SERIES + 1).min(usize::try_from(limits.max_series).unwrap_or(usize::MAX));
     let mut found = Found {
         series: Vec::with_capacity(room),
+        totals: Totals::default(),
         rejected: Rejects::default(),
         metadata: 0,
     };
@@ -65,8 +77,22 @@ pub(super) fn walk(body: &[u8], limits: &Limits) -> Result<Option<Found>, ScanEr
                         limit: limits.max_series,
                     });
                 }
+                let seeming = match labels {
+                    Labels::Seem => seeming_series(body, at, start, end),
+                    Labels::Proved => None,
+                };
+                if let Some(series) = seeming {
+                    found.totals.series += 1;
+                    found.totals.samples += u64::from(series.samples);
+                    found.series.push(series);
+                    at = end;
+                    continue;
+                }
                 match walk_series(body, at, start, end, &mut histograms) {
-                    Some((series, None)) => found.series.push(series),
+                    Some((series, None)) => {
+                        found.totals += series.totals();
+                        found.series.push(series);
+                    }
                     Some((series, Some(reason))) => found.rejected.add(reason, series.totals()),
                     None if histograms.count > histogram::MAX_COUNT => return Err(histogram::too_many()),
                     None => return Ok(None),
@@ -78,6 +104,62 @@ pub(super) fn walk(body: &[u8], limits: &Limits) -> Result<Option<Found>, ScanEr
         at = end;
     }
     Ok(Some(found))
+}
+
+/// The series at `start..end`, its labels unseen, if it ends in usual samples: all there are are its samples then.
+#[inline(always)]
+fn seeming_series(body: &[u8], tag: usize, start: usize, end: usize) -> Option<Series> {
+    let bytes = body.get(start..end)?;
+    let mut rest = bytes;
+    let mut samples = 0;
+    while let Some(before) = before_usual_sample(rest) {
+        rest = before;
+        samples += 1;
+    }
+    if samples == 0 {
+        return None;
+    }
+    Some(Series {
+        start: tag as u32,
+        labels_start: start as u32,
+        labels_end: (start + rest.len()) as u32,
+        end: end as u32,
+        samples,
+        histograms: 0,
+        exemplars: 0,
+    })
+}
+
+/// What is before the usual sample that `bytes` end in.
+#[inline(always)]
+fn before_usual_sample(bytes: &[u8]) -> Option<&[u8]> {
+    if let Some((before, sample)) = bytes.split_last_chunk::<USUAL_SAMPLE>()
+        && let [
+            SAMPLE,
+            16,
+            SAMPLE_VALUE,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            SAMPLE_TIMESTAMP,
+            time @ ..,
+        ] = sample
+        && is_usual_time(time)
+    {
+        return Some(before);
+    }
+    if let Some((before, sample)) = bytes.split_last_chunk::<ZERO_SAMPLE>()
+        && let [SAMPLE, 7, SAMPLE_TIMESTAMP, time @ ..] = sample
+        && is_usual_time(time)
+    {
+        return Some(before);
+    }
+    None
 }
 
 /// What is shared by all histograms of a body.
@@ -149,7 +231,7 @@ fn walk_series(
 }
 
 /// Proves the labels from `start` on and gives where they end.
-fn walk_labels(bytes: &[u8], start: usize) -> Option<usize> {
+pub(super) fn walk_labels(bytes: &[u8], start: usize) -> Option<usize> {
     let mut at = start;
     let mut has_metric_name = false;
     let mut count = 0;
@@ -291,6 +373,8 @@ fn check_utf8(labels: &[u8]) -> Option<()> {
 
 /// A sample with a value and a timestamp of the years 1971 to 2109: six bytes of varint.
 const USUAL_SAMPLE: usize = 18;
+/// The same with the value left out because it is zero.
+const ZERO_SAMPLE: usize = 9;
 
 #[inline(always)]
 fn is_usual_sample(bytes: &[u8], at: usize) -> bool {
@@ -300,26 +384,13 @@ fn is_usual_sample(bytes: &[u8], at: usize) -> bool {
     else {
         return false;
     };
-    let [
-        SAMPLE,
-        16,
-        SAMPLE_VALUE,
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-        SAMPLE_TIMESTAMP,
-        varint @ ..,
-    ] = *sample
-    else {
-        return false;
-    };
-    let [a, b, c, d, e, f] = varint;
-    a & b & c & d & e >= 0x80 && f < 0x80 && f != 0
+    matches!(sample, [SAMPLE, 16, SAMPLE_VALUE, _, _, _, _, _, _, _, _, SAMPLE_TIMESTAMP, time @ ..] if is_usual_time(time))
+}
+
+/// A varint of just six bytes in its shortest form.
+#[inline(always)]
+fn is_usual_time(time: &[u8]) -> bool {
+    matches!(*time, [a, b, c, d, e, f] if a & b & c & d & e >= 0x80 && f < 0x80 && f != 0)
 }
 
 /// Proves a value and a timestamp, each at most once and in this order. Zeros may be absent.

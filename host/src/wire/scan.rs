@@ -19,15 +19,16 @@ pub struct Limits {
     pub max_series: u64,
 }
 
-/// A write whose every series is canonical. Only [`scan`] makes one.
+/// A write whose every series is canonical. Only [`scan`] and [`Framed::prove`] make one.
 ///
 /// Canonical means: labels first, each a name and a value, neither empty, both UTF-8, names ascending by bytes and
 /// each once, `__name__` among them; then samples, exemplars and histograms in this order; every field known, in its
 /// shortest form and in ascending order; every histogram consistent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scanned {
     body: Bytes,
     series: Vec<Series>,
+    valid: Totals,
     totals: Totals,
     rejected: Vec<Rejected>,
     metadata: u64,
@@ -112,41 +113,117 @@ pub enum ScanError {
     NotRewritten,
 }
 
+/// A body whose series lie where they seem to. Of most of them no label was looked at yet.
+///
+/// What [`Framed::prove`] is not told to look at must be known: label bytes that a scan proved earlier, to the bit.
+#[derive(Debug)]
+pub struct Framed {
+    seeming: Scanned,
+    max_series: u64,
+}
+
+/// Finds the series of `body`. Cheap where a series ends in plain samples, as nearly all do: what lies before them
+/// seems to be its labels. Everything else is proved here and now.
+///
+/// # Errors
+/// See [`ScanError`].
+pub fn frame(body: impl Into<Bytes>, limits: &Limits) -> Result<Framed, ScanError> {
+    let body = body.into();
+    let seeming = match walk(&body, limits, canonical::Labels::Seem)? {
+        Some(found) => Scanned::as_found(body, found),
+        None => rewritten(&body, limits)?,
+    };
+    Ok(Framed {
+        seeming,
+        max_series: limits.max_series,
+    })
+}
+
+/// What [`Framed::prove`] came to.
+#[derive(Debug)]
+pub enum Proof {
+    /// The series lie where they seemed to.
+    AsFramed(Scanned),
+    /// They do not: the body was not canonical and is written anew, or a label's value looked like a sample. Places,
+    /// number and bytes may all be other ones.
+    Otherwise(Scanned),
+}
+
+impl Framed {
+    /// In the order they came. The labels are what they seem to be.
+    pub fn series(&self) -> &[Series] {
+        self.seeming.series()
+    }
+
+    pub fn body(&self) -> &Bytes {
+        self.seeming.body()
+    }
+
+    /// Proves the series at `unknown`, which the caller has not met before. The others are taken at his word.
+    ///
+    /// # Errors
+    /// See [`ScanError`].
+    pub fn prove(self, unknown: &[usize]) -> Result<Proof, ScanError> {
+        let body = self.seeming.body();
+        let proved = |&at: &usize| {
+            let series = self.seeming.series.get(at)?;
+            let found = canonical::walk_labels(body.get(..series.end as usize)?, series.labels_start as usize)?;
+            (found == series.labels_end as usize).then_some(())
+        };
+        if unknown.iter().all(|at| proved(at).is_some()) {
+            return Ok(Proof::AsFramed(self.seeming));
+        }
+        let limits = Limits {
+            max_series: self.max_series,
+        };
+        scan(self.seeming.body, &limits).map(Proof::Otherwise)
+    }
+}
+
 /// Proves every series of `body`.
 ///
 /// # Errors
 /// See [`ScanError`]; a series that is invalid by itself is no error but among [`Scanned::rejected`].
-pub fn scan(body: Vec<u8>, limits: &Limits) -> Result<Scanned, ScanError> {
-    if let Some(found) = walk(&body, limits)? {
-        let is_as_sent = found.metadata == 0 && found.rejected.is_empty();
-        return Ok(Scanned::new(body, found, is_as_sent));
+pub fn scan(body: impl Into<Bytes>, limits: &Limits) -> Result<Scanned, ScanError> {
+    let body = body.into();
+    match walk(&body, limits, canonical::Labels::Proved)? {
+        Some(found) => Ok(Scanned::as_found(body, found)),
+        None => rewritten(&body, limits),
     }
-    let rewritten = rewrite::rewrite(&body, limits)?;
-    drop(body);
-    let mut found = walk(&rewritten.body, limits)?.ok_or(ScanError::NotRewritten)?;
-    found.rejected.merge(&rewritten.rejected);
-    found.metadata += rewritten.metadata;
-    Ok(Scanned::new(rewritten.body, found, false))
 }
 
-fn walk(body: &[u8], limits: &Limits) -> Result<Option<canonical::Found>, ScanError> {
+/// The same write in canonical form.
+fn rewritten(body: &[u8], limits: &Limits) -> Result<Scanned, ScanError> {
+    let rewritten = rewrite::rewrite(body, limits)?;
+    let mut found = walk(&rewritten.body, limits, canonical::Labels::Proved)?.ok_or(ScanError::NotRewritten)?;
+    found.rejected.merge(&rewritten.rejected);
+    found.metadata += rewritten.metadata;
+    Ok(Scanned::new(rewritten.body.into(), found, false))
+}
+
+fn walk(body: &[u8], limits: &Limits, labels: canonical::Labels) -> Result<Option<canonical::Found>, ScanError> {
     if u32::try_from(body.len()).is_err() {
         return Err(ScanError::TooLong {
             length: body.len() as u64,
         });
     }
-    canonical::walk(body, limits)
+    canonical::walk(body, limits, labels)
 }
 
 impl Scanned {
-    fn new(body: Vec<u8>, found: canonical::Found, is_as_sent: bool) -> Self {
-        let mut totals = Totals::default();
-        found.series.iter().for_each(|series| totals += series.totals());
+    fn as_found(body: Bytes, found: canonical::Found) -> Self {
+        let is_as_sent = found.metadata == 0 && found.rejected.is_empty();
+        Self::new(body, found, is_as_sent)
+    }
+
+    fn new(body: Bytes, found: canonical::Found, is_as_sent: bool) -> Self {
         let rejected = found.rejected.list();
+        let mut totals = found.totals;
         rejected.iter().for_each(|rejected| totals += rejected.totals);
         Self {
-            body: body.into(),
+            body,
             series: found.series,
+            valid: found.totals,
             totals,
             rejected,
             metadata: found.metadata,
@@ -167,6 +244,11 @@ impl Scanned {
     /// The labels of one of these series, as [`labels`](super::labels::labels) reads them.
     pub fn label_bytes(&self, series: &Series) -> &[u8] {
         self.body.get(series.labels_range()).unwrap_or_default()
+    }
+
+    /// Of the valid series.
+    pub fn valid(&self) -> Totals {
+        self.valid
     }
 
     /// Everything received, rejected series included.

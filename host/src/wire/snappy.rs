@@ -5,6 +5,10 @@
 
 use std::cell::RefCell;
 
+use bytes::Bytes;
+
+use super::buffer::Buffer;
+
 /// A compressed byte stands for at most 64/3 decoded ones (a copy of 64 bytes takes 3), so a body that declares
 /// more than this many times its size is lying.
 const MAX_RATIO: u64 = 22;
@@ -52,24 +56,21 @@ pub fn decoded_length(compressed: &[u8], max_decoded: u64) -> Result<usize, Snap
     Ok(declared)
 }
 
-/// Decodes `compressed` into `out`, replacing what `out` held.
+/// Decodes `compressed`, into memory that an earlier body may have used: see [`Buffer`].
 ///
 /// # Errors
-/// Where [`decoded_length`] has one, before anything is allocated, or the bytes do not decode. `out` holds nothing of
-/// use then.
-pub fn decode(compressed: &[u8], max_decoded: u64, out: &mut Vec<u8>) -> Result<(), SnappyError> {
+/// Where [`decoded_length`] has one, before anything is allocated, or the bytes do not decode.
+pub fn decode(compressed: &[u8], max_decoded: u64) -> Result<Bytes, SnappyError> {
     let declared = decoded_length(compressed, max_decoded)?;
-    if out.capacity() < declared {
-        // Zeroed memory fresh from the system costs nothing; growing would copy what is about to be overwritten.
-        *out = vec![0; declared];
-    } else {
-        out.resize(declared, 0);
-    }
+    let mut buffer = Buffer::take(declared);
     let written = snap::raw::Decoder::new()
-        .decompress(compressed, out)
+        .decompress(compressed, buffer.room_mut())
         .map_err(|_| SnappyError::Malformed)?;
-    out.truncate(written);
-    Ok(())
+    // The format has no other end than the declared one; whoever decoded less has left another body's bytes behind it.
+    if written != declared {
+        return Err(SnappyError::Malformed);
+    }
+    Ok(Bytes::from_owner(buffer))
 }
 
 /// Encodes `raw` into `out`, replacing what `out` held. Uses its thread's encoder.
@@ -118,23 +119,20 @@ mod tests {
 
     #[test]
     fn what_was_encoded_comes_back_whatever_the_buffers_held() {
-        let mut decoded = vec![7; 100];
         for size in [0, 1, 59, 60, 61, 65_535, 65_536, 65_537, 3 << 20] {
             let raw: Vec<u8> = (0..size).map(|i: u32| (i % 251) as u8).collect();
             let compressed = encoded(&raw);
-            decode(&compressed, u64::from(size), &mut decoded).unwrap();
-            assert_eq!(decoded, raw);
+            assert_eq!(decode(&compressed, u64::from(size)).unwrap(), raw);
         }
     }
 
     #[test]
     fn the_decoded_size_may_reach_the_limit_and_not_pass_it() {
         let compressed = encoded(&[1; 1000]);
-        let mut out = Vec::new();
-        assert_eq!(decode(&compressed, 1001, &mut out), Ok(()));
-        assert_eq!(decode(&compressed, 1000, &mut out), Ok(()));
+        assert!(decode(&compressed, 1001).is_ok());
+        assert!(decode(&compressed, 1000).is_ok());
         assert_eq!(
-            decode(&compressed, 999, &mut out),
+            decode(&compressed, 999),
             Err(SnappyError::TooLarge {
                 declared: 1000,
                 limit: 999
@@ -145,55 +143,45 @@ mod tests {
     #[test]
     fn a_length_the_format_cannot_reach_allocates_nothing() {
         // Declares 1 GiB in five bytes.
-        let mut out = Vec::new();
         let lie = [0x80, 0x80, 0x80, 0x80, 0x04, 0x00];
         let told = Err(SnappyError::Implausible {
             declared: 1 << 30,
             compressed: 6,
         });
-        assert_eq!(decode(&lie, u64::MAX, &mut out), told);
-        assert_eq!(out.capacity(), 0);
+        assert_eq!(decoded_length(&lie, u64::MAX).map(drop), told);
+        assert_eq!(decode(&lie, u64::MAX).map(drop), told);
     }
 
     #[test]
     fn the_ratio_bound_is_22_and_inclusive() {
-        let mut out = Vec::new();
         // Two bytes that declare 44 and 45: the first is believed and then found to hold nothing.
-        assert_eq!(decode(&[44, 0], 1000, &mut out), Err(SnappyError::Malformed));
+        assert_eq!(decode(&[44, 0], 1000), Err(SnappyError::Malformed));
         let told = Err(SnappyError::Implausible {
             declared: 45,
             compressed: 2,
         });
-        assert_eq!(decode(&[45, 0], 1000, &mut out), told);
+        assert_eq!(decode(&[45, 0], 1000), told);
     }
 
     #[test]
     fn the_most_compressible_body_is_not_taken_for_a_lie() {
         let raw = vec![0; 32 << 20];
-        let mut out = Vec::new();
-        assert_eq!(decode(&encoded(&raw), 32 << 20, &mut out), Ok(()));
-        assert_eq!(out.len(), raw.len());
+        assert_eq!(decode(&encoded(&raw), 32 << 20).map(|body| body.len()), Ok(raw.len()));
     }
 
     #[test]
     fn bytes_that_are_no_snappy_are_refused() {
-        let mut out = Vec::new();
-        assert_eq!(decode(&[], 1000, &mut out), Err(SnappyError::Malformed));
-        assert_eq!(decode(&[0xff; 20], 1000, &mut out), Err(SnappyError::Malformed));
+        assert_eq!(decode(&[], 1000), Err(SnappyError::Malformed));
+        assert_eq!(decode(&[0xff; 20], 1000), Err(SnappyError::Malformed));
         // The framed format opens with a chunk that says so.
         let framed = [b"\xff\x06\x00\x00sNaPpY".as_slice(), &[0; 40]].concat();
-        assert!(decode(&framed, 1 << 20, &mut out).is_err());
+        assert!(decode(&framed, 1 << 20).is_err());
         let whole = encoded(&[3; 100]);
-        assert_eq!(
-            decode(&whole[..whole.len() - 1], 1000, &mut out),
-            Err(SnappyError::Malformed)
-        );
+        assert_eq!(decode(&whole[..whole.len() - 1], 1000), Err(SnappyError::Malformed));
     }
 
     #[test]
     fn an_empty_body_is_one_byte() {
-        let mut out = vec![1];
-        assert_eq!(decode(&[0], 0, &mut out), Ok(()));
-        assert!(out.is_empty());
+        assert_eq!(decode(&[0], 0), Ok(Bytes::new()));
     }
 }

@@ -18,50 +18,66 @@ fn bounds(generation: u16, tick: u16, max: u64) -> Bounds {
     }
 }
 
-fn look_up(memo: &Memo, n: u64, bounds: Bounds, new: &mut NewSeries) -> Known {
-    let mut known = Known::Nothing;
-    memo.look_up(&[hash(n)], &bounds, new, |_, k| known = k);
-    known
+/// What every series of these tests is sent as.
+const SENT: &[u8] = b"labels";
+
+fn look_up(memo: &Memo, n: u64, bounds: Bounds, new: &mut NewSeries) -> Fate {
+    look_up_edited(memo, n, SENT, bounds, new).0
 }
 
-fn send(memo: &Memo, n: u64, verdict: &Verdict, b: Bounds) -> Known {
+fn look_up_edited(memo: &Memo, n: u64, sent: &[u8], bounds: Bounds, new: &mut NewSeries) -> (Fate, Edits) {
+    let (mut fates, mut edits) = (Vec::new(), Edits::default());
+    let found = &mut Found {
+        fates: &mut fates,
+        edits: &mut edits,
+    };
+    memo.look_up(&[hash(n)], |_| sent, &bounds, new, found);
+    (fates[0], edits)
+}
+
+fn store(memo: &Memo, n: u64, verdict: &Verdict, b: Bounds, budget: usize, new: &mut NewSeries) -> bool {
+    memo.store(hash(n), SENT, verdict, &b, budget, new)
+}
+
+fn send(memo: &Memo, n: u64, verdict: &Verdict, b: Bounds) -> Fate {
     let mut new = NewSeries::default();
-    let mut known = look_up(memo, n, b, &mut new);
-    if known == Known::Nothing {
-        known = memo.store(hash(n), verdict.clone(), &b, BUDGET, &mut new);
+    let mut fate = look_up(memo, n, b, &mut new);
+    if fate == Fate::Unknown {
+        fate = match store(memo, n, verdict, b, BUDGET, &mut new) {
+            true => Edits::default().fate(verdict),
+            false => Fate::OverActiveSeries,
+        };
     }
     memo.activate(&new, b.tick, b.max_active_series);
-    known
+    fate
 }
 
 const KEPT: Verdict = Verdict::Keep { stream: 0 };
+const PASSED: Fate = Fate::Keep { stream: 0 };
 
 #[test]
 fn a_verdict_is_given_out_only_under_its_generation() {
     let memo = Memo::new();
     send(&memo, 1, &Verdict::Drop { reason: 3 }, bounds(1, 0, 10));
     let mut new = NewSeries::default();
-    assert_eq!(
-        look_up(&memo, 1, bounds(1, 0, 10), &mut new),
-        Known::Verdict(Verdict::Drop { reason: 3 })
-    );
-    assert_eq!(look_up(&memo, 1, bounds(2, 0, 10), &mut new), Known::Nothing);
+    assert_eq!(look_up(&memo, 1, bounds(1, 0, 10), &mut new), Fate::Drop { reason: 3 });
+    assert_eq!(look_up(&memo, 1, bounds(2, 0, 10), &mut new), Fate::Unknown);
 }
 
 #[test]
 fn at_the_active_limit_known_series_pass_and_a_new_one_is_refused() {
     let memo = Memo::new();
     let b = bounds(1, 0, 2);
-    assert_eq!(send(&memo, 1, &KEPT, b), Known::Verdict(KEPT));
-    assert_eq!(send(&memo, 2, &KEPT, b), Known::Verdict(KEPT));
-    assert_eq!(send(&memo, 3, &KEPT, b), Known::OverActiveSeries);
+    assert_eq!(send(&memo, 1, &KEPT, b), PASSED);
+    assert_eq!(send(&memo, 2, &KEPT, b), PASSED);
+    assert_eq!(send(&memo, 3, &KEPT, b), Fate::OverActiveSeries);
     // Now remembered, still refused; and what is dropped needs no room.
-    assert_eq!(send(&memo, 3, &KEPT, b), Known::OverActiveSeries);
+    assert_eq!(send(&memo, 3, &KEPT, b), Fate::OverActiveSeries);
     assert_eq!(
         send(&memo, 4, &Verdict::Drop { reason: 0 }, b),
-        Known::Verdict(Verdict::Drop { reason: 0 })
+        Fate::Drop { reason: 0 }
     );
-    assert_eq!(send(&memo, 1, &KEPT, b), Known::Verdict(KEPT));
+    assert_eq!(send(&memo, 1, &KEPT, b), PASSED);
     assert_eq!(memo.stats(0).active_series, 2);
 }
 
@@ -70,8 +86,8 @@ fn a_series_counts_twice_in_one_write_only_once() {
     let memo = Memo::new();
     let b = bounds(1, 0, 1);
     let mut new = NewSeries::default();
-    memo.store(hash(1), KEPT, &b, BUDGET, &mut new);
-    assert_eq!(look_up(&memo, 1, b, &mut new), Known::Verdict(KEPT));
+    store(&memo, 1, &KEPT, b, BUDGET, &mut new);
+    assert_eq!(look_up(&memo, 1, b, &mut new), PASSED);
     assert_eq!(new.len(), 1);
 }
 
@@ -109,7 +125,7 @@ fn a_write_that_is_not_admitted_leaves_its_series_new() {
     let memo = Memo::new();
     let b = bounds(1, 0, 10);
     let mut new = NewSeries::default();
-    memo.store(hash(1), KEPT, &b, BUDGET, &mut new);
+    store(&memo, 1, &KEPT, b, BUDGET, &mut new);
     assert_eq!((new.len(), memo.stats(0).active_series), (1, 0));
     let mut again = NewSeries::default();
     look_up(&memo, 1, b, &mut again);
@@ -125,20 +141,15 @@ fn churn_stays_under_the_budget_and_edits_free_their_labels() {
         let verdict = match n % 2 {
             0 => KEPT,
             _ => Verdict::Edit {
-                labels: Arc::from(vec![b'x'; 100]),
+                labels: vec![b'x'; 100],
                 stream: 0,
             },
         };
-        memo.store(hash(n), verdict, &bounds(1, 0, u64::MAX), budget, &mut new);
+        store(&memo, n, &verdict, bounds(1, 0, u64::MAX), budget, &mut new);
         assert!(memo.lock().bytes() <= budget);
     }
     let table = memo.lock();
-    let edits: usize = table
-        .edits
-        .iter()
-        .flatten()
-        .map(|e| e.labels.len() + EDIT_OVERHEAD_BYTES)
-        .sum();
+    let edits: usize = table.edits.iter().flatten().map(|e| 100 + EDIT_OVERHEAD_BYTES).sum();
     assert_eq!(edits, table.edit_bytes);
     assert_eq!(table.shards.iter().map(HashTable::len).sum::<usize>(), table.entries);
 }
@@ -149,15 +160,15 @@ fn eviction_takes_the_oldest_first() {
     let budget = 4096 * ENTRY_BYTES;
     let mut new = NewSeries::default();
     for n in 0..2000 {
-        memo.store(hash(n), KEPT, &bounds(1, 0, u64::MAX), budget, &mut new);
+        store(&memo, n, &KEPT, bounds(1, 0, u64::MAX), budget, &mut new);
     }
     for n in 10_000..14_000 {
-        memo.store(hash(n), KEPT, &bounds(1, 3, u64::MAX), budget, &mut new);
+        store(&memo, n, &KEPT, bounds(1, 3, u64::MAX), budget, &mut new);
     }
     let count = |range: std::ops::Range<u64>| {
         let mut new = NewSeries::default();
         range
-            .filter(|n| look_up(&memo, *n, bounds(1, 3, u64::MAX), &mut new) != Known::Nothing)
+            .filter(|n| look_up(&memo, *n, bounds(1, 3, u64::MAX), &mut new) != Fate::Unknown)
             .count()
     };
     let (old, young) = (count(0..2000), count(10_000..14_000));
@@ -183,7 +194,7 @@ fn a_series_that_a_new_generation_drops_is_active_no_more() {
         send(&memo, n, &Verdict::Drop { reason: 0 }, bounds(2, 2, 10));
     }
     assert_eq!(memo.stats(2).active_series, 5);
-    assert_eq!(send(&memo, 77, &KEPT, bounds(2, 2, 10)), Known::Verdict(KEPT));
+    assert_eq!(send(&memo, 77, &KEPT, bounds(2, 2, 10)), PASSED);
     assert_eq!(memo.stats(WINDOW_TICKS + 2).active_series, 0);
 }
 
@@ -194,8 +205,7 @@ fn writes_that_were_judged_at_the_same_time_share_the_room_there_is() {
     let judged = |range: std::ops::Range<u64>| {
         let mut new = NewSeries::default();
         for n in range {
-            let known = memo.store(hash(n), KEPT, &b, BUDGET, &mut new);
-            assert_eq!(known, Known::Verdict(KEPT));
+            assert!(store(&memo, n, &KEPT, b, BUDGET, &mut new));
         }
         new
     };
@@ -205,4 +215,37 @@ fn writes_that_were_judged_at_the_same_time_share_the_room_there_is() {
     let over = memo.activate(&other, 0, 3);
     assert_eq!(over, HashSet::from([hash(3), hash(4)]));
     assert_eq!(memo.stats(0).active_series, 3);
+}
+
+#[test]
+fn an_edit_comes_back_whatever_it_has_in_common_with_what_was_sent() {
+    let long = vec![b'l'; 100_000];
+    let pairs: &[(&[u8], &[u8])] = &[
+        (b"abc", b"abxc"),
+        (b"abc", b"ac"),
+        (b"abc", b"abc"),
+        (b"abc", b""),
+        (b"", b"abc"),
+        (b"aaaa", b"aa"),
+        (b"aa", b"aaaa"),
+        (b"abab", b"ab"),
+        (b"abc", b"xyz"),
+        (&long, &long[1..]),
+        (&long[..70_000], &long),
+    ];
+    let memo = Memo::new();
+    let b = bounds(1, 0, 1000);
+    for (n, (sent, labels)) in pairs.iter().enumerate() {
+        let verdict = Verdict::Edit {
+            labels: labels.to_vec(),
+            stream: 7,
+        };
+        let mut new = NewSeries::default();
+        assert!(memo.store(hash(n as u64), sent, &verdict, &b, BUDGET, &mut new));
+        let (fate, edits) = look_up_edited(&memo, n as u64, sent, b, &mut new);
+        assert_eq!(fate, Fate::Edit { stream: 7, edit: 0 });
+        assert!(edits.get(0) == *labels, "{n}");
+    }
+    // A label added costs its own bytes, not those of the whole series.
+    assert!(memo.lock().edit_bytes < 11 * EDIT_OVERHEAD_BYTES + 40_000);
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::super::labels::encode_labels;
-use super::super::scan::scan;
+use super::super::scan::{Proof, frame, scan};
 use super::super::splice;
 use super::model::{TimeSeries, WriteRequest};
 use super::{NO_LIMITS, compare, kept, odd, random, scan_model};
@@ -19,6 +19,15 @@ proptest! {
         prop_assert!(scanned.is_as_sent());
         prop_assert_eq!(kept(&scanned), body);
         compare(scanned.body());
+    }
+
+    #[test]
+    fn framed_and_proved_is_scanned(write in random::write(), seed: u64, odd: bool) {
+        let body = if odd { odd::Odd(seed).write(&write) } else { write.encode_to_vec() };
+        let framed = frame(body.clone(), &NO_LIMITS).unwrap();
+        let all: Vec<usize> = (0..framed.series().len()).collect();
+        let (Proof::AsFramed(proved) | Proof::Otherwise(proved)) = framed.prove(&all).unwrap();
+        prop_assert_eq!(proved, scan(body, &NO_LIMITS).unwrap());
     }
 
     #[test]
