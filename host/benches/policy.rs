@@ -70,8 +70,8 @@ fn batch(series: usize) -> Batch {
 /// busy machine does not change.
 fn spread(name: &str, mut call: impl FnMut()) {
     let processor = || {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+        let clock = nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID;
+        Duration::from(nix::time::clock_gettime(clock).expect("the process' clock"))
     };
     let (before, calls) = (processor(), 1000);
     let mut times: Vec<Duration> = (0..calls)

@@ -1,0 +1,132 @@
+//! How many instructions a write of 2000 samples costs, counted and not timed: the same on a busy machine.
+//!
+//! `cargo bench --bench instructions` runs each case under callgrind and compares with `instructions.baseline`, the
+//! numbers that were last agreed on. More than 3% off in either direction fails: who changes the cost says so, by
+//! changing the file in the same commit (`-- --write` does it). Instructions of all threads count, those of plugins too;
+//! setting up does not.
+
+#![allow(clippy::expect_used)] // What cannot be set up has nothing to count.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use bytes::Bytes;
+
+mod setup;
+
+use setup::{COUNTED, Churn, DROPPED, EDITED, Gateway, KEPT, compiler, recorded};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const CASES: [&str; 4] = ["kept", "dropped", "edited", "cold"];
+/// Enough that whatever happens once in a while (a table that grows) is spread.
+const WRITES: usize = 40;
+const TOLERANCE: f64 = 0.03;
+
+fn main() -> ExitCode {
+    if let Some(exit) = compiler() {
+        return exit;
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, case] = &arguments[..]
+        && flag == "--count"
+    {
+        count(case);
+        return ExitCode::SUCCESS;
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.baseline");
+    let counted: BTreeMap<&str, u64> = CASES.iter().map(|case| (*case, under_callgrind(case))).collect();
+    if arguments.iter().any(|argument| argument == "--write") {
+        let lines: String = counted.iter().map(|(case, n)| format!("{case} {n}\n")).collect();
+        std::fs::write(file, lines).expect("the baseline file");
+    }
+    compare(&counted)
+}
+
+fn compare(counted: &BTreeMap<&str, u64>) -> ExitCode {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.baseline");
+    let agreed = std::fs::read_to_string(file).unwrap_or_default();
+    let agreed: BTreeMap<&str, f64> = agreed
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter_map(|(case, n)| Some((case, n.parse().ok()?)))
+        .collect();
+    let mut off = false;
+    for (case, n) in counted {
+        let change = agreed
+            .get(case)
+            .map_or(f64::INFINITY, |agreed| *n as f64 / agreed - 1.0);
+        let verdict = if change.abs() > TOLERANCE { "OFF" } else { "ok" };
+        off |= change.abs() > TOLERANCE;
+        println!(
+            "{case:8} {n:>9} instructions per write, {:+.1}% {verdict}",
+            change * 100.0
+        );
+    }
+    if off {
+        eprintln!(
+            "more than 3% off: `cargo bench -p gauntlet --bench instructions -- --write`, and say why in the commit"
+        );
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// Instructions per write, all threads together.
+fn under_callgrind(case: &str) -> u64 {
+    let this = std::env::current_exe().expect("this program");
+    let program = this.with_file_name(COUNTED);
+    std::fs::copy(this, &program).expect("a copy of this program");
+    let output = Command::new("valgrind")
+        .args([
+            "--tool=callgrind",
+            "--callgrind-out-file=/dev/null",
+            "--collect-atstart=no",
+        ])
+        // Work on a plugin thread goes on while the write waits for it, so it has a toggle of its own.
+        .args([
+            "--toggle-collect=*instructions::measured*",
+            "--toggle-collect=*gauntlet::policy::call::step*",
+        ])
+        .arg(program)
+        .args(["--count", case])
+        .output()
+        .expect("valgrind is missing: scripts/provision instructions installs it");
+    let text = String::from_utf8_lossy(&output.stderr);
+    let collected = text.lines().rev().find_map(|line| line.split_once("Collected : "));
+    let (_, number) = collected.unwrap_or_else(|| panic!("callgrind counted nothing:\n{text}"));
+    number.trim().parse::<u64>().expect("a number") / WRITES as u64
+}
+
+fn count(case: &str) {
+    let bodies = recorded();
+    let policies = match case {
+        "dropped" => DROPPED,
+        "edited" => EDITED,
+        _ => KEPT,
+    };
+    let gateway = Gateway::new(policies);
+    let writes: Vec<Bytes> = match case {
+        "cold" => {
+            let mut churn = Churn::new(&bodies[0]);
+            (0..WRITES + 4).map(|_| churn.next()).collect()
+        }
+        _ => bodies.iter().cycle().take(WRITES + 4).cloned().collect(),
+    };
+    // The first writes find nothing in the memo and no buffer to use again.
+    let (warm_up, counted) = writes.split_at(4);
+    for body in warm_up {
+        gateway.runtime.block_on(gateway.process(body));
+    }
+    for body in counted {
+        measured(&gateway, body);
+    }
+}
+
+#[inline(never)]
+fn measured(gateway: &Gateway, body: &Bytes) {
+    black_box(gateway.runtime.block_on(gateway.process(black_box(body))));
+}

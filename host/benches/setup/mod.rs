@@ -1,0 +1,216 @@
+//! A gateway in memory: everything of it but the two networks.
+//!
+//! Takes a tenant's policies, gives what processes recorded bodies under them. Used by benchmarks and by tests that
+//! count, so that all of them measure the same four cases: kept, dropped, edited, cold.
+
+// Each user needs a part of it; what cannot be set up has nothing to measure.
+#![allow(dead_code, clippy::expect_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use gauntlet::auth;
+use gauntlet::listener::Peer;
+use gauntlet::pipeline::{Part, Pipeline, Tenant};
+use gauntlet::server::{self, Options, Running};
+use gauntlet::wire::snappy;
+use tokio::runtime::Runtime;
+
+/// Three relabel rules that match nothing, `limits`, `route`.
+pub const KEPT: &str = r#"
+- plugin: relabel
+  settings:
+    relabel_configs:
+      - {action: drop, source_labels: [__name__], regex: "absent_.*"}
+      - {action: labeldrop, regex: "absent"}
+      - {source_labels: [absent], regex: "(.+)", target_label: other}
+- plugin: limits
+  settings: {samples: {per_second: 1e12, burst: 1000000000000}}
+- plugin: route
+  settings: {routes: [{match: {__name__: "absent_.*"}, stream: absent, upstream: sink}]}
+"#;
+/// One series in ten dropped.
+pub const DROPPED: &str = r#"
+- plugin: relabel
+  settings:
+    relabel_configs:
+      - {action: hashmod, source_labels: [__name__, cpu, mode, device, collector, name, state], target_label: __tmp, modulus: 10}
+      - {action: drop, source_labels: [__tmp], regex: "0"}
+      - {action: labeldrop, regex: "__tmp"}
+"#;
+/// One label added to every series.
+pub const EDITED: &str = r#"
+- plugin: relabel
+  settings: {relabel_configs: [{target_label: cluster, replacement: bench}]}
+"#;
+
+const TOKEN: &str = "in memory";
+
+/// A gateway with one tenant. Its listeners are bound and never used.
+pub struct Gateway {
+    pub runtime: Runtime,
+    pipeline: Arc<Pipeline>,
+    tenant: Arc<Tenant>,
+    proved: auth::Tenant,
+    _running: Running,
+    _folder: tempfile::TempDir,
+}
+
+impl Gateway {
+    /// With `policies` as a configuration file has them. `main` of whoever calls this must begin with [`compiler`].
+    pub fn new(policies: &str) -> Self {
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join(if under_valgrind() { "valgrind" } else { "native" });
+        std::fs::create_dir_all(&cache).expect("a folder for compiled plugins");
+        let cache = cache.display();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, TOKEN.as_bytes());
+        let sha256: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let config_file = folder.path().join("gauntlet.yaml");
+        let text = format!(
+            "remote_write: {{listen_address: '127.0.0.1:0', insecure_http: true}}\nadmin: {{listen_address: '127.0.0.1:0'}}\n\
+             upstreams: {{sink: {{endpoints: ['http://127.0.0.1:1']}}, other: {{endpoints: ['http://127.0.0.1:1']}}}}\n\
+             sandbox: {{call_timeout: 5s, compile_timeout: 10m, compile_memory_limit: 128GiB, cache_dir: '{cache}'}}\n\
+             tenants:\n- tenant: bench\n  credentials: [{{bearer_token_sha256: '{sha256}'}}]\n  upstreams: [sink, other]\n  policies:{}\n",
+            policies.replace('\n', "\n  ")
+        );
+        std::fs::write(&config_file, text).expect("a configuration");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let options = Options {
+            config_file,
+            poll_interval: Duration::ZERO,
+            shutdown_timeout: Duration::ZERO,
+        };
+        let running = runtime.block_on(server::start(&options)).expect("a gateway");
+        let broken = running.generations.report().broken;
+        assert!(broken.is_empty(), "{broken:?}");
+        let pipeline = running.generations.current();
+        let bearer = format!("Bearer {TOKEN}").parse().expect("a header");
+        let headers = http::HeaderMap::from_iter([(http::header::AUTHORIZATION, bearer)]);
+        let peer = Peer {
+            address: ([127, 0, 0, 1], 1).into(),
+            certificate: None,
+        };
+        let proving = pipeline
+            .authenticator
+            .authenticate(&headers, &peer, &pipeline.shared.verified);
+        let proved = runtime.block_on(proving).expect("the tenant");
+        let tenant = Arc::clone(pipeline.tenants.get(proved.id()).expect("a tenant without faults"));
+        Self {
+            runtime,
+            pipeline,
+            tenant,
+            proved,
+            _running: running,
+            _folder: folder,
+        }
+    }
+
+    /// From a body to what would go on.
+    pub async fn process(&self, body: &Bytes) -> Vec<Part> {
+        let limits = &self.tenant.config.limits;
+        let in_flight = &self.pipeline.shared.in_flight;
+        let mut permit = in_flight.try_acquire(self.proved.id(), limits, 0).expect("room");
+        let body = body.clone();
+        let processing = self.pipeline.process(&self.tenant, &self.proved, body, &mut permit);
+        processing.await.expect("a write that passes").into_parts()
+    }
+}
+
+/// Gauntlet compiles plugins in a child process of its own program, which here is whoever uses this.
+pub fn compiler() -> Option<ExitCode> {
+    if std::env::args().nth(1).as_deref() != Some("compile") {
+        return None;
+    }
+    if !under_valgrind() || std::env::var_os(COMPILING).is_some() {
+        return Some(gauntlet::cli::main());
+    }
+    // Valgrind's processor lacks instructions that this one has, and compiled plugins are bound to their processor. The
+    // child limits its own files to 64; valgrind allows that only where it looks like what there was (it takes 12).
+    let child = Command::new("/bin/sh")
+        .args([
+            "-c",
+            "ulimit -n 76; exec /usr/bin/valgrind --tool=none --quiet \"$0\" \"$@\"",
+        ])
+        .args(std::env::args())
+        .env(COMPILING, "1")
+        .status();
+    Some(if child.is_ok_and(|status| status.success()) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+const COMPILING: &str = "GAUNTLET_BENCH_COMPILING";
+
+/// What a program that is counted is called: its children have no other way to know.
+pub const COUNTED: &str = "under-valgrind";
+
+fn under_valgrind() -> bool {
+    std::env::args()
+        .next()
+        .is_some_and(|program| program.ends_with(COUNTED))
+}
+
+/// Bodies of a real Prometheus 2.42 that scrapes node_exporter, 2000 samples each.
+pub fn recorded() -> Vec<Bytes> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/rw1");
+    let files = std::fs::read_dir(folder).expect("recorded bodies");
+    let mut files: Vec<PathBuf> = files.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "rw"));
+    files.sort();
+    let read = |path: &PathBuf| Bytes::from(std::fs::read(path).expect("a recorded body"));
+    files.iter().map(read).collect()
+}
+
+/// Makes every series of a body one that was never seen, as often as it is asked.
+pub struct Churn {
+    decoded: Vec<u8>,
+    /// Where a label value of eight digits or more lies in each series.
+    places: Vec<usize>,
+}
+
+static CHURNED: AtomicU64 = AtomicU64::new(0);
+
+impl Churn {
+    /// Every series gets a label of its own with a value of fixed width.
+    pub fn new(body: &[u8]) -> Self {
+        use gauntlet::wire::labels::{encode_labels, labels};
+        let decoded = snappy::decode(body, 32 << 20).expect("snappy");
+        let limits = gauntlet::wire::Limits { max_series: u64::MAX };
+        let scanned = gauntlet::wire::scan(decoded, &limits).expect("a canonical body");
+        let (mut churned, mut places) = (Vec::new(), Vec::new());
+        for series in scanned.series() {
+            let own = labels(scanned.label_bytes(series)).chain([("zzz_churn", "0000000000000000")]);
+            let mut bytes = Vec::new();
+            encode_labels(own, &mut bytes);
+            let before = churned.len();
+            gauntlet::wire::splice::edit(&mut churned, &scanned, series, &bytes);
+            let tail = series.tail_range().len();
+            places.push(churned.len() - tail - 16);
+            assert!(churned[before..].windows(9).any(|name| name == b"zzz_churn"));
+        }
+        Self {
+            decoded: churned,
+            places,
+        }
+    }
+
+    pub fn next(&mut self) -> Bytes {
+        let number = CHURNED.fetch_add(1, Ordering::Relaxed);
+        for place in &self.places {
+            self.decoded[*place..place + 16].copy_from_slice(format!("{number:016}").as_bytes());
+        }
+        let mut out = Vec::new();
+        snappy::encode(&self.decoded, &mut out).expect("a body");
+        out.into()
+    }
+}
