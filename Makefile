@@ -2,7 +2,7 @@
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gauntlet
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: demo test unit lint plugins stack stack-up bench build fuzz
+.PHONY: demo test unit lint plugins stack stack-up instructions bench build fuzz
 
 ## See writes flow through policies to a receiver, in one process, until ^C.
 demo:
@@ -39,6 +39,11 @@ stack-up:
 	scripts/provision stack
 	cargo build --locked --workspace --all-targets
 	$(CARGO_TARGET_DIR)/debug/real-stack up
+
+## Instructions per write, counted by callgrind and compared with host/benches/instructions.baseline.
+instructions:
+	scripts/provision instructions
+	cargo bench --locked -p gauntlet --bench instructions
 
 ## CPU per sample of the whole process beside nginx, in one run; prints markdown.
 bench:

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use bytes::Bytes;
@@ -38,6 +38,15 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.baseline");
+    std::fs::copy(std::env::current_exe().expect("this program"), counted()).expect("a copy of this program");
+    // Compiles the plugins for valgrind's processor, so that nothing is compiled while instructions are counted.
+    let warm_up = valgrind()
+        .args(["--tool=none", "--quiet"])
+        .arg(counted())
+        .args(["--count", "kept"])
+        .output();
+    let warm_up = warm_up.expect(NO_VALGRIND);
+    assert!(warm_up.status.success(), "{}", String::from_utf8_lossy(&warm_up.stderr));
     let counted: BTreeMap<&str, u64> = CASES.iter().map(|case| (*case, under_callgrind(case))).collect();
     if arguments.iter().any(|argument| argument == "--write") {
         let lines: String = counted.iter().map(|(case, n)| format!("{case} {n}\n")).collect();
@@ -75,6 +84,18 @@ fn compare(counted: &BTreeMap<&str, u64>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+const NO_VALGRIND: &str = "valgrind is missing: scripts/provision instructions installs it";
+
+fn valgrind() -> Command {
+    Command::new("valgrind")
+}
+
+/// This program under the name that says that it is counted.
+fn counted() -> PathBuf {
+    let this = std::env::current_exe().expect("this program");
+    this.with_file_name(COUNTED)
+}
+
 /// Instructions per write, all threads together.
 fn under_callgrind(case: &str) -> u64 {
     let this = std::env::current_exe().expect("this program");
@@ -89,12 +110,12 @@ fn under_callgrind(case: &str) -> u64 {
         // Work on a plugin thread goes on while the write waits for it, so it has a toggle of its own.
         .args([
             "--toggle-collect=*instructions::measured*",
-            "--toggle-collect=*gauntlet::policy::call::step*",
+            "--toggle-collect=*policy::call::Job>::step*",
         ])
-        .arg(program)
+        .arg(counted())
         .args(["--count", case])
         .output()
-        .expect("valgrind is missing: scripts/provision instructions installs it");
+        .expect(NO_VALGRIND);
     let text = String::from_utf8_lossy(&output.stderr);
     let collected = text.lines().rev().find_map(|line| line.split_once("Collected : "));
     let (_, number) = collected.unwrap_or_else(|| panic!("callgrind counted nothing:\n{text}"));

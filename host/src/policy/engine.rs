@@ -18,7 +18,7 @@ use wasmtime::{Config, EngineWeak, InstanceAllocationStrategy, PoolingAllocation
 use super::artefact::{self, Cache, Identity};
 use super::call::Threads;
 use super::compile::{self, CompileError, Compiler};
-use super::deadline::TICK;
+use super::deadline::{IDLE_TICK, Running, TICK};
 use super::instance::{
     self, Instance, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES, Slot, Slots, State,
 };
@@ -345,7 +345,7 @@ impl Ticker {
         let thread = std::thread::Builder::new().name("plugin-ticker".to_owned());
         let handle = thread.spawn(move || {
             while owner.strong_count() > 0 {
-                std::thread::sleep(TICK);
+                std::thread::sleep(if Running::is_any() { TICK } else { IDLE_TICK });
                 let Some(engine) = weak_engine.upgrade() else { return };
                 engine.increment_epoch();
             }

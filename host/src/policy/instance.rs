@@ -13,7 +13,7 @@ use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, UpdateDeadline
 
 use super::bindings::types::{Decision, LabelParam, Verdict, Write};
 use super::bindings::{gauntlet, log};
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Running};
 use super::log::{Lines, Share};
 use super::plugin::Plugin;
 use super::wasi::Wasi;
@@ -307,6 +307,7 @@ impl Instance {
         call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
         self.calls += 1;
+        let _running = Running::begin();
         let deadline = Deadline::after(allowance);
         let state = self.store.data_mut();
         state.deadline = deadline;

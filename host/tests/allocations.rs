@@ -1,0 +1,56 @@
+//! No allocation per series: a kept write of 2000 series allocates as often as one of 200.
+
+#![allow(clippy::expect_used)] // A test says what went wrong by panicking.
+
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use gauntlet::wire::{Limits, scan, snappy, splice};
+
+#[path = "../benches/setup/mod.rs"]
+mod setup;
+
+use setup::{DROPPED, EDITED, Gateway, KEPT, compiler, recorded};
+
+fn main() -> ExitCode {
+    if let Some(exit) = compiler() {
+        return exit;
+    }
+    let whole = &recorded()[0];
+    let tenth = first_series(whole, 200);
+    for (case, policies) in [("kept", KEPT), ("dropped", DROPPED), ("edited", EDITED)] {
+        let gateway = Gateway::new(policies);
+        let (few, many) = (allocations(&gateway, &tenth), allocations(&gateway, whole));
+        println!("{case}: {few} allocations for a write of 200 series, {many} for one of 2000");
+        // Kept: not one more. The others' buffers grow by doubling, which is a few more times for ten times the bytes.
+        let allowed = if case == "kept" { few } else { few + 12 };
+        assert!(
+            many <= allowed,
+            "{case}: {many} allocations for 2000 series, {few} for 200"
+        );
+    }
+    println!("3 passed, 0 failed");
+    ExitCode::SUCCESS
+}
+
+/// Of one write whose series are all known, on the thread that serves it.
+fn allocations(gateway: &Gateway, body: &Bytes) -> u64 {
+    for _ in 0..3 {
+        gateway.runtime.block_on(gateway.process(body));
+    }
+    let counted = || gateway.runtime.block_on(gateway.process(body));
+    // The least of a few: whatever else happens now and then is not the write's.
+    let runs = (0..5).map(|_| allocation_counter::measure(|| drop(counted())).count_total);
+    runs.min().expect("five runs")
+}
+
+fn first_series(body: &[u8], count: usize) -> Bytes {
+    let decoded = snappy::decode(body, 32 << 20).expect("snappy");
+    let scanned = scan(decoded, &Limits { max_series: u64::MAX }).expect("a canonical body");
+    let (mut some, mut compressed) = (Vec::new(), Vec::new());
+    for series in &scanned.series()[..count] {
+        splice::keep(&mut some, &scanned, series);
+    }
+    snappy::encode(&some, &mut compressed).expect("a body");
+    compressed.into()
+}
