@@ -40,7 +40,7 @@ stack-up:
 	cargo build --locked --workspace --all-targets
 	$(CARGO_TARGET_DIR)/debug/real-stack up
 
-## CPU per sample of the whole process beside nginx, in one run; prints markdown.
+## What it costs beside nginx, Envoy, vmagent and Thanos, in one run of some 20 minutes; writes docs/bench.md.
 bench:
 	scripts/provision bench
 	cargo build --release --locked --workspace

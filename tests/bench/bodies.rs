@@ -1,0 +1,232 @@
+//! What is sent: recorded bodies of a real Prometheus, and bodies made of them before each write.
+//!
+//! Takes `host/tests/data/rw1`, gives sources that the senders ask for one write after the other. A body that must
+//! differ each time is patched in place where a fixed number of bytes stands for a label's value or a time, then
+//! compressed: the sender's work, never the subject's.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use gauntlet_tests::remote_write::{Label, WriteRequest, compress, decode};
+use prost::Message;
+
+/// One write to send.
+pub struct Write {
+    pub body: Arc<[u8]>,
+    pub samples: u64,
+    /// None: the client certificate says who writes.
+    pub token: Option<Arc<str>>,
+}
+
+/// Gives the write of that number. Called by the senders' threads, before the write is due.
+pub type Source = Arc<dyn Fn(u64) -> Write + Send + Sync>;
+
+/// Recorded bodies, as recorded or cut.
+#[derive(Clone)]
+pub struct Bodies {
+    pub compressed: Vec<Arc<[u8]>>,
+    pub samples: u64,
+}
+
+/// The bodies as they were recorded.
+pub fn recorded() -> Bodies {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/tests/data/rw1");
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("recorded bodies")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "rw"))
+        .collect();
+    files.sort();
+    let read = |path: &PathBuf| Arc::from(fs::read(path).expect("a recorded body"));
+    of(files.iter().map(read).collect())
+}
+
+fn of(compressed: Vec<Arc<[u8]>>) -> Bodies {
+    let samples: Vec<u64> = compressed
+        .iter()
+        .map(|body| decode(body).expect("a write").sample_count())
+        .collect();
+    assert!(
+        samples.iter().all(|count| *count == samples[0]),
+        "bodies differ in samples: {samples:?}"
+    );
+    Bodies {
+        compressed,
+        samples: samples[0],
+    }
+}
+
+impl Bodies {
+    /// The same series in bodies of `samples`.
+    pub fn cut(&self, samples: usize) -> Self {
+        let mut pieces = Vec::new();
+        for body in &self.compressed {
+            let write = decode(body).expect("a write");
+            pieces.extend(
+                write
+                    .timeseries
+                    .chunks_exact(samples)
+                    .map(|series| Arc::from(WriteRequest::as_given(series.to_vec()).body())),
+            );
+        }
+        of(pieces)
+    }
+
+    pub fn mean_bytes(&self) -> usize {
+        self.compressed.iter().map(|body| body.len()).sum::<usize>() / self.compressed.len()
+    }
+
+    /// One after the other, for ever.
+    pub fn in_turn(&self) -> Source {
+        let bodies = self.clone();
+        Arc::new(move |number| Write {
+            body: Arc::clone(&bodies.compressed[number as usize % bodies.compressed.len()]),
+            samples: bodies.samples,
+            token: None,
+        })
+    }
+
+    /// One after the other; the write of number `n` is the tenant's of token `n`, who always sends the same body.
+    pub fn by_tenant(&self, tokens: &Arc<Vec<Arc<str>>>) -> Source {
+        let (bodies, tokens) = (self.clone(), Arc::clone(tokens));
+        Arc::new(move |number| {
+            let tenant = number as usize % tokens.len();
+            Write {
+                body: Arc::clone(&bodies.compressed[tenant % bodies.compressed.len()]),
+                samples: bodies.samples,
+                token: Some(Arc::clone(&tokens[tenant])),
+            }
+        })
+    }
+
+    /// No series twice: every write has a number of its own in a label of all its series.
+    pub fn always_new(&self, tokens: Option<&Arc<Vec<Arc<str>>>>) -> Source {
+        let templates = Arc::new(self.templates(|write| {
+            for series in &mut write.timeseries {
+                series.labels.push(Label {
+                    // Sorts behind every recorded name.
+                    name: "zz_write".to_owned(),
+                    value: String::from_utf8(SERIAL.to_vec()).expect("digits"),
+                });
+            }
+            SERIAL.to_vec()
+        }));
+        let (samples, next) = (self.samples, AtomicU64::new(0));
+        let tokens = tokens.cloned();
+        Arc::new(move |_| {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let serial = format!("{number:012}");
+            Write {
+                body: templates[number as usize % templates.len()].patched(serial.as_bytes()),
+                samples,
+                token: tokens
+                    .as_ref()
+                    .map(|tokens| Arc::clone(&tokens[number as usize % tokens.len()])),
+            }
+        })
+    }
+
+    /// Recorded series with the time of the write, for a receiver that stores and refuses what is old.
+    pub fn stamped(&self) -> Source {
+        let templates = Arc::new(self.templates(|write| {
+            for sample in write.timeseries.iter_mut().flat_map(|series| &mut series.samples) {
+                sample.timestamp = STAMP;
+            }
+            let mut needle = vec![TIMESTAMP_KEY];
+            prost::encoding::encode_varint(STAMP as u64, &mut needle);
+            needle
+        }));
+        let (samples, last) = (self.samples, AtomicI64::new(0));
+        Arc::new(move |number| {
+            let since = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .expect("a clock after 1970");
+            let now = since.as_millis() as i64;
+            // Two samples of one series at one time would be refused.
+            let before = last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
+            let stamp = now.max(before.expect("always Some") + 1);
+            let mut patch = vec![TIMESTAMP_KEY];
+            prost::encoding::encode_varint(stamp as u64, &mut patch);
+            Write {
+                body: templates[number as usize % templates.len()].patched(&patch),
+                samples,
+                token: None,
+            }
+        })
+    }
+
+    fn templates(&self, mark: impl Fn(&mut WriteRequest) -> Vec<u8>) -> Vec<Template> {
+        let template = |body: &Arc<[u8]>| {
+            let mut write = decode(body).expect("a write");
+            let needle = mark(&mut write);
+            let template = Template::new(write.encode_to_vec(), &needle);
+            assert_eq!(template.places.len(), write.timeseries.len(), "one mark per series");
+            template
+        };
+        self.compressed.iter().map(template).collect()
+    }
+
+    /// A pattern that matches the names of about half of all series, the names taken in alternation so that runs
+    /// of one kind are as long as they are in the recorded bodies.
+    pub fn half_of_names(&self) -> String {
+        let mut count: BTreeMap<String, u64> = BTreeMap::new();
+        for body in &self.compressed {
+            for series in decode(body).expect("a write").timeseries {
+                *count
+                    .entry(series.value("__name__").expect("a name").to_owned())
+                    .or_default() += 1;
+            }
+        }
+        let mut sorted: Vec<_> = count.into_iter().collect();
+        sorted.sort_by_key(|(_, series)| std::cmp::Reverse(*series));
+        let (mut taken, mut left, mut names) = (0, 0, Vec::new());
+        for (name, series) in sorted {
+            if taken <= left {
+                taken += series;
+                names.push(name);
+            } else {
+                left += series;
+            }
+        }
+        names.join("|")
+    }
+}
+
+/// As long as what is written over it, and nowhere else in a recorded body.
+const SERIAL: &[u8; 12] = b"#SERIAL-MARK";
+/// A time with the varint length, six bytes, of every time from 2004 to 2109.
+const STAMP: i64 = 0x02aa_aaaa_aaaa;
+/// Field 2 of a sample, as a varint.
+const TIMESTAMP_KEY: u8 = 0x10;
+
+/// A decoded body and the places in it that change with each write.
+struct Template {
+    decoded: Vec<u8>,
+    places: Vec<usize>,
+    length: usize,
+}
+
+impl Template {
+    fn new(decoded: Vec<u8>, needle: &[u8]) -> Self {
+        let windows = decoded.windows(needle.len()).enumerate();
+        let places = windows.filter(|(_, w)| *w == needle).map(|(at, _)| at).collect();
+        Self {
+            decoded,
+            places,
+            length: needle.len(),
+        }
+    }
+
+    fn patched(&self, patch: &[u8]) -> Arc<[u8]> {
+        assert_eq!(patch.len(), self.length, "a patch changes no length");
+        let mut decoded = self.decoded.clone();
+        for place in &self.places {
+            decoded[*place..place + patch.len()].copy_from_slice(patch);
+        }
+        compress(&decoded).into()
+    }
+}
