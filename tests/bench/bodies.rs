@@ -25,6 +25,9 @@ pub struct Write {
 /// Gives the write of that number. Called by the senders' threads, before the write is due.
 pub type Source = Arc<dyn Fn(u64) -> Write + Send + Sync>;
 
+/// One tenant's token after the other.
+pub type Tokens = Arc<Vec<Arc<str>>>;
+
 /// Recorded bodies, as recorded or cut.
 #[derive(Clone)]
 pub struct Bodies {
@@ -76,6 +79,17 @@ impl Bodies {
         of(pieces)
     }
 
+    /// How many different series one body has: a recorded one holds several scrapes.
+    pub fn series(&self) -> usize {
+        let distinct = |body: &Arc<[u8]>| {
+            let mut texts = decode(body).expect("a write").texts();
+            texts.sort_unstable();
+            texts.dedup();
+            texts.len()
+        };
+        self.compressed.iter().map(distinct).sum::<usize>() / self.compressed.len()
+    }
+
     pub fn mean_bytes(&self) -> usize {
         self.compressed.iter().map(|body| body.len()).sum::<usize>() / self.compressed.len()
     }
@@ -90,21 +104,19 @@ impl Bodies {
         })
     }
 
-    /// One after the other; the write of number `n` is the tenant's of token `n`, who always sends the same body.
-    pub fn by_tenant(&self, tokens: &Arc<Vec<Arc<str>>>) -> Source {
+    /// Tenants in turn, bodies in turn: where there are several times as many tenants as bodies, each always sends the
+    /// same one.
+    pub fn by_tenant(&self, tokens: &Tokens) -> Source {
         let (bodies, tokens) = (self.clone(), Arc::clone(tokens));
-        Arc::new(move |number| {
-            let tenant = number as usize % tokens.len();
-            Write {
-                body: Arc::clone(&bodies.compressed[tenant % bodies.compressed.len()]),
-                samples: bodies.samples,
-                token: Some(Arc::clone(&tokens[tenant])),
-            }
+        Arc::new(move |number| Write {
+            body: Arc::clone(&bodies.compressed[number as usize % bodies.compressed.len()]),
+            samples: bodies.samples,
+            token: Some(Arc::clone(&tokens[number as usize % tokens.len()])),
         })
     }
 
-    /// No series twice: every write has a number of its own in a label of all its series.
-    pub fn always_new(&self, tokens: Option<&Arc<Vec<Arc<str>>>>) -> Source {
+    /// No series twice, not even within one write: each has a number of its own in a label.
+    pub fn always_new(&self, tokens: Option<&Tokens>) -> Source {
         let templates = Arc::new(self.templates(|write| {
             for series in &mut write.timeseries {
                 series.labels.push(Label {
@@ -119,9 +131,9 @@ impl Bodies {
         let tokens = tokens.cloned();
         Arc::new(move |_| {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            let serial = format!("{number:012}");
+            let serial = |place: usize| format!("{:012}", number * samples + place as u64).into_bytes();
             Write {
-                body: templates[number as usize % templates.len()].patched(serial.as_bytes()),
+                body: templates[number as usize % templates.len()].patched(serial),
                 samples,
                 token: tokens
                     .as_ref()
@@ -152,7 +164,7 @@ impl Bodies {
             let mut patch = vec![TIMESTAMP_KEY];
             prost::encoding::encode_varint(stamp as u64, &mut patch);
             Write {
-                body: templates[number as usize % templates.len()].patched(&patch),
+                body: templates[number as usize % templates.len()].patched(|_| patch.clone()),
                 samples,
                 token: None,
             }
@@ -221,11 +233,11 @@ impl Template {
         }
     }
 
-    fn patched(&self, patch: &[u8]) -> Arc<[u8]> {
-        assert_eq!(patch.len(), self.length, "a patch changes no length");
+    /// `patch` gives the bytes of each place, counted from 0.
+    fn patched(&self, patch: impl Fn(usize) -> Vec<u8>) -> Arc<[u8]> {
         let mut decoded = self.decoded.clone();
-        for place in &self.places {
-            decoded[*place..place + patch.len()].copy_from_slice(patch);
+        for (number, place) in self.places.iter().enumerate() {
+            decoded[*place..place + self.length].copy_from_slice(&patch(number));
         }
         compress(&decoded).into()
     }

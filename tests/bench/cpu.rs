@@ -4,7 +4,7 @@
 //! round measures each once, so that whatever else the machine does falls on all of them alike.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::bodies::Source;
 use crate::gauntlet::{CERTIFICATE, Config, Gauntlet, Policies, RULES};
@@ -18,7 +18,7 @@ use crate::table::{Figure, Row};
 /// Writes of 2000 samples per second: below what any subject but Thanos takes on two cores, so that all do the same.
 const RATE: u64 = 400;
 /// Where every series is new, and for Thanos: what fits beside the sender and, for Thanos, the receiver behind it.
-const SLOW_RATE: u64 = 40;
+pub const SLOW_RATE: u64 = 40;
 /// Long enough for every recorded body to come by on every connection, and for a memo to be warm.
 const WARM_UP: Duration = Duration::from_secs(2);
 /// What a subject still has to do after its last answer: vmagent answers before it forwards.
@@ -203,16 +203,4 @@ fn start(setting: &Setting, second: &Sink) -> Vec<Subject> {
     add(COLD, &|| gauntlet(COLD, rules.clone(), NO_LIMIT), cold());
     add(VMAGENT_COLD, &|| ruled(VMAGENT_COLD), without(cold()));
     subjects
-}
-
-/// Waits until `steady` says so or time runs out; for rows that wait for a process to come to rest.
-pub fn wait(limit: Duration, mut steady: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + limit;
-    while Instant::now() < deadline {
-        if steady() {
-            return true;
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    false
 }

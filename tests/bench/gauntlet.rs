@@ -117,6 +117,16 @@ impl Config {
         self
     }
 
+    /// Tenants in files of their own, for more than one file may hold.
+    pub fn tenant_files(mut self, folder: &Path, tenants: impl IntoIterator<Item = String>) -> Self {
+        fs::create_dir_all(folder).expect("a folder");
+        for (number, tenant) in tenants.into_iter().enumerate() {
+            write_tenant(folder, number, &tenant);
+        }
+        self.rest += &format!("tenant_files: [\"{}/*.yaml\"]\n", folder.display());
+        self
+    }
+
     /// Any other part of the main file.
     pub fn section(mut self, text: &str) -> Self {
         self.rest += text;
@@ -134,6 +144,14 @@ impl Config {
         fs::write(&file, text).expect("a configuration");
         Gauntlet::start(&self.name, &file, setting)
     }
+}
+
+/// Writes, or rewrites, the file of one tenant.
+pub fn write_tenant(folder: &Path, number: usize, text: &str) {
+    // Renamed into place: a half-written file is never read.
+    let new = folder.join("new");
+    fs::write(&new, text).expect("a tenant's file");
+    fs::rename(&new, folder.join(format!("{number:05}.yaml"))).expect("a tenant's file");
 }
 
 pub struct Gauntlet {

@@ -11,13 +11,17 @@
 mod bodies;
 mod cpu;
 mod gauntlet;
+mod latency;
 mod load;
+mod memory;
 mod peers;
 mod process;
 mod promises;
+mod reload;
 mod setting;
 mod sink;
 mod table;
+mod tenants;
 
 use std::process::ExitCode;
 
@@ -32,8 +36,13 @@ fn main() -> ExitCode {
         }
     };
     let setting = Setting::new(options);
+    eprintln!("{}", setting.bodies.series());
     let rows = cpu::rows(&setting);
-    let bars = promises::of_cpu(&rows);
+    let mut bars = promises::of_cpu(&rows);
+    bars.extend(latency::bars(&setting));
+    bars.extend(memory::bars(&setting));
+    bars.extend(tenants::bars(&setting));
+    bars.extend(reload::bars(&setting));
     println!(
         "{}\n\n{}\n{}",
         peers::versions().join(", "),

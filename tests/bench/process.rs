@@ -24,6 +24,9 @@ pub struct Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         // TERM first: nginx's master takes its worker with it only then.
         let _ = Command::new("kill").arg(self.pid().to_string()).status();
         let deadline = Instant::now() + END;
