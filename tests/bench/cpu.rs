@@ -112,10 +112,8 @@ fn row(subject: Subject) -> Row {
     if subject.slowest < 0.95 {
         load += &format!("; reached {:.0} % of that rate", subject.slowest * 100.0);
     }
-    if let Running::Gauntlet(gauntlet) = &subject.running
-        && subject.name == SPLIT
-    {
-        load += &format!("; {}", shares(gauntlet));
+    if let Running::Gauntlet(gauntlet) = &subject.running {
+        load += &became(gauntlet);
     }
     Row {
         name: subject.name.to_owned(),
@@ -124,13 +122,18 @@ fn row(subject: Subject) -> Row {
     }
 }
 
-/// What share of the samples went to each upstream.
-fn shares(gauntlet: &Gauntlet) -> String {
+/// What became of the samples, where not all were sent on to the first upstream as they came.
+fn became(gauntlet: &Gauntlet) -> String {
     let metrics = gauntlet.metrics();
-    let name = "gauntlet_forwarded_samples_total";
-    let of = |upstream: &str| metrics.sum(name, &[("upstream", upstream)]);
-    let (first, second) = (of("sink"), of("other"));
-    format!("{:.0} % went to the second", second * 100.0 / (first + second))
+    let all = metrics.sum("gauntlet_received_samples_total", &[]);
+    let share = |metric: &str, labels: &[(&str, &str)], what: &str| {
+        let part = metrics.sum(&format!("gauntlet_{metric}_samples_total"), labels) * 100.0 / all;
+        let text = format!("; {part:.0} % {what}");
+        if part > 0.0 { text } else { String::new() }
+    };
+    share("dropped", &[], "dropped")
+        + &share("edited", &[], "edited")
+        + &share("forwarded", &[("upstream", "other")], "to the second receiver")
 }
 
 fn start(setting: &Setting, second: &Sink) -> Vec<Subject> {

@@ -40,7 +40,7 @@ impl Policies {
 
     pub fn dropped() -> Self {
         Self::rules(
-            r#"[{action: hashmod, source_labels: [__name__, cpu, mode, device, collector, name, state], target_label: __tmp, modulus: 10}, {action: drop, source_labels: [__tmp], regex: "0"}, {action: labeldrop, regex: "__tmp"}]"#,
+            r#"[{action: hashmod, source_labels: [__name__, cpu, mode, device, collector, name, state, instance, job], target_label: __tmp, modulus: 10}, {action: drop, source_labels: [__tmp], regex: "0"}, {action: labeldrop, regex: "__tmp"}]"#,
         )
     }
 

@@ -1,7 +1,8 @@
-//! What Gauntlet is measured beside: nginx and Envoy as blind TLS proxies, vmagent as a gateway with rules.
+//! What Gauntlet is measured beside: nginx and Envoy as blind TLS proxies, vmagent with and without rules, a Thanos
+//! router.
 //!
-//! Takes the setting, gives running processes with the same sink behind them. Each is set up as its own
-//! documentation advises for this job: keep-alive on both sides, no access log, bodies kept in memory.
+//! Takes the setting, gives running processes with the same sink behind them. Each is set up to be cheap at this
+//! job: keep-alive on both sides, no access log, bodies kept in memory, one worker for a proxy.
 
 use std::fs;
 use std::path::PathBuf;

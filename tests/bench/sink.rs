@@ -1,11 +1,11 @@
-//! The receiver behind every subject: reads requests, answers 200, keeps nothing but counts.
+//! The receiver behind every subject: reads requests, answers 200, keeps nothing.
 //!
-//! Takes plain HTTP on loopback, gives its address and what came. On request it remembers the last body, for the one
+//! Takes plain HTTP on loopback, gives its address. On request it remembers the last body, for the one
 //! row that looks at what arrives.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -17,7 +17,6 @@ pub struct Sink {
 
 #[derive(Default)]
 struct State {
-    requests: AtomicU64,
     keeps_last: AtomicBool,
     last: Mutex<Vec<u8>>,
 }
@@ -44,10 +43,6 @@ impl Sink {
         sink
     }
 
-    pub fn requests(&self) -> u64 {
-        self.state.requests.load(Ordering::Relaxed)
-    }
-
     /// The last body as it came, compressed.
     pub fn last(&self) -> Vec<u8> {
         self.state.last.lock().expect("no panic under the lock").clone()
@@ -64,7 +59,6 @@ fn serve(stream: TcpStream, state: &State) {
         if reader.read_exact(&mut body).is_err() {
             return;
         }
-        state.requests.fetch_add(1, Ordering::Relaxed);
         if state.keeps_last.load(Ordering::Relaxed) {
             state.last.lock().expect("no panic under the lock").clone_from(&body);
         }

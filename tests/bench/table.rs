@@ -47,6 +47,7 @@ impl Unit {
         match self {
             Self::Times if value < 1.95 => format!("{value:.2}x"),
             Self::Times => format!("{value:.1}x"),
+            Self::TimesLess if value < 1.0 => format!("{:.1}x more", 1.0 / value),
             Self::TimesLess => format!("{value:.1}x less"),
             Self::Milliseconds if value < 10.0 => format!("{value:.2} ms"),
             Self::Milliseconds => format!("{value:.0} ms"),
@@ -60,6 +61,7 @@ impl Unit {
     fn write_bar(self, value: f64) -> String {
         let text = match self {
             Self::Times => format!("{value}x"),
+            Self::TimesLess if value == 1.0 => return "no more".to_owned(),
             Self::TimesLess => return format!(">= {value}x less"),
             Self::Milliseconds => format!("{value} ms"),
             Self::Seconds => format!("{value} s"),
@@ -154,4 +156,33 @@ pub fn bars(bars: &[Bar]) -> String {
         .expect("a string");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_met_at_it_and_missed_beyond_it() {
+        assert_eq!(Unit::Times.judge(4.0, 4.0), "met");
+        assert_eq!(Unit::Times.judge(5.0, 4.0), "**not met**: 25 % over");
+        assert_eq!(Unit::TimesLess.judge(8.0, 8.0), "met");
+        assert_eq!(Unit::TimesLess.judge(2.0, 8.0), "**not met**: 25 % of it");
+        assert_eq!(Unit::Requests.judge(3.0, 0.0), "**not met**: 3 too many");
+    }
+
+    #[test]
+    fn what_was_not_measured_has_no_line() {
+        let bar = |value| Bar::new("x", value, Unit::TimesLess, 1.0, Some(2.0)).remark("why");
+        let text = bars(&[bar(None), bar(Some(0.5))]);
+        assert_eq!(text.lines().count(), 3);
+        let line = "| x | 2.0x more | no more | **not met**: 50 % of it | >= 2x less | not met: 25 % of it | why |";
+        assert_eq!(text.lines().last(), Some(line));
+    }
+
+    #[test]
+    fn the_median_is_the_run_in_the_middle() {
+        let figure = Figure::of(vec![5.0, 1.0, 3.0]);
+        assert_eq!((figure.median, figure.low, figure.high), (3.0, 1.0, 5.0));
+    }
 }

@@ -39,6 +39,15 @@ pub fn bars(setting: &Setting) -> Vec<Bar> {
         rate: Some(RATE),
         until: Until::Time(setting.options.run),
     };
+    let known = |gauntlet: &Gauntlet| {
+        let metrics = gauntlet.metrics();
+        let sum = |name| metrics.sum(name, &[]);
+        (
+            sum("gauntlet_policy_memo_hits_total"),
+            sum("gauntlet_policy_memo_misses_total"),
+        )
+    };
+    let before = known(&many);
     let (mut alone, mut crowd) = (Vec::new(), Vec::new());
     for round in 1..=setting.options.rounds {
         alone.push(spend(&one.process, &to_one, &from_one, pace).0);
@@ -46,11 +55,13 @@ pub fn bars(setting: &Setting) -> Vec<Bar> {
         eprintln!("tenants: round {round} of {}", setting.options.rounds);
     }
     let (alone, crowd) = (Figure::of(alone), Figure::of(crowd));
+    let after = known(&many);
+    let (hits, misses) = (after.0 - before.0, after.1 - before.1);
     let writes = RATE as f64 * setting.options.run.as_secs_f64();
     let ratio = crowd.median / alone.median;
     vec![Bar::new("10,000 tenants, CPU per sample of one tenant's", Some(ratio), Unit::Times, 1.2, None).remark(format!(
         "{:.0} ns ({:.0} - {:.0}) beside {:.0} ({:.0} - {:.0}); {RATE} writes/s of {}, {:.0} tenants written to in each \
-         run; started in {}, warmed in {}; {:.0} MiB resident beside {:.0}",
+         run, {:.1} % of series known; started in {}, warmed in {}; {:.0} MiB resident beside {:.0}",
         crowd.median,
         crowd.low,
         crowd.high,
@@ -59,6 +70,7 @@ pub fn bars(setting: &Setting) -> Vec<Bar> {
         alone.high,
         bodies.samples,
         writes.min(TENANTS as f64),
+        hits * 100.0 / (hits + misses),
         seconds(started),
         seconds(warming.took),
         many.process.rss() as f64 / f64::from(1 << 20),
