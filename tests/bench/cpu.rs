@@ -66,6 +66,7 @@ struct Subject {
     load: String,
     runs: Vec<f64>,
     slowest: f64,
+    failed: u64,
 }
 
 pub fn rows(setting: &Setting) -> Vec<Row> {
@@ -81,9 +82,11 @@ pub fn rows(setting: &Setting) -> Vec<Row> {
     }
     for round in 1..=setting.options.rounds {
         for subject in &mut subjects {
-            let (nanoseconds, rate) = measure(subject, pace(subject, setting.options.run));
-            subject.runs.push(nanoseconds);
-            subject.slowest = subject.slowest.min(rate / subject.rate as f64);
+            let pace = pace(subject, setting.options.run);
+            let spent = spend(subject.running.process(), &subject.target, &subject.source, pace);
+            subject.runs.push(spent.nanoseconds_per_sample);
+            subject.slowest = subject.slowest.min(spent.writes_per_second / subject.rate as f64);
+            subject.failed += spent.failed;
         }
         if !subjects.is_empty() {
             eprintln!("CPU: round {round} of {}", setting.options.rounds);
@@ -92,18 +95,28 @@ pub fn rows(setting: &Setting) -> Vec<Row> {
     subjects.into_iter().map(row).collect()
 }
 
-/// Nanoseconds per sample, and the writes per second that were reached.
-fn measure(subject: &Subject, pace: Pace) -> (f64, f64) {
-    spend(subject.running.process(), &subject.target, &subject.source, pace)
+/// What one load cost.
+pub struct Spent {
+    pub nanoseconds_per_sample: f64,
+    pub writes_per_second: f64,
+    pub failed: u64,
 }
 
-/// CPU nanoseconds of `process` per sample of a load, and the writes per second that were reached.
-pub fn spend(process: &Process, target: &Target, source: &Source, pace: Pace) -> (f64, f64) {
+/// CPU of `process` for a load on it.
+pub fn spend(process: &Process, target: &Target, source: &Source, pace: Pace) -> Spent {
     let before = process.cpu();
-    let outcome = load::run(target, source, pace).accepted(&target.name);
+    let outcome = load::run(target, source, pace);
     thread::sleep(SETTLE);
     let spent = process.cpu().since(&before);
-    (spent / outcome.samples as f64, outcome.writes_per_second())
+    if outcome.failed() > 0 {
+        eprintln!("{}", process.log());
+    }
+    let outcome = outcome.accepted(&target.name);
+    Spent {
+        nanoseconds_per_sample: spent / outcome.samples as f64,
+        writes_per_second: outcome.writes_per_second(),
+        failed: outcome.failed(),
+    }
 }
 
 fn row(subject: Subject) -> Row {
@@ -111,6 +124,9 @@ fn row(subject: Subject) -> Row {
     // A subject that could not follow did other work than was meant: longer queues, larger batches.
     if subject.slowest < 0.95 {
         load += &format!("; reached {:.0} % of that rate", subject.slowest * 100.0);
+    }
+    if subject.failed > 0 {
+        load += &format!("; {} writes not accepted", subject.failed);
     }
     if let Running::Gauntlet(gauntlet) = &subject.running {
         load += &became(gauntlet);
@@ -175,6 +191,7 @@ fn start(setting: &Setting, second: &Sink) -> Vec<Subject> {
                 load,
                 runs: Vec::new(),
                 slowest: 1.0,
+                failed: 0,
             });
         }
     };

@@ -107,8 +107,8 @@ fn churn(setting: &Setting) -> Vec<Bar> {
     let beside = fresh.target(setting.with_certificate());
     let other = setting.bodies.always_new(None);
     for round in 1..=setting.options.rounds.min(3) {
-        kept.push(spend(&full.process, &target, &source, pace).0);
-        new.push(spend(&fresh.process, &beside, &other, pace).0);
+        kept.push(spend(&full.process, &target, &source, pace).nanoseconds_per_sample);
+        new.push(spend(&fresh.process, &beside, &other, pace).nanoseconds_per_sample);
         eprintln!("churn: round {round}");
     }
     let (kept, new) = (Figure::of(kept), Figure::of(new));
