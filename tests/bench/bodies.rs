@@ -142,29 +142,29 @@ impl Bodies {
         })
     }
 
-    /// Recorded series with the time of the write, for a receiver that stores and refuses what is old.
+    /// Recorded series with the time of the write, for a receiver that stores and refuses what is old. A series that
+    /// stands in a body several times, once per scrape, has its samples a millisecond apart.
     pub fn stamped(&self) -> Source {
         let templates = Arc::new(self.templates(|write| {
             for sample in write.timeseries.iter_mut().flat_map(|series| &mut series.samples) {
                 sample.timestamp = STAMP;
             }
-            let mut needle = vec![TIMESTAMP_KEY];
-            prost::encoding::encode_varint(STAMP as u64, &mut needle);
-            needle
+            stamp(STAMP)
         }));
-        let (samples, last) = (self.samples, AtomicI64::new(0));
+        let scrapes: Vec<Vec<i64>> = self.compressed.iter().map(|body| scrapes(body)).collect();
+        let most = scrapes.iter().flatten().max().copied().unwrap_or_default() + 1;
+        let (samples, next) = (self.samples, AtomicI64::new(0));
         Arc::new(move |number| {
             let since = SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .expect("a clock after 1970");
             let now = since.as_millis() as i64;
-            // Two samples of one series at one time would be refused.
-            let before = last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
-            let stamp = now.max(before.expect("always Some") + 1);
-            let mut patch = vec![TIMESTAMP_KEY];
-            prost::encoding::encode_varint(stamp as u64, &mut patch);
+            // Two samples of one series at one time would be one of them too few.
+            let taken = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| Some(now.max(next) + most));
+            let first = now.max(taken.expect("always Some"));
+            let body = number as usize % templates.len();
             Write {
-                body: templates[number as usize % templates.len()].patched(|_| patch.clone()),
+                body: templates[body].patched(|place| stamp(first + scrapes[body][place])),
                 samples,
                 token: None,
             }
@@ -206,6 +206,25 @@ impl Bodies {
         }
         names.join("|")
     }
+}
+
+/// For every series of a body, how many times it stood there before.
+fn scrapes(body: &[u8]) -> Vec<i64> {
+    let mut seen: BTreeMap<String, i64> = BTreeMap::new();
+    let write = decode(body).expect("a write");
+    let mut before = |text| {
+        let count = seen.entry(text).or_default();
+        *count += 1;
+        *count - 1
+    };
+    write.texts().into_iter().map(&mut before).collect()
+}
+
+/// A sample's time as it is encoded.
+fn stamp(milliseconds: i64) -> Vec<u8> {
+    let mut field = vec![TIMESTAMP_KEY];
+    prost::encoding::encode_varint(milliseconds as u64, &mut field);
+    field
 }
 
 /// As long as what is written over it, and nowhere else in a recorded body.

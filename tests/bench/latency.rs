@@ -44,7 +44,7 @@ pub fn bars(setting: &Setting) -> Vec<Bar> {
     let own = Cpu::of(std::process::id()).since(&own) / began.elapsed().as_nanos() as f64;
     let (plain, through, added) = (Figure::of(plain), Figure::of(through), Figure::of(added));
     let remark = format!(
-        "p99 {:.2} ms through the gateway, {:.2} ms through nginx, {half} writes/s ({most:.0} at most); rounds from {:.2} \
+        "median of rounds; p99 {:.2} ms through the gateway, {:.2} ms through nginx, {half} writes/s ({most:.0} at most); rounds from {:.2} \
          to {:.2} ms; senders and sink used {own:.2} cores of the same machine",
         through.median, plain.median, added.low, added.high
     );

@@ -14,7 +14,7 @@ use crate::setting::Setting;
 use crate::table::{Bar, Figure, Unit};
 
 /// With rules alone a warm memo asks no plugin; `limits` and `route` are asked about every write.
-const RULES_ALONE: &str = "10,000 tenants with rules";
+const RULES_ALONE: &str = "10,000 tenants with rules alone";
 const ASKED: &str = "10,000 tenants with rules, limits and route";
 /// A multiple of the number of bodies, so that each tenant has one.
 const TENANTS: usize = 10_000;
