@@ -45,7 +45,7 @@ instructions:
 	scripts/provision instructions
 	cargo bench --locked -p gauntlet --bench instructions
 
-## CPU per sample of the whole process beside nginx, in one run; prints markdown.
+## What it costs beside nginx, Envoy, vmagent and Thanos, in one run of some 20 minutes; writes docs/bench.md.
 bench:
 	scripts/provision bench
 	cargo build --release --locked --workspace

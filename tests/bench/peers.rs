@@ -1,0 +1,246 @@
+//! What Gauntlet is measured beside: nginx and Envoy as blind TLS proxies, vmagent with and without rules, a Thanos
+//! router.
+//!
+//! Takes the setting, gives running processes with the same sink behind them. Each is set up to be cheap at this
+//! job: keep-alive on both sides, no access log, bodies kept in memory, one worker for a proxy.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::load::Target;
+use crate::process::{Process, free_address, slug};
+use crate::setting::Setting;
+
+/// Envoy's version, in the name of its file; scripts/provision names the same.
+pub const ENVOY: &str = "1.40.0";
+/// Thanos' version, in the name of its file; scripts/provision names the same.
+pub const THANOS: &str = "0.42.4";
+
+const HINT: &str = "scripts/provision bench installs it";
+
+pub fn nginx(setting: &Setting, name: &str) -> (Process, Target) {
+    let (sink, address) = (setting.sink.address, free_address());
+    let f = setting.folder().join(slug(name));
+    fs::create_dir_all(&f).expect("a folder");
+    let (own, shared) = (f.display(), setting.folder().display());
+    let text = format!(
+        "daemon off; worker_processes 1; pid {own}/pid; error_log stderr error;\nevents {{}}\nhttp {{\n\
+         access_log off; client_body_buffer_size 1m; client_max_body_size 32m; keepalive_requests 1000000;\n\
+         client_body_temp_path {own}/b; proxy_temp_path {own}/p; fastcgi_temp_path {own}/f; uwsgi_temp_path {own}/u; scgi_temp_path {own}/s;\n\
+         upstream sink {{ server {sink}; keepalive 16; keepalive_requests 1000000; }}\n\
+         server {{ listen {address} ssl; ssl_certificate {shared}/server.pem; ssl_certificate_key {shared}/server.key;\n\
+         ssl_client_certificate {shared}/ca.pem; ssl_verify_client on;\n\
+         location / {{ proxy_pass http://sink; proxy_http_version 1.1; proxy_set_header Connection \"\"; }} }} }}\n"
+    );
+    let config = f.join("nginx.conf");
+    fs::write(&config, text).expect("a configuration");
+    // Not on every user's path.
+    let program = if PathBuf::from("/usr/sbin/nginx").exists() {
+        "/usr/sbin/nginx"
+    } else {
+        "nginx"
+    };
+    let mut command = Command::new(program);
+    command.arg("-c").arg(&config);
+    started(setting, name, command, address, "/api/v1/receive")
+}
+
+pub fn envoy(setting: &Setting, name: &str) -> (Process, Target) {
+    let (sink, address, admin) = (setting.sink.address, free_address(), free_address());
+    let folder = setting.folder().display();
+    let socket =
+        |a: std::net::SocketAddr| format!("{{socket_address: {{address: {}, port_value: {}}}}}", a.ip(), a.port());
+    let text = format!(
+        r#"
+admin: {{address: {admin}}}
+static_resources:
+  listeners:
+  - address: {listen}
+    filter_chains:
+    - transport_socket:
+        name: tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          require_client_certificate: true
+          common_tls_context:
+            tls_certificates: [{{certificate_chain: {{filename: {folder}/server.pem}}, private_key: {{filename: {folder}/server.key}}}}]
+            validation_context: {{trusted_ca: {{filename: {folder}/ca.pem}}}}
+      filters:
+      - name: http
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: bench
+          codec_type: HTTP1
+          generate_request_id: false
+          route_config: {{virtual_hosts: [{{name: all, domains: ["*"], routes: [{{match: {{prefix: /}}, route: {{cluster: sink}}}}]}}]}}
+          http_filters: [{{name: router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}]
+  clusters:
+  - name: sink
+    type: STATIC
+    load_assignment: {{cluster_name: sink, endpoints: [{{lb_endpoints: [{{endpoint: {{address: {upstream}}}}}]}}]}}
+"#,
+        admin = socket(admin),
+        listen = socket(address),
+        upstream = socket(sink),
+    );
+    let config = setting.folder().join("envoy.yaml");
+    fs::write(&config, text).expect("a configuration");
+    let mut command = Command::new(cached("envoy", ENVOY));
+    // One worker, as nginx has.
+    command.args(["--concurrency", "1", "--log-level", "error", "--disable-hot-restart"]);
+    command.arg("-c").arg(&config);
+    started(setting, name, command, address, "/api/v1/receive")
+}
+
+/// With `rules` or as it comes. The free build cannot ask for client certificates.
+pub fn vmagent(setting: &Setting, name: &str, rules: Option<&str>) -> (Process, Target) {
+    let (sink, address) = (setting.sink.address, free_address());
+    let own = setting.folder().join(slug(name));
+    fs::create_dir_all(&own).expect("a folder");
+    let shared = setting.folder().display();
+    let mut command = Command::new("vmagent");
+    command.args([
+        "-tls".to_owned(),
+        format!("-tlsCertFile={shared}/server.pem"),
+        format!("-tlsKeyFile={shared}/server.key"),
+        format!("-httpListenAddr={address}"),
+        // Else connections are closed every two minutes.
+        "-http.connTimeout=1h".to_owned(),
+        format!("-remoteWrite.url=http://{sink}/api/v1/write"),
+        format!("-remoteWrite.tmpDataPath={}", own.display()),
+        "-loggerLevel=ERROR".to_owned(),
+    ]);
+    if let Some(rules) = rules {
+        let file = own.join("rules.yaml");
+        fs::write(&file, rules).expect("rules");
+        command.arg(format!("-remoteWrite.relabelConfig={}", file.display()));
+    }
+    started(setting, name, command, address, "/api/v1/write")
+}
+
+/// A Thanos router and the receiver behind it, which stores and which nobody measures.
+pub struct Thanos {
+    pub router: Process,
+    _receiver: Process,
+}
+
+pub fn thanos(setting: &Setting, name: &str) -> (Thanos, Target) {
+    let folder = setting.folder().join(slug(name));
+    fs::create_dir_all(&folder).expect("a folder");
+    let shared = setting.folder().display();
+    let start = |part: &str, write: std::net::SocketAddr, grpc: std::net::SocketAddr, more: Vec<String>| {
+        let mut command = Command::new(cached("thanos", THANOS));
+        let http = free_address();
+        command.arg("receive").args([
+            format!("--tsdb.path={}", folder.join(part).display()),
+            // Without a retention it never prunes, which kills 0.42.4 where it has just started.
+            "--tsdb.retention=0d".to_owned(),
+            format!("--label=receiver_replica=\"{part}\""),
+            format!("--remote-write.address={write}"),
+            format!("--http-address={http}"),
+            format!("--grpc-address={grpc}"),
+            format!("--receive.capnproto-address={}", free_address()),
+            "--http-grace-period=1s".to_owned(),
+            "--grpc-grace-period=1s".to_owned(),
+            "--log.level=warn".to_owned(),
+        ]);
+        command.args(more);
+        let label = format!("{name}, {part}");
+        let mut process = Process::start(&label, setting.folder(), command, HINT);
+        process.wait_for("/-/ready", |_| plain_ok(http, "/-/ready").then_some(()));
+        setting.started(&label, process.pid());
+        process
+    };
+    let grpc = free_address();
+    // Two connections may overtake each other by some milliseconds.
+    let late = vec!["--tsdb.out-of-order.time-window=10m".to_owned()];
+    let receiver = start("receiver", free_address(), grpc, late);
+    let rings = folder.join("hashrings.json");
+    fs::write(
+        &rings,
+        format!("[{{\"hashring\": \"all\", \"endpoints\": [\"{grpc}\"]}}]\n"),
+    )
+    .expect("a hashring");
+    let address = free_address();
+    let tls = vec![
+        format!("--receive.hashrings-file={}", rings.display()),
+        format!("--remote-write.server-tls-cert={shared}/server.pem"),
+        format!("--remote-write.server-tls-key={shared}/server.key"),
+        format!("--remote-write.server-tls-client-ca={shared}/ca.pem"),
+    ];
+    let router = start("router", address, free_address(), tls);
+    let target = Target {
+        name: name.to_owned(),
+        address,
+        tls: setting.with_certificate(),
+        path: "/api/v1/receive",
+    };
+    let thanos = Thanos {
+        router,
+        _receiver: receiver,
+    };
+    (thanos, target)
+}
+
+fn started(
+    setting: &Setting,
+    name: &str,
+    command: Command,
+    address: std::net::SocketAddr,
+    path: &'static str,
+) -> (Process, Target) {
+    let mut process = Process::start(name, setting.folder(), command, HINT);
+    process.wait_for_port(address);
+    setting.started(name, process.pid());
+    let target = Target {
+        name: name.to_owned(),
+        address,
+        tls: setting.with_certificate(),
+        path,
+    };
+    (process, target)
+}
+
+/// Whether a plain HTTP page answers 200.
+fn plain_ok(address: std::net::SocketAddr, path: &str) -> bool {
+    use std::io::{Read, Write};
+    let Ok(mut stream) = std::net::TcpStream::connect(address) else {
+        return false;
+    };
+    let mut text = String::new();
+    let asked = write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    asked.is_ok() && stream.read_to_string(&mut text).is_ok() && text.starts_with("HTTP/1.0 200")
+}
+
+/// Where scripts/provision puts what it builds or downloads.
+fn cached(program: &str, version: &str) -> PathBuf {
+    let cache = match std::env::var("XDG_CACHE_HOME") {
+        Ok(path) if !path.is_empty() => PathBuf::from(path),
+        _ => PathBuf::from(std::env::var("HOME").expect("HOME")).join(".cache"),
+    };
+    cache.join("gauntlet/bin").join(format!("{program}-{version}"))
+}
+
+/// `name version` of every program in the tables.
+pub fn versions() -> Vec<String> {
+    let first_line = |program: PathBuf, argument: &str| {
+        let output = Command::new(&program).arg(argument).output();
+        let text = output.map(|o| [o.stdout, o.stderr].concat()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        text.lines().next().unwrap_or_default().to_owned()
+    };
+    let nginx = first_line("/usr/sbin/nginx".into(), "-v");
+    // Debian's vmagent does not know its own version.
+    let package = Command::new("dpkg-query")
+        .args(["-W", "-f", "${Version}", "victoria-metrics"])
+        .output();
+    let vmagent = package.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+    vec![
+        first_line(crate::gauntlet::binary(), "--version"),
+        nginx.replace("nginx version: nginx/", "nginx "),
+        format!("Envoy {ENVOY}"),
+        format!("vmagent {}", vmagent.unwrap_or_default()),
+        format!("Thanos {THANOS}"),
+    ]
+}
