@@ -52,3 +52,19 @@ pub mod admission {
         runtime_path: "::gauntlet_policy::wit_bindgen::rt",
     });
 }
+
+/// World `packed-relabel`: takes labels in one piece.
+pub mod packed {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "packed-relabel",
+        with: {
+            "gauntlet:policy/types@0.1.0": crate::bindings::tenant::gauntlet::policy::types,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_packed_relabel",
+        default_bindings_module: "gauntlet_policy::bindings::packed",
+        type_section_suffix: "packed",
+        runtime_path: "::gauntlet_policy::wit_bindgen::rt",
+    });
+}

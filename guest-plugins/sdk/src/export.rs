@@ -25,6 +25,7 @@ macro_rules! relabel_policy {
             $crate::bindings::relabel::export_relabel_policy!(
                 Exported with_types_in $crate::bindings::relabel
             );
+            $crate::__packed!();
         };
     };
 }
@@ -84,6 +85,7 @@ macro_rules! tenant_policy {
             $crate::bindings::tenant::export_tenant_policy!(
                 Exported with_types_in $crate::bindings::tenant
             );
+            $crate::__packed!();
         };
     };
 }
@@ -138,5 +140,30 @@ macro_rules! __admit {
                 Some(policy) => Ok($crate::Admit::admit(policy, write)),
             })
         }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __packed {
+    () => {
+        impl $crate::bindings::packed::Guest for Exported {
+            fn relabel_packed(
+                text: String,
+                lengths: Vec<u32>,
+                labels: Vec<u32>,
+            ) -> Result<Vec<$crate::Verdict>, String> {
+                POLICY.with(|slot| match &*slot.borrow() {
+                    None => Err(String::from("relabel was called before configure")),
+                    Some(policy) => $crate::judge_packed(&text, &lengths, &labels, |series| {
+                        $crate::Relabel::relabel(policy, series)
+                    }),
+                })
+            }
+        }
+
+        $crate::bindings::packed::export_packed_relabel!(
+            Exported with_types_in $crate::bindings::packed
+        );
     };
 }

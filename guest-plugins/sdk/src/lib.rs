@@ -43,6 +43,8 @@ pub use bindings::tenant::gauntlet::policy::log;
 pub use bindings::tenant::gauntlet::policy::types::{
     Admission, Charge, Decision, Edit, Label, StreamTotals, Totals, Verdict, Write,
 };
+#[doc(hidden)]
+pub use series::judge_packed;
 pub use series::{Fate, Series};
 #[doc(hidden)]
 pub use wit_bindgen;

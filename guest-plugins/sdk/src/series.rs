@@ -88,14 +88,123 @@ impl Series {
     }
 
     /// The verdict that a fate and the changes made so far amount to.
-    pub fn judge(self, fate: Fate) -> Verdict {
+    pub fn judge(mut self, fate: Fate) -> Verdict {
+        self.verdict(fate)
+    }
+
+    /// The same; what is left is good for [`Series::refill`] only.
+    fn verdict(&mut self, fate: Fate) -> Verdict {
+        let stream = self.stream.take();
         match fate {
             Fate::Drop(reason) => Verdict::Drop(reason),
-            Fate::Keep if !self.changed && self.stream.is_none() => Verdict::Keep,
+            Fate::Keep if !self.changed && stream.is_none() => Verdict::Keep,
             Fate::Keep => Verdict::Edit(Edit {
-                labels: self.changed.then_some(self.labels),
-                stream: self.stream,
+                labels: self.changed.then(|| std::mem::take(&mut self.labels)),
+                stream,
             }),
         }
+    }
+
+    /// Becomes another series. Text that was not handed over in a verdict is written over, not allocated again.
+    fn refill<'a>(&mut self, labels: impl ExactSizeIterator<Item = Option<(&'a str, &'a str)>>) -> Option<()> {
+        let empty = || Label {
+            name: String::new(),
+            value: String::new(),
+        };
+        self.labels.resize_with(labels.len(), empty);
+        self.changed = false;
+        for (label, filled) in self.labels.iter_mut().zip(labels) {
+            let (name, value) = filled?;
+            label.name.clear();
+            label.name.push_str(name);
+            label.value.clear();
+            label.value.push_str(value);
+        }
+        Some(())
+    }
+}
+
+/// Judges series that come as `relabel-packed` has them.
+#[doc(hidden)]
+pub fn judge_packed(
+    text: &str,
+    lengths: &[u32],
+    labels: &[u32],
+    mut judge: impl FnMut(&mut Series) -> Fate,
+) -> Result<Vec<Verdict>, String> {
+    let (mut rest, mut lengths) = (text, lengths.iter());
+    let mut part = || {
+        let (part, after) = rest.split_at_checked(*lengths.next()? as usize)?;
+        rest = after;
+        Some(part)
+    };
+    let mut series = Series::new(Vec::new());
+    let verdicts = labels.iter().map(|count| {
+        let refilled = series.refill((0..*count).map(|_| Some((part()?, part()?))));
+        refilled.ok_or_else(|| String::from("the lengths do not fit the text"))?;
+        let fate = judge(&mut series);
+        Ok(series.verdict(fate))
+    });
+    verdicts.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(labels: &[(&str, &str)]) -> Series {
+        let label = |(name, value): &(&str, &str)| Label {
+            name: (*name).to_owned(),
+            value: (*value).to_owned(),
+        };
+        Series::new(labels.iter().map(label).collect())
+    }
+
+    /// Drops `a`, edits `b`, moves `c`, keeps the rest.
+    fn judge(series: &mut Series) -> Fate {
+        match series.value("k") {
+            "a" => return Fate::drop("why"),
+            "b" => series.set("new", "é"),
+            "c" => series.assign_stream("s"),
+            _ => {}
+        }
+        Fate::Keep
+    }
+
+    #[test]
+    fn packed_series_get_the_verdicts_of_series_one_by_one() {
+        let all: [&[(&str, &str)]; 7] = [
+            &[("k", "b"), ("ü", "x")],
+            &[("k", "a")],
+            &[],
+            &[("j", "long enough to need room"), ("k", "b"), ("l", "1")],
+            &[("k", "c")],
+            &[("k", "z")],
+            &[("k", "b")],
+        ];
+        let (mut text, mut lengths, mut labels, mut expected) = (String::new(), vec![], vec![], vec![]);
+        for pairs in all {
+            for part in pairs.iter().flat_map(|(name, value)| [name, value]) {
+                text.push_str(part);
+                lengths.push(part.len() as u32);
+            }
+            labels.push(pairs.len() as u32);
+            let mut one = series(pairs);
+            let fate = judge(&mut one);
+            expected.push(one.judge(fate));
+        }
+        assert_eq!(judge_packed(&text, &lengths, &labels, judge), Ok(expected));
+    }
+
+    #[test]
+    fn lengths_that_do_not_fit_are_an_error() {
+        for (lengths, labels) in [(&[1, 9][..], &[1][..]), (&[1], &[1]), (&[], &[1]), (&[1, 0], &[2])] {
+            assert!(
+                judge_packed("ab", lengths, labels, judge).is_err(),
+                "{lengths:?} {labels:?}"
+            );
+        }
+        // Inside a character.
+        assert!(judge_packed("é", &[1, 1], &[1], judge).is_err());
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::config;
 use crate::model::Label;
+use crate::wire::labels::{label_bytes, labels};
 
 /// Why a host check refused a series. The number is what the memo stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,10 +117,10 @@ impl HostChecks {
         }
     }
 
-    /// Checks labels that no policy changed: canonical, so sorted, unique and not empty.
-    pub fn check_sent<'a>(&self, labels: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Checked {
-        if labels.clone().any(|(name, _)| self.is_reserved(name)) {
-            let owned = labels
+    /// Checks labels that no policy changed, as they were sent: canonical, so sorted, unique and not empty.
+    pub fn check_sent(&self, sent: &[u8]) -> Checked {
+        if label_bytes(sent).any(|(name, _)| self.is_reserved(name)) {
+            let owned = labels(sent)
                 .map(|(name, value)| Label {
                     name: name.into(),
                     value: value.into(),
@@ -130,7 +131,7 @@ impl HostChecks {
                 Err(refusal) => Checked::Refused(refusal),
             };
         }
-        match self.refusal(labels) {
+        match self.refusal(label_bytes(sent)) {
             Some(refusal) => Checked::Refused(refusal),
             None => Checked::AsSent,
         }
@@ -147,7 +148,7 @@ impl HostChecks {
         if labels.windows(2).any(|pair| pair[0].name == pair[1].name) {
             return Err(Refusal::DuplicateLabel);
         }
-        match self.refusal(labels.iter().map(|l| (l.name.as_str(), l.value.as_str()))) {
+        match self.refusal(labels.iter().map(|l| (l.name.as_bytes(), l.value.as_bytes()))) {
             Some(refusal) => Err(refusal),
             None => Ok(labels),
         }
@@ -156,9 +157,9 @@ impl HostChecks {
     /// `tenant_id` becomes `exported_tenant_id`, as Prometheus does where a scrape conflicts with its own labels.
     fn rename_reserved(&self, labels: &mut [Label]) -> Result<(), Refusal> {
         for i in 0..labels.len() {
-            if self.is_reserved(&labels[i].name) {
+            if self.is_reserved(labels[i].name.as_bytes()) {
                 let name = format!("{EXPORTED}{}", labels[i].name);
-                if self.is_reserved(&name) || labels.iter().any(|label| label.name == name) {
+                if self.is_reserved(name.as_bytes()) || labels.iter().any(|label| label.name == name) {
                     return Err(Refusal::ReservedLabelTaken);
                 }
                 labels[i].name = name;
@@ -167,16 +168,16 @@ impl HostChecks {
         Ok(())
     }
 
-    fn is_reserved(&self, name: &str) -> bool {
-        self.reserved.iter().any(|reserved| reserved == name)
+    fn is_reserved(&self, name: &[u8]) -> bool {
+        self.reserved.iter().any(|reserved| reserved.as_bytes() == name)
     }
 
-    fn refusal<'a>(&self, labels: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Refusal> {
+    fn refusal<'a>(&self, labels: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Option<Refusal> {
         let mut count = 0;
         let mut named = false;
         for (name, value) in labels {
             count += 1;
-            named |= name == METRIC_NAME;
+            named |= name == METRIC_NAME.as_bytes();
             if name.is_empty() {
                 return Some(Refusal::EmptyLabelName);
             }
@@ -200,19 +201,26 @@ impl HostChecks {
 }
 
 /// Prometheus' legacy validation: label names without a colon, metric names with one allowed.
-fn is_legacy(name: &str, value: &str) -> bool {
-    let legal = |text: &str, colon: bool| {
-        !text.starts_with(|c: char| c.is_ascii_digit())
+fn is_legacy(name: &[u8], value: &[u8]) -> bool {
+    let legal = |text: &[u8], colon: bool| {
+        !text.first().is_some_and(u8::is_ascii_digit)
             && text
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '_' || (colon && c == ':'))
+                .iter()
+                .all(|c| c.is_ascii_alphanumeric() || *c == b'_' || (colon && *c == b':'))
     };
-    legal(name, false) && (name != METRIC_NAME || legal(value, true))
+    legal(name, false) && (name != METRIC_NAME.as_bytes() || legal(value, true))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::labels::encode_labels;
+
+    fn encoded(pairs: &[(&str, &str)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode_labels(pairs.iter().copied(), &mut bytes);
+        bytes
+    }
 
     fn checks() -> HostChecks {
         HostChecks {
@@ -235,7 +243,7 @@ mod tests {
     }
 
     fn sent(pairs: &[(&str, &str)]) -> Checked {
-        checks().check_sent(pairs.iter().copied())
+        checks().check_sent(&encoded(pairs))
     }
 
     #[test]
@@ -297,15 +305,15 @@ mod tests {
         let mut strict = checks();
         strict.legacy_names = true;
         assert_eq!(
-            strict.check_sent(utf8.iter().copied()),
+            strict.check_sent(&encoded(&utf8)),
             Checked::Refused(Refusal::LegacyName)
         );
         assert_eq!(
-            strict.check_sent([("__name__", "a:b"), ("x_1", "1")].into_iter()),
+            strict.check_sent(&encoded(&[("__name__", "a:b"), ("x_1", "1")])),
             Checked::AsSent
         );
         assert_eq!(
-            strict.check_sent([("__name__", "a"), ("x:1", "1")].into_iter()),
+            strict.check_sent(&encoded(&[("__name__", "a"), ("x:1", "1")])),
             Checked::Refused(Refusal::LegacyName)
         );
     }

@@ -15,7 +15,8 @@ use super::bindings::types::{Decision, LabelParam, Verdict, Write};
 use super::bindings::{gauntlet, log};
 use super::deadline::{Deadline, Running};
 use super::log::{Lines, Share};
-use super::plugin::Plugin;
+use super::plugin::{PackedParams, Plugin};
+use super::relabel::Asked;
 use super::wasi::Wasi;
 use super::words::plain;
 
@@ -189,6 +190,7 @@ pub struct Instance {
     // Before `slot`, so that the allocator's place is free by the time the slot is.
     store: Store<State>,
     relabel: Option<Func>,
+    relabel_packed: Option<Func>,
     admit: Option<Func>,
     calls: u32,
     born: Instant,
@@ -232,26 +234,26 @@ impl Instance {
         let mut instance = Self {
             store,
             relabel: None,
+            relabel_packed: None,
             admit: None,
             calls: 0,
             born: Instant::now(),
             settled: 0,
             _slot: start.slot,
         };
-        let (configured, relabel, admit) = instance.guarded(start.allowance, |store| {
+        let (configured, [relabel, relabel_packed, admit]) = instance.guarded(start.allowance, |store| {
             let found = start.plugin.instantiate(&mut *store)?;
             let configure =
                 found.get_typed_func::<(&str,), (Result<(), String>,)>(&mut *store, start.plugin.configure)?;
             let (configured,) = configure.call(&mut *store, (start.settings,))?;
-            let relabel = start
-                .plugin
-                .relabel
-                .and_then(|index| found.get_func(&mut *store, index));
-            let admit = start.plugin.admit.and_then(|index| found.get_func(&mut *store, index));
-            Ok((configured, relabel, admit))
+            let plugin = start.plugin;
+            let functions = [plugin.relabel, plugin.relabel_packed, plugin.admit]
+                .map(|index| index.and_then(|index| found.get_func(&mut *store, index)));
+            Ok((configured, functions))
         })?;
         configured.map_err(|reason| Fault::Error(plain(&reason, MAX_FAULT_LENGTH)))?;
         instance.relabel = relabel;
+        instance.relabel_packed = relabel_packed;
         instance.admit = admit;
         instance.settled = instance.memory();
         Ok(instance)
@@ -261,14 +263,23 @@ impl Instance {
     ///
     /// # Errors
     /// Whatever the plugin did instead.
-    pub fn relabel(&mut self, series: &[&[LabelParam<'_>]], allowance: Duration) -> Result<Vec<Verdict>, Fault> {
-        let Some(relabel) = self.relabel else {
+    pub(super) fn relabel(&mut self, asked: &Asked, allowance: Duration) -> Result<Vec<Verdict>, Fault> {
+        let (packed, relabel) = (self.relabel_packed, self.relabel);
+        if packed.is_none() && relabel.is_none() {
             return Err(Fault::Invalid("no relabel".to_owned()));
-        };
-        let (verdicts,) = self.guarded(allowance, |store| {
-            relabel
-                .typed::<(&[&[LabelParam<'_>]],), (Result<Vec<Verdict>, String>,)>(&*store)?
-                .call(&mut *store, (series,))
+        }
+        let (verdicts,) = self.guarded(allowance, |store| match (packed, relabel) {
+            (Some(packed), _) => packed
+                .typed::<PackedParams<'_>, (Result<Vec<Verdict>, String>,)>(&*store)?
+                .call(&mut *store, (&asked.text, &asked.lengths, &asked.labels)),
+            (None, Some(relabel)) => {
+                let series = asked.series();
+                let series: Vec<&[LabelParam<'_>]> = series.iter().map(Vec::as_slice).collect();
+                relabel
+                    .typed::<(&[&[LabelParam<'_>]],), (Result<Vec<Verdict>, String>,)>(&*store)?
+                    .call(&mut *store, (&series,))
+            }
+            (None, None) => Ok((Err(String::new()),)),
         })?;
         verdicts.map_err(|reason| Fault::Error(plain(&reason, MAX_FAULT_LENGTH)))
     }

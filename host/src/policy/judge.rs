@@ -15,12 +15,12 @@ use crate::model::{Label, TenantId, Totals};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::TenantLabels;
 use crate::wire::heavy;
-use crate::wire::labels::{encode_labels, labels};
+use crate::wire::labels::encode_labels;
 use crate::wire::scan::{Framed, Proof, ScanError, Scanned, Series};
 
 use super::check::{Checked, HostChecks, Refusal};
 use super::memo::{
-    Bounds, DropId, Edits, Fate, Found, HashKey, Memo, NewSeries, SeriesHash, StreamId, TICK_SECONDS, Verdict,
+    AsIs, Bounds, DropId, Edits, Fate, Found, HashKey, Memo, NewSeries, SeriesHash, StreamId, TICK_SECONDS, Verdict,
 };
 use super::{Batch, CallError, Chain, Decision, Outcome, Write};
 
@@ -351,7 +351,8 @@ impl Judge {
     async fn judge_new(&self, scanned: &Scanned, memory: &mut Memory) -> Result<(), JudgeError> {
         let (hashes, misses) = (&memory.hashes, &memory.misses);
         // A series that comes twice in one write is judged once: its second verdict could be another one.
-        let mut first: HashMap<SeriesHash, usize> = HashMap::with_capacity(misses.len());
+        let mut first: HashMap<SeriesHash, usize, AsIs> =
+            HashMap::with_capacity_and_hasher(misses.len(), AsIs::default());
         let mut distinct = Vec::with_capacity(misses.len());
         for &i in misses {
             first.entry(hashes[i]).or_insert_with(|| {
@@ -416,7 +417,7 @@ impl Judge {
             None => 0,
         };
         let checked = match edited {
-            None => self.checks.check_sent(labels(sent)),
+            None => self.checks.check_sent(sent),
             Some(labels) => match self.checks.check_edited(labels) {
                 Ok(labels) => Checked::Labels(labels),
                 Err(refusal) => Checked::Refused(refusal),

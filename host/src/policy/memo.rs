@@ -14,6 +14,7 @@
 //! Long because those invariants hold over all of it: to check one, the whole structure has to be read.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,8 +38,32 @@ pub const ENTRY_BYTES: usize = 58;
 const EDIT_OVERHEAD_BYTES: usize = 24 + 16;
 
 /// Names a series without holding its labels. 128 bits, keyed per process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeriesHash([u64; 2]);
+
+impl Hash for SeriesHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0[0]);
+    }
+}
+
+/// Hashes a [`SeriesHash`] by not hashing it again: it is keyed already, and no sender can choose it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Same(u64);
+
+pub type AsIs = BuildHasherDefault<Same>;
+
+impl Hasher for Same {
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// The hash key. A sender that knew it could make two label sets collide and so borrow a verdict.
 pub struct HashKey(Box<[u8; 192]>);
@@ -174,7 +199,7 @@ pub struct Bounds {
 /// Series that this write lets through and that were not active before it. They become active when the write is
 /// admitted, not sooner: a write refused for its new series must meet the same refusal when it is sent again.
 #[derive(Debug, Default)]
-pub struct NewSeries(HashSet<SeriesHash>);
+pub struct NewSeries(HashSet<SeriesHash, AsIs>);
 
 impl NewSeries {
     pub fn len(&self) -> u64 {
@@ -262,9 +287,9 @@ impl Memo {
 
     /// Makes the new series of an admitted write active, and gives back those that have no room any more: other
     /// writes, judged at the same time, may have taken it since.
-    pub fn activate(&self, new: &NewSeries, tick: u16, max_active_series: u64) -> HashSet<SeriesHash> {
+    pub fn activate(&self, new: &NewSeries, tick: u16, max_active_series: u64) -> HashSet<SeriesHash, AsIs> {
         if new.is_empty() {
-            return HashSet::new();
+            return HashSet::default();
         }
         let mut table = self.lock();
         table.advance(tick);

@@ -30,6 +30,8 @@ pub enum ContractError {
     NoConfigure,
     #[error("exports neither relabel nor admit")]
     NothingToDo,
+    #[error("exports relabel-packed without relabel")]
+    PackedAlone,
     #[error("exports {name} with another type than gauntlet:policy@0.1 has: {reason}")]
     Type { name: &'static str, reason: String },
     #[error("cannot be linked: {0}")]
@@ -40,6 +42,7 @@ pub struct Plugin {
     pre: InstancePre<State>,
     pub(super) configure: ComponentExportIndex,
     pub(super) relabel: Option<ComponentExportIndex>,
+    pub(super) relabel_packed: Option<ComponentExportIndex>,
     pub(super) admit: Option<ComponentExportIndex>,
 }
 
@@ -64,6 +67,9 @@ impl Plugin {
         if !exports.relabel && !exports.admit {
             return Err(ContractError::NothingToDo);
         }
+        if exports.relabel_packed && !exports.relabel {
+            return Err(ContractError::PackedAlone);
+        }
         let pre = linker
             .instantiate_pre(component)
             .map_err(|error| ContractError::Link(plain(&format!("{error:#}"), 1024)))?;
@@ -72,6 +78,7 @@ impl Plugin {
             pre,
             configure: index(true, "configure").ok_or(ContractError::NoConfigure)?,
             relabel: index(exports.relabel, "relabel"),
+            relabel_packed: index(exports.relabel_packed, "relabel-packed"),
             admit: index(exports.admit, "admit"),
         })
     }
@@ -128,8 +135,12 @@ fn check_import(name: &str, item: &ComponentItem, wasi: bool, engine: &Engine) -
 struct Exports {
     configure: bool,
     relabel: bool,
+    relabel_packed: bool,
     admit: bool,
 }
+
+/// Of `relabel-packed`: text, lengths, labels of each series.
+pub(super) type PackedParams<'a> = (&'a str, &'a [u32], &'a [u32]);
 
 impl Exports {
     fn add(&mut self, name: &str, item: ComponentItem, world: &types::Component) -> Result<(), ContractError> {
@@ -142,6 +153,10 @@ impl Exports {
                 let checked =
                     f.typecheck::<(&[&[LabelParam<'_>]],), (Result<Vec<Verdict>, String>,)>(&world.instance_type());
                 self.relabel = typed("relabel", &f, checked)?;
+            }
+            ("relabel-packed", ComponentItem::ComponentFunc(f)) => {
+                let checked = f.typecheck::<PackedParams<'_>, (Result<Vec<Verdict>, String>,)>(&world.instance_type());
+                self.relabel_packed = typed("relabel-packed", &f, checked)?;
             }
             ("admit", ComponentItem::ComponentFunc(f)) => {
                 let checked = f.typecheck::<(&Write<'_>,), (Result<Decision, String>,)>(&world.instance_type());

@@ -20,11 +20,17 @@ pub(super) const MAX_COUNT: usize = 10_000;
 ///
 /// Ends early where the bytes are not what a scan proved; it never panics.
 pub fn labels(bytes: &[u8]) -> impl Iterator<Item = (&str, &str)> + Clone {
+    let text = |(name, value)| Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?));
+    label_bytes(bytes).map_while(text).fuse()
+}
+
+/// The same for whoever need not be told again that they are UTF-8, which costs more than finding them.
+pub fn label_bytes(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let (name, value, next) = read_one(rest)?;
         rest = next;
-        Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
+        Some((name, value))
     })
     .fuse()
 }

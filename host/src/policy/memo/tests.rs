@@ -149,7 +149,7 @@ fn churn_stays_under_the_budget_and_edits_free_their_labels() {
         assert!(memo.lock().bytes() <= budget);
     }
     let table = memo.lock();
-    let edits: usize = table.edits.iter().flatten().map(|e| 100 + EDIT_OVERHEAD_BYTES).sum();
+    let edits = table.edits.iter().flatten().count() * (100 + EDIT_OVERHEAD_BYTES);
     assert_eq!(edits, table.edit_bytes);
     assert_eq!(table.shards.iter().map(HashTable::len).sum::<usize>(), table.entries);
 }
@@ -213,7 +213,7 @@ fn writes_that_were_judged_at_the_same_time_share_the_room_there_is() {
     let (one, other) = (judged(0..3), judged(2..5));
     assert_eq!(memo.activate(&one, 0, 3).len(), 0);
     let over = memo.activate(&other, 0, 3);
-    assert_eq!(over, HashSet::from([hash(3), hash(4)]));
+    assert_eq!(over, HashSet::from_iter([hash(3), hash(4)]));
     assert_eq!(memo.stats(0).active_series, 3);
 }
 
