@@ -7,7 +7,7 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex, Instance, InstancePre, Linker, types};
 use wasmtime::{AsContextMut, Engine};
 
-use super::bindings::types::{Decision, LabelParam, Verdict, Write};
+use super::bindings::types::{Decision, Inputs, LabelParam, Verdict, Write};
 use super::instance::State;
 use super::wasi;
 use super::words::plain;
@@ -30,6 +30,8 @@ pub enum ContractError {
     NoConfigure,
     #[error("exports neither relabel nor admit")]
     NothingToDo,
+    #[error("exports admission-inputs, but no admit that could have any")]
+    InputsOfNothing,
     #[error("exports {name} with another type than gauntlet:policy@0.1 has: {reason}")]
     Type { name: &'static str, reason: String },
     #[error("cannot be linked: {0}")]
@@ -41,6 +43,7 @@ pub struct Plugin {
     pub(super) configure: ComponentExportIndex,
     pub(super) relabel: Option<ComponentExportIndex>,
     pub(super) admit: Option<ComponentExportIndex>,
+    pub(super) admission_inputs: Option<ComponentExportIndex>,
 }
 
 impl Plugin {
@@ -64,6 +67,9 @@ impl Plugin {
         if !exports.relabel && !exports.admit {
             return Err(ContractError::NothingToDo);
         }
+        if exports.admission_inputs && !exports.admit {
+            return Err(ContractError::InputsOfNothing);
+        }
         let pre = linker
             .instantiate_pre(component)
             .map_err(|error| ContractError::Link(plain(&format!("{error:#}"), 1024)))?;
@@ -73,6 +79,7 @@ impl Plugin {
             configure: index(true, "configure").ok_or(ContractError::NoConfigure)?,
             relabel: index(exports.relabel, "relabel"),
             admit: index(exports.admit, "admit"),
+            admission_inputs: index(exports.admission_inputs, "admission-inputs"),
         })
     }
 
@@ -129,6 +136,7 @@ struct Exports {
     configure: bool,
     relabel: bool,
     admit: bool,
+    admission_inputs: bool,
 }
 
 impl Exports {
@@ -146,6 +154,10 @@ impl Exports {
             ("admit", ComponentItem::ComponentFunc(f)) => {
                 let checked = f.typecheck::<(&Write<'_>,), (Result<Decision, String>,)>(&world.instance_type());
                 self.admit = typed("admit", &f, checked)?;
+            }
+            ("admission-inputs", ComponentItem::ComponentFunc(f)) => {
+                let checked = f.typecheck::<(), (Inputs,)>(&world.instance_type());
+                self.admission_inputs = typed("admission-inputs", &f, checked)?;
             }
             (_, ComponentItem::Type(_)) => {}
             (name, _) => return Err(ContractError::Export(plain(name, 128))),
