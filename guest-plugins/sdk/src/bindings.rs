@@ -52,3 +52,16 @@ pub mod admission {
         runtime_path: "::gauntlet_policy::wit_bindgen::rt",
     });
 }
+
+/// World `remembered-admission`: says what decisions about writes depend on.
+pub mod remembered {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "remembered-admission",
+        pub_export_macro: true,
+        export_macro_name: "export_remembered_admission",
+        default_bindings_module: "gauntlet_policy::bindings::remembered",
+        type_section_suffix: "remembered",
+        runtime_path: "::gauntlet_policy::wit_bindgen::rt",
+    });
+}

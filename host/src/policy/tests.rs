@@ -4,6 +4,7 @@
 //! `gauntlet compile`, so `cargo build -p gauntlet` comes first.
 
 mod cache;
+mod decisions;
 mod hostile;
 mod load;
 
