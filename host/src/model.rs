@@ -74,7 +74,7 @@ pub struct Label {
 }
 
 /// What a write, a stream or a series holds. Counts, not bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Totals {
     pub series: u64,
     /// Float samples.

@@ -228,7 +228,8 @@ impl Pipeline {
         let streams: Vec<Arc<str>> = (0..judged.tally.streams.len())
             .map(|id| tenant.judge.stream_name(id as u16))
             .collect();
-        let (mut charges, mut asked) = (Vec::new(), Vec::new());
+        let decision;
+        let (mut charges, mut asked) = (&[][..], &[][..]);
         if tenant.judge.chain().judges_writes() {
             let write = Write {
                 subject: proved.subject().to_owned(),
@@ -243,14 +244,15 @@ impl Pipeline {
                     .zip(judged.tally.streams.iter().copied())
                     .collect(),
             };
-            match tenant.judge.admit(write).await? {
-                Decision::Reject { reason, .. } => return Err(Failure::Refused { text: reason }),
+            decision = tenant.judge.admit(write).await?;
+            match &*decision {
+                Decision::Reject { reason, .. } => return Err(Failure::Refused { text: reason.clone() }),
                 Decision::Admit { charges: due, routes } => (charges, asked) = (due, routes),
             }
         }
         // A write that cannot be routed costs nothing, so charging comes last.
-        let routes = route::route(&streams, &asked, &tenant.config.upstreams)?;
-        self.charge(tenant, proved.id(), &charges)?;
+        let routes = route::route(&streams, asked, &tenant.config.upstreams)?;
+        self.charge(tenant, proved.id(), charges)?;
         tenant.judge.admitted(judged);
         Ok(routes)
     }

@@ -5,8 +5,8 @@
 //! on threads of their own, under deadlines and limits, fairly between tenants. Policies are pure: they keep no
 //! state that matters and get no clock, network or file, so an instance can be thrown away at any moment.
 //!
-//! From the outside in: [`chain`] (a tenant's policies), `relabel` and `admit` (what is asked of it), `member` (one
-//! policy), `quarantine` (when it is left alone), `call` and `queue` (who runs next, and where), `instance` (one
+//! From the outside in: [`chain`] (a tenant's policies), `relabel` and `admit` (what is asked of it), `decisions` (what
+//! of that is remembered), `member` (one policy), `quarantine` (when it is left alone), `call` and `queue` (who runs next, and where), `instance` (one
 //! running plugin), `warm` (those that wait), `plugin` (the contract), `engine`, `compile`, `artefact`.
 
 pub mod chain;
@@ -20,6 +20,7 @@ mod admit;
 mod artefact;
 mod bindings;
 mod call;
+mod decisions;
 mod deadline;
 mod instance;
 mod log;

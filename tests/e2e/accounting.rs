@@ -184,3 +184,26 @@ async fn a_drop_is_counted_by_its_policy_and_an_edit_as_such() {
     assert_eq!(counted(&metrics, "forwarded", "a"), 3);
     assert_eq!(counted(&metrics, "rejected", "a"), 0);
 }
+
+#[tokio::test]
+async fn a_decision_that_is_remembered_is_charged_and_routed_each_time() {
+    let (soft, kube) = (Receiver::start().await, Receiver::start().await);
+    let routes = json!({"routes": [{"match": {"__name__": "kube_.*"}, "upstream": "kube"}]});
+    let tenant = tenant("a")
+        .policy("route", routes)
+        .policy("limits", json!({"samples": {"per_second": 1e-6, "burst": 6}}))
+        .upstreams(&["soft", "kube"]);
+    let setup = Setup::with_receiver(&soft).upstream("kube", &[&kube]).tenant(tenant);
+    let gateway = Gateway::start(setup).await;
+    let sender = gateway.sender().bearer("a-token");
+    let body = write(vec![series("up").sample(1.0, 0), series("kube_pod").sample(2.0, 0)]);
+    for expected in [204, 204, 204, 503, 503] {
+        assert_eq!(sender.write(&body).await.status, expected);
+    }
+    assert_eq!((soft.received().len(), kube.received().len()), (3, 3));
+    for policy in ["limits", "route"] {
+        let labels = [("tenant", "a"), ("policy", policy), ("function", "admit")];
+        // One of them when the configuration was loaded.
+        gateway.expect_metric("gauntlet_policy_calls_total", &labels, 2.0).await;
+    }
+}

@@ -12,7 +12,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use gauntlet_policy::{Admission, Admit, Charge, Decision, Policy, Write, admission_policy};
+use gauntlet_policy::{Admission, Admit, Charge, Decision, Inputs, Policy, Write, admission_policy};
 
 use settings::{Limits, RequestLimits};
 
@@ -53,6 +53,26 @@ impl Admit for Limits {
             charges,
             routes: Vec::new(),
         })
+    }
+
+    /// What the rates charge and the limits compare: those of all tenants, for which one is asked is not known yet.
+    fn inputs(&self) -> Inputs {
+        let charged = self.rates.iter().map(|rate| match rate.bucket {
+            "samples" => Inputs::TOTALS,
+            "requests" => Inputs::empty(),
+            "bytes" => Inputs::COMPRESSED_BYTES,
+            "decoded_bytes" => Inputs::DECODED_BYTES,
+            _ => Inputs::NEW_SERIES,
+        });
+        let compared = self.of_all_tenants().flat_map(|(request, head_series)| {
+            [
+                (request.size_bytes, Inputs::COMPRESSED_BYTES | Inputs::DECODED_BYTES),
+                (request.series.max(request.samples), Inputs::TOTALS),
+                (Some(head_series), Inputs::ACTIVE_SERIES | Inputs::NEW_SERIES),
+            ]
+        });
+        let compared = compared.filter(|(limit, _)| limit.is_some_and(|limit| limit > 0));
+        charged.chain(compared.map(|(_, inputs)| inputs)).collect()
     }
 }
 

@@ -83,7 +83,16 @@ impl Limits {
 
     /// What holds for a tenant: its own limits, and the default where it has none.
     pub fn of_tenant(&self, tenant: &str) -> (RequestLimits, u64) {
-        let own = self.tenants.get(tenant);
+        self.of(self.tenants.get(tenant))
+    }
+
+    /// What holds for any tenant, named or not.
+    pub fn of_all_tenants(&self) -> impl Iterator<Item = (RequestLimits, u64)> {
+        let own = std::iter::once(None).chain(self.tenants.values().map(Some));
+        own.map(|own| self.of(own))
+    }
+
+    fn of(&self, own: Option<&TenantLimits>) -> (RequestLimits, u64) {
         let default = self.default.request.unwrap_or_default();
         let request = match own.and_then(|own| own.request) {
             None => default,

@@ -1,6 +1,6 @@
 //! What `limits` decides about writes, at, below and above each limit.
 
-use gauntlet_policy::{Admit, Charge, Decision, Policy, StreamTotals, Totals, Write};
+use gauntlet_policy::{Admit, Charge, Decision, Inputs, Policy, StreamTotals, Totals, Write};
 
 use crate::settings::Limits;
 
@@ -179,4 +179,131 @@ fn settings_that_cannot_be_meant_are_refused_with_the_place() {
 #[test]
 fn no_settings_limit_nothing() {
     assert!(charges("{}").is_empty());
+}
+
+#[test]
+fn the_inputs_are_what_the_settings_count() {
+    let (compressed, decoded) = (Inputs::COMPRESSED_BYTES, Inputs::DECODED_BYTES);
+    let (active, new) = (Inputs::ACTIVE_SERIES, Inputs::NEW_SERIES);
+    for (settings, inputs) in [
+        ("{}", Inputs::empty()),
+        (r#"{"requests": {"per_second": 1}}"#, Inputs::empty()),
+        (r#"{"samples": {"per_second": 1}}"#, Inputs::TOTALS),
+        (r#"{"bytes": {"per_second": 1}}"#, compressed),
+        (r#"{"decoded_bytes": {"per_second": 1}}"#, decoded),
+        (r#"{"new_series": {"per_second": 1}}"#, new),
+        (r#"{"request": {"size_bytes_limit": 1}}"#, compressed | decoded),
+        (r#"{"request": {"series_limit": 1}}"#, Inputs::TOTALS),
+        (
+            r#"{"request": {"samples_limit": 1, "series_limit": 0}}"#,
+            Inputs::TOTALS,
+        ),
+        (r#"{"head_series_limit": 1}"#, active | new),
+        (
+            r#"{"request": {"size_bytes_limit": 0, "samples_limit": 0}, "head_series_limit": 0}"#,
+            Inputs::empty(),
+        ),
+        (
+            r#"{"write": {"default": {"head_series_limit": 9}, "tenants": {"a": {"head_series_limit": 0}}}}"#,
+            active | new,
+        ),
+        (
+            r#"{"write": {"tenants": {"": {}, "a": {"request": {"series_limit": 9}}}}}"#,
+            Inputs::TOTALS,
+        ),
+        (
+            r#"{"write": {"default": {"head_series_limit": 9}, "tenants": {"": {"head_series_limit": 0}}}}"#,
+            active | new,
+        ),
+    ] {
+        assert_eq!(Limits::configure(settings).unwrap().inputs(), inputs, "{settings}");
+    }
+}
+
+/// Numbers below `below`, the same every time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+
+    fn settings(&mut self) -> String {
+        let mut parts = Vec::new();
+        for bucket in ["requests", "bytes", "decoded_bytes", "samples", "new_series"] {
+            if self.next(3) == 0 {
+                parts.push(format!(
+                    r#""{bucket}": {{"per_second": 1, "burst": {}}}"#,
+                    1 + self.next(40)
+                ));
+            }
+        }
+        let tenants = [self.limits(), self.limits()];
+        let default = self.limits();
+        parts.push(format!(
+            r#""write": {{"default": {default}, "tenants": {{"kazusa": {}, "": {}}}}}"#,
+            tenants[0], tenants[1]
+        ));
+        format!("{{{}}}", parts.join(", "))
+    }
+
+    fn limits(&mut self) -> String {
+        let mut request = Vec::new();
+        for key in ["size_bytes_limit", "series_limit", "samples_limit"] {
+            if self.next(4) == 0 {
+                request.push(format!(r#""{key}": {}"#, self.next(60)));
+            }
+        }
+        let head = match self.next(4) {
+            0 => format!(r#", "head_series_limit": {}"#, self.next(40)),
+            _ => String::new(),
+        };
+        format!(r#"{{"request": {{{}}}{head}}}"#, request.join(", "))
+    }
+
+    fn write(&mut self) -> Write {
+        let tenant = ["kazusa", "setsuna", ""][self.next(3) as usize];
+        let mut write = Write {
+            tenant: tenant.to_owned(),
+            compressed_bytes: self.next(80),
+            decoded_bytes: self.next(80),
+            active_series: self.next(50),
+            new_series: self.next(3),
+            ..write()
+        };
+        for stream in &mut write.streams {
+            stream.totals = Totals {
+                series: self.next(40),
+                samples: self.next(40),
+                histograms: self.next(20),
+                exemplars: self.next(20),
+            };
+        }
+        write
+    }
+}
+
+#[test]
+fn what_is_no_input_never_changes_a_decision() {
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let (mut rejected, mut masked) = (0, 0);
+    for _ in 0..2000 {
+        let settings = numbers.settings();
+        let limits = Limits::configure(&settings).unwrap();
+        for _ in 0..20 {
+            let write = numbers.write();
+            let told = limits.inputs().told(&write);
+            let decision = limits.admit(&write);
+            assert_eq!(limits.admit(&told), decision, "{settings} {write:?}");
+            rejected += usize::from(matches!(decision, Decision::Reject(_)));
+            masked += usize::from(told != write);
+        }
+    }
+    assert!(
+        (1000..39_000).contains(&rejected) && masked > 1000,
+        "{rejected} rejected, {masked} masked"
+    );
 }

@@ -15,7 +15,7 @@ mod tests;
 
 use std::cell::RefCell;
 
-use gauntlet_policy::{Admission, Admit, Decision, Fate, Policy, Relabel, Series, Write, tenant_policy};
+use gauntlet_policy::{Admission, Admit, Decision, Fate, Inputs, Policy, Relabel, Series, Write, tenant_policy};
 
 use settings::{Route, read};
 
@@ -80,6 +80,11 @@ impl Admit for Routes {
             charges: Vec::new(),
             routes,
         })
+    }
+
+    /// Where a stream goes is in its name, and in the tenant's.
+    fn inputs(&self) -> Inputs {
+        Inputs::empty()
     }
 }
 

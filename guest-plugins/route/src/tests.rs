@@ -21,21 +21,22 @@ fn stream_of(routes: &Routes, labels: &[(&str, &str)]) -> Option<String> {
     }
 }
 
-fn upstreams(routes: &Routes, tenant: &str, streams: &[&str]) -> Vec<(String, String)> {
+/// A write whose every number is `n`.
+fn write(tenant: &str, streams: &[&str], n: u64) -> Write {
     let totals = Totals {
-        series: 1,
-        samples: 1,
-        histograms: 0,
-        exemplars: 0,
+        series: n,
+        samples: n,
+        histograms: n,
+        exemplars: n,
     };
-    let write = Write {
+    Write {
         tenant: tenant.to_owned(),
         subject: String::new(),
         protocol: "1.0".to_owned(),
-        compressed_bytes: 1,
-        decoded_bytes: 1,
-        active_series: 1,
-        new_series: 0,
+        compressed_bytes: n,
+        decoded_bytes: n,
+        active_series: n,
+        new_series: n,
         streams: streams
             .iter()
             .map(|name| StreamTotals {
@@ -43,8 +44,11 @@ fn upstreams(routes: &Routes, tenant: &str, streams: &[&str]) -> Vec<(String, St
                 totals,
             })
             .collect(),
-    };
-    match routes.admit(&write) {
+    }
+}
+
+fn upstreams(routes: &Routes, tenant: &str, streams: &[&str]) -> Vec<(String, String)> {
+    match routes.admit(&write(tenant, streams, 1)) {
         Decision::Admit(admission) => admission.routes,
         Decision::Reject(text) => panic!("rejected: {text}"),
     }
@@ -153,5 +157,31 @@ fn settings_that_cannot_be_meant_are_refused_with_the_place() {
     ] {
         let error = Routes::configure(settings).err().unwrap_or_default();
         assert!(error.contains(reason), "{settings}: {error}");
+    }
+}
+
+#[test]
+fn nothing_is_an_input_and_nothing_but_names_changes_a_decision() {
+    let routes = Routes::configure(
+        r#"{"routes": [{"tenants": ["kazusa"], "stream": "replicated", "upstream": "rf2"},
+            {"match": {"job": "node"}, "upstream": "edge"}]}"#,
+    )
+    .unwrap();
+    assert!(routes.inputs().is_empty());
+    // Every list of up to three of these.
+    let names = ["", "replicated", "edge", "replicated|edge", "unknown"];
+    let lists = (0..6usize.pow(3)).map(|n| {
+        let place = |place: u32| names.get(n / 6usize.pow(place) % 6).copied();
+        (0..3).filter_map(place).collect::<Vec<_>>()
+    });
+    for streams in lists {
+        for tenant in ["kazusa", "setsuna"] {
+            let decision = routes.admit(&write(tenant, &streams, 0));
+            for n in [1, 7, 1 << 32, u64::MAX] {
+                let write = write(tenant, &streams, n);
+                assert_eq!(routes.admit(&write), decision, "{write:?}");
+                assert_eq!(routes.admit(&routes.inputs().told(&write)), decision, "{write:?}");
+            }
+        }
     }
 }

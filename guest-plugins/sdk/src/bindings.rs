@@ -53,6 +53,19 @@ pub mod admission {
     });
 }
 
+/// World `remembered-admission`: says what decisions about writes depend on.
+pub mod remembered {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "remembered-admission",
+        pub_export_macro: true,
+        export_macro_name: "export_remembered_admission",
+        default_bindings_module: "gauntlet_policy::bindings::remembered",
+        type_section_suffix: "remembered",
+        runtime_path: "::gauntlet_policy::wit_bindgen::rt",
+    });
+}
+
 /// World `packed-relabel`: takes labels in one piece.
 pub mod packed {
     wit_bindgen::generate!({

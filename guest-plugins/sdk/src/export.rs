@@ -53,6 +53,7 @@ macro_rules! admission_policy {
             $crate::bindings::admission::export_admission_policy!(
                 Exported with_types_in $crate::bindings::admission
             );
+            $crate::__inputs!();
         };
     };
 }
@@ -86,6 +87,7 @@ macro_rules! tenant_policy {
                 Exported with_types_in $crate::bindings::tenant
             );
             $crate::__packed!();
+            $crate::__inputs!();
         };
     };
 }
@@ -140,6 +142,25 @@ macro_rules! __admit {
                 Some(policy) => Ok($crate::Admit::admit(policy, write)),
             })
         }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __inputs {
+    () => {
+        impl $crate::bindings::remembered::Guest for Exported {
+            fn admission_inputs() -> $crate::Inputs {
+                POLICY.with(|slot| match &*slot.borrow() {
+                    None => $crate::Inputs::all(),
+                    Some(policy) => $crate::Admit::inputs(policy),
+                })
+            }
+        }
+
+        $crate::bindings::remembered::export_remembered_admission!(
+            Exported with_types_in $crate::bindings::remembered
+        );
     };
 }
 

@@ -36,9 +36,11 @@ extern crate self as gauntlet_policy;
 mod alloc;
 pub mod bindings;
 mod export;
+mod inputs;
 mod series;
 pub mod settings;
 
+pub use bindings::remembered::gauntlet::policy::types::Inputs;
 pub use bindings::tenant::gauntlet::policy::log;
 pub use bindings::tenant::gauntlet::policy::types::{
     Admission, Charge, Decision, Edit, Label, StreamTotals, Totals, Verdict, Write,
@@ -65,4 +67,12 @@ pub trait Relabel: Policy {
 pub trait Admit: Policy {
     /// Lets a write in, at a price and with routes, or refuses it for good.
     fn admit(&self, write: &Write) -> Decision;
+
+    /// What of a write [`admit`](Admit::admit) depends on, besides tenant, subject, protocol and the names of the streams.
+    /// The gateway asks once and then says nothing of the rest: what is not among these is zero in every write. It gives
+    /// the same decision again to writes that differ in nothing that counts; the fewer inputs, the fewer calls.
+    /// Depending on everything is always right, and always asked.
+    fn inputs(&self) -> Inputs {
+        Inputs::all()
+    }
 }

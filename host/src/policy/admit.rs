@@ -1,8 +1,9 @@
 //! A chain's judgement of a write: one job that asks every policy.
 //!
-//! Takes what is known of a write, gives what to charge and where to send it, or the first refusal. Every number
-//! and name a plugin returned is checked. Never charges and never routes: the gateway does, and only to upstreams
-//! of the tenant's own list.
+//! Takes what is known of a write, gives what to charge and where to send it, or the first refusal, and remembers it in
+//! `decisions` where every policy had its say. A policy is told only what it said it depends on. Every number and name
+//! a plugin returned is checked. Never charges and never routes: the gateway does, and only to upstreams of the
+//! tenant's own list.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::bindings::types as wit;
+use super::bindings::types::Inputs;
 use super::call::{Job, Step};
 use super::chain::{CallError, Inner};
 use super::instance::{Fault, Instance};
@@ -31,7 +33,7 @@ const MAX_UPSTREAM_LENGTH: usize = 128;
 const MAX_REFUSAL_LENGTH: usize = 512;
 
 /// What policies are told of a write. The tenant is the chain's own.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Write {
     /// What the credential proved; empty for a bearer token.
     pub subject: String,
@@ -45,6 +47,26 @@ pub struct Write {
     pub new_series: u64,
     /// What is left after relabelling; an empty name is the default stream.
     pub streams: Vec<(Arc<str>, Totals)>,
+}
+
+impl Write {
+    /// Zeroes what is not among `inputs`.
+    pub(super) fn mask(&mut self, inputs: Inputs) {
+        let number = |input, number: &mut u64| {
+            if !inputs.contains(input) {
+                *number = 0;
+            }
+        };
+        number(Inputs::COMPRESSED_BYTES, &mut self.compressed_bytes);
+        number(Inputs::DECODED_BYTES, &mut self.decoded_bytes);
+        number(Inputs::ACTIVE_SERIES, &mut self.active_series);
+        number(Inputs::NEW_SERIES, &mut self.new_series);
+        if !inputs.contains(Inputs::TOTALS) {
+            self.streams
+                .iter_mut()
+                .for_each(|(_, totals)| *totals = Totals::default());
+        }
+    }
 }
 
 /// What the chain makes of a write.
@@ -76,7 +98,7 @@ pub struct Charge {
     pub burst: u64,
 }
 
-pub(super) type Reply = oneshot::Sender<Result<Decision, CallError>>;
+pub(super) type Reply = oneshot::Sender<Result<Arc<Decision>, CallError>>;
 
 pub(super) struct AdmitJob {
     chain: Arc<Inner>,
@@ -93,15 +115,29 @@ impl AdmitJob {
         }
     }
 
-    fn judge(&self) -> Result<Decision, CallError> {
-        let streams = streams(&self.write);
-        let write = told(&self.chain, &self.write, &streams);
+    fn judge(&mut self) -> Result<Arc<Decision>, CallError> {
+        let (decision, cacheable) = self.ask_all()?;
+        let decision = Arc::new(decision);
+        if cacheable {
+            let write = std::mem::take(&mut self.write);
+            self.chain.decisions.store(write, &decision);
+        }
+        Ok(decision)
+    }
+
+    /// The decision, and whether it holds for the same write another time: not where a failing policy was left out.
+    fn ask_all(&self) -> Result<(Decision, bool), CallError> {
         let allowance = self.chain.engine.call_allowance();
         let (mut charges, mut routes) = (Vec::new(), Routes::default());
+        let mut cacheable = self.chain.remembers_decisions();
         for (place, member) in self.chain.members.iter().enumerate() {
             if !member.info.judges_writes {
                 continue;
             }
+            let mut write = self.write.clone();
+            write.mask(member.inputs());
+            let streams = streams(&write);
+            let write = told(&self.chain, &write, &streams);
             let answer = member.call(&self.chain.engine, Function::Admit, |instance| {
                 ask(instance, &write, allowance, place)
             });
@@ -113,14 +149,15 @@ impl AdmitJob {
                     charges.extend(more);
                     routes.replace(later);
                 }
-                Ok(Answer::Reject(reason)) => return Ok(Decision::Reject { policy: place, reason }),
-                Err(missed) => self.chain.left_out(place, missed)?,
+                Ok(Answer::Reject(reason)) => return Ok((Decision::Reject { policy: place, reason }, cacheable)),
+                Err(missed) => {
+                    self.chain.left_out(place, missed)?;
+                    cacheable = false;
+                }
             }
         }
-        Ok(Decision::Admit {
-            charges,
-            routes: routes.0,
-        })
+        let routes = routes.0;
+        Ok((Decision::Admit { charges, routes }, cacheable))
     }
 }
 

@@ -12,7 +12,9 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::admit::{self, AdmitJob, Decision, Write};
+use super::bindings::types::Inputs;
 use super::call::{Job, Step};
+use super::decisions::Decisions;
 use super::engine::{Engine, LoadError};
 use super::instance::Fault;
 use super::member::{Function, Member, Missed, PolicyInfo, PolicyStatus};
@@ -37,6 +39,8 @@ pub enum BuildFault {
     /// Including the plugin's own word on its settings.
     #[error("does not take its settings: {0}")]
     Configure(Fault),
+    #[error("does not say what its decisions depend on: {0}")]
+    Inputs(Fault),
     #[error("does not judge a plain batch: {0}")]
     Golden(Fault),
     #[error("could not be tried: too many plugin calls are waiting")]
@@ -48,7 +52,10 @@ impl BuildError {
     pub fn may_pass(&self) -> bool {
         matches!(
             self.fault,
-            BuildFault::Overloaded | BuildFault::Configure(Fault::NoRoom) | BuildFault::Golden(Fault::NoRoom)
+            BuildFault::Overloaded
+                | BuildFault::Configure(Fault::NoRoom)
+                | BuildFault::Inputs(Fault::NoRoom)
+                | BuildFault::Golden(Fault::NoRoom)
         )
     }
 }
@@ -85,6 +92,7 @@ pub(super) struct Inner {
     pub engine: Arc<Engine>,
     pub tenant: TenantId,
     pub members: Vec<Member>,
+    pub decisions: Decisions,
     generation: u64,
 }
 
@@ -123,6 +131,7 @@ impl Chain {
             engine: engine.clone(),
             tenant: tenant.clone(),
             members,
+            decisions: Decisions::default(),
             generation,
         });
         for (place, policy) in policies.iter().enumerate() {
@@ -176,16 +185,23 @@ impl Chain {
         answer.await.unwrap_or(Err(CallError::Lost))
     }
 
-    /// Judges a write.
+    /// Judges a write. Where the same was decided before, as far as policies can tell, none is asked.
     ///
     /// # Errors
     /// As [`Chain::relabel`].
-    pub async fn admit(&self, write: Write) -> Result<Decision, CallError> {
+    pub async fn admit(&self, mut write: Write) -> Result<Arc<Decision>, CallError> {
         if !self.judges_writes() {
-            return Ok(Decision::Admit {
+            return Ok(Arc::new(Decision::Admit {
                 charges: Vec::new(),
                 routes: Vec::new(),
-            });
+            }));
+        }
+        // What is left is all that the decision can depend on, and so what it is remembered by.
+        write.mask(self.inner.admission_inputs());
+        if self.inner.remembers_decisions()
+            && let Some(decision) = self.inner.decisions.find(&write)
+        {
+            return Ok(decision);
         }
         let (reply, answer) = oneshot::channel();
         self.submit(Box::new(AdmitJob::new(self.inner.clone(), write, reply)))?;
@@ -199,6 +215,18 @@ impl Chain {
 }
 
 impl Inner {
+    /// What of a write any policy is told.
+    fn admission_inputs(&self) -> Inputs {
+        let judges = self.members.iter().filter(|member| member.info.judges_writes);
+        judges.fold(Inputs::empty(), |all, member| all | member.inputs())
+    }
+
+    /// Hardly two writes are the same to the compressed byte: then remembering would be for nothing. A policy that does
+    /// not say what it depends on depends on that too, and is asked about every write.
+    pub fn remembers_decisions(&self) -> bool {
+        !self.admission_inputs().contains(Inputs::COMPRESSED_BYTES)
+    }
+
     /// What becomes of the job where a policy gave nothing.
     pub fn left_out(&self, place: usize, missed: Missed) -> Result<(), CallError> {
         let Some(member) = self.members.get(place) else {
@@ -267,6 +295,9 @@ impl Trial {
             Missed::Quarantined { .. } => BuildFault::Overloaded,
         };
         member.warm_up(engine).map_err(BuildFault::Configure)?;
+        if member.info.judges_writes {
+            member.learn_inputs(engine).map_err(BuildFault::Inputs)?;
+        }
         let allowance = engine.call_allowance();
         if member.info.judges_series {
             let batch = golden_batch();
@@ -277,7 +308,8 @@ impl Trial {
                 .map_err(golden)?;
         }
         if member.info.judges_writes {
-            let write = golden_write();
+            let mut write = golden_write();
+            write.mask(member.inputs());
             let streams = admit::streams(&write);
             let write = admit::told(chain, &write, &streams);
             member

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use wasmtime::component::{Func, HasSelf, Linker};
 use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, UpdateDeadline, WasmBacktrace};
 
-use super::bindings::types::{Decision, LabelParam, Verdict, Write};
+use super::bindings::types::{Decision, Inputs, LabelParam, Verdict, Write};
 use super::bindings::{gauntlet, log};
 use super::deadline::{Deadline, Running};
 use super::log::{Lines, Share};
@@ -192,6 +192,7 @@ pub struct Instance {
     relabel: Option<Func>,
     relabel_packed: Option<Func>,
     admit: Option<Func>,
+    admission_inputs: Option<Func>,
     calls: u32,
     born: Instant,
     /// Memory once configured, in bytes.
@@ -236,25 +237,33 @@ impl Instance {
             relabel: None,
             relabel_packed: None,
             admit: None,
+            admission_inputs: None,
             calls: 0,
             born: Instant::now(),
             settled: 0,
             _slot: start.slot,
         };
-        let (configured, [relabel, relabel_packed, admit]) = instance.guarded(start.allowance, |store| {
-            let found = start.plugin.instantiate(&mut *store)?;
-            let configure =
-                found.get_typed_func::<(&str,), (Result<(), String>,)>(&mut *store, start.plugin.configure)?;
-            let (configured,) = configure.call(&mut *store, (start.settings,))?;
-            let plugin = start.plugin;
-            let functions = [plugin.relabel, plugin.relabel_packed, plugin.admit]
-                .map(|index| index.and_then(|index| found.get_func(&mut *store, index)));
-            Ok((configured, functions))
-        })?;
+        let (configured, [relabel, relabel_packed, admit, admission_inputs]) =
+            instance.guarded(start.allowance, |store| {
+                let found = start.plugin.instantiate(&mut *store)?;
+                let configure =
+                    found.get_typed_func::<(&str,), (Result<(), String>,)>(&mut *store, start.plugin.configure)?;
+                let (configured,) = configure.call(&mut *store, (start.settings,))?;
+                let plugin = start.plugin;
+                let exports = [
+                    plugin.relabel,
+                    plugin.relabel_packed,
+                    plugin.admit,
+                    plugin.admission_inputs,
+                ];
+                let found = exports.map(|index| found.get_func(&mut *store, index?));
+                Ok((configured, found))
+            })?;
         configured.map_err(|reason| Fault::Error(plain(&reason, MAX_FAULT_LENGTH)))?;
         instance.relabel = relabel;
         instance.relabel_packed = relabel_packed;
         instance.admit = admit;
+        instance.admission_inputs = admission_inputs;
         instance.settled = instance.memory();
         Ok(instance)
     }
@@ -296,6 +305,20 @@ impl Instance {
                 .call(&mut *store, (write,))
         })?;
         decision.map_err(|reason| Fault::Error(plain(&reason, MAX_FAULT_LENGTH)))
+    }
+
+    /// What of a write its decisions depend on: everything, where the plugin does not say.
+    ///
+    /// # Errors
+    /// Whatever the plugin did instead.
+    pub fn admission_inputs(&mut self, allowance: Duration) -> Result<Inputs, Fault> {
+        let Some(admission_inputs) = self.admission_inputs else {
+            return Ok(Inputs::all());
+        };
+        let (inputs,) = self.guarded(allowance, |store| {
+            admission_inputs.typed::<(), (Inputs,)>(&*store)?.call(&mut *store, ())
+        })?;
+        Ok(inputs)
     }
 
     /// Whether it has done its share and another one should take over.

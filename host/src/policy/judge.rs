@@ -276,7 +276,7 @@ impl Judge {
     ///
     /// # Errors
     /// Where a policy failed and its `on_failure` is `retry`.
-    pub async fn admit(&self, write: Write) -> Result<Decision, JudgeError> {
+    pub async fn admit(&self, write: Write) -> Result<Arc<Decision>, JudgeError> {
         Ok(self.chain.admit(write).await?)
     }
 

@@ -5,13 +5,14 @@
 //! that is the chain's.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::bindings::types::Inputs;
 use super::engine::Engine;
 use super::instance::{Fault, Instance, Start};
 use super::log::Share;
@@ -73,6 +74,7 @@ pub struct Member {
     pub bypassed: Counter,
     id: PolicyId,
     plugin: Arc<Plugin>,
+    inputs: OnceLock<Inputs>,
     settings: String,
     share: Arc<Share>,
     quarantine: Mutex<Quarantine>,
@@ -125,6 +127,7 @@ impl Member {
             bypassed: metrics.policy_bypassed.get_or_create(&labels).clone(),
             id: engine.next_policy(),
             plugin,
+            inputs: OnceLock::new(),
             settings: policy.settings.clone(),
             share: Arc::new(Share::new(&names.0, &names.1, dropped)),
             quarantine: Mutex::new(Quarantine::default()),
@@ -195,6 +198,22 @@ impl Member {
         let bytes = instance.memory();
         engine.warm().put(self.id, instance, bytes, Instant::now());
         Ok(())
+    }
+
+    /// Asks what of a write this policy's decisions depend on. Neither a call that is counted nor one that could lead to
+    /// quarantine: a policy that fails here never runs.
+    ///
+    /// # Errors
+    /// Whatever the plugin did instead.
+    pub fn learn_inputs(&self, engine: &Engine) -> Result<(), Fault> {
+        let inputs = self.run(engine, |instance| instance.admission_inputs(engine.call_allowance()))?;
+        self.inputs.get_or_init(|| inputs);
+        Ok(())
+    }
+
+    /// What of a write this policy is told. Everything, until it was asked.
+    pub fn inputs(&self) -> Inputs {
+        self.inputs.get().copied().unwrap_or(Inputs::all())
     }
 
     fn start(&self, engine: &Engine) -> Result<Instance, Fault> {

@@ -7,7 +7,7 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex, Instance, InstancePre, Linker, types};
 use wasmtime::{AsContextMut, Engine};
 
-use super::bindings::types::{Decision, LabelParam, Verdict, Write};
+use super::bindings::types::{Decision, Inputs, LabelParam, Verdict, Write};
 use super::instance::State;
 use super::wasi;
 use super::words::plain;
@@ -32,6 +32,8 @@ pub enum ContractError {
     NothingToDo,
     #[error("exports relabel-packed without relabel")]
     PackedAlone,
+    #[error("exports admission-inputs, but no admit that could have any")]
+    InputsOfNothing,
     #[error("exports {name} with another type than gauntlet:policy@0.1 has: {reason}")]
     Type { name: &'static str, reason: String },
     #[error("cannot be linked: {0}")]
@@ -44,6 +46,7 @@ pub struct Plugin {
     pub(super) relabel: Option<ComponentExportIndex>,
     pub(super) relabel_packed: Option<ComponentExportIndex>,
     pub(super) admit: Option<ComponentExportIndex>,
+    pub(super) admission_inputs: Option<ComponentExportIndex>,
 }
 
 impl Plugin {
@@ -70,6 +73,9 @@ impl Plugin {
         if exports.relabel_packed && !exports.relabel {
             return Err(ContractError::PackedAlone);
         }
+        if exports.admission_inputs && !exports.admit {
+            return Err(ContractError::InputsOfNothing);
+        }
         let pre = linker
             .instantiate_pre(component)
             .map_err(|error| ContractError::Link(plain(&format!("{error:#}"), 1024)))?;
@@ -80,6 +86,7 @@ impl Plugin {
             relabel: index(exports.relabel, "relabel"),
             relabel_packed: index(exports.relabel_packed, "relabel-packed"),
             admit: index(exports.admit, "admit"),
+            admission_inputs: index(exports.admission_inputs, "admission-inputs"),
         })
     }
 
@@ -137,6 +144,7 @@ struct Exports {
     relabel: bool,
     relabel_packed: bool,
     admit: bool,
+    admission_inputs: bool,
 }
 
 /// Of `relabel-packed`: text, lengths, labels of each series.
@@ -161,6 +169,10 @@ impl Exports {
             ("admit", ComponentItem::ComponentFunc(f)) => {
                 let checked = f.typecheck::<(&Write<'_>,), (Result<Decision, String>,)>(&world.instance_type());
                 self.admit = typed("admit", &f, checked)?;
+            }
+            ("admission-inputs", ComponentItem::ComponentFunc(f)) => {
+                let checked = f.typecheck::<(), (Inputs,)>(&world.instance_type());
+                self.admission_inputs = typed("admission-inputs", &f, checked)?;
             }
             (_, ComponentItem::Type(_)) => {}
             (name, _) => return Err(ContractError::Export(plain(name, 128))),

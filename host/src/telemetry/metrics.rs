@@ -288,7 +288,11 @@ impl Metrics {
             "Series seen lately and let through.",
             self.active_series.clone(),
         );
-        r.register("policy_calls", "Calls into plugins.", self.policy_calls.clone());
+        r.register(
+            "policy_calls",
+            "Calls into plugins; what is remembered is not asked.",
+            self.policy_calls.clone(),
+        );
         r.register_with_unit(
             "policy_duration",
             "Time inside plugins.",

@@ -167,6 +167,33 @@ fn guest(core: &str, with: &str) -> String {
     )
 }
 
+#[tokio::test]
+async fn inputs_are_the_contracts_and_of_an_admit() {
+    let with = |flags: &str| {
+        format!(
+            r#"{}
+            (core module $n (func (export "f") (result i32) (i32.const 0)))
+            (core instance $j (instantiate $n))
+            (type $inputs' (flags {flags}))
+            (export $inputs "inputs" (type $inputs'))
+            (func (export "admission-inputs") (result $inputs) (canon lift (core func $j "f")))"#,
+            guest("", "")
+        )
+    };
+    let all = r#""compressed-bytes" "decoded-bytes" "active-series" "new-series" "totals""#;
+    assert_eq!(
+        contract(&with(all)).await,
+        "exports admission-inputs, but no admit that could have any"
+    );
+    for other in [r#""totals""#.to_owned(), format!(r#"{all} "weather""#)] {
+        let text = contract(&with(&other)).await;
+        assert!(
+            text.starts_with("exports admission-inputs with another type than gauntlet:policy@0.1 has: "),
+            "{text}"
+        );
+    }
+}
+
 /// Imports of WASI's clock and poll, for [`guest`]'s core module to call.
 const CLOCK: &str = r#"
     (import "wasi:io/poll@0.2.0" (instance $poll
@@ -396,14 +423,15 @@ async fn the_standard_plugins_load_and_do_their_work() {
         streams: vec![(Arc::from(""), totals), (stream.clone(), totals)],
         ..write("")
     };
-    let Decision::Admit { charges, routes } = chain.admit(told).await.unwrap() else {
+    let decision = chain.admit(told).await.unwrap();
+    let Decision::Admit { charges, routes } = &*decision else {
         panic!()
     };
     assert_eq!(
         (charges[0].policy, charges[0].tokens, charges[0].burst),
         (1, 10, 200_000)
     );
-    assert_eq!(routes, [(Arc::from("kube"), Arc::from("soft-tenants"))]);
+    assert_eq!(*routes, [(Arc::from("kube"), Arc::from("soft-tenants"))]);
 
     let bad = policy(standard("relabel"), r#"{"relabel_configs": [{"regex": "("}]}"#);
     let error = Chain::build(shared(), &tenant("t"), &[bad], 1).await.unwrap_err();
