@@ -1,4 +1,7 @@
 //! What the wire costs for one recorded body of 2000 samples: decode, scan, splice, encode.
+//!
+//! `searched` splices and has the `snap` crate search the result, `encode_spliced` is what the pipeline does. Where one
+//! body comes time and again its branches are foreseen; `other_bodies` is nearer to what a gateway sees.
 
 // A benchmark without its input has nothing to measure.
 #![allow(clippy::expect_used)]
@@ -8,12 +11,14 @@ use std::path::Path;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use gauntlet::wire::labels::{encode_labels, labels};
-use gauntlet::wire::{Limits, Scanned, scan, snappy, splice};
+use gauntlet::wire::splice::Piece;
+use gauntlet::wire::{Limits, Scanned, encode, scan, snappy, splice};
 
 const LIMITS: Limits = Limits { max_series: 100_000 };
 
-fn recorded() -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/rw1/00012.rw")).expect("a recorded body")
+fn recorded(name: &str) -> Vec<u8> {
+    let file = format!("tests/data/rw1/{name}.rw");
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a recorded body")
 }
 
 fn decoded(compressed: &[u8]) -> Vec<u8> {
@@ -34,7 +39,7 @@ fn unsorted(scanned: &Scanned) -> Vec<u8> {
 }
 
 fn wire(criterion: &mut Criterion) {
-    let compressed = recorded();
+    let compressed = recorded("00012");
     let body = decoded(&compressed);
     let scanned = scan(body.clone(), &LIMITS).expect("a canonical body");
     let odd = unsorted(&scanned);
@@ -82,5 +87,71 @@ fn wire(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, wire);
+/// As a policy leaves them that adds a label.
+fn edited(scanned: &Scanned) -> Vec<Vec<u8>> {
+    let added = scanned.series().iter().map(|series| {
+        let own = labels(scanned.label_bytes(series));
+        let mut pairs = own.chain([("edge", "shanghai-1")]).collect::<Vec<_>>();
+        pairs.sort_unstable();
+        let mut bytes = Vec::new();
+        encode_labels(pairs.into_iter(), &mut bytes);
+        bytes
+    });
+    added.collect()
+}
+
+/// Splices and encodes each write, one way and the other.
+fn compare(criterion: &mut Criterion, name: &str, writes: &[(&Scanned, Vec<Piece>)]) {
+    let mut group = criterion.benchmark_group(name);
+    group.throughput(Throughput::Elements(
+        writes.iter().map(|(_, pieces)| pieces.len() as u64).sum(),
+    ));
+    group.bench_function("searched", |b| {
+        let mut compressed = Vec::new();
+        b.iter(|| {
+            for (scanned, pieces) in writes {
+                let mut body = Vec::with_capacity(scanned.body().len() + scanned.body().len() / 8);
+                splice::splice(&mut body, scanned, pieces.iter().copied());
+                snappy::encode(&body, &mut compressed).expect("a short body");
+            }
+        });
+    });
+    group.bench_function("encode_spliced", |b| {
+        let mut compressed = Vec::new();
+        b.iter(|| {
+            for (scanned, pieces) in writes {
+                encode::encode(scanned, pieces.iter().copied(), &mut compressed).expect("a short body");
+            }
+        });
+    });
+    group.finish();
+}
+
+fn spliced(criterion: &mut Criterion) {
+    let bodies = ["00006", "00012", "00018", "00024"].map(|name| {
+        let scanned = scan(decoded(&recorded(name)), &LIMITS).expect("a canonical body");
+        let edited = edited(&scanned);
+        (scanned, edited)
+    });
+    let [_, (scanned, labels), ..] = &bodies;
+    let series = scanned.series();
+    let pairs = series.iter().zip(labels);
+    let all_edited = pairs.map(|(series, bytes)| Piece::Edit(series, bytes));
+    compare(criterion, "all_edited", &[(scanned, all_edited.collect())]);
+    let half = series.iter().step_by(2).map(Piece::Keep);
+    compare(criterion, "one_in_two_kept", &[(scanned, half.collect())]);
+    // Of each body six, from which other series are dropped.
+    let mut writes = Vec::new();
+    for (scanned, labels) in &bodies {
+        for dropped in [7, 11, 13, 17, 19, 23] {
+            let pairs = scanned.series().iter().zip(labels).enumerate();
+            let kept = pairs.filter(|(i, _)| i % dropped != 3);
+            let pieces = kept.map(|(_, (series, bytes))| Piece::Edit(series, bytes));
+            writes.push((scanned, pieces.collect()));
+        }
+    }
+    compare(criterion, "other_bodies", &writes);
+}
+
+criterion_group!(benches, wire, spliced);
 criterion_main!(benches);

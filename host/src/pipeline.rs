@@ -29,10 +29,10 @@ use crate::policy::{Charge, Decision, Engine, Write};
 use crate::respond::{self, Context, Failure, Stored};
 use crate::route::{self, Routes};
 use crate::telemetry::Metrics;
-use crate::wire::heavy;
 use crate::wire::scan::{self, Framed};
-use crate::wire::snappy;
-use crate::wire::splice::{Piece, splice};
+use crate::wire::snappy::{self, SnappyError};
+use crate::wire::splice::Piece;
+use crate::wire::{self, heavy};
 
 mod failures;
 mod ledger;
@@ -403,12 +403,10 @@ fn encode(judged: &Judged, compressed: &Bytes, routes: &Routes) -> Result<Vec<Pa
     }
     let spliced = targets.into_iter().map(|upstream| {
         heavy(judged.scanned().body().len(), || {
-            let (raw, samples) = splice_for(judged, routes, upstream);
-            let mut body = Vec::new();
-            snappy::encode(&raw, &mut body)?;
+            let (body, samples) = encode_for(judged, routes, upstream)?;
             Ok(Part {
                 upstream,
-                body: Bytes::from(body),
+                body,
                 samples,
             })
         })
@@ -416,9 +414,9 @@ fn encode(judged: &Judged, compressed: &Bytes, routes: &Routes) -> Result<Vec<Pa
     spliced.collect()
 }
 
-fn splice_for(judged: &Judged, routes: &Routes, upstream: usize) -> (Vec<u8>, u64) {
+fn encode_for(judged: &Judged, routes: &Routes, upstream: usize) -> Result<(Bytes, u64), SnappyError> {
     let scanned = judged.scanned();
-    let mut raw = Vec::with_capacity(scanned.body().len() + scanned.body().len() / 8);
+    let mut body = Vec::new();
     let mut samples = 0;
     let pieces = scanned
         .series()
@@ -435,8 +433,8 @@ fn splice_for(judged: &Judged, routes: &Routes, upstream: usize) -> (Vec<u8>, u6
                 piece
             })
         });
-    splice(&mut raw, scanned, pieces);
-    (raw, samples)
+    wire::encode::encode(scanned, pieces, &mut body)?;
+    Ok((Bytes::from(body), samples))
 }
 
 fn retry_attempt(headers: &HeaderMap) -> u32 {

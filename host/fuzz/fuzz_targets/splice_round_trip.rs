@@ -1,6 +1,7 @@
-//! Verdicts by a seed byte, a body of any content: what was spliced decodes to what was decided.
+//! Verdicts by a seed byte, a body of any content: what was spliced decodes to what was decided, encoded or not.
 #![no_main]
 
+use gauntlet::wire::encode::encode;
 use gauntlet::wire::labels::{encode_labels, labels};
 use gauntlet::wire::splice::{Piece, keep, splice};
 use gauntlet::wire::{Limits, scan};
@@ -60,7 +61,10 @@ fuzz_target!(|data: &[u8]| {
         expected.push(model);
     }
     let mut out = Vec::new();
-    splice(&mut out, &scanned, pieces);
+    splice(&mut out, &scanned, pieces.iter().copied());
+    let mut compressed = Vec::new();
+    encode(&scanned, pieces, &mut compressed).expect("a short body");
+    assert_eq!(snap::raw::Decoder::new().decompress_vec(&compressed).unwrap(), out);
     assert_eq!(
         WriteRequest::decode(out.as_slice())
             .expect("splicing keeps it protobuf")

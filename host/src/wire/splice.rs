@@ -1,7 +1,8 @@
 //! The bytes that go on.
 //!
-//! Takes a scanned body and what was decided for its series, gives the body to forward: kept series as they stand,
-//! edited ones with other labels before the samples they came with. Never touches a sample.
+//! Takes a scanned body and what was decided for its series, gives the body to forward and where each series lies in
+//! it: kept series as they stand, edited ones with other labels before the samples they came with. Never touches a
+//! sample.
 
 use std::ops::Range;
 
@@ -17,20 +18,49 @@ pub enum Piece<'a> {
     Edit(&'a Series, &'a [u8]),
 }
 
-/// Appends `pieces`, all of them series of `scanned`. Neighbours that are both kept are copied at once.
-pub fn splice<'a>(out: &mut Vec<u8>, scanned: &Scanned, pieces: impl IntoIterator<Item = Piece<'a>>) {
+/// Where one series lies in what was spliced. It starts where the one before it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    pub labels: u32,
+    /// Samples, exemplars and histograms.
+    pub tail: u32,
+    pub end: u32,
+}
+
+/// Appends `pieces`, all of them series of `scanned`, and tells where they lie: right for what ends before 4 GiB.
+/// Neighbours that are both kept are copied at once.
+pub fn splice<'a>(out: &mut Vec<u8>, scanned: &Scanned, pieces: impl IntoIterator<Item = Piece<'a>>) -> Vec<Extent> {
+    let mut extents = Vec::with_capacity(scanned.series().len());
     let mut run = 0..0;
     for piece in pieces {
         match piece {
-            Piece::Keep(series) if series.range().start == run.end => run.end = series.range().end,
-            Piece::Keep(series) => copy(out, scanned, std::mem::replace(&mut run, series.range())),
+            Piece::Keep(series) => {
+                if series.range().start == run.end {
+                    run.end = series.range().end;
+                } else {
+                    copy(out, scanned, std::mem::replace(&mut run, series.range()));
+                }
+                let moved = |at: u32| at.wrapping_sub(run.start as u32).wrapping_add(out.len() as u32);
+                extents.push(Extent {
+                    labels: moved(series.labels_start),
+                    tail: moved(series.labels_end),
+                    end: moved(series.end),
+                });
+            }
             Piece::Edit(series, label_bytes) => {
                 copy(out, scanned, std::mem::replace(&mut run, 0..0));
                 edit(out, scanned, series, label_bytes);
+                let tail = (out.len() - series.tail_range().len()) as u32;
+                extents.push(Extent {
+                    labels: tail.wrapping_sub(label_bytes.len() as u32),
+                    tail,
+                    end: out.len() as u32,
+                });
             }
         }
     }
     copy(out, scanned, run);
+    extents
 }
 
 /// Appends one series as it stands.

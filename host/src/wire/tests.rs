@@ -2,6 +2,7 @@
 //!
 //! Long because it has a case for every rule.
 
+mod encode;
 mod model;
 mod odd;
 mod properties;

@@ -2,6 +2,9 @@
 //!
 //! Takes numbers, gives bytes, and back. Never reads a form longer than needed: the walk that allows those uses prost.
 
+/// Bytes of the longest one.
+pub(super) const MAX_LENGTH: usize = 10;
+
 /// Appends `value`.
 pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
