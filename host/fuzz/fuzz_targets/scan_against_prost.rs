@@ -1,6 +1,7 @@
 //! A body of any content: the scan finds what prost finds.
 #![no_main]
 
+use gauntlet::wire::scan::{Proof, frame};
 use gauntlet::wire::{InvalidSeries, Limits, ScanError, Scanned, scan, splice};
 use libfuzzer_sys::fuzz_target;
 
@@ -10,8 +11,16 @@ use libfuzzer_sys::fuzz_target;
 mod model;
 
 fuzz_target!(|data: &[u8]| {
-    match scan(data.to_vec(), &Limits { max_series: u64::MAX }) {
-        Ok(scanned) => model::compare(data, Some(finding(&scanned))),
+    let limits = Limits { max_series: u64::MAX };
+    match scan(data.to_vec(), &limits) {
+        Ok(scanned) => {
+            model::compare(data, Some(finding(&scanned)));
+            // Framed first and proved as if nothing were known, it is the same.
+            let framed = frame(data.to_vec(), &limits).expect("what scans is framed");
+            let all: Vec<usize> = (0..framed.series().len()).collect();
+            let (Proof::AsFramed(proved) | Proof::Otherwise(proved)) = framed.prove(&all).expect("what scans is proved");
+            assert_eq!(proved, scanned);
+        }
         Err(ScanError::Malformed { .. }) => model::compare(data, None),
         // An input would have to be larger than the fuzzer makes it.
         Err(error) => panic!("{error}"),
