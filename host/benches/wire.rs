@@ -59,7 +59,12 @@ fn wire(criterion: &mut Criterion) {
     group.bench_function("splice_all_kept", |b| {
         b.iter(|| {
             out.clear();
-            splice::splice(&mut out, &scanned, scanned.series().iter().map(splice::Piece::Keep));
+            splice::splice(
+                &mut out,
+                &mut Vec::new(),
+                &scanned,
+                scanned.series().iter().map(splice::Piece::Keep),
+            );
         });
     });
     group.bench_function("splice_one_in_two_kept", |b| {
@@ -67,6 +72,7 @@ fn wire(criterion: &mut Criterion) {
             out.clear();
             splice::splice(
                 &mut out,
+                &mut Vec::new(),
                 &scanned,
                 scanned.series().iter().step_by(2).map(splice::Piece::Keep),
             );
@@ -111,7 +117,7 @@ fn compare(criterion: &mut Criterion, name: &str, writes: &[(&Scanned, Vec<Piece
         b.iter(|| {
             for (scanned, pieces) in writes {
                 let mut body = Vec::with_capacity(scanned.body().len() + scanned.body().len() / 8);
-                splice::splice(&mut body, scanned, pieces.iter().copied());
+                splice::splice(&mut body, &mut Vec::new(), scanned, pieces.iter().copied());
                 snappy::encode(&body, &mut compressed).expect("a short body");
             }
         });

@@ -182,8 +182,8 @@ impl Rule {
                 }
             }
         }
-        // A series without labels is dropped at the end of its policy; none can come back to life in the next one.
-        !labels.is_empty()
+        // A series may be without labels for a while: a later rule can give it some, and only the end counts.
+        true
     }
 
     fn to_config(&self) -> String {

@@ -61,7 +61,7 @@ fuzz_target!(|data: &[u8]| {
         expected.push(model);
     }
     let mut out = Vec::new();
-    splice(&mut out, &scanned, pieces.iter().copied());
+    splice(&mut out, &mut Vec::new(), &scanned, pieces.iter().copied());
     let mut compressed = Vec::new();
     encode(&scanned, pieces, &mut compressed).expect("a short body");
     assert_eq!(snap::raw::Decoder::new().decompress_vec(&compressed).unwrap(), out);

@@ -150,9 +150,18 @@ pub enum Fate {
 pub struct Edits {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    room: usize,
 }
 
 impl Edits {
+    /// Of a body of that many bytes: what its first edit makes room for, since most writes have none or all edited.
+    pub fn of_body(length: usize) -> Self {
+        Self {
+            room: length,
+            ..Self::default()
+        }
+    }
+
     pub fn get(&self, edit: u32) -> &[u8] {
         let edit = edit as usize;
         let start = edit.checked_sub(1).and_then(|before| self.ends.get(before));
@@ -168,6 +177,7 @@ impl Edits {
     }
 
     fn push(&mut self, stream: StreamId, parts: [&[u8]; 3]) -> Fate {
+        self.bytes.reserve(std::mem::take(&mut self.room));
         parts.into_iter().for_each(|part| self.bytes.extend_from_slice(part));
         self.ends.push(self.bytes.len());
         Fate::Edit {

@@ -33,12 +33,19 @@ const LONG_TAIL: usize = 128;
 const KEPT_SCRATCH_BYTES: usize = 2 << 20;
 
 struct Scratch {
+    body: Vec<u8>,
+    extents: Vec<Extent>,
     out: Vec<u8>,
     snap: snap::raw::Encoder,
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { out: Vec::new(), snap: snap::raw::Encoder::new() });
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        body: Vec::new(),
+        extents: Vec::new(),
+        out: Vec::new(),
+        snap: snap::raw::Encoder::new(),
+    });
 }
 
 /// Encodes `pieces`, all of them series of `scanned`, into `out`, replacing what `out` held.
@@ -50,30 +57,39 @@ pub fn encode<'a>(
     pieces: impl IntoIterator<Item = Piece<'a>>,
     out: &mut Vec<u8>,
 ) -> Result<(), SnappyError> {
-    let mut body = Vec::with_capacity(scanned.body().len() + scanned.body().len() / 8);
-    let extents = splice::splice(&mut body, scanned, pieces);
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.body.clear();
+        scratch.extents.clear();
+        scratch.body.reserve(scanned.body().len() + scanned.body().len() / 8);
+        scratch.extents.reserve(scanned.series().len());
+        splice::splice(&mut scratch.body, &mut scratch.extents, scanned, pieces);
+        let encoded = encode_spliced(scratch, out);
+        if scratch.body.capacity() + scratch.out.capacity() > KEPT_SCRATCH_BYTES {
+            (scratch.body, scratch.extents, scratch.out) = Default::default();
+        }
+        encoded
+    })
+}
+
+fn encode_spliced(scratch: &mut Scratch, out: &mut Vec<u8>) -> Result<(), SnappyError> {
+    let body = &scratch.body;
     if u32::try_from(body.len()).is_err() {
         return Err(SnappyError::TooLong {
             length: body.len() as u64,
         });
     }
-    SCRATCH.with_borrow_mut(|scratch| {
-        // Zeroed once for the thread, not for each body.
-        let room = snap::raw::max_compress_len(body.len());
-        if scratch.out.len() < room {
-            scratch.out.resize(room, 0);
-        }
-        let mut encoder = Encoder::new(&body, scratch);
-        extents.iter().for_each(|extent| encoder.series(extent));
-        let stream = encoder.elements.finish();
-        out.clear();
-        out.reserve_exact(varint::MAX_LENGTH + stream.len());
-        varint::put(out, body.len() as u64);
-        out.extend_from_slice(stream);
-        if scratch.out.len() > KEPT_SCRATCH_BYTES {
-            scratch.out = Vec::new();
-        }
-    });
+    // Zeroed once for the thread, not for each body.
+    let room = snap::raw::max_compress_len(body.len());
+    if scratch.out.len() < room {
+        scratch.out.resize(room, 0);
+    }
+    let mut encoder = Encoder::new(body, &mut scratch.out, &mut scratch.snap);
+    scratch.extents.iter().for_each(|extent| encoder.series(extent));
+    let stream = encoder.elements.finish();
+    out.clear();
+    out.reserve_exact(varint::MAX_LENGTH + stream.len());
+    varint::put(out, body.len() as u64);
+    out.extend_from_slice(stream);
     Ok(())
 }
 
@@ -100,11 +116,11 @@ struct Place {
 }
 
 impl<'a> Encoder<'a> {
-    fn new(body: &'a [u8], scratch: &'a mut Scratch) -> Self {
+    fn new(body: &'a [u8], out: &'a mut Vec<u8>, snap: &'a mut snap::raw::Encoder) -> Self {
         Self {
             body,
-            elements: Elements::new(body, &mut scratch.out),
-            snap: &mut scratch.snap,
+            elements: Elements::new(body, out),
+            snap,
             before: Place::default(),
             seams: [0; 1 << SEAM_BITS],
             first_labels: [0; 256],

@@ -27,10 +27,14 @@ pub struct Extent {
     pub end: u32,
 }
 
-/// Appends `pieces`, all of them series of `scanned`, and tells where they lie: right for what ends before 4 GiB.
+/// Appends `pieces`, all of them series of `scanned`, and to `extents` where they lie: right for what ends before 4 GiB.
 /// Neighbours that are both kept are copied at once.
-pub fn splice<'a>(out: &mut Vec<u8>, scanned: &Scanned, pieces: impl IntoIterator<Item = Piece<'a>>) -> Vec<Extent> {
-    let mut extents = Vec::with_capacity(scanned.series().len());
+pub fn splice<'a>(
+    out: &mut Vec<u8>,
+    extents: &mut Vec<Extent>,
+    scanned: &Scanned,
+    pieces: impl IntoIterator<Item = Piece<'a>>,
+) {
     let mut run = 0..0;
     for piece in pieces {
         match piece {
@@ -60,7 +64,6 @@ pub fn splice<'a>(out: &mut Vec<u8>, scanned: &Scanned, pieces: impl IntoIterato
         }
     }
     copy(out, scanned, run);
-    extents
 }
 
 /// Appends one series as it stands.

@@ -163,7 +163,12 @@ fn recorded_bodies_are_canonical_and_come_out_byte_for_byte() {
         );
         assert_eq!(kept(&scanned), body);
         let mut spliced = Vec::new();
-        splice::splice(&mut spliced, &scanned, scanned.series().iter().map(splice::Piece::Keep));
+        splice::splice(
+            &mut spliced,
+            &mut Vec::new(),
+            &scanned,
+            scanned.series().iter().map(splice::Piece::Keep),
+        );
         assert_eq!(spliced, body);
         // Editing every series to the labels it has changes nothing.
         let mut edited = Vec::new();
@@ -318,7 +323,12 @@ fn metadata_is_counted_and_not_passed_on() {
     let apart = [first.as_slice(), b"\x1a\x02\x08\x01", &last].concat();
     let scanned = scan(apart, &NO_LIMITS).unwrap();
     let mut spliced = Vec::new();
-    splice::splice(&mut spliced, &scanned, scanned.series().iter().map(splice::Piece::Keep));
+    splice::splice(
+        &mut spliced,
+        &mut Vec::new(),
+        &scanned,
+        scanned.series().iter().map(splice::Piece::Keep),
+    );
     assert_eq!((scanned.metadata(), spliced), (1, plain));
     both.timeseries.clear();
     let scanned = scan_model(&both);

@@ -65,7 +65,7 @@ proptest! {
             }
         }
         let mut out = vec![];
-        splice::splice(&mut out, &scanned, pieces.iter().copied());
+        splice::splice(&mut out, &mut Vec::new(), &scanned, pieces.iter().copied());
         prop_assert_eq!(&WriteRequest::decode(out.as_slice()).unwrap().timeseries, &expected);
         let mut one_by_one = vec![];
         for piece in pieces {
