@@ -152,8 +152,9 @@ fn run(shared: &Shared, warm: &Warm<Instance>) {
             queue.fair.put_back(&tenant, job);
         }
         queue.fair.finish(&tenant, took);
-        if !queue.fair.is_empty() {
-            // What this tenant's share kept from running may run now.
+        if queue.fair.waiting() > 1 {
+            // What this tenant's share kept from running may run now. One piece is for this thread itself: to wake
+            // another for it would send every job of several steps back and forth between the two.
             shared.ready.notify_one();
         }
     }

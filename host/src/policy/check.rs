@@ -119,7 +119,9 @@ impl HostChecks {
 
     /// Checks labels that no policy changed, as they were sent: canonical, so sorted, unique and not empty.
     pub fn check_sent(&self, sent: &[u8]) -> Checked {
-        if label_bytes(sent).any(|(name, _)| self.is_reserved(name)) {
+        let mut reserved = false;
+        let refusal = self.refusal(label_bytes(sent).inspect(|(name, _)| reserved |= self.is_reserved(name)));
+        if reserved {
             let owned = labels(sent)
                 .map(|(name, value)| Label {
                     name: name.into(),
@@ -131,7 +133,7 @@ impl HostChecks {
                 Err(refusal) => Checked::Refused(refusal),
             };
         }
-        match self.refusal(label_bytes(sent)) {
+        match refusal {
             Some(refusal) => Checked::Refused(refusal),
             None => Checked::AsSent,
         }

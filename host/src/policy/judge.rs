@@ -20,7 +20,8 @@ use crate::wire::scan::{Framed, Proof, ScanError, Scanned, Series};
 
 use super::check::{Checked, HostChecks, Refusal};
 use super::memo::{
-    AsIs, Bounds, DropId, Edits, Fate, Found, HashKey, Memo, NewSeries, SeriesHash, StreamId, TICK_SECONDS, Verdict,
+    AsIs, Bounds, DropId, Edits, Fate, Found, HashKey, Memo, NewSeries, NewVerdict, SeriesHash, StreamId, TICK_SECONDS,
+    Verdict,
 };
 use super::{Batch, CallError, Chain, Decision, Outcome, Write};
 
@@ -377,24 +378,31 @@ impl Judge {
             })
             .await?;
         let bounds = self.bounds();
-        let new = &mut memory.new;
+        let (new, edits) = (&mut memory.new, &mut memory.edits);
+        new.reserve(distinct.len());
         let mut fates = Vec::with_capacity(distinct.len());
-        for (turn, (&i, outcome)) in distinct.iter().zip(relabelled.outcomes).enumerate() {
-            let sent = &body[scanned.series()[i].labels_range()];
-            let verdict = self.host_check(sent, outcome)?;
-            let may_pass = match relabelled.cacheable {
-                true => self
-                    .memo
-                    .store(hashes[i], sent, &verdict, &bounds, self.memo_budget, new),
-                false => self.memo.admit_unstored(hashes[i], &verdict, &bounds, new),
-            };
-            fates.push(match may_pass {
-                true => memory.edits.fate(&verdict),
-                false => Fate::OverActiveSeries,
-            });
-            if turn % CHECKS_PER_TURN == CHECKS_PER_TURN - 1 {
+        let mut outcomes = relabelled.outcomes.into_iter();
+        for (turn, some) in distinct.chunks(CHECKS_PER_TURN).enumerate() {
+            if turn > 0 {
                 tokio::task::yield_now().await;
             }
+            let verdicts = some.iter().zip(&mut outcomes).map(|(&i, outcome)| {
+                let sent = &body[scanned.series()[i].labels_range()];
+                Ok(NewVerdict {
+                    hash: hashes[i],
+                    sent,
+                    verdict: self.host_check(sent, outcome)?,
+                })
+            });
+            let verdicts = verdicts.collect::<Result<Vec<_>, JudgeError>>()?;
+            let (cacheable, budget) = (relabelled.cacheable, self.memo_budget);
+            self.memo
+                .store(&verdicts, cacheable, &bounds, budget, new, |verdict, may_pass| {
+                    fates.push(match may_pass {
+                        true => edits.fate(verdict),
+                        false => Fate::OverActiveSeries,
+                    });
+                });
         }
         for &i in misses {
             let judged = first.get(&hashes[i]).and_then(|&at| fates.get(at));

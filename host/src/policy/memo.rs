@@ -212,6 +212,11 @@ pub struct Bounds {
 pub struct NewSeries(HashSet<SeriesHash, AsIs>);
 
 impl NewSeries {
+    /// Makes room for so many more.
+    pub fn reserve(&mut self, more: usize) {
+        self.0.reserve(more);
+    }
+
     pub fn len(&self) -> u64 {
         self.0.len() as u64
     }
@@ -219,6 +224,14 @@ impl NewSeries {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// A verdict to be remembered, with the label bytes its series was sent with.
+#[derive(Debug)]
+pub struct NewVerdict<'a> {
+    pub hash: SeriesHash,
+    pub sent: &'a [u8],
+    pub verdict: Verdict,
 }
 
 /// Where look-ups put what they find.
@@ -272,27 +285,35 @@ impl Memo {
         }
     }
 
-    /// Stores what the chain said of a series sent with the label bytes `sent`. False where it must not pass because
-    /// the tenant has as many active series as it may have.
+    /// Remembers what the chain said of some series, `cacheable` permitting, and hands to `each`, in order, whether it may
+    /// pass: false where the tenant has as many active series as it may have.
+    ///
+    /// Few at a time: all are done under one lock.
     pub fn store(
         &self,
-        hash: SeriesHash,
-        sent: &[u8],
-        verdict: &Verdict,
+        series: &[NewVerdict<'_>],
+        cacheable: bool,
         bounds: &Bounds,
         budget: usize,
         new: &mut NewSeries,
-    ) -> bool {
+        mut each: impl FnMut(&Verdict, bool),
+    ) {
         let mut table = self.lock();
         table.advance(bounds.tick);
-        table.store(hash, sent, verdict, bounds.generation);
-        table.shrink_to(budget);
-        !verdict.lets_through() || table.admit(hash, bounds, new)
-    }
-
-    /// The same for a verdict that must not be remembered.
-    pub fn admit_unstored(&self, hash: SeriesHash, verdict: &Verdict, bounds: &Bounds, new: &mut NewSeries) -> bool {
-        !verdict.lets_through() || self.lock().admit(hash, bounds, new)
+        if cacheable {
+            // Looked at all together first, so that memory is waited for once and not once for each.
+            std::hint::black_box(series.iter().filter(|one| table.is_known(one.hash)).count());
+        }
+        for one in series {
+            if cacheable {
+                table.store(one.hash, one.sent, &one.verdict, bounds.generation);
+                table.shrink_to(budget);
+            }
+            each(
+                &one.verdict,
+                !one.verdict.lets_through() || table.admit(one.hash, bounds, new),
+            );
+        }
     }
 
     /// Makes the new series of an admitted write active, and gives back those that have no room any more: other
@@ -514,6 +535,12 @@ impl Table {
             new.0.insert(hash);
         }
         has_room
+    }
+
+    fn is_known(&self, hash: SeriesHash) -> bool {
+        self.shards[Self::shard(hash)]
+            .find(hash.0[0], |e| e.hash == hash)
+            .is_some()
     }
 
     fn is_active(&self, hash: SeriesHash) -> bool {

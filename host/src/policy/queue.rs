@@ -100,8 +100,9 @@ impl<T> Fair<T> {
             .retain(|_, lane| !lane.waiting.is_empty() || lane.running > 0 || (lane.used > floor && !idle));
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.waiting == 0
+    /// Pieces that wait, of all tenants.
+    pub fn waiting(&self) -> usize {
+        self.waiting
     }
 
     fn lane(&mut self, tenant: &TenantId) -> &mut Lane<T> {

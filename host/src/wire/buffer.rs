@@ -2,31 +2,36 @@
 //!
 //! Takes a length, gives that much room with bytes of anybody's in it: whoever takes it writes all of it before anyone
 //! reads. A fresh buffer of a usual body (300 KB) costs its zeros, and the page faults behind them, for every write.
-//! Never keeps more than [`KEPT`] buffers of at most [`KEPT_BYTES`] per thread.
+//! Never keeps more than [`KEPT`] buffers of at most [`KEPT_BYTES`]. One pool for all threads: where series are new, the
+//! last to let go of a body is a plugin's thread, which never takes one.
 
-use std::cell::RefCell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A thread serves one write at a time between two awaits; a few more may wait for a policy.
-const KEPT: usize = 4;
+/// Writes that are between their body and their receivers at one moment; the others wait for a network.
+const KEPT: usize = 16;
 /// Larger bodies are rare enough to pay for theirs.
 const KEPT_BYTES: usize = 1 << 20;
 
-thread_local! {
-    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
+static POOL: Pool = Pool(Mutex::new(Vec::new()));
 
-/// Room of a fixed length. Goes back to the thread that drops it.
+struct Pool(Mutex<Vec<Vec<u8>>>);
+
+/// Room of a fixed length. Goes back when it is dropped.
 pub(super) struct Buffer {
     /// As long as the longest body it held, so that nothing is zeroed twice.
     bytes: Vec<u8>,
     length: usize,
+    pool: &'static Pool,
 }
 
-impl Buffer {
-    /// Room for `length` bytes. They hold whatever was there.
-    pub(super) fn take(length: usize) -> Self {
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&'static self, length: usize) -> Buffer {
         let mut bytes = match length {
-            0..=KEPT_BYTES => FREE.with_borrow_mut(Vec::pop).unwrap_or_default(),
+            0..=KEPT_BYTES => self.lock().pop().unwrap_or_default(),
             _ => Vec::new(),
         };
         if bytes.len() < length {
@@ -37,7 +42,18 @@ impl Buffer {
                 bytes.resize(length, 0);
             }
         }
-        Self { bytes, length }
+        Buffer {
+            bytes,
+            length,
+            pool: self,
+        }
+    }
+}
+
+impl Buffer {
+    /// Room for `length` bytes. They hold whatever was there.
+    pub(super) fn take(length: usize) -> Self {
+        POOL.take(length)
     }
 
     pub(super) fn room_mut(&mut self) -> &mut [u8] {
@@ -57,13 +73,10 @@ impl Drop for Buffer {
             return;
         }
         let bytes = std::mem::take(&mut self.bytes);
-        // A thread that is ending has no list any more.
-        let _ = FREE.try_with(|free| {
-            let mut free = free.borrow_mut();
-            if free.len() < KEPT {
-                free.push(bytes);
-            }
-        });
+        let mut free = self.pool.lock();
+        if free.len() < KEPT {
+            free.push(bytes);
+        }
     }
 }
 
@@ -71,25 +84,30 @@ impl Drop for Buffer {
 mod tests {
     use super::*;
 
+    fn pool() -> &'static Pool {
+        Box::leak(Box::new(Pool(Mutex::default())))
+    }
+
     #[test]
-    fn a_buffer_is_used_again_and_is_as_long_as_asked_for() {
-        let mut first = Buffer::take(1000);
+    fn a_buffer_is_used_again_by_any_thread_and_is_as_long_as_asked_for() {
+        let pool = pool();
+        let mut first = pool.take(1000);
         first.room_mut().fill(7);
         let place = first.as_ref().as_ptr();
-        drop(first);
-        let second = Buffer::take(10);
+        std::thread::spawn(move || drop(first)).join().unwrap();
+        let second = pool.take(10);
         assert_eq!((second.as_ref().as_ptr(), second.as_ref().len()), (place, 10));
-        assert_eq!(Buffer::take(2000).as_ref().len(), 2000);
+        assert_eq!(pool.take(2000).as_ref().len(), 2000);
     }
 
     #[test]
     fn few_buffers_are_kept_and_no_large_one() {
-        let many: Vec<Buffer> = (0..3 * KEPT).map(|_| Buffer::take(100)).collect();
+        let pool = pool();
+        let many: Vec<Buffer> = (0..3 * KEPT).map(|_| pool.take(100)).collect();
         drop(many);
-        drop(Buffer::take(KEPT_BYTES + 1));
-        FREE.with_borrow(|free| {
-            assert_eq!(free.len(), KEPT);
-            assert!(free.iter().all(|bytes| bytes.len() <= KEPT_BYTES));
-        });
+        drop(pool.take(KEPT_BYTES + 1));
+        let free = pool.lock();
+        assert_eq!(free.len(), KEPT);
+        assert!(free.iter().all(|bytes| bytes.len() <= KEPT_BYTES));
     }
 }
