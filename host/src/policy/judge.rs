@@ -11,19 +11,24 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::config;
-use crate::model::{Label, TenantId, Totals};
+use crate::model::{Label, TenantId};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::TenantLabels;
 use crate::wire::heavy;
 use crate::wire::labels::encode_labels;
 use crate::wire::scan::{Framed, Proof, ScanError, Scanned, Series};
 
-use super::check::{Checked, HostChecks, Refusal};
+use super::check::{Checked, HostChecks};
 use super::memo::{
     AsIs, Bounds, DropId, Edits, Fate, Found, HashKey, Memo, NewSeries, NewVerdict, SeriesHash, StreamId, TICK_SECONDS,
     Verdict,
 };
 use super::{Batch, CallError, Chain, Decision, Outcome, Write};
+
+mod tally;
+
+pub use tally::Tally;
+use tally::tally;
 
 /// Streams one tenant's policies may name: each may become a request of its own.
 pub const MAX_STREAMS: usize = 64;
@@ -127,17 +132,6 @@ impl Recalled {
     pub fn scanned(&self) -> &Scanned {
         &self.scanned
     }
-}
-
-/// What became of a write's series, by sum.
-#[derive(Debug, Default, Clone)]
-pub struct Tally {
-    /// Indexed by [`StreamId`]; what is left to forward.
-    pub streams: Vec<Totals>,
-    /// Samples under changed labels, already within `streams`.
-    pub edited: Totals,
-    pub dropped: Vec<(DropId, Totals)>,
-    pub refused: Vec<(Refusal, Totals)>,
 }
 
 impl Judged {
@@ -486,62 +480,6 @@ impl Judge {
             words.drops.push((policy, Arc::from(reason)));
             words.drops.len() - 1
         }) as DropId
-    }
-}
-
-fn tally(scanned: &Scanned, fates: &[Fate]) -> Tally {
-    let mut tally = Tally::default();
-    // The usual case needs no sums: they were made when the series were counted.
-    if fates.iter().all(|fate| *fate == Fate::Keep { stream: 0 }) {
-        tally.let_through(0, scanned.valid());
-        return tally;
-    }
-    for (series, fate) in scanned.series().iter().zip(fates) {
-        let totals = series.totals();
-        let refusal = match fate {
-            Fate::Keep { stream } => {
-                tally.let_through(*stream, totals);
-                continue;
-            }
-            Fate::Edit { stream, .. } => {
-                tally.edited += totals;
-                tally.let_through(*stream, totals);
-                continue;
-            }
-            Fate::Drop { reason } => {
-                add(&mut tally.dropped, *reason, totals);
-                continue;
-            }
-            Fate::Reject { refusal } => Refusal::from_code(*refusal).unwrap_or(Refusal::NoLabels),
-            // Nothing stays unknown; were it to, it would not pass.
-            Fate::OverActiveSeries | Fate::Unknown => Refusal::OverActiveSeries,
-        };
-        add(&mut tally.refused, refusal, totals);
-    }
-    tally
-}
-
-impl Tally {
-    fn let_through(&mut self, stream: StreamId, totals: Totals) {
-        let stream = usize::from(stream);
-        if self.streams.len() <= stream {
-            self.streams.resize(stream + 1, Totals::default());
-        }
-        self.streams[stream] += totals;
-    }
-
-    /// Everything that is left to forward.
-    pub fn forwardable(&self) -> Totals {
-        let mut sum = Totals::default();
-        self.streams.iter().for_each(|totals| sum += *totals);
-        sum
-    }
-}
-
-fn add<K: PartialEq>(sums: &mut Vec<(K, Totals)>, key: K, totals: Totals) {
-    match sums.iter_mut().find(|(k, _)| *k == key) {
-        Some((_, sum)) => *sum += totals,
-        None => sums.push((key, totals)),
     }
 }
 

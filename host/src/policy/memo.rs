@@ -14,12 +14,17 @@
 //! Long because those invariants hold over all of it: to check one, the whole structure has to be read.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_128_with_secret;
+
+mod hash;
+mod verdict;
+
+pub use hash::{AsIs, HashKey, NoRandomness, SeriesHash};
+use verdict::Edited;
+pub use verdict::{DropId, Edits, Fate, StreamId, Verdict};
 
 /// A series counts as active for this long after it was last sent.
 pub const ACTIVE_WINDOW: Duration = Duration::from_secs(WINDOW_TICKS as u64 * TICK_SECONDS);
@@ -34,168 +39,6 @@ const SHARDS: usize = 256;
 const LOOK_UPS_PER_LOCK: usize = 512;
 /// What one entry costs at the least favourable load of its table: 24 bytes and a control byte, 7/16 full.
 pub const ENTRY_BYTES: usize = 58;
-/// What an edit costs besides the bytes it puts in: its place in the slab, and what the allocator rounds up.
-const EDIT_OVERHEAD_BYTES: usize = 24 + 16;
-
-/// Names a series without holding its labels. 128 bits, keyed per process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SeriesHash([u64; 2]);
-
-impl Hash for SeriesHash {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0[0]);
-    }
-}
-
-/// Hashes a [`SeriesHash`] by not hashing it again: it is keyed already, and no sender can choose it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Same(u64);
-
-pub type AsIs = BuildHasherDefault<Same>;
-
-impl Hasher for Same {
-    fn write(&mut self, _: &[u8]) {}
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-/// The hash key. A sender that knew it could make two label sets collide and so borrow a verdict.
-pub struct HashKey(Box<[u8; 192]>);
-
-impl HashKey {
-    /// A fresh random key.
-    ///
-    /// # Errors
-    /// Where the system has no randomness to give.
-    pub fn random() -> Result<Self, NoRandomness> {
-        let mut key = Box::new([0u8; 192]);
-        aws_lc_rs::rand::fill(&mut key[..]).map_err(|_| NoRandomness)?;
-        Ok(Self(key))
-    }
-
-    /// Hashes the label bytes of one series, which must be canonical.
-    #[inline]
-    pub fn hash(&self, label_bytes: &[u8]) -> SeriesHash {
-        let hash = xxh3_128_with_secret(label_bytes, &self.0[..]);
-        SeriesHash([hash as u64, (hash >> 64) as u64])
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the system has no randomness to give")]
-pub struct NoRandomness;
-
-/// Names a stream within one generation of one tenant; 0 is the default stream.
-pub type StreamId = u16;
-/// Names a (policy, reason) pair within one generation of one tenant.
-pub type DropId = u16;
-
-/// What becomes of a series, host checks included.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    Keep {
-        stream: StreamId,
-    },
-    Drop {
-        reason: DropId,
-    },
-    /// A host check refused the series; the number is `check::Refusal`'s.
-    Reject {
-        refusal: u8,
-    },
-    /// `labels`: all its label bytes, canonical.
-    Edit {
-        labels: Vec<u8>,
-        stream: StreamId,
-    },
-}
-
-impl Verdict {
-    fn lets_through(&self) -> bool {
-        matches!(self, Self::Keep { .. } | Self::Edit { .. })
-    }
-}
-
-/// What becomes of one series of one write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// Ask the chain.
-    Unknown,
-    Keep {
-        stream: StreamId,
-    },
-    Drop {
-        reason: DropId,
-    },
-    Reject {
-        refusal: u8,
-    },
-    /// With the label bytes at this place of [`Edits`].
-    Edit {
-        stream: StreamId,
-        edit: u32,
-    },
-    /// Let through by the chain, but new, and the tenant has as many active series as it may have.
-    OverActiveSeries,
-}
-
-/// The label bytes of one write's edited series, one behind the other.
-#[derive(Debug, Default)]
-pub struct Edits {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-    room: usize,
-}
-
-impl Edits {
-    /// Of a body of that many bytes: what its first edit makes room for, since most writes have none or all edited.
-    pub fn of_body(length: usize) -> Self {
-        Self {
-            room: length,
-            ..Self::default()
-        }
-    }
-
-    pub fn get(&self, edit: u32) -> &[u8] {
-        let edit = edit as usize;
-        let start = edit.checked_sub(1).and_then(|before| self.ends.get(before));
-        let end = self.ends.get(edit).copied().unwrap_or_default();
-        self.bytes
-            .get(start.copied().unwrap_or_default()..end)
-            .unwrap_or_default()
-    }
-
-    /// Bytes of memory held.
-    pub fn size(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
-    }
-
-    fn push(&mut self, stream: StreamId, parts: [&[u8]; 3]) -> Fate {
-        self.bytes.reserve(std::mem::take(&mut self.room));
-        parts.into_iter().for_each(|part| self.bytes.extend_from_slice(part));
-        self.ends.push(self.bytes.len());
-        Fate::Edit {
-            stream,
-            edit: (self.ends.len() - 1) as u32,
-        }
-    }
-
-    /// What `verdict` means for one series of this write.
-    pub fn fate(&mut self, verdict: &Verdict) -> Fate {
-        match verdict {
-            Verdict::Keep { stream } => Fate::Keep { stream: *stream },
-            Verdict::Drop { reason } => Fate::Drop { reason: *reason },
-            Verdict::Reject { refusal } => Fate::Reject { refusal: *refusal },
-            Verdict::Edit { labels, stream } => self.push(*stream, [labels, &[], &[]]),
-        }
-    }
-}
 
 /// The bounds one look-up works under.
 #[derive(Debug, Clone, Copy)]
@@ -377,45 +220,6 @@ const KEEP: u32 = 1;
 const DROP: u32 = 2;
 const REJECT: u32 = 3;
 const EDIT: u32 = 4;
-
-/// An edited series' label bytes: the first and last ones of those sent, and others in between.
-#[derive(Debug)]
-struct Edited {
-    middle: Box<[u8]>,
-    first: u16,
-    last: u16,
-    stream: StreamId,
-}
-
-impl Edited {
-    fn new(sent: &[u8], labels: &[u8], stream: StreamId) -> Self {
-        let same = |limit: usize, pairs: &mut dyn Iterator<Item = (&u8, &u8)>| {
-            let limit = limit.min(usize::from(u16::MAX));
-            pairs.take(limit).take_while(|(a, b)| a == b).count()
-        };
-        let shorter = sent.len().min(labels.len());
-        let first = same(shorter, &mut sent.iter().zip(labels));
-        let last = same(shorter - first, &mut sent.iter().rev().zip(labels.iter().rev()));
-        let middle = labels.get(first..labels.len() - last).unwrap_or_default();
-        Self {
-            middle: middle.into(),
-            first: first as u16,
-            last: last as u16,
-            stream,
-        }
-    }
-
-    /// The label bytes in three parts.
-    fn apply<'a>(&'a self, sent: &'a [u8]) -> Option<[&'a [u8]; 3]> {
-        let (first, _) = sent.split_at_checked(self.first.into())?;
-        let (_, last) = sent.split_at_checked(sent.len().checked_sub(self.last.into())?)?;
-        Some([first, &self.middle, last])
-    }
-
-    fn bytes(&self) -> usize {
-        self.middle.len() + EDIT_OVERHEAD_BYTES
-    }
-}
 
 #[derive(Debug)]
 struct Table {

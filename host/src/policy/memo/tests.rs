@@ -1,5 +1,6 @@
 //! What the memo remembers, counts and lets go of.
 
+use super::verdict::EDIT_OVERHEAD_BYTES;
 use super::*;
 
 const BUDGET: usize = 1 << 20;
