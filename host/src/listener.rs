@@ -40,6 +40,9 @@ use crate::telemetry::metrics::ReasonLabels;
 use crate::tls::{self, HandshakeError, PeerCertificate};
 
 mod clock;
+mod reactors;
+
+pub use reactors::Reactors;
 
 /// Largest request head, request line included. Bytes. A JWT or a chain of proxy headers fits many times.
 const MAX_HEAD_SIZE: usize = 32 * 1024;
@@ -134,6 +137,7 @@ pub async fn serve<H, F>(
     handler: H,
     shutdown: CancellationToken,
     tracker: TaskTracker,
+    reactors: Arc<Reactors>,
 ) where
     H: Fn(Request<Incoming>, Arc<Peer>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
@@ -162,7 +166,11 @@ pub async fn serve<H, F>(
         };
         match accepted {
             Ok((socket, address, slot)) => {
-                tracker.spawn(connection(Arc::clone(&door), socket, address, slot));
+                let door = Arc::clone(&door);
+                let serve = move |socket, address| connection(door, socket, address, slot);
+                if let Err(error) = reactors.spawn(&tracker, socket, address, serve) {
+                    tracing::error!(%error, "a connection could not be handed over; the listener goes on");
+                }
             }
             Err(error) => {
                 door.metrics.accept_errors.inc();

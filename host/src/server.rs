@@ -19,7 +19,7 @@ use crate::config::{self, Config, Loaded};
 use crate::forward::Upstreams;
 use crate::limits::bucket::Buckets;
 use crate::limits::in_flight::InFlight;
-use crate::listener::{self, ListenError, Listener};
+use crate::listener::{self, ListenError, Listener, Reactors};
 use crate::pipeline::{FailureLog, Shared};
 use crate::policy::judge::Clock;
 use crate::policy::memo::{HashKey, NoRandomness};
@@ -70,6 +70,8 @@ pub struct Running {
     stop: CancellationToken,
     connections: TaskTracker,
     tasks: TaskTracker,
+    /// Where connections live; they end with it.
+    reactors: Arc<Reactors>,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains.
@@ -184,6 +186,10 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
         reason,
     };
     let admin_listener = TcpListener::bind(&address).await.map_err(admin_failed)?;
+    let reactors = Reactors::start().map_err(|reason| StartError::System {
+        what: "start the I/O threads",
+        reason,
+    })?;
     let running = Running {
         remote_write: listener.local_addr(),
         admin: admin_listener.local_addr().map_err(admin_failed)?,
@@ -194,6 +200,7 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
         stop: CancellationToken::new(),
         connections: TaskTracker::new(),
         tasks: TaskTracker::new(),
+        reactors: Arc::new(reactors),
     };
     running.spawn_admin(admin_listener);
     running.spawn_remote_write(listener);
@@ -218,6 +225,7 @@ impl Running {
             handler,
             self.stop_writes.clone(),
             self.connections.clone(),
+            Arc::clone(&self.reactors),
         );
         self.tasks.spawn(serving);
     }

@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -124,6 +125,8 @@ struct Connection {
     closed: bool,
     connected_at: Instant,
     idle_since: Instant,
+    /// The I/O thread whose poller watches the socket: from another one every answer would wake two.
+    home: ThreadId,
 }
 
 impl Pool {
@@ -171,13 +174,19 @@ impl Pool {
         loop {
             let mut connection = {
                 let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-                let last = idle.pop()?;
-                if last.idle_since.elapsed() > IDLE_TIME {
+                if idle.last()?.idle_since.elapsed() > IDLE_TIME {
                     // The others have lain longer still.
                     idle.clear();
                     return None;
                 }
-                last
+                let here = std::thread::current().id();
+                match idle
+                    .iter()
+                    .rposition(|c| c.home == here && c.idle_since.elapsed() <= IDLE_TIME)
+                {
+                    Some(at) => idle.remove(at),
+                    None => idle.pop()?,
+                }
             };
             if connection.is_reusable().await {
                 return Some(connection);
@@ -283,6 +292,7 @@ impl Dialer {
             closed: false,
             connected_at: now,
             idle_since: now,
+            home: std::thread::current().id(),
         })
     }
 

@@ -46,6 +46,8 @@ struct Served {
     release: Arc<Notify>,
     entered: mpsc::UnboundedReceiver<String>,
     serving: JoinHandle<()>,
+    /// As the server does: connections outlive the accept loop.
+    _reactors: Arc<Reactors>,
 }
 
 impl Served {
@@ -62,12 +64,14 @@ impl Served {
             let release = Arc::clone(&release);
             move |request, peer| answer(request, peer, enter.clone(), Arc::clone(&release))
         };
+        let reactors = Arc::new(Reactors::start().unwrap());
         let serving = tokio::spawn(serve(
             listener,
             Arc::clone(&tls),
             handler,
             shutdown.clone(),
             tracker.clone(),
+            Arc::clone(&reactors),
         ));
         Self {
             address,
@@ -78,6 +82,7 @@ impl Served {
             release,
             entered,
             serving,
+            _reactors: reactors,
         }
     }
 
@@ -100,6 +105,17 @@ impl Served {
         self.tracker.close();
         timeout(DEADLINE, self.tracker.wait()).await.unwrap();
         assert_eq!(self.metrics.connections.get(), 0);
+    }
+
+    /// The peer learns of a refusal on another thread than the one that counts it.
+    async fn has_refused(&self, reason: &'static str, times: u64) {
+        let counted = async {
+            while self.refused(reason) < times {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(DEADLINE, counted).await.expect("a count");
+        assert_eq!(self.refused(reason), times, "{reason}");
     }
 
     fn refused(&self, reason: &'static str) -> u64 {
@@ -249,7 +265,7 @@ async fn a_refused_certificate_never_reaches_the_handler_and_is_counted() {
     let mut stream = connect(&foreign, served.address).await.unwrap();
     let _ = stream.write_all(GET).await;
     assert_eq!(end(&mut stream).await, b"");
-    assert_eq!(served.refused("client_certificate"), 1);
+    served.has_refused("client_certificate", 1).await;
     assert!(served.entered.try_recv().is_err());
 }
 
@@ -293,7 +309,7 @@ async fn plain_http_on_a_tls_port_is_refused() {
     stream.write_all(GET).await.unwrap();
     let rest = end(&mut stream).await;
     assert!(!rest.starts_with(b"HTTP"), "{rest:?}");
-    assert_eq!(served.refused("handshake"), 1);
+    served.has_refused("handshake", 1).await;
     assert!(served.entered.try_recv().is_err());
 }
 
@@ -315,7 +331,7 @@ async fn a_head_that_does_not_end_is_cut_off() {
     ask(&mut stream, GET).await;
     stream.write_all(b"POST / HT").await.unwrap();
     assert_eq!(end(&mut stream).await, b"");
-    assert_eq!(served.refused("head_timeout"), 4);
+    served.has_refused("head_timeout", 4).await;
 }
 
 #[tokio::test]
