@@ -37,7 +37,6 @@ fn main() -> ExitCode {
         count(case);
         return ExitCode::SUCCESS;
     }
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.baseline");
     std::fs::copy(std::env::current_exe().expect("this program"), counted()).expect("a copy of this program");
     // Compiles the plugins for valgrind's processor, so that nothing is compiled while instructions are counted.
     let warm_up = valgrind()
@@ -50,14 +49,17 @@ fn main() -> ExitCode {
     let counted: BTreeMap<&str, u64> = CASES.iter().map(|case| (*case, under_callgrind(case))).collect();
     if arguments.iter().any(|argument| argument == "--write") {
         let lines: String = counted.iter().map(|(case, n)| format!("{case} {n}\n")).collect();
-        std::fs::write(file, lines).expect("the baseline file");
+        std::fs::write(baseline(), lines).expect("the baseline file");
     }
     compare(&counted)
 }
 
+fn baseline() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.baseline")
+}
+
 fn compare(counted: &BTreeMap<&str, u64>) -> ExitCode {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.baseline");
-    let agreed = std::fs::read_to_string(file).unwrap_or_default();
+    let agreed = std::fs::read_to_string(baseline()).unwrap_or_default();
     let agreed: BTreeMap<&str, f64> = agreed
         .lines()
         .filter_map(|line| line.split_once(' '))
@@ -96,12 +98,9 @@ fn counted() -> PathBuf {
     this.with_file_name(COUNTED)
 }
 
-/// Instructions per write, all threads together.
+/// Instructions per write.
 fn under_callgrind(case: &str) -> u64 {
-    let this = std::env::current_exe().expect("this program");
-    let program = this.with_file_name(COUNTED);
-    std::fs::copy(this, &program).expect("a copy of this program");
-    let output = Command::new("valgrind")
+    let output = valgrind()
         .args([
             "--tool=callgrind",
             "--callgrind-out-file=/dev/null",

@@ -273,23 +273,21 @@ impl Instance {
     /// # Errors
     /// Whatever the plugin did instead.
     pub(super) fn relabel(&mut self, asked: &Asked, allowance: Duration) -> Result<Vec<Verdict>, Fault> {
-        let (packed, relabel) = (self.relabel_packed, self.relabel);
-        if packed.is_none() && relabel.is_none() {
-            return Err(Fault::Invalid("no relabel".to_owned()));
-        }
-        let (verdicts,) = self.guarded(allowance, |store| match (packed, relabel) {
-            (Some(packed), _) => packed
-                .typed::<PackedParams<'_>, (Result<Vec<Verdict>, String>,)>(&*store)?
-                .call(&mut *store, (&asked.text, &asked.lengths, &asked.labels)),
-            (None, Some(relabel)) => {
+        let (verdicts,) = match (self.relabel_packed, self.relabel) {
+            (Some(packed), _) => self.guarded(allowance, |store| {
+                packed
+                    .typed::<PackedParams<'_>, (Result<Vec<Verdict>, String>,)>(&*store)?
+                    .call(&mut *store, (&asked.text, &asked.lengths, &asked.labels))
+            })?,
+            (None, Some(relabel)) => self.guarded(allowance, |store| {
                 let series = asked.series();
                 let series: Vec<&[LabelParam<'_>]> = series.iter().map(Vec::as_slice).collect();
                 relabel
                     .typed::<(&[&[LabelParam<'_>]],), (Result<Vec<Verdict>, String>,)>(&*store)?
                     .call(&mut *store, (&series,))
-            }
-            (None, None) => Ok((Err(String::new()),)),
-        })?;
+            })?,
+            (None, None) => return Err(Fault::Invalid("no relabel".to_owned())),
+        };
         verdicts.map_err(|reason| Fault::Error(plain(&reason, MAX_FAULT_LENGTH)))
     }
 
