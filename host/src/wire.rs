@@ -14,6 +14,7 @@ pub mod splice;
 
 mod buffer;
 mod canonical;
+mod decode;
 mod fields;
 mod histogram;
 mod rewrite;

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use bytes::Bytes;
 
 use super::buffer::Buffer;
+use super::decode;
 
 /// A compressed byte stands for at most 64/3 decoded ones (a copy of 64 bytes takes 3), so a body that declares
 /// more than this many times its size is lying.
@@ -63,14 +64,26 @@ pub fn decoded_length(compressed: &[u8], max_decoded: u64) -> Result<usize, Snap
 pub fn decode(compressed: &[u8], max_decoded: u64) -> Result<Bytes, SnappyError> {
     let declared = decoded_length(compressed, max_decoded)?;
     let mut buffer = Buffer::take(declared);
+    let preamble = compressed.iter().take_while(|&&byte| byte >= 0x80).count() + 1;
+    let elements = compressed.get(preamble..).unwrap_or_default();
+    if decode::decode(elements, buffer.room_mut()).is_none() {
+        by_snap(compressed, buffer.room_mut())?;
+    }
+    Ok(Bytes::from_owner(buffer))
+}
+
+/// Decides about a stream that the fast decoder did not take.
+#[cold]
+fn by_snap(compressed: &[u8], room: &mut [u8]) -> Result<(), SnappyError> {
+    let declared = room.len();
     let written = snap::raw::Decoder::new()
-        .decompress(compressed, buffer.room_mut())
+        .decompress(compressed, room)
         .map_err(|_| SnappyError::Malformed)?;
     // The format has no other end than the declared one; whoever decoded less has left another body's bytes behind it.
     if written != declared {
         return Err(SnappyError::Malformed);
     }
-    Ok(Bytes::from_owner(buffer))
+    Ok(())
 }
 
 /// Encodes `raw` into `out`, replacing what `out` held. Uses its thread's encoder.
