@@ -18,7 +18,7 @@ use wasmtime::{Config, EngineWeak, InstanceAllocationStrategy, PoolingAllocation
 use super::artefact::{self, Cache, Identity};
 use super::call::Threads;
 use super::compile::{self, CompileError, Compiler};
-use super::deadline::{IDLE_TICK, Running, TICK};
+use super::deadline::Running;
 use super::instance::{
     self, Instance, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES, Slot, Slots, State,
 };
@@ -345,7 +345,9 @@ impl Ticker {
         let thread = std::thread::Builder::new().name("plugin-ticker".to_owned());
         let handle = thread.spawn(move || {
             while owner.strong_count() > 0 {
-                std::thread::sleep(if Running::is_any() { TICK } else { IDLE_TICK });
+                if !Running::sleep() {
+                    continue;
+                }
                 let Some(engine) = weak_engine.upgrade() else { return };
                 engine.increment_epoch();
             }
@@ -361,6 +363,7 @@ impl Drop for Ticker {
     fn drop(&mut self) {
         self.alive = Arc::new(());
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }
