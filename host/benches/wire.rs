@@ -11,7 +11,7 @@ use std::path::Path;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use gauntlet::wire::labels::{encode_labels, labels};
-use gauntlet::wire::splice::Piece;
+use gauntlet::wire::splice::{Patch, Piece};
 use gauntlet::wire::{Limits, Scanned, encode, scan, snappy, splice};
 
 const LIMITS: Limits = Limits { max_series: 100_000 };
@@ -33,7 +33,7 @@ fn unsorted(scanned: &Scanned) -> Vec<u8> {
         let mut pairs = labels(scanned.label_bytes(series)).collect::<Vec<_>>();
         pairs.reverse();
         encode_labels(pairs.into_iter(), &mut bytes);
-        splice::edit(&mut body, scanned, series, &bytes);
+        splice::edit(&mut body, scanned, series, &Patch::whole(&bytes));
     }
     body
 }
@@ -82,7 +82,7 @@ fn wire(criterion: &mut Criterion) {
         b.iter(|| {
             out.clear();
             for series in scanned.series() {
-                splice::edit(&mut out, &scanned, series, scanned.label_bytes(series));
+                splice::edit(&mut out, &scanned, series, &Patch::whole(scanned.label_bytes(series)));
             }
         });
     });
@@ -142,7 +142,7 @@ fn spliced(criterion: &mut Criterion) {
     let [_, (scanned, labels), ..] = &bodies;
     let series = scanned.series();
     let pairs = series.iter().zip(labels);
-    let all_edited = pairs.map(|(series, bytes)| Piece::Edit(series, bytes));
+    let all_edited = pairs.map(|(series, bytes)| Piece::Edit(series, Patch::whole(bytes)));
     compare(criterion, "all_edited", &[(scanned, all_edited.collect())]);
     let half = series.iter().step_by(2).map(Piece::Keep);
     compare(criterion, "one_in_two_kept", &[(scanned, half.collect())]);
@@ -152,7 +152,7 @@ fn spliced(criterion: &mut Criterion) {
         for dropped in [7, 11, 13, 17, 19, 23] {
             let pairs = scanned.series().iter().zip(labels).enumerate();
             let kept = pairs.filter(|(i, _)| i % dropped != 3);
-            let pieces = kept.map(|(_, (series, bytes))| Piece::Edit(series, bytes));
+            let pieces = kept.map(|(_, (series, bytes))| Piece::Edit(series, Patch::whole(bytes)));
             writes.push((scanned, pieces.collect()));
         }
     }

@@ -18,6 +18,7 @@ use gauntlet::listener::Peer;
 use gauntlet::pipeline::{Part, Pipeline, Tenant};
 use gauntlet::server::{self, Options, Running};
 use gauntlet::wire::snappy;
+use gauntlet::wire::splice::{self, Patch};
 use tokio::runtime::Runtime;
 
 /// Three relabel rules that match nothing, `limits`, `route`.
@@ -193,7 +194,7 @@ impl Churn {
             let mut bytes = Vec::new();
             encode_labels(own, &mut bytes);
             let before = churned.len();
-            gauntlet::wire::splice::edit(&mut churned, &scanned, series, &bytes);
+            splice::edit(&mut churned, &scanned, series, &Patch::whole(&bytes));
             let tail = series.tail_range().len();
             places.push(churned.len() - tail - 16);
             assert!(churned[before..].windows(9).any(|name| name == b"zzz_churn"));

@@ -3,7 +3,7 @@
 
 use gauntlet::wire::encode::encode;
 use gauntlet::wire::labels::{encode_labels, labels};
-use gauntlet::wire::splice::{Piece, keep, splice};
+use gauntlet::wire::splice::{Patch, Piece, keep, splice};
 use gauntlet::wire::{Limits, scan};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
@@ -54,7 +54,7 @@ fuzz_target!(|data: &[u8]| {
                         value: "é".into(),
                     },
                 );
-                pieces.push(Piece::Edit(series, bytes));
+                pieces.push(Piece::Edit(series, Patch::whole(bytes)));
             }
             _ => pieces.push(Piece::Keep(series)),
         }

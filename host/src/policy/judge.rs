@@ -216,7 +216,6 @@ impl Judge {
         let mut memory = Memory {
             hashes: Vec::with_capacity(series.len()),
             fates: Vec::with_capacity(series.len()),
-            edits: Edits::of_body(body.len()),
             ..Memory::default()
         };
         for (turn, some) in series.chunks(LOOK_UPS_PER_TURN).enumerate() {

@@ -321,7 +321,7 @@ impl Table {
             EDIT if is_active || self.admit(hash, bounds, new) => {
                 let edited = self.edits.get(payload as usize).and_then(Option::as_ref);
                 edited
-                    .and_then(|edited| Some(edits.push(edited.stream, edited.apply(sent())?)))
+                    .and_then(|edited| Some(edits.push(edited.stream, &edited.of(sent())?)))
                     .unwrap_or(Fate::Unknown)
             }
             KEEP | EDIT => Fate::OverActiveSeries,

@@ -123,7 +123,7 @@ mod tests {
     fn a_thread_takes_its_own_before_anothers() {
         let pool = pool();
         let (own, younger) = (pool.take(100), pool.take(100));
-        let place = |buffer: &Buffer| buffer.as_ref().as_ptr();
+        let place = |buffer: &Buffer| buffer.as_ref().as_ptr().addr();
         let (own_place, younger_place) = (place(&own), place(&younger));
         drop((own, younger));
         thread::scope(|scope| {

@@ -223,7 +223,10 @@ mod tests {
     fn copy(kind: usize, length: usize, offset: usize) -> Vec<u8> {
         let above = (length - 1) as u8;
         match kind {
-            IS_NEAR_COPY => vec![(offset >> 8 << 5) as u8 | (length - 4) as u8 % 8 << 2 | 1, offset as u8],
+            IS_NEAR_COPY => vec![
+                (offset >> 8 << 5) as u8 | ((length - 4) as u8 % 8) << 2 | 1,
+                offset as u8,
+            ],
             IS_COPY => [&[above << 2 | 2], (offset as u16).to_le_bytes().as_slice()].concat(),
             _ => [&[above << 2 | 3], (offset as u32).to_le_bytes().as_slice()].concat(),
         }

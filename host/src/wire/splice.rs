@@ -14,8 +14,33 @@ use super::varint;
 #[derive(Debug, Clone, Copy)]
 pub enum Piece<'a> {
     Keep(&'a Series),
-    /// With these label bytes ([`encode_labels`](super::labels::encode_labels)) in place of its own.
-    Edit(&'a Series, &'a [u8]),
+    /// With these labels in place of its own.
+    Edit(&'a Series, Patch<'a>),
+}
+
+/// Label bytes ([`encode_labels`](super::labels::encode_labels)) by what they have in common with those that were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patch<'a> {
+    /// How many of the sent bytes come first.
+    pub first: u16,
+    pub middle: &'a [u8],
+    /// How many of the sent bytes come last.
+    pub last: u16,
+}
+
+impl<'a> Patch<'a> {
+    /// Nothing in common.
+    pub fn whole(label_bytes: &'a [u8]) -> Self {
+        Self {
+            first: 0,
+            middle: label_bytes,
+            last: 0,
+        }
+    }
+
+    fn length(&self) -> usize {
+        usize::from(self.first) + self.middle.len() + usize::from(self.last)
+    }
 }
 
 /// Where one series lies in what was spliced. It starts where the one before it ends.
@@ -51,12 +76,12 @@ pub fn splice<'a>(
                     end: moved(series.end),
                 });
             }
-            Piece::Edit(series, label_bytes) => {
+            Piece::Edit(series, patch) => {
                 copy(out, scanned, std::mem::replace(&mut run, 0..0));
-                edit(out, scanned, series, label_bytes);
+                edit(out, scanned, series, &patch);
                 let tail = (out.len() - series.tail_range().len()) as u32;
                 extents.push(Extent {
-                    labels: tail.wrapping_sub(label_bytes.len() as u32),
+                    labels: tail.wrapping_sub(patch.length() as u32),
                     tail,
                     end: out.len() as u32,
                 });
@@ -71,13 +96,17 @@ pub fn keep(out: &mut Vec<u8>, scanned: &Scanned, series: &Series) {
     copy(out, scanned, series.range());
 }
 
-/// Appends one series with `label_bytes` in place of its own labels.
-pub fn edit(out: &mut Vec<u8>, scanned: &Scanned, series: &Series, label_bytes: &[u8]) {
-    let tail = scanned.body().get(series.tail_range()).unwrap_or_default();
+/// Appends one series with the labels of `patch` in place of its own.
+pub fn edit(out: &mut Vec<u8>, scanned: &Scanned, series: &Series, patch: &Patch<'_>) {
+    let sent = series.labels_range();
+    let first = sent.start..sent.start + usize::from(patch.first);
+    // The samples lie behind the labels.
+    let rest = sent.end - usize::from(patch.last)..series.tail_range().end;
     out.push(SERIES);
-    varint::put(out, (label_bytes.len() + tail.len()) as u64);
-    out.extend_from_slice(label_bytes);
-    out.extend_from_slice(tail);
+    varint::put(out, (first.len() + patch.middle.len() + rest.len()) as u64);
+    copy(out, scanned, first);
+    out.extend_from_slice(patch.middle);
+    copy(out, scanned, rest);
 }
 
 fn copy(out: &mut Vec<u8>, scanned: &Scanned, range: Range<usize>) {

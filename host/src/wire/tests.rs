@@ -14,7 +14,8 @@ use prost::Message;
 
 use super::labels::{encode_labels, labels};
 use super::scan::{InvalidSeries, Limits, Proof, ScanError, Scanned, frame, scan};
-use super::{snappy, splice};
+use super::snappy;
+use super::splice::{self, Patch};
 use crate::model::Totals;
 use model::{Label, Sample, TimeSeries, WriteRequest};
 
@@ -32,6 +33,24 @@ fn kept(scanned: &Scanned) -> Vec<u8> {
         .iter()
         .for_each(|series| splice::keep(&mut out, scanned, series));
     out
+}
+
+/// `bytes` in place of `sent`, by what they have in common.
+fn patch<'a>(sent: &[u8], bytes: &'a [u8]) -> Patch<'a> {
+    let same = |(a, b): &(&u8, &u8)| a == b;
+    let first = sent.iter().zip(bytes).take_while(same).count();
+    let (sent, rest) = (&sent[first..], &bytes[first..]);
+    let last = sent.iter().rev().zip(rest.iter().rev()).take_while(same).count();
+    Patch {
+        first: first.try_into().unwrap(),
+        middle: &rest[..rest.len() - last],
+        last: last.try_into().unwrap(),
+    }
+}
+
+fn patched(sent: &[u8], patch: &Patch<'_>) -> Vec<u8> {
+    let last = sent.len() - usize::from(patch.last);
+    [&sent[..patch.first.into()], patch.middle, &sent[last..]].concat()
 }
 
 fn compare(body: &[u8]) {
@@ -175,7 +194,7 @@ fn recorded_bodies_are_canonical_and_come_out_byte_for_byte() {
         for series in scanned.series() {
             let mut bytes = Vec::new();
             encode_labels(labels(scanned.label_bytes(series)), &mut bytes);
-            splice::edit(&mut edited, &scanned, series, &bytes);
+            splice::edit(&mut edited, &scanned, series, &Patch::whole(&bytes));
         }
         assert_eq!(edited, body);
         compare(&body);

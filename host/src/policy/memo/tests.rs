@@ -2,6 +2,7 @@
 
 use super::verdict::EDIT_OVERHEAD_BYTES;
 use super::*;
+use crate::wire::splice::Patch;
 
 const BUDGET: usize = 1 << 20;
 
@@ -264,7 +265,9 @@ fn an_edit_comes_back_whatever_it_has_in_common_with_what_was_sent() {
         assert!(store_sent(&memo, n as u64, sent, &verdict, b, BUDGET, &mut new));
         let (fate, edits) = look_up_edited(&memo, n as u64, sent, b, &mut new);
         assert_eq!(fate, Fate::Edit { stream: 7, edit: 0 });
-        assert!(edits.get(0) == *labels, "{n}");
+        let Patch { first, middle, last } = edits.get(0);
+        let (first, last) = (&sent[..first.into()], &sent[sent.len() - usize::from(last)..]);
+        assert!([first, middle, last].concat() == *labels, "{n}");
     }
     // A label added costs its own bytes, not those of the whole series.
     assert!(memo.lock().edit_bytes < 11 * EDIT_OVERHEAD_BYTES + 40_000);

@@ -3,6 +3,8 @@
 //! Takes verdicts, gives the fates and the label bytes of one write. Of an edit it keeps what differs from what was sent.
 //! Pure.
 
+use crate::wire::splice::Patch;
+
 /// Names a stream within one generation of one tenant; 0 is the default stream.
 pub type StreamId = u16;
 /// Names a (policy, reason) pair within one generation of one tenant.
@@ -48,7 +50,7 @@ pub enum Fate {
     Reject {
         refusal: u8,
     },
-    /// With the label bytes at this place of [`Edits`].
+    /// With the labels at this place of [`Edits`].
     Edit {
         stream: StreamId,
         edit: u32,
@@ -57,44 +59,51 @@ pub enum Fate {
     OverActiveSeries,
 }
 
-/// The label bytes of one write's edited series, one behind the other.
+/// The labels of one write's edited series.
 #[derive(Debug, Default)]
 pub struct Edits {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-    room: usize,
+    patches: Vec<Place>,
+    /// What differs, one behind the other.
+    middles: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    middle_end: usize,
+    first: u16,
+    last: u16,
 }
 
 impl Edits {
-    /// Of a body of that many bytes: what its first edit makes room for, since most writes have none or all edited.
-    pub fn of_body(length: usize) -> Self {
-        Self {
-            room: length,
-            ..Self::default()
+    pub fn get(&self, edit: u32) -> Patch<'_> {
+        let at = edit as usize;
+        let start = at.checked_sub(1).and_then(|before| self.patches.get(before));
+        let start = start.map_or(0, |before| before.middle_end);
+        let Some(place) = self.patches.get(at) else {
+            return Patch::whole(&[]);
+        };
+        Patch {
+            first: place.first,
+            middle: self.middles.get(start..place.middle_end).unwrap_or_default(),
+            last: place.last,
         }
-    }
-
-    pub fn get(&self, edit: u32) -> &[u8] {
-        let edit = edit as usize;
-        let start = edit.checked_sub(1).and_then(|before| self.ends.get(before));
-        let end = self.ends.get(edit).copied().unwrap_or_default();
-        self.bytes
-            .get(start.copied().unwrap_or_default()..end)
-            .unwrap_or_default()
     }
 
     /// Bytes of memory held.
     pub fn size(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
+        self.middles.capacity() + self.patches.capacity() * size_of::<Place>()
     }
 
-    pub(super) fn push(&mut self, stream: StreamId, parts: [&[u8]; 3]) -> Fate {
-        self.bytes.reserve(std::mem::take(&mut self.room));
-        parts.into_iter().for_each(|part| self.bytes.extend_from_slice(part));
-        self.ends.push(self.bytes.len());
+    pub(super) fn push(&mut self, stream: StreamId, patch: &Patch<'_>) -> Fate {
+        self.middles.extend_from_slice(patch.middle);
+        self.patches.push(Place {
+            middle_end: self.middles.len(),
+            first: patch.first,
+            last: patch.last,
+        });
         Fate::Edit {
             stream,
-            edit: (self.ends.len() - 1) as u32,
+            edit: (self.patches.len() - 1) as u32,
         }
     }
 
@@ -104,7 +113,7 @@ impl Edits {
             Verdict::Keep { stream } => Fate::Keep { stream: *stream },
             Verdict::Drop { reason } => Fate::Drop { reason: *reason },
             Verdict::Reject { refusal } => Fate::Reject { refusal: *refusal },
-            Verdict::Edit { labels, stream } => self.push(*stream, [labels, &[], &[]]),
+            Verdict::Edit { labels, stream } => self.push(*stream, &Patch::whole(labels)),
         }
     }
 }
@@ -139,11 +148,13 @@ impl Edited {
         }
     }
 
-    /// The label bytes in three parts.
-    pub(super) fn apply<'a>(&'a self, sent: &'a [u8]) -> Option<[&'a [u8]; 3]> {
-        let (first, _) = sent.split_at_checked(self.first.into())?;
-        let (_, last) = sent.split_at_checked(sent.len().checked_sub(self.last.into())?)?;
-        Some([first, &self.middle, last])
+    /// None if `sent` cannot be what the edit was made of.
+    pub(super) fn of(&self, sent: &[u8]) -> Option<Patch<'_>> {
+        (usize::from(self.first) + usize::from(self.last) <= sent.len()).then_some(Patch {
+            first: self.first,
+            middle: &self.middle,
+            last: self.last,
+        })
     }
 
     pub(super) fn bytes(&self) -> usize {

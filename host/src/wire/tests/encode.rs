@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use super::super::encode::encode;
 use super::super::labels::{encode_labels, labels};
 use super::super::scan::{Scanned, scan};
-use super::super::splice::{Extent, Piece, splice};
+use super::super::splice::{Extent, Patch, Piece, splice};
 use super::super::{Series, snappy};
 use super::model::{Label, Sample, TimeSeries, WriteRequest};
-use super::{NO_LIMITS, random, recorded, scan_model};
+use super::{NO_LIMITS, patch, patched, random, recorded, scan_model};
 
 /// Encodes, and gives how many bytes that takes and how many the `snap` crate needs for the same body.
 fn compare_sizes<'a>(scanned: &Scanned, pieces: impl Iterator<Item = Piece<'a>> + Clone) -> (usize, usize) {
@@ -32,8 +32,8 @@ fn assert_places<'a>(scanned: &Scanned, pieces: impl Iterator<Item = Piece<'a>>,
     let mut places = extents.iter();
     for piece in pieces {
         let (series, label_bytes) = match piece {
-            Piece::Keep(series) => (series, scanned.label_bytes(series)),
-            Piece::Edit(series, label_bytes) => (series, label_bytes),
+            Piece::Keep(series) => (series, scanned.label_bytes(series).to_vec()),
+            Piece::Edit(series, patch) => (series, patched(scanned.label_bytes(series), &patch)),
         };
         let place = places.next().unwrap();
         assert_eq!(&body[place.labels as usize..place.tail as usize], label_bytes);
@@ -70,7 +70,7 @@ fn recorded_bodies_come_back_and_are_hardly_larger_than_searched_ones() {
         let edits = all
             .iter()
             .zip(&edited)
-            .map(|(series, bytes)| Piece::Edit(series, bytes));
+            .map(|(series, bytes)| Piece::Edit(series, patch(scanned.label_bytes(series), bytes)));
         let one_in_ten_dropped = all
             .iter()
             .enumerate()
@@ -163,7 +163,7 @@ proptest! {
         let pieces: Vec<Piece> = choices.iter().filter(|_| !scanned.series().is_empty()).map(|(series, edit)| {
             let series = series.get(scanned.series());
             match edit {
-                Some(set) if !sets.is_empty() => Piece::Edit(series, set.get(&sets[..]).as_slice()),
+                Some(set) if !sets.is_empty() => Piece::Edit(series, patch(scanned.label_bytes(series), set.get(&sets[..]).as_slice())),
                 _ => Piece::Keep(series),
             }
         }).collect();
@@ -178,7 +178,7 @@ proptest! {
         let pieces: Vec<Piece> = choices.iter().filter(|_| !scanned.series().is_empty()).map(|(series, edit)| {
             let series = series.get(scanned.series());
             match edit {
-                Some(cut) => Piece::Edit(series, &bytes[..cut.index(bytes.len() + 1)]),
+                Some(cut) => Piece::Edit(series, Patch::whole(&bytes[..cut.index(bytes.len() + 1)])),
                 None => Piece::Keep(series),
             }
         }).collect();

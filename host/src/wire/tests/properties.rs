@@ -7,7 +7,7 @@ use super::super::labels::encode_labels;
 use super::super::scan::{Proof, frame, scan};
 use super::super::splice;
 use super::model::{TimeSeries, WriteRequest};
-use super::{NO_LIMITS, compare, kept, odd, random, scan_model};
+use super::{NO_LIMITS, compare, kept, odd, patch, random, scan_model};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
@@ -60,7 +60,7 @@ proptest! {
                 }
                 Some(labels) => {
                     expected.push(TimeSeries { labels: random::labels_of(labels), ..model.clone() });
-                    pieces.push(splice::Piece::Edit(series, bytes));
+                    pieces.push(splice::Piece::Edit(series, patch(scanned.label_bytes(series), bytes)));
                 }
             }
         }
@@ -71,7 +71,7 @@ proptest! {
         for piece in pieces {
             match piece {
                 splice::Piece::Keep(series) => splice::keep(&mut one_by_one, &scanned, series),
-                splice::Piece::Edit(series, bytes) => splice::edit(&mut one_by_one, &scanned, series, bytes),
+                splice::Piece::Edit(series, patch) => splice::edit(&mut one_by_one, &scanned, series, &patch),
             }
         }
         prop_assert_eq!(&one_by_one, &out);
