@@ -31,7 +31,7 @@ mod tests;
 mod units;
 
 pub use inputs::Inputs;
-pub use load::{attempt, load};
+pub use load::{Known, attempt, load};
 
 /// Reads a duration as flags and files write it: `5m`, `1h30m`, `250ms`.
 ///

@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
-use crate::config::{self, Config, ConfigError, Loaded};
+use crate::config::{self, Config, ConfigError, Known, Loaded};
 use crate::forward::ForwardSetupError;
 use crate::model::TenantId;
 use crate::pipeline::{Pipeline, Shared, Tenant};
@@ -88,6 +88,8 @@ struct State {
     generation: u64,
     /// What the newest load read, whether or not it came to anything.
     inputs: config::Inputs,
+    /// What need not be read again where it is the same.
+    known: Known,
     /// A chain could not be tried for want of room: the next poll tries again, whatever the files say.
     again: bool,
 }
@@ -108,7 +110,7 @@ impl Generations {
     ///
     /// # Errors
     /// Where nothing could be served: the main file, its certificate or an upstream's.
-    pub async fn start(path: &Path, loaded: Loaded, shared: Arc<Shared>) -> Result<Self, ReloadError> {
+    pub async fn start(path: &Path, loaded: Loaded, known: Known, shared: Arc<Shared>) -> Result<Self, ReloadError> {
         let tls = match &loaded.config.remote_write.tls {
             Some(tls) => Some(tls::server_config(tls)?),
             None => None,
@@ -117,6 +119,7 @@ impl Generations {
             memos: HashMap::new(),
             generation: 0,
             inputs: loaded.inputs.clone(),
+            known,
             again: false,
         };
         let (pipeline, report) = build(&shared, &mut state, loaded, None, "start").await?;
@@ -218,8 +221,13 @@ impl Generations {
     async fn try_reload(&self, state: &mut State, cause: &'static str) -> Result<Report, ReloadError> {
         let path = self.path.clone();
         // Reading 500 files takes milliseconds that an I/O thread does not have.
-        let (loaded, inputs) = blocking(move || config::attempt(&path)).await;
-        state.inputs = inputs;
+        let mut known = std::mem::take(&mut state.known);
+        let (loaded, inputs, known) = blocking(move || {
+            let (loaded, inputs) = config::attempt(&path, &mut known);
+            (loaded, inputs, known)
+        })
+        .await;
+        (state.inputs, state.known) = (inputs, known);
         let loaded = loaded.map_err(ReloadError::Config)?;
         let previous = self.current();
         let mut tls_changed = None;

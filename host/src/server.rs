@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
 use crate::auth::VerifiedPasswords;
-use crate::config::{self, Config, Loaded};
+use crate::config::{self, Config, Known, Loaded};
 use crate::forward::Upstreams;
 use crate::limits::bucket::Buckets;
 use crate::limits::in_flight::InFlight;
@@ -29,6 +29,11 @@ use crate::telemetry::Metrics;
 
 /// How often state that outlives its users (idle buckets, in-flight counts) is looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Two, so that a probe is answered while a reload puts generations together.
+const CONTROL_THREADS: usize = 2;
+/// Below the threads that serve connections, as far as those of plugins: reading 500 tenants' files must not hold up
+/// anybody's writes. Beside a reactor that is never idle it is a quarter of its processor.
+const CONTROL_NICE: i32 = 5;
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -114,7 +119,7 @@ pub fn check(loaded: Loaded) -> Result<Vec<String>, StartError> {
         let shared = shared(&loaded.config, Arc::new(Metrics::new()))?;
         // What the configuration itself says was reported already; here is what came of the plugins.
         let known = loaded.broken.len();
-        let generations = Generations::start(std::path::Path::new(""), loaded, shared).await?;
+        let generations = Generations::start(std::path::Path::new(""), loaded, Known::default(), shared).await?;
         let broken = generations.report().broken;
         let of_plugins = broken.len() - known;
         let line = |b: &crate::reload::Broken| format!("{}: {}", b.file.display(), b.error);
@@ -122,13 +127,19 @@ pub fn check(loaded: Loaded) -> Result<Vec<String>, StartError> {
     })
 }
 
+/// Of all that is no write: accepting, the admin listener, reloads, names. Writes have the [`Reactors`].
 fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .thread_name("io")
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        // Not being allowed to be nice is no reason not to run.
+        .on_thread_start(|| {
+            let _ = rustix::process::setpriority_process(None, CONTROL_NICE);
+        })
         .build()
         .map_err(|reason| StartError::System {
-            what: "start the I/O threads",
+            what: "start the control threads",
             reason,
         })
 }
@@ -167,8 +178,12 @@ fn shared(config: &Config, metrics: Arc<Metrics>) -> Result<Arc<Shared>, StartEr
 /// Where serving cannot begin.
 pub async fn start(options: &Options) -> Result<Running, StartError> {
     let file = options.config_file.clone();
-    let loaded = match tokio::task::spawn_blocking(move || config::load(&file)).await {
-        Ok(loaded) => loaded.map_err(StartError::Config)?,
+    let reading = move || {
+        let mut known = Known::default();
+        (config::attempt(&file, &mut known).0, known)
+    };
+    let (loaded, known) = match tokio::task::spawn_blocking(reading).await {
+        Ok((loaded, known)) => (loaded.map_err(StartError::Config)?, known),
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     };
     for warning in &loaded.warnings {
@@ -177,7 +192,7 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
     let config = loaded.config.clone();
     let metrics = Arc::new(Metrics::new());
     let shared = shared(&config, Arc::clone(&metrics))?;
-    let generations = Arc::new(Generations::start(&options.config_file, loaded, Arc::clone(&shared)).await?);
+    let generations = Arc::new(Generations::start(&options.config_file, loaded, known, Arc::clone(&shared)).await?);
 
     let listener = Listener::bind(&config.remote_write, Arc::clone(&metrics)).await?;
     let address = config.admin.listen_address.clone();

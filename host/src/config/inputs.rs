@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use zeroize::Zeroizing;
@@ -23,6 +24,10 @@ pub(super) const MAX_FILE_SIZE: u64 = 64 << 20;
 
 /// SHA-256 of a file's content; `None` for one that could not be read.
 type Content = Option<[u8; 32]>;
+
+/// Some of a load's files, and what was in them.
+#[derive(Debug, Clone)]
+pub(super) struct Contents(Vec<(PathBuf, Content)>);
 
 /// The names and contents that a load read.
 #[derive(Clone)]
@@ -69,6 +74,8 @@ impl fmt::Debug for Inputs {
 }
 
 fn hash_now(path: &Path) -> Content {
+    // As a load does: what else waits for this processor comes between.
+    thread::yield_now();
     let bytes = Zeroizing::new(read_bounded(path).ok()?);
     Some(sha256(&bytes))
 }
@@ -97,6 +104,8 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
 pub(super) struct Files {
     cache: RefCell<BTreeMap<PathBuf, Arc<[u8]>>>,
     seen: RefCell<BTreeMap<PathBuf, Content>>,
+    /// What was asked for since [`Files::watched`] began.
+    asked: RefCell<Vec<PathBuf>>,
     patterns: RefCell<Vec<PathBuf>>,
 }
 
@@ -106,6 +115,7 @@ impl Files {
     /// # Errors
     /// Says why it cannot be read, without naming it.
     pub(super) fn read(&self, path: &Path) -> Result<Arc<[u8]>, String> {
+        self.asked.borrow_mut().push(path.to_owned());
         if let Some(bytes) = self.cache.borrow().get(path) {
             return Ok(Arc::clone(bytes));
         }
@@ -119,6 +129,7 @@ impl Files {
     /// # Errors
     /// Says why it cannot be read, without naming it.
     pub(super) fn read_secret(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+        self.asked.borrow_mut().push(path.to_owned());
         self.note(path, read_bounded(path)).map(Zeroizing::new)
     }
 
@@ -129,6 +140,37 @@ impl Files {
     pub(super) fn expand(&self, pattern: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
         self.patterns.borrow_mut().push(pattern.to_owned());
         glob::expand(pattern)
+    }
+
+    /// Runs `work`, and gives what it read besides.
+    pub(super) fn watched<T>(&self, work: impl FnOnce() -> T) -> (T, Contents) {
+        self.asked.borrow_mut().clear();
+        let result = work();
+        let asked = self.asked.take().into_iter();
+        let contents = asked.map(|path| (self.seen.borrow().get(&path).copied().flatten(), path));
+        (
+            result,
+            Contents(contents.map(|(content, path)| (path, content)).collect()),
+        )
+    }
+
+    /// Whether a read of the same files would now find the same. They are read, and watched from here on.
+    pub(super) fn hold(&self, contents: &Contents) -> bool {
+        contents.0.iter().all(|(path, content)| {
+            let seen = self.seen.borrow().get(path).copied();
+            let now = seen.unwrap_or_else(|| {
+                let bytes = read_bounded(path).map(Zeroizing::new);
+                let now = bytes.ok().map(|bytes| sha256(&bytes));
+                self.seen.borrow_mut().insert(path.clone(), now);
+                now
+            });
+            now.is_some() && now == *content
+        })
+    }
+
+    /// One number for the content of every file read so far.
+    pub(super) fn fingerprint(&self) -> [u8; 32] {
+        fold(&self.seen.borrow())
     }
 
     pub(super) fn into_inputs(self) -> Inputs {

@@ -19,6 +19,7 @@ const MAX_BCRYPT_COST: u8 = 14;
 const MAX_SECRET_LENGTH: usize = 8 * 1024;
 
 /// A credential and where it was written.
+#[derive(Clone)]
 pub(super) struct Written {
     pub(super) place: Place,
     pub(super) path: String,

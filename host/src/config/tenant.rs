@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::chain::{self, Plugins};
 use super::file::Node;
@@ -30,10 +31,11 @@ pub(super) struct House {
 }
 
 /// What one map said.
+#[derive(Clone)]
 pub(super) struct Read {
     pub(super) id: Option<TenantId>,
     /// `None` if anything at all was wrong.
-    pub(super) tenant: Option<Tenant>,
+    pub(super) tenant: Option<Arc<Tenant>>,
     pub(super) credentials: Vec<secret::Written>,
 }
 
@@ -68,7 +70,7 @@ pub(super) fn read(mut section: Section<'_>, source: &Source<'_>, file: PathBuf,
     section.close();
     let sound = source.failures() == failures;
     let tenant = || {
-        Some(Tenant {
+        Some(Arc::new(Tenant {
             id: id.clone()?,
             enabled: !disabled,
             file,
@@ -79,7 +81,7 @@ pub(super) fn read(mut section: Section<'_>, source: &Source<'_>, file: PathBuf,
             over_rate,
             reserved_labels: house.reserved_labels.clone(),
             legacy_names,
-        })
+        }))
     };
     let tenant = if sound { tenant() } else { None };
     Read {

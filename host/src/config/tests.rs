@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod again;
 mod bounds;
 mod mistakes;
 mod page;
