@@ -349,12 +349,16 @@ impl Judge {
         let mut first: HashMap<SeriesHash, usize, AsIs> =
             HashMap::with_capacity_and_hasher(misses.len(), AsIs::default());
         let mut distinct = Vec::with_capacity(misses.len());
-        for &i in misses {
-            first.entry(hashes[i]).or_insert_with(|| {
-                distinct.push(i);
-                distinct.len() - 1
-            });
-        }
+        // Of each miss, its place among the distinct ones.
+        let places: Vec<usize> = misses
+            .iter()
+            .map(|&i| {
+                *first.entry(hashes[i]).or_insert_with(|| {
+                    distinct.push(i);
+                    distinct.len() - 1
+                })
+            })
+            .collect();
         let body = scanned.body();
         let ranges = distinct
             .iter()
@@ -397,9 +401,8 @@ impl Judge {
                     });
                 });
         }
-        for &i in misses {
-            let judged = first.get(&hashes[i]).and_then(|&at| fates.get(at));
-            memory.fates[i] = judged.copied().unwrap_or(Fate::OverActiveSeries);
+        for (&i, &place) in misses.iter().zip(&places) {
+            memory.fates[i] = fates.get(place).copied().unwrap_or(Fate::OverActiveSeries);
         }
         Ok(())
     }

@@ -148,14 +148,15 @@ impl Memo {
             std::hint::black_box(series.iter().filter(|one| table.is_known(one.hash)).count());
         }
         for one in series {
+            let is_active = match cacheable {
+                true => table.store(one.hash, one.sent, &one.verdict, bounds.generation),
+                false => table.is_active(one.hash),
+            };
             if cacheable {
-                table.store(one.hash, one.sent, &one.verdict, bounds.generation);
                 table.shrink_to(budget);
             }
-            each(
-                &one.verdict,
-                !one.verdict.lets_through() || table.admit(one.hash, bounds, new),
-            );
+            let may_pass = is_active || !one.verdict.lets_through() || table.has_room_for(one.hash, bounds, new);
+            each(&one.verdict, may_pass);
         }
     }
 
@@ -208,6 +209,12 @@ struct Entry {
     seen: u16,
     /// Generation in the low fifteen bits, [`ACTIVE`] above.
     tag: u16,
+}
+
+impl Entry {
+    fn is_active(&self, tick: u16) -> bool {
+        self.tag & ACTIVE != 0 && tick.wrapping_sub(self.seen) < WINDOW_TICKS
+    }
 }
 
 const ACTIVE: u16 = 0x8000;
@@ -311,14 +318,14 @@ impl Table {
         let is_active = entry.tag & ACTIVE != 0;
         let payload = entry.packed & PAYLOAD;
         match entry.packed >> KIND_SHIFT {
-            KEEP if is_active || self.admit(hash, bounds, new) => Fate::Keep {
+            KEEP if is_active || self.has_room_for(hash, bounds, new) => Fate::Keep {
                 stream: payload as StreamId,
             },
             DROP => Fate::Drop {
                 reason: payload as DropId,
             },
             REJECT => Fate::Reject { refusal: payload as u8 },
-            EDIT if is_active || self.admit(hash, bounds, new) => {
+            EDIT if is_active || self.has_room_for(hash, bounds, new) => {
                 let edited = self.edits.get(payload as usize).and_then(Option::as_ref);
                 edited
                     .and_then(|edited| Some(edits.push(edited.stream, &edited.of(sent())?)))
@@ -329,16 +336,13 @@ impl Table {
         }
     }
 
-    /// Whether a series that policies let through may pass: one that is not active must fit under the limit.
-    fn admit(&self, hash: SeriesHash, bounds: &Bounds, new: &mut NewSeries) -> bool {
-        if new.0.contains(&hash) || self.is_active(hash) {
+    /// Whether a series that policies let through and that is not active may pass: it must fit under the limit.
+    fn has_room_for(&self, hash: SeriesHash, bounds: &Bounds, new: &mut NewSeries) -> bool {
+        if self.active + new.len() < bounds.max_active_series {
+            new.0.insert(hash);
             return true;
         }
-        let has_room = self.active + new.len() < bounds.max_active_series;
-        if has_room {
-            new.0.insert(hash);
-        }
-        has_room
+        new.0.contains(&hash)
     }
 
     fn is_known(&self, hash: SeriesHash) -> bool {
@@ -350,14 +354,15 @@ impl Table {
     fn is_active(&self, hash: SeriesHash) -> bool {
         self.shards[Self::shard(hash)]
             .find(hash.0[0], |e| e.hash == hash)
-            .is_some_and(|e| e.tag & ACTIVE != 0 && self.tick.wrapping_sub(e.seen) < WINDOW_TICKS)
+            .is_some_and(|e| e.is_active(self.tick))
     }
 
-    fn store(&mut self, hash: SeriesHash, sent: &[u8], verdict: &Verdict, generation: u16) {
+    /// Whether it was active before.
+    fn store(&mut self, hash: SeriesHash, sent: &[u8], verdict: &Verdict, generation: u16) -> bool {
         let packed = self.pack(sent, verdict);
         let tick = self.tick;
         let shard = &mut self.shards[Self::shard(hash)];
-        let mut freed = None;
+        let (mut freed, mut is_active) = (None, false);
         match shard.find_mut(hash.0[0], |e| e.hash == hash) {
             Some(entry) => {
                 freed = Some(entry.packed);
@@ -371,6 +376,7 @@ impl Table {
                     entry.tag &= !ACTIVE;
                 }
                 entry.tag = (entry.tag & ACTIVE) | (generation & GENERATION);
+                is_active = entry.is_active(tick);
             }
             None => {
                 let entry = Entry {
@@ -386,6 +392,7 @@ impl Table {
         if let Some(packed) = freed {
             self.free_edit(packed);
         }
+        is_active
     }
 
     fn pack(&mut self, sent: &[u8], verdict: &Verdict) -> u32 {

@@ -4,6 +4,7 @@
 //! before the next policy sees it: sorted, no empty values, no name twice, bounded. Never applies the host's own
 //! rules (reserved labels, name rules, limits): those come after the whole chain, and no policy can skip them.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +117,8 @@ impl RelabelJob {
     fn judge_piece(&mut self) -> Result<(), CallError> {
         let piece = self.next_piece();
         let mut series: Vec<Work> = piece.map(Work::new).collect();
-        let mut asked = Asked::new(&self.batch, &series);
+        let mut asked = Asked::reused();
+        asked.ask_for(&self.batch, &series);
         for (place, member) in self.chain.members.iter().enumerate() {
             if !member.info.judges_series {
                 continue;
@@ -134,7 +136,7 @@ impl RelabelJob {
                     let live = series.iter_mut().filter(|work| work.is_live());
                     live.zip(fates).for_each(|(work, fate)| work.apply(place, fate));
                     if !as_before {
-                        asked = Asked::new(&self.batch, &series);
+                        asked.ask_for(&self.batch, &series);
                     }
                 }
                 Err(missed) => {
@@ -143,6 +145,7 @@ impl RelabelJob {
                 }
             }
         }
+        asked.reuse();
         for work in series {
             let outcome = work.outcome(&self.batch);
             self.done.outcomes.push(outcome);
@@ -181,7 +184,9 @@ pub(super) fn try_out(
     member: &Member,
 ) -> Result<(), Fault> {
     let series: Vec<Work> = (0..batch.labels.len()).map(Work::new).collect();
-    Asked::new(batch, &series).ask(instance, allowance, member).map(drop)
+    let mut asked = Asked::default();
+    asked.ask_for(batch, &series);
+    asked.ask(instance, allowance, member).map(drop)
 }
 
 /// One series on its way through the chain.
@@ -252,17 +257,37 @@ pub(super) struct Asked {
     sent: usize,
 }
 
+thread_local! {
+    /// Room for the next call on this thread. Fresh room for each is given back to the system between two writes, and
+    /// a page of two megabytes zeroed for it when it is needed again.
+    static REUSED: Cell<Asked> = Cell::default();
+}
+
 impl Asked {
-    fn new(batch: &Batch, series: &[Work]) -> Self {
-        let mut asked = Self::default();
-        let mut text = Vec::new();
-        asked.labels.reserve(series.len());
+    /// With the room of this thread's last one.
+    fn reused() -> Self {
+        REUSED.take()
+    }
+
+    fn reuse(self) {
+        if self.text.capacity() <= 2 * BATCH_BYTES {
+            REUSED.set(self);
+        }
+    }
+
+    /// The labels that `series` have now, in place of what was asked before.
+    fn ask_for(&mut self, batch: &Batch, series: &[Work]) {
+        let mut text = std::mem::take(&mut self.text).into_bytes();
+        text.clear();
+        self.lengths.clear();
+        self.labels.clear();
+        self.sent = 0;
         for work in series.iter().filter(|work| work.is_live()) {
-            let before = asked.lengths.len();
+            let before = self.lengths.len();
             let mut push = |part: &[u8]| {
                 text.extend_from_slice(part);
                 // Shorter than the body they came in, or than MAX_LABEL_BYTES.
-                asked.lengths.push(part.len() as u32);
+                self.lengths.push(part.len() as u32);
             };
             let sent = batch.series(work.index);
             match &work.labels {
@@ -275,12 +300,11 @@ impl Asked {
                     push(value);
                 }),
             }
-            asked.labels.push(((asked.lengths.len() - before) / 2) as u32);
-            asked.sent += sent.len();
+            self.labels.push(((self.lengths.len() - before) / 2) as u32);
+            self.sent += sent.len();
         }
         // Once over all of it costs a tenth of once for each. What a scan proved is UTF-8.
-        asked.text = String::from_utf8(text).unwrap_or_default();
-        asked
+        self.text = String::from_utf8(text).unwrap_or_default();
     }
 
     /// The same for a plugin that takes labels one by one.
