@@ -272,3 +272,29 @@ fn an_edit_comes_back_whatever_it_has_in_common_with_what_was_sent() {
     // A label added costs its own bytes, not those of the whole series.
     assert!(memo.lock().edit_bytes < 11 * EDIT_OVERHEAD_BYTES + 40_000);
 }
+
+#[test]
+fn what_a_memo_holds_is_found_again_as_it_grows_and_leaves_in_time() {
+    let memo = Memo::new();
+    let mut new = NewSeries::default();
+    let mut splits = vec![];
+    for n in 0..40_000 {
+        let before = memo.lock().shards.len();
+        store(&memo, n, &KEPT, bounds(1, 0, u64::MAX), usize::MAX, &mut new);
+        let shards = memo.lock().shards.len();
+        if shards != before {
+            splits.push((n, shards));
+        }
+        // One of each shard that there was before.
+        let known = (0..=n).step_by(1 + n as usize / 64);
+        let mut unknown = NewSeries::default();
+        known.for_each(|n| assert_ne!(look_up(&memo, n, bounds(1, 0, u64::MAX), &mut unknown), Fate::Unknown));
+    }
+    assert_eq!(splits, [(1024, 16), (16_384, 256)]);
+    memo.activate(&new, 0, u64::MAX);
+    let counts = |tick| (memo.stats(tick).entries, memo.stats(tick).active_series);
+    assert_eq!(counts(0), (40_000, 40_000));
+    // Each look at it sweeps one shard.
+    let last = (0..300).map(|_| counts(WINDOW_TICKS)).last();
+    assert_eq!(last, Some((0, 0)));
+}
