@@ -7,7 +7,6 @@
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::thread;
 
 /// Whether `pattern` is more than the name of one file.
 pub(super) fn is_pattern(pattern: &Path) -> bool {
@@ -26,43 +25,58 @@ pub(super) fn expand(pattern: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error
     if !is_pattern(pattern) {
         return Ok(vec![pattern.to_owned()]);
     }
-    let mut found = vec![PathBuf::new()];
+    let mut found = vec![Entry::default()];
     for component in pattern.components() {
-        let Component::Normal(name) = component else {
-            found.iter_mut().for_each(|path| path.push(component));
+        let wild = match component {
+            Component::Normal(name) => name.to_str().filter(|name| name.contains(['*', '?'])),
+            _ => None,
+        };
+        let Some(wild) = wild else {
+            found.iter_mut().for_each(|entry| entry.push(component));
             continue;
         };
-        match name.to_str().filter(|name| name.contains(['*', '?'])) {
-            None => found.iter_mut().for_each(|path| path.push(name)),
-            Some(wild) => {
-                let mut next = Vec::new();
-                for folder in &found {
-                    children(folder, wild, &mut next).map_err(|error| (folder.clone(), error))?;
-                }
-                found = next;
-            }
+        let mut next = Vec::new();
+        for folder in &found {
+            children(&folder.path, wild, &mut next).map_err(|error| (folder.path.clone(), error))?;
         }
+        found = next;
     }
-    found.retain(|path| {
-        // As a load does: what else waits for this processor comes between.
-        thread::yield_now();
-        path.is_file()
-    });
-    found.sort();
+    found.retain(|entry| entry.is_regular || entry.path.is_file());
+    let mut found: Vec<PathBuf> = found.into_iter().map(|entry| entry.path).collect();
+    // Not part by part, which takes ten thousand paths ten times as long.
+    found.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     Ok(found)
 }
 
-fn children(folder: &Path, wild: &str, out: &mut Vec<PathBuf>) -> io::Result<()> {
+#[derive(Default)]
+struct Entry {
+    path: PathBuf,
+    /// By its folder's word, which spares asking for each. A link may be one too.
+    is_regular: bool,
+}
+
+impl Entry {
+    fn push(&mut self, component: Component<'_>) {
+        self.path.push(component);
+        self.is_regular = false;
+    }
+}
+
+fn children(folder: &Path, wild: &str, out: &mut Vec<Entry>) -> io::Result<()> {
     // A component between two wildcards may be a file, which has no children and is no fault.
     if folder.is_file() {
         return Ok(());
     }
     for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         let hidden = name.starts_with('.') && !wild.starts_with('.');
         if !hidden && matches(wild.as_bytes(), name.as_bytes()) {
-            out.push(folder.join(name));
+            out.push(Entry {
+                path: folder.join(name),
+                is_regular: entry.file_type().is_ok_and(|kind| kind.is_file()),
+            });
         }
     }
     Ok(())

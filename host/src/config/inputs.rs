@@ -6,7 +6,8 @@
 //! never reads without a bound.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -33,34 +34,35 @@ pub(super) struct Contents(Vec<(PathBuf, Content)>);
 #[derive(Clone)]
 pub struct Inputs {
     patterns: Vec<PathBuf>,
-    files: BTreeMap<PathBuf, Content>,
+    files: ByName,
 }
+
+/// As the names are written: to compare paths part by part is most of what ten thousand files cost.
+type ByName = BTreeMap<OsString, Content>;
 
 impl Inputs {
     /// What the load saw.
     pub fn loaded(&self) -> [u8; 32] {
-        fold(&self.files)
+        fold(self.files.iter().map(|(name, content)| (name.as_os_str(), *content)))
     }
 
     /// What a load would see now: equal to [`Inputs::loaded`] while nothing has changed. Reads every file,
     /// so it belongs on a blocking thread. A file that is missing is part of the answer and no error.
     pub fn fingerprint(&self) -> [u8; 32] {
-        let mut paths: BTreeSet<PathBuf> = self.files.keys().cloned().collect();
-        for pattern in &self.patterns {
-            paths.extend(glob::expand(pattern).unwrap_or_default());
-        }
-        fold(
-            &paths
-                .into_iter()
-                .map(|path| (hash_now(&path), path))
-                .map(|(hash, path)| (path, hash))
-                .collect(),
-        )
+        let new = self
+            .patterns
+            .iter()
+            .flat_map(|pattern| glob::expand(pattern).unwrap_or_default());
+        let new: Vec<OsString> = new.map(PathBuf::into_os_string).collect();
+        let mut names: Vec<&OsStr> = self.files.keys().chain(&new).map(OsString::as_os_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        fold(names.into_iter().map(|name| (name, hash_now(Path::new(name)))))
     }
 
     /// Every file named, sorted: the main file, tenant files, certificates, secrets, plugins.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.files.keys().map(PathBuf::as_path)
+        self.files.keys().map(Path::new)
     }
 }
 
@@ -80,10 +82,10 @@ fn hash_now(path: &Path) -> Content {
     Some(sha256(&bytes))
 }
 
-fn fold(files: &BTreeMap<PathBuf, Content>) -> [u8; 32] {
-    let mut all = Vec::with_capacity(files.len() * 128);
-    for (path, content) in files {
-        let name = path.as_os_str().as_encoded_bytes();
+fn fold<'a>(files: impl Iterator<Item = (&'a OsStr, Content)>) -> [u8; 32] {
+    let mut all = Vec::new();
+    for (name, content) in files {
+        let name = name.as_encoded_bytes();
         all.extend_from_slice(&(name.len() as u64).to_le_bytes());
         all.extend_from_slice(name);
         all.push(u8::from(content.is_some()));
@@ -103,7 +105,7 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
 #[derive(Default)]
 pub(super) struct Files {
     cache: RefCell<BTreeMap<PathBuf, Arc<[u8]>>>,
-    seen: RefCell<BTreeMap<PathBuf, Content>>,
+    seen: RefCell<ByName>,
     /// What was asked for since [`Files::watched`] began.
     asked: RefCell<Vec<PathBuf>>,
     patterns: RefCell<Vec<PathBuf>>,
@@ -147,7 +149,7 @@ impl Files {
         self.asked.borrow_mut().clear();
         let result = work();
         let asked = self.asked.take().into_iter();
-        let contents = asked.map(|path| (self.seen.borrow().get(&path).copied().flatten(), path));
+        let contents = asked.map(|path| (self.seen.borrow().get(path.as_os_str()).copied().flatten(), path));
         (
             result,
             Contents(contents.map(|(content, path)| (path, content)).collect()),
@@ -157,11 +159,11 @@ impl Files {
     /// Whether a read of the same files would now find the same. They are read, and watched from here on.
     pub(super) fn hold(&self, contents: &Contents) -> bool {
         contents.0.iter().all(|(path, content)| {
-            let seen = self.seen.borrow().get(path).copied();
+            let seen = self.seen.borrow().get(path.as_os_str()).copied();
             let now = seen.unwrap_or_else(|| {
                 let bytes = read_bounded(path).map(Zeroizing::new);
                 let now = bytes.ok().map(|bytes| sha256(&bytes));
-                self.seen.borrow_mut().insert(path.clone(), now);
+                self.seen.borrow_mut().insert(path.clone().into_os_string(), now);
                 now
             });
             now.is_some() && now == *content
@@ -170,7 +172,12 @@ impl Files {
 
     /// One number for the content of every file read so far.
     pub(super) fn fingerprint(&self) -> [u8; 32] {
-        fold(&self.seen.borrow())
+        fold(
+            self.seen
+                .borrow()
+                .iter()
+                .map(|(name, content)| (name.as_os_str(), *content)),
+        )
     }
 
     pub(super) fn into_inputs(self) -> Inputs {
@@ -182,7 +189,7 @@ impl Files {
 
     fn note(&self, path: &Path, read: io::Result<Vec<u8>>) -> Result<Vec<u8>, String> {
         let content = read.as_deref().ok().map(sha256);
-        self.seen.borrow_mut().insert(path.to_owned(), content);
+        self.seen.borrow_mut().insert(path.as_os_str().to_owned(), content);
         read.map_err(|error| reason(&error))
     }
 }
@@ -202,8 +209,16 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(MAX_FILE_SIZE)).unwrap_or(0) + 1);
-    File::open(path)?.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes)?;
+    // One byte more, so that one read sees the end.
+    let mut bytes = vec![0; usize::try_from(metadata.len().min(MAX_FILE_SIZE)).unwrap_or(0) + 1];
+    let mut file = File::open(path)?;
+    let first = file.read(&mut bytes)?;
+    bytes.truncate(first);
+    if first as u64 != metadata.len() {
+        // It changes while it is read, or is none of a disk's files.
+        let rest = MAX_FILE_SIZE + 1 - first as u64;
+        file.take(rest).read_to_end(&mut bytes)?;
+    }
     if bytes.len() as u64 > MAX_FILE_SIZE {
         return Err(io::Error::other("it is larger than 64 MiB"));
     }
