@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
@@ -24,8 +24,10 @@ use crate::policy::{BuildError, Chain};
 use crate::telemetry::metrics::{CertificateLabels, TenantLabels};
 use crate::tls::{self, TlsError};
 
+mod report;
 mod restart;
 
+pub use report::{Broken, Report};
 use restart::needs_restart;
 
 /// Chains built at once: compiling is one at a time anyway, configuring a few plugins is not.
@@ -44,38 +46,6 @@ pub enum ReloadError {
 
 fn lines(errors: &[ConfigError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-/// A tenant whose newest configuration is not in use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken {
-    /// None where the file does not even say whose it is.
-    pub tenant: Option<TenantId>,
-    pub file: PathBuf,
-    pub error: String,
-    /// The generation that goes on serving; none: the tenant's writes wait (503).
-    pub serving: Option<u64>,
-}
-
-/// What the last reload did.
-#[derive(Debug, Clone, Default)]
-pub struct Report {
-    /// Seconds since 1970.
-    pub at: u64,
-    pub cause: &'static str,
-    /// Nothing of the new configuration is in use where there are any.
-    pub errors: Vec<String>,
-    /// Plugins whose file is at fault.
-    pub plugins: Vec<String>,
-    pub broken: Vec<Broken>,
-    pub warnings: Vec<String>,
-}
-
-impl Report {
-    /// The newest configuration is wholly in use.
-    pub fn is_success(&self) -> bool {
-        self.errors.is_empty() && self.plugins.is_empty() && self.broken.is_empty()
-    }
 }
 
 struct MemoSlot {
@@ -165,12 +135,13 @@ impl Generations {
         }
     }
 
-    /// Reloads where the content of any file has changed. A mounted ConfigMap changes by swapping a symlink, so
-    /// neither names nor times of files are looked at.
+    /// Reloads where the content of any file has changed.
     pub async fn reload_if_changed(&self) {
         let mut state = self.state.lock().await;
-        let inputs = state.inputs.clone();
-        let cause = match blocking(move || inputs.fingerprint() == inputs.loaded()).await {
+        let mut inputs = std::mem::take(&mut state.inputs);
+        let (is_same, inputs) = blocking(move || (inputs.look() == inputs.loaded(), inputs)).await;
+        state.inputs = inputs;
+        let cause = match is_same {
             true if !state.again => return,
             true => "another try",
             false => "files changed",
@@ -292,19 +263,6 @@ impl Generations {
                 .certificate_expiry
                 .get_or_create(&CertificateLabels { file })
                 .set(expiry);
-        }
-    }
-}
-
-impl Report {
-    fn new(cause: &'static str) -> Self {
-        let at = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        Self {
-            at,
-            cause,
-            ..Self::default()
         }
     }
 }

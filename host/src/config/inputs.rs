@@ -1,19 +1,20 @@
 //! Every file a configuration is made of, and whether any of them has changed.
 //!
 //! Takes paths, gives contents (each file read once per load, so that two uses cannot differ) and
-//! [`Inputs`], which tells by content whether a new load would see something else. Never looks at
-//! modification times: Kubernetes changes a mounted file by swapping a symlink. Never waits on a pipe and
-//! never reads without a bound.
+//! [`Inputs`], which tells by content whether a new load would see something else: times never say that a
+//! file is another, at most that it cannot be. Never waits on a pipe and never reads without a bound.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use zeroize::Zeroizing;
@@ -23,6 +24,13 @@ use super::glob;
 /// Largest file read. Python plugins are about 18 MB; nothing else comes near.
 pub(super) const MAX_FILE_SIZE: u64 = 64 << 20;
 
+/// Of so many looks one reads every file, whatever its stamp says: a minute at the usual interval. For file systems
+/// that do not keep the time of change as POSIX has it.
+const THOROUGH: u32 = 12;
+
+/// Age from which a time of change tells one change from the next: file systems count in steps of up to two seconds.
+const SETTLED: Duration = Duration::from_secs(3);
+
 /// SHA-256 of a file's content; `None` for one that could not be read.
 type Content = Option<[u8; 32]>;
 
@@ -31,14 +39,45 @@ type Content = Option<[u8; 32]>;
 pub(super) struct Contents(Vec<(PathBuf, Content)>);
 
 /// The names and contents that a load read.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Inputs {
     patterns: Vec<PathBuf>,
     files: ByName,
+    /// Of files that were found as the load read them.
+    stamps: HashMap<OsString, Stamp>,
+    looks: u32,
 }
 
 /// As the names are written: to compare paths part by part is most of what ten thousand files cost.
 type ByName = BTreeMap<OsString, Content>;
+
+/// What a file cannot keep while its content changes: a write sets the time of change, which nobody can set back, and
+/// a swapped symlink leads to another file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: Duration,
+}
+
+impl Stamp {
+    /// `None` where the next change could leave the same.
+    fn of(path: &Path, now: SystemTime) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        let changed = Duration::new(
+            metadata.ctime().try_into().ok()?,
+            metadata.ctime_nsec().try_into().ok()?,
+        );
+        let now = now.duration_since(UNIX_EPOCH).ok()?;
+        (now.checked_sub(changed)? > SETTLED).then_some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            changed,
+        })
+    }
+}
 
 impl Inputs {
     /// What the load saw.
@@ -46,9 +85,17 @@ impl Inputs {
         fold(self.files.iter().map(|(name, content)| (name.as_os_str(), *content)))
     }
 
-    /// What a load would see now: equal to [`Inputs::loaded`] while nothing has changed. Reads every file,
-    /// so it belongs on a blocking thread. A file that is missing is part of the answer and no error.
-    pub fn fingerprint(&self) -> [u8; 32] {
+    /// What a load would see now: equal to [`Inputs::loaded`] while nothing has changed. Reads files, so it belongs
+    /// on a blocking thread. A file that is missing is part of the answer and no error.
+    pub fn look(&mut self) -> [u8; 32] {
+        self.look_at(SystemTime::now())
+    }
+
+    pub(super) fn look_at(&mut self, now: SystemTime) -> [u8; 32] {
+        if self.looks.is_multiple_of(THOROUGH) {
+            self.stamps.clear();
+        }
+        self.looks = self.looks.wrapping_add(1);
         let new = self
             .patterns
             .iter()
@@ -57,7 +104,17 @@ impl Inputs {
         let mut names: Vec<&OsStr> = self.files.keys().chain(&new).map(OsString::as_os_str).collect();
         names.sort_unstable();
         names.dedup();
-        fold(names.into_iter().map(|name| (name, hash_now(Path::new(name)))))
+        let (files, stamps) = (&self.files, &mut self.stamps);
+        fold(names.into_iter().map(|name| {
+            let loaded = files.get(name).copied().flatten();
+            (name, content_now(name, loaded, stamps, now))
+        }))
+    }
+
+    /// How many files the next look need not read while they stay as they are.
+    #[cfg(test)]
+    pub(super) fn stamped(&self) -> usize {
+        self.stamps.len()
     }
 
     /// Every file named, sorted: the main file, tenant files, certificates, secrets, plugins.
@@ -75,11 +132,22 @@ impl fmt::Debug for Inputs {
     }
 }
 
-fn hash_now(path: &Path) -> Content {
+/// What is in the file now, unread where its stamp says that it is `loaded` still.
+fn content_now(name: &OsStr, loaded: Content, stamps: &mut HashMap<OsString, Stamp>, now: SystemTime) -> Content {
     // As a load does: what else waits for this processor comes between.
     thread::yield_now();
-    let bytes = Zeroizing::new(read_bounded(path).ok()?);
-    Some(sha256(&bytes))
+    let path = Path::new(name);
+    // Asked before reading: a change that comes between makes the next look read again.
+    let stamp = Stamp::of(path, now);
+    if stamp.is_some() && stamp.as_ref() == stamps.get(name) {
+        return loaded;
+    }
+    let content = read_bounded(path).ok().map(|bytes| sha256(&Zeroizing::new(bytes)));
+    match stamp {
+        Some(stamp) if content.is_some() && content == loaded => drop(stamps.insert(name.to_owned(), stamp)),
+        _ => drop(stamps.remove(name)),
+    }
+    content
 }
 
 fn fold<'a>(files: impl Iterator<Item = (&'a OsStr, Content)>) -> [u8; 32] {
@@ -184,6 +252,7 @@ impl Files {
         Inputs {
             patterns: self.patterns.into_inner(),
             files: self.seen.into_inner(),
+            ..Inputs::default()
         }
     }
 

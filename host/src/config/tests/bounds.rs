@@ -1,6 +1,7 @@
 //! Files that change, files that attack, and files of any content.
 
-use std::time::Instant;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::{Duration, Instant, SystemTime};
 
 use proptest::prelude::*;
 
@@ -19,21 +20,21 @@ fn the_fingerprint_follows_contents_and_new_files_and_not_times() {
     std::os::unix::fs::symlink("v1", folder.path("..data")).unwrap();
     fs::create_dir(folder.path("t")).unwrap();
     std::os::unix::fs::symlink("../..data/a.yaml", folder.path("t/a.yaml")).unwrap();
-    let loaded = folder.load().unwrap();
-    let inputs = &loaded.inputs;
+    let mut loaded = folder.load().unwrap();
+    let inputs = &mut loaded.inputs;
     assert!(loaded.broken.is_empty(), "{:?}", loaded.broken);
-    assert_eq!(inputs.fingerprint(), inputs.loaded());
+    assert_eq!(inputs.look(), inputs.loaded());
     assert_eq!(inputs.files().count(), 3);
     folder.write("token", "one");
     assert_eq!(
-        inputs.fingerprint(),
+        inputs.look(),
         inputs.loaded(),
         "the same content written again is no change"
     );
 
     let mut seen = vec![inputs.loaded()];
     let mut changed = |what: &str| {
-        let now = inputs.fingerprint();
+        let now = inputs.look();
         assert!(!seen.contains(&now), "{what} goes unnoticed");
         seen.push(now);
     };
@@ -51,17 +52,55 @@ fn the_fingerprint_follows_contents_and_new_files_and_not_times() {
 }
 
 #[test]
+fn a_file_that_cannot_have_changed_is_not_read_and_one_that_has_is() {
+    let folder = main_file("tenant_files: [a.yaml]\n");
+    folder.write("a.yaml", "tenant: a\ncredentials: [{bearer_token_file: token}]\n");
+    folder.write("token", "one");
+    let mut inputs = folder.load().unwrap().inputs;
+    let now = SystemTime::now();
+    inputs.look_at(now);
+    assert_eq!(
+        inputs.stamped(),
+        0,
+        "a change in the same tick of the clock would leave the same stamp"
+    );
+    let later = now + Duration::from_secs(3600);
+    for look in 2..40 {
+        assert_eq!(inputs.look_at(later), inputs.loaded());
+        assert_eq!(inputs.stamped(), 3, "after look {look}");
+    }
+
+    // Of the same length, and with the time of modification set back.
+    let token = folder.path("token");
+    let before = fs::metadata(&token).unwrap();
+    while fs::metadata(&token).unwrap().ctime_nsec() == before.ctime_nsec() {
+        folder.write("token", "two");
+        let file = fs::File::options().write(true).open(&token).unwrap();
+        file.set_modified(before.modified().unwrap()).unwrap();
+    }
+    assert_ne!(inputs.look_at(later), inputs.loaded());
+    assert_eq!(inputs.stamped(), 2);
+    folder.write("token", "one");
+    assert_eq!(inputs.look_at(later), inputs.loaded(), "changed back");
+    assert_eq!(inputs.stamped(), 3);
+    // Another file under the name, as a swapped link gives it.
+    folder.write("other", "two");
+    fs::rename(folder.path("other"), &token).unwrap();
+    assert_ne!(inputs.look_at(later), inputs.loaded());
+}
+
+#[test]
 fn a_refused_load_watches_the_file_that_was_missing() {
     let folder = Folder::new(&[(
         "g.yaml",
         "remote_write: {tls_server_config: {cert_file: crt, key_file: key}}\nupstreams: {s: {endpoints: ['http://r:1']}}\n",
     )]);
-    let (outcome, inputs) = attempt(&folder.path("g.yaml"), &mut Known::default());
+    let (outcome, mut inputs) = attempt(&folder.path("g.yaml"), &mut Known::default());
     assert!(outcome.is_err());
-    assert_eq!(inputs.fingerprint(), inputs.loaded());
+    assert_eq!(inputs.look(), inputs.loaded());
     folder.write("crt", "crt");
     folder.write("key", "key");
-    assert_ne!(inputs.fingerprint(), inputs.loaded());
+    assert_ne!(inputs.look(), inputs.loaded());
     assert!(folder.load().is_ok());
 }
 
@@ -111,12 +150,12 @@ fn five_hundred_tenants_load() {
         );
     }
     let start = Instant::now();
-    let loaded = folder.load().unwrap();
+    let mut loaded = folder.load().unwrap();
     let took = start.elapsed();
     assert_eq!((loaded.config.tenants.len(), loaded.broken.len()), (500, 0));
     let start = Instant::now();
-    assert_eq!(loaded.inputs.fingerprint(), loaded.inputs.loaded());
-    println!("500 tenant files: load {took:?}, fingerprint {:?}", start.elapsed());
+    assert_eq!(loaded.inputs.look(), loaded.inputs.loaded());
+    println!("500 tenant files: load {took:?}, look {:?}", start.elapsed());
 }
 
 proptest! {

@@ -1,0 +1,51 @@
+//! What became of a reload, for operators.
+//!
+//! Takes nothing, gives what the log, the status page and `POST /-/reload` say.
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::model::TenantId;
+
+/// A tenant whose newest configuration is not in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// None where the file does not even say whose it is.
+    pub tenant: Option<TenantId>,
+    pub file: PathBuf,
+    pub error: String,
+    /// The generation that goes on serving; none: the tenant's writes wait (503).
+    pub serving: Option<u64>,
+}
+
+/// What the last reload did.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Seconds since 1970.
+    pub at: u64,
+    pub cause: &'static str,
+    /// Nothing of the new configuration is in use where there are any.
+    pub errors: Vec<String>,
+    /// Plugins whose file is at fault.
+    pub plugins: Vec<String>,
+    pub broken: Vec<Broken>,
+    pub warnings: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn new(cause: &'static str) -> Self {
+        let at = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        Self {
+            at,
+            cause,
+            ..Self::default()
+        }
+    }
+
+    /// The newest configuration is wholly in use.
+    pub fn is_success(&self) -> bool {
+        self.errors.is_empty() && self.plugins.is_empty() && self.broken.is_empty()
+    }
+}
