@@ -39,6 +39,7 @@ mod ledger;
 
 pub use failures::FailureLog;
 use ledger::Ledger;
+pub use ledger::Meter;
 
 /// Whatever an upstream's own timeout: Prometheus gives up after 30 s, and an answer must reach it before.
 const FORWARD_DEADLINE: Duration = Duration::from_secs(25);
@@ -62,6 +63,7 @@ pub struct Tenant {
     pub config: Arc<config::Tenant>,
     pub generation: u64,
     pub judge: Judge,
+    pub meter: Meter,
 }
 
 /// One generation of everything.
@@ -75,8 +77,9 @@ pub struct Pipeline {
 
 /// What the answer and the log need to know, filled in as the write goes.
 #[derive(Default)]
-struct Trace {
+struct Trace<'a> {
     tenant: Option<TenantId>,
+    meter: Option<&'a Meter>,
     over_rate: Option<OverRate>,
 }
 
@@ -113,11 +116,22 @@ impl Pipeline {
                 respond::failed(&answer, || self.authenticator.challenge())
             }
         };
-        ledger::count_request(&self.shared.metrics, tenant, response.status(), started.elapsed());
+        ledger::count_request(
+            &self.shared.metrics,
+            trace.meter,
+            tenant,
+            response.status(),
+            started.elapsed(),
+        );
         response
     }
 
-    async fn write(&self, request: Request<Incoming>, peer: &Peer, trace: &mut Trace) -> Result<Stored, Failure> {
+    async fn write<'a>(
+        &'a self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        trace: &mut Trace<'a>,
+    ) -> Result<Stored, Failure> {
         let (parts, incoming) = request.into_parts();
         let headers = &parts.headers;
 
@@ -133,6 +147,7 @@ impl Pipeline {
         }
         let tenant = self.tenants.get(proved.id()).ok_or(Failure::NoGeneration)?;
         trace.over_rate = Some(tenant.config.over_rate);
+        trace.meter = Some(&tenant.meter);
         head::schema(headers)?;
 
         // Body: under permits, deadlines and sizes.
@@ -161,7 +176,7 @@ impl Pipeline {
     /// Whatever a stage refuses. What was received is accounted for then.
     pub async fn process<'a>(
         &'a self,
-        tenant: &Tenant,
+        tenant: &'a Tenant,
         proved: &'a auth::Tenant,
         compressed: Bytes,
         permit: &mut Permit,
@@ -172,7 +187,13 @@ impl Pipeline {
         let framed = decode_and_frame(&compressed, decoded_size, limits)?;
         let recalled = tenant.judge.recall(framed).await?;
         let scanned = recalled.scanned();
-        let mut ledger = Ledger::open(&self.shared.metrics, proved.id(), scanned, compressed.len());
+        let mut ledger = Ledger::open(
+            &self.shared.metrics,
+            &tenant.meter,
+            proved.id(),
+            scanned,
+            compressed.len(),
+        );
 
         // Policy: every series gets its fate, host checks included.
         let sizes = Sizes {
@@ -313,7 +334,7 @@ impl Pipeline {
         let mut worst: Option<Failure> = None;
         for (part, result) in parts.iter().zip(results) {
             match result {
-                Ok(()) => ledger.forwarded(&tenant.config.upstreams[part.upstream], part.samples),
+                Ok(()) => ledger.forwarded(part.upstream, part.samples),
                 Err(error) => {
                     let failure = Failure::Forward(error);
                     ledger.rejected(failure.reason(), part.samples);

@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::counter::Counter;
+
 use crate::config;
 use crate::model::{Label, TenantId};
 use crate::telemetry::Metrics;
@@ -101,6 +103,8 @@ pub struct Judge {
     max_active_series: u64,
     words: RwLock<Words>,
     metrics: Arc<Metrics>,
+    hits: Counter,
+    misses: Counter,
 }
 
 /// A write whose every series is proved, with what is known of each.
@@ -170,6 +174,9 @@ impl Judge {
         metrics: Arc<Metrics>,
     ) -> Self {
         let budget = tenant.limits.max_active_series.saturating_mul(MEMO_BYTES_PER_SERIES);
+        let labels = TenantLabels {
+            tenant: tenant.id.to_string(),
+        };
         Self {
             tenant: tenant.id.clone(),
             chain,
@@ -181,6 +188,8 @@ impl Judge {
             memo_budget: budget.clamp(MIN_MEMO_BYTES, MAX_MEMO_BYTES) as usize,
             max_active_series: tenant.limits.max_active_series,
             words: RwLock::new(Words::default()),
+            hits: metrics.memo_hits.get_or_create_owned(&labels),
+            misses: metrics.memo_misses.get_or_create_owned(&labels),
             metrics,
         }
     }
@@ -244,16 +253,10 @@ impl Judge {
     /// Where a policy failed and its `on_failure` is `retry`. Nothing was decided then.
     pub async fn judge(&self, recalled: Recalled) -> Result<Judged, JudgeError> {
         let Recalled { scanned, mut memory } = recalled;
-        let labels = TenantLabels {
-            tenant: self.tenant.to_string(),
-        };
         let (all, misses) = (memory.hashes.len(), memory.misses.len());
-        self.metrics
-            .memo_hits
-            .get_or_create(&labels)
-            .inc_by((all - misses) as u64);
+        self.hits.inc_by((all - misses) as u64);
         if misses > 0 {
-            self.metrics.memo_misses.get_or_create(&labels).inc_by(misses as u64);
+            self.misses.inc_by(misses as u64);
             self.judge_new(&scanned, &mut memory).await?;
         }
         let Memory { fates, edits, new, .. } = memory;
