@@ -127,7 +127,9 @@ impl Memo {
             let first = slice * LOOK_UPS_PER_LOCK;
             let mut table = self.lock();
             table.advance(bounds.tick);
-            table.read_through(chunk.len());
+            if slice == 0 {
+                table.read_through(hashes.len());
+            }
             for (i, hash) in chunk.iter().enumerate() {
                 let fate = table.look_up(*hash, || sent(first + i), bounds, new, found.edits);
                 found.fates.push(fate);
