@@ -2,7 +2,16 @@
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gauntlet
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: demo test unit lint plugins stack stack-up instructions bench build fuzz
+.PHONY: checkout demo test unit lint plugins stack stack-up instructions bench build
+
+demo unit lint plugins stack stack-up instructions bench build: checkout
+
+# Checkouts share the cache, and cargo tells sources by their times alone: it would take what was built from another
+# checkout, with that one's paths and text in it, for this one's. So a checkout that takes over makes its sources new.
+checkout:
+	@mkdir -p $(CARGO_TARGET_DIR)
+	@test "$$(cat $(CARGO_TARGET_DIR)/checkout 2>&1)" = "$(CURDIR)" || \
+		{ git ls-files -z | xargs -0 -r touch -c && echo "$(CURDIR)" > $(CARGO_TARGET_DIR)/checkout; }
 
 ## See writes flow through policies to a receiver, in one process, until ^C.
 demo:
