@@ -293,3 +293,27 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_left_the_stamp_is_seen_within_twelve_looks() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, later) = (folder.path().join("file"), SystemTime::now() + SETTLED * 2);
+        fs::write(&path, "is now").unwrap();
+        let name = path.clone().into_os_string();
+        let mut inputs = Inputs {
+            files: [(name.clone(), Some(sha256(b"was at the load")))].into(),
+            ..Inputs::default()
+        };
+        assert_ne!(inputs.look_at(later), inputs.loaded());
+        // As a file system leaves it that does not keep the time of a change.
+        inputs.stamps.insert(name, Stamp::of(&path, later).unwrap());
+        for _ in 1..THOROUGH {
+            assert_eq!(inputs.look_at(later), inputs.loaded());
+        }
+        assert_ne!(inputs.look_at(later), inputs.loaded());
+    }
+}
