@@ -37,6 +37,37 @@ const UPSTREAMS: usize = 2;
 
 type Labels = BTreeMap<String, String>;
 
+/// A series in the hands of one policy, as Prometheus' `labels.Builder` holds it.
+struct Working<'a> {
+    labels: &'a mut Labels,
+    /// Names that rules have set, in the order of the first time: `labelmap` comes to these last, which decides where
+    /// it gives two labels one name.
+    set: Vec<String>,
+}
+
+impl Working<'_> {
+    fn set(&mut self, name: &str, value: String) {
+        if value.is_empty() {
+            return self.retain(|other| other != name);
+        }
+        self.labels.insert(name.to_owned(), value);
+        if !self.set.iter().any(|set| set == name) {
+            self.set.push(name.to_owned());
+        }
+    }
+
+    fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.labels.retain(|name, _| wanted(name));
+        self.set.retain(|name| wanted(name));
+    }
+
+    fn in_order(&self) -> Vec<(String, String)> {
+        let untouched = self.labels.keys().filter(|name| !self.set.contains(name));
+        let names = untouched.chain(&self.set);
+        names.map(|name| (name.clone(), self.labels[name].clone())).collect()
+    }
+}
+
 fn main() -> ExitCode {
     if let Some(exit) = compiler() {
         return exit;
@@ -123,8 +154,12 @@ struct Rule {
 impl Chain {
     /// What becomes of one series: its labels and where it goes. None: it goes nowhere.
     fn judge(&self, mut labels: Labels) -> Option<(Labels, usize)> {
-        for rule in self.policies.iter().flatten() {
-            if !rule.apply(&mut labels) {
+        for rules in &self.policies {
+            let mut series = Working {
+                labels: &mut labels,
+                set: Vec::new(),
+            };
+            if !rules.iter().all(|rule| rule.apply(&mut series)) {
                 return None;
             }
         }
@@ -156,8 +191,8 @@ fn anchored(pattern: &str) -> Regex {
 
 impl Rule {
     /// False where the series is dropped.
-    fn apply(&self, labels: &mut Labels) -> bool {
-        let value = |name: &str| labels.get(name).cloned().unwrap_or_default();
+    fn apply(&self, series: &mut Working<'_>) -> bool {
+        let value = |name: &str| series.labels.get(name).cloned().unwrap_or_default();
         let joined = self.source.iter().map(|name| value(name)).collect::<Vec<_>>().join(";");
         let regex = anchored(self.regex);
         match self.action {
@@ -165,20 +200,20 @@ impl Rule {
             "drop" => return !regex.is_match(&joined),
             "keepequal" => return value(self.target) == joined,
             "dropequal" => return value(self.target) != joined,
-            "labeldrop" => labels.retain(|name, _| !regex.is_match(name)),
-            "labelkeep" => labels.retain(|name, _| regex.is_match(name)),
-            "lowercase" => set(labels, self.target, joined.to_lowercase()),
-            "uppercase" => set(labels, self.target, joined.to_uppercase()),
+            "labeldrop" => series.retain(|name| !regex.is_match(name)),
+            "labelkeep" => series.retain(|name| regex.is_match(name)),
+            "lowercase" => series.set(self.target, joined.to_lowercase()),
+            "uppercase" => series.set(self.target, joined.to_uppercase()),
             "labelmap" => {
-                for (name, value) in labels.clone() {
+                for (name, value) in series.in_order() {
                     if let Some(found) = regex.captures(&name) {
-                        set(labels, &expand(&found, self.replacement), value);
+                        series.set(&expand(&found, self.replacement), value);
                     }
                 }
             }
             _ => {
                 if let Some(found) = regex.captures(&joined) {
-                    set(labels, self.target, expand(&found, self.replacement));
+                    series.set(self.target, expand(&found, self.replacement));
                 }
             }
         }
@@ -207,13 +242,6 @@ impl Rule {
 /// `$1` alone: the patterns here have one group.
 fn expand(found: &regex::Captures<'_>, replacement: &str) -> String {
     replacement.replace("$1", found.get(1).map_or("", |group| group.as_str()))
-}
-
-fn set(labels: &mut Labels, name: &str, value: String) {
-    match value.is_empty() {
-        true => labels.remove(name),
-        false => labels.insert(name.to_owned(), value),
-    };
 }
 
 fn chain() -> impl Strategy<Value = Chain> {
@@ -255,14 +283,16 @@ fn rule() -> impl Strategy<Value = Rule> {
     ]);
     let target = prop::sample::select(NAMES.to_vec());
     let replacement = prop::sample::select(vec!["$1", "", "x", "$1-$1", "cluster-é", "go_$1"]);
-    (action, source, regex, target, replacement).prop_map(|(action, source, regex, target, replacement)| Rule {
+    // The second gives many labels one name.
+    let mapped = prop::sample::select(vec!["m_$1", "m"]);
+    let parts = (action, source, regex, target, replacement, mapped);
+    parts.prop_map(|(action, source, regex, target, replacement, mapped)| Rule {
         action,
         source,
         // What is kept by name must leave a name, or every chain with it would be empty.
         regex: if action == "labelkeep" { "__name__|a|job" } else { regex },
         target,
-        // Two names that become one would depend on the order in which labels are looked at.
-        replacement: if action == "labelmap" { "m_$1" } else { replacement },
+        replacement: if action == "labelmap" { mapped } else { replacement },
     })
 }
 
