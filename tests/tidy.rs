@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// Words of the host's source and the only places that may use them: a file, or a folder ending in `/`.
 const OWNERS: &[(&str, &[&str])] = &[
-    ("wasmtime", &["policy.rs", "policy/"]),
-    ("wasmtime_wasi", &["policy.rs", "policy/"]),
+    ("wasmtime", &["sandbox.rs", "sandbox/"]),
+    ("wasmtime_wasi", &["sandbox.rs", "sandbox/"]),
     ("rustls", &["tls.rs", "tls/", "forward/client.rs", "dev.rs", "dev/"]),
     // The accepted stream's type, besides: the handshake belongs to the connection's own task.
     (
@@ -44,7 +44,7 @@ const SPAWNERS: &[&str] = &[
     "reload/",
     "forward/health.rs",
     "forward/lookup.rs",
-    "policy/",
+    "sandbox/",
     "dev.rs",
     "dev/",
 ];

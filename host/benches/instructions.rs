@@ -109,7 +109,7 @@ fn under_callgrind(case: &str) -> u64 {
         .arg("--toggle-collect=*instructions::measured*")
         // Work on a plugin thread goes on while the write waits for it, so it has a toggle of its own, which counts
         // what plugins do when they are set up as well: little beside what they do for writes that are always new.
-        .args((case == "cold").then_some("--toggle-collect=*policy::call::Job>::step*"))
+        .args((case == "cold").then_some("--toggle-collect=*sandbox::threads::Job>::step*"))
         .arg(counted())
         .args(["--count", case])
         .output()

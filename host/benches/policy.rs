@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use gauntlet::chain::{Batch, Chain, Write};
 use gauntlet::config::{OnFailure, Owner, PluginSource, Policy, Sandbox};
 use gauntlet::model::{TenantId, Totals};
-use gauntlet::policy::{Batch, Chain, Compiler, Engine, Write};
+use gauntlet::sandbox::{Compiler, Engine};
 use gauntlet::telemetry::Metrics;
 use gauntlet::wire::labels::encode_labels;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config;
-use crate::policy::compile;
+use crate::sandbox::compile;
 use crate::telemetry::{self, LogFormat};
 use crate::{dev, server};
 

@@ -16,8 +16,12 @@ pub mod auth;
 pub mod head;
 pub mod body;
 
+// Strangers' code: the sandbox it runs in, and a tenant's chain of policies.
+pub mod sandbox;
+pub mod chain;
+
 // What is decided about it: per series, per write, and where it goes.
-pub mod policy;
+pub mod judge;
 pub mod limits;
 pub mod route;
 

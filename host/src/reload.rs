@@ -14,13 +14,13 @@ use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
+use crate::chain::{BuildError, Chain};
 use crate::config::{self, Config, ConfigError, Known, Loaded};
 use crate::forward::ForwardSetupError;
+use crate::judge::Judge;
+use crate::judge::memo::Memo;
 use crate::model::TenantId;
 use crate::pipeline::{Meter, Pipeline, Shared, Tenant};
-use crate::policy::judge::Judge;
-use crate::policy::memo::Memo;
-use crate::policy::{BuildError, Chain};
 use crate::telemetry::metrics::{CertificateLabels, TenantLabels};
 use crate::tls::{self, TlsError};
 

@@ -17,14 +17,14 @@ use crate::admin::{self, Admin};
 use crate::auth::VerifiedPasswords;
 use crate::config::{self, Config, Known, Loaded};
 use crate::forward::Upstreams;
+use crate::judge::Clock;
+use crate::judge::memo::{HashKey, NoRandomness};
 use crate::limits::bucket::Buckets;
 use crate::limits::in_flight::InFlight;
 use crate::listener::{self, ListenError, Listener, Reactors};
 use crate::pipeline::{FailureLog, Shared};
-use crate::policy::judge::Clock;
-use crate::policy::memo::{HashKey, NoRandomness};
-use crate::policy::{Compiler, Engine, EngineError};
 use crate::reload::{Generations, ReloadError};
+use crate::sandbox::{Compiler, Engine, EngineError};
 use crate::telemetry::Metrics;
 
 /// How often state that outlives its users (idle buckets, in-flight counts) is looked through.

@@ -12,8 +12,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::config;
+use crate::judge::{Judge, Judged};
 use crate::model::TenantId;
-use crate::policy::judge::{Judge, Judged};
 use crate::respond::{Failure, Stored};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{

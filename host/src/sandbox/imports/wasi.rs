@@ -18,8 +18,8 @@ use wasmtime_wasi::p2::pipe::ClosedInputStream;
 use wasmtime_wasi::random::{Deterministic, WasiRandom};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
-use super::instance::State;
 use super::log::{Lines, Stdout};
+use crate::sandbox::instance::State;
 
 /// The interfaces that are linked, as a component names them.
 pub const INTERFACES: [&str; 5] = [

@@ -1,7 +1,7 @@
 //! What the memo remembers, counts and lets go of.
 
-use super::verdict::EDIT_OVERHEAD_BYTES;
 use super::*;
+use crate::judge::verdict::EDIT_OVERHEAD_BYTES;
 use crate::wire::splice::Patch;
 
 const BUDGET: usize = 1 << 20;

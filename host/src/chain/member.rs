@@ -12,16 +12,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::bindings::types::Inputs;
-use super::engine::Engine;
-use super::instance::{Fault, Instance, Start};
-use super::log::Share;
-use super::plugin::Plugin;
 use super::quarantine::{Gate, Quarantine};
-use super::warm::PolicyId;
 use super::words::Words;
 use crate::config::{self, OnFailure, Owner};
 use crate::model::TenantId;
+use crate::sandbox::types::Inputs;
+use crate::sandbox::{Engine, Fault, Instance, Plugin, PolicyId, Share, Start};
 use crate::telemetry::metrics::{PolicyCallLabels, PolicyLabels, TrapLabels};
 
 /// What is known of a policy before it ever ran.

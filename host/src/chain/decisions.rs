@@ -8,7 +8,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::admit::{Decision, Write};
+use super::admission::{Decision, Write};
 
 /// A tenant's senders times the few sizes of their usual writes. They are searched one after the other.
 const PLACES: usize = 128;

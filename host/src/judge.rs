@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 
+use crate::chain::{Batch, CallError, Chain, Decision, Outcome, Write};
 use crate::config;
 use crate::model::{Label, TenantId};
 use crate::telemetry::Metrics;
@@ -20,14 +21,14 @@ use crate::wire::heavy;
 use crate::wire::labels::encode_labels;
 use crate::wire::scan::{Framed, Proof, ScanError, Scanned, Series};
 
-use super::check::{Checked, HostChecks};
-use super::memo::{
-    AsIs, Bounds, DropId, Edits, Fate, Found, HashKey, Memo, NewSeries, NewVerdict, SeriesHash, StreamId, TICK_SECONDS,
-    Verdict,
-};
-use super::{Batch, CallError, Chain, Decision, Outcome, Write};
-
+pub mod law;
+pub mod memo;
 mod tally;
+pub mod verdict;
+
+use law::{Checked, HostChecks};
+use memo::{AsIs, Bounds, Found, HashKey, Memo, NewSeries, NewVerdict, SeriesHash, TICK_SECONDS};
+use verdict::{DropId, Edits, Fate, StreamId, Verdict};
 
 pub use tally::Tally;
 use tally::tally;

@@ -2,8 +2,8 @@
 //!
 //! Takes the fate of each, gives totals by stream, by drop reason and by refusal. Pure.
 
-use super::super::check::Refusal;
-use super::super::memo::{DropId, Fate, StreamId};
+use super::law::Refusal;
+use super::verdict::{DropId, Fate, StreamId};
 use crate::model::Totals;
 use crate::wire::scan::Scanned;
 

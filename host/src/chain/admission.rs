@@ -11,15 +11,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::bindings::types as wit;
-use super::bindings::types::Inputs;
-use super::call::{Job, Step};
-use super::chain::{CallError, Inner};
-use super::instance::{Fault, Instance};
 use super::member::Function;
 use super::relabel::{MAX_STREAM_LENGTH, check_name};
-use super::words::plain;
+use super::{CallError, Inner};
 use crate::model::Totals;
+use crate::sandbox::types as wit;
+use crate::sandbox::types::Inputs;
+use crate::sandbox::{Fault, Instance, Job, Step, plain};
 
 /// Buckets one policy may charge for one write: a few kinds of limit for each of a few streams.
 const MAX_CHARGES: usize = 64;

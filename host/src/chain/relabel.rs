@@ -4,7 +4,6 @@
 //! before the next policy sees it: sorted, no empty values, no name twice, bounded. Never applies the host's own
 //! rules (reserved labels, name rules, limits): those come after the whole chain, and no policy can skip them.
 
-use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::bindings::types::{Edit, LabelParam, Verdict};
-use super::call::{Job, Step};
-use super::chain::{CallError, Inner};
-use super::instance::{Fault, Instance};
 use super::member::{Function, Member};
+use super::{CallError, Inner};
 use crate::model::Label;
+use crate::sandbox::types::{Edit, Verdict};
+use crate::sandbox::{Asked, Fault, Instance, Job, Step};
 use crate::wire::labels::{label_bytes, labels};
 
 /// Series of one plugin call: at 2 to 20 us a series, well inside the deadline for every toolchain.
@@ -117,13 +115,13 @@ impl RelabelJob {
     fn judge_piece(&mut self) -> Result<(), CallError> {
         let piece = self.next_piece();
         let mut series: Vec<Work> = piece.map(Work::new).collect();
-        let mut asked = Asked::reused();
+        let mut asked = Question::reused();
         asked.ask_for(&self.batch, &series);
         for (place, member) in self.chain.members.iter().enumerate() {
             if !member.info.judges_series {
                 continue;
             }
-            if asked.labels.is_empty() {
+            if asked.asked.series_count() == 0 {
                 break;
             }
             let allowance = self.chain.engine.call_allowance();
@@ -145,7 +143,7 @@ impl RelabelJob {
                 }
             }
         }
-        asked.reuse();
+        asked.asked.reuse();
         for work in series {
             let outcome = work.outcome(&self.batch);
             self.done.outcomes.push(outcome);
@@ -184,7 +182,7 @@ pub(super) fn try_out(
     member: &Member,
 ) -> Result<(), Fault> {
     let series: Vec<Work> = (0..batch.labels.len()).map(Work::new).collect();
-    let mut asked = Asked::default();
+    let mut asked = Question::default();
     asked.ask_for(batch, &series);
     asked.ask(instance, allowance, member).map(drop)
 }
@@ -244,92 +242,43 @@ impl Work {
     }
 }
 
-/// The arguments of one plugin call: the labels of all live series, one after the other.
+/// A question about all live series.
 #[derive(Default)]
-pub(super) struct Asked {
-    /// Names and values.
-    pub(super) text: String,
-    /// Of each name and value, in bytes.
-    pub(super) lengths: Vec<u32>,
-    /// Labels of each series.
-    pub(super) labels: Vec<u32>,
+struct Question {
+    asked: Asked,
     /// Label bytes as the sender sent them, whatever earlier policies made of them.
     sent: usize,
 }
 
-thread_local! {
-    /// Room for the next call on this thread. Fresh room for each is given back to the system between two writes, and
-    /// a page of two megabytes zeroed for it when it is needed again.
-    static REUSED: Cell<Asked> = Cell::default();
-}
-
-impl Asked {
-    /// With the room of this thread's last one.
+impl Question {
     fn reused() -> Self {
-        REUSED.take()
-    }
-
-    fn reuse(self) {
-        if self.text.capacity() <= 2 * BATCH_BYTES {
-            REUSED.set(self);
+        Self {
+            asked: Asked::reused(),
+            sent: 0,
         }
     }
 
     /// The labels that `series` have now, in place of what was asked before.
     fn ask_for(&mut self, batch: &Batch, series: &[Work]) {
-        let mut text = std::mem::take(&mut self.text).into_bytes();
-        text.clear();
-        self.lengths.clear();
-        self.labels.clear();
-        self.sent = 0;
-        for work in series.iter().filter(|work| work.is_live()) {
-            let before = self.lengths.len();
-            let mut push = |part: &[u8]| {
-                text.extend_from_slice(part);
-                // Shorter than the body they came in, or than MAX_LABEL_BYTES.
-                self.lengths.push(part.len() as u32);
-            };
-            let sent = batch.series(work.index);
-            match &work.labels {
-                Some(edited) => edited.iter().for_each(|label| {
-                    push(label.name.as_bytes());
-                    push(label.value.as_bytes());
-                }),
-                None => label_bytes(sent).for_each(|(name, value)| {
-                    push(name);
-                    push(value);
-                }),
-            }
-            self.labels.push(((self.lengths.len() - before) / 2) as u32);
-            self.sent += sent.len();
-        }
-        // Once over all of it costs a tenth of once for each. What a scan proved is UTF-8.
-        self.text = String::from_utf8(text).unwrap_or_default();
-    }
-
-    /// The same for a plugin that takes labels one by one.
-    pub(super) fn series(&self) -> Vec<Vec<LabelParam<'_>>> {
-        let (mut rest, mut lengths) = (self.text.as_str(), self.lengths.iter());
-        let mut next = || {
-            let (part, after) = rest.split_at_checked(*lengths.next()? as usize)?;
-            rest = after;
-            Some(part)
-        };
-        let mut label = || {
-            let (name, value) = (next()?, next()?);
-            Some(LabelParam { name, value })
-        };
-        let series = self.labels.iter();
-        series
-            .map(|count| (0..*count).map_while(|_| label()).collect())
-            .collect()
+        let live = || series.iter().filter(|work| work.is_live());
+        self.sent = live().map(|work| batch.series(work.index).len()).sum();
+        self.asked.ask_for(live(), |work, push| match &work.labels {
+            Some(edited) => edited.iter().for_each(|label| {
+                push(label.name.as_bytes());
+                push(label.value.as_bytes());
+            }),
+            None => label_bytes(batch.series(work.index)).for_each(|(name, value)| {
+                push(name);
+                push(value);
+            }),
+        });
     }
 
     fn ask(&self, instance: &mut Instance, allowance: Duration, member: &Member) -> Result<Vec<Fate>, Fault> {
-        let verdicts = instance.relabel(self, allowance)?;
-        if verdicts.len() != self.labels.len() {
+        let verdicts = instance.relabel(&self.asked, allowance)?;
+        if verdicts.len() != self.asked.series_count() {
             return Err(Fault::WrongLength {
-                asked: self.labels.len(),
+                asked: self.asked.series_count(),
                 got: verdicts.len(),
             });
         }

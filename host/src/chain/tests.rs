@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::{self, OnFailure, Owner, PluginSource};
 use crate::model::TenantId;
+use crate::sandbox::{CompileError, Compiler, ContractError, compile};
 use crate::telemetry::Metrics;
 use crate::wire::labels::encode_labels;
 

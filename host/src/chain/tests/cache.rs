@@ -3,8 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::super::artefact::{Cache, CacheError};
 use super::*;
+use crate::sandbox::{Cache, CacheError};
 
 fn cached(folder: &Path) -> Arc<Engine> {
     engine(&config::Sandbox {

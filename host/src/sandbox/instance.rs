@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 use wasmtime::component::{Func, HasSelf, Linker};
 use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, UpdateDeadline, WasmBacktrace};
 
-use super::bindings::types::{Decision, Inputs, LabelParam, Verdict, Write};
-use super::bindings::{gauntlet, log};
+use super::asked::Asked;
+use super::contract::types::{Decision, Inputs, LabelParam, Verdict, Write};
+use super::contract::{gauntlet, log};
 use super::deadline::{Deadline, Running};
-use super::log::{Lines, Share};
+use super::imports::log::{Lines, Share};
+use super::imports::wasi::Wasi;
+use super::plain::plain;
 use super::plugin::{PackedParams, Plugin};
-use super::relabel::Asked;
-use super::wasi::Wasi;
-use super::words::plain;
 
 /// What a plugin can make the host copy in one direction of one call, in bytes. A batch is at most
-/// [`super::chain::BATCH_BYTES`] of labels; edited and lifted those are 0.5 MiB of text and, at the shortest
+/// `chain::relabel::BATCH_BYTES` of labels; edited and lifted those are 0.5 MiB of text and, at the shortest
 /// labels there are, 3 MiB of records, so this leaves room to add labels.
 const HOSTCALL_FUEL: usize = 8 << 20;
 /// Handles of the component model one instance may hold; see also `wasi::MAX_HANDLES`.
@@ -272,7 +272,7 @@ impl Instance {
     ///
     /// # Errors
     /// Whatever the plugin did instead.
-    pub(super) fn relabel(&mut self, asked: &Asked, allowance: Duration) -> Result<Vec<Verdict>, Fault> {
+    pub fn relabel(&mut self, asked: &Asked, allowance: Duration) -> Result<Vec<Verdict>, Fault> {
         let (verdicts,) = match (self.relabel_packed, self.relabel) {
             (Some(packed), _) => self.guarded(allowance, |store| {
                 packed

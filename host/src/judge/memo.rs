@@ -21,11 +21,10 @@ use std::time::Duration;
 use hashbrown::HashTable;
 
 mod hash;
-mod verdict;
 
 pub use hash::{AsIs, HashKey, NoRandomness, SeriesHash};
-use verdict::Edited;
-pub use verdict::{DropId, Edits, Fate, StreamId, Verdict};
+
+use super::verdict::{DropId, Edited, Edits, Fate, StreamId, Verdict};
 
 /// A series counts as active for this long after it was last sent.
 pub const ACTIVE_WINDOW: Duration = Duration::from_secs(WINDOW_TICKS as u64 * TICK_SECONDS);

@@ -11,17 +11,29 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::admit::{self, AdmitJob, Decision, Write};
-use super::bindings::types::Inputs;
-use super::call::{Job, Step};
-use super::decisions::Decisions;
-use super::engine::{Engine, LoadError};
-use super::instance::Fault;
-use super::member::{Function, Member, Missed, PolicyInfo, PolicyStatus};
-use super::relabel::{Batch, Outcome, RelabelJob, Relabelled};
 use crate::config::{self, OnFailure};
 use crate::model::{TenantId, Totals};
+use crate::sandbox::types::Inputs;
+use crate::sandbox::{Engine, Fault, Job, LoadError, Step};
 use crate::wire::labels::encode_labels;
+
+mod admission;
+mod decisions;
+mod member;
+mod quarantine;
+mod relabel;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use admission::AdmitJob;
+pub use admission::{Charge, Decision, Route, Write};
+use decisions::Decisions;
+pub use member::{Failure, PolicyInfo, PolicyStatus};
+use member::{Function, Member, Missed};
+use relabel::RelabelJob;
+pub use relabel::{Batch, Outcome, Relabelled};
 
 /// Why a chain could not be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -303,18 +315,18 @@ impl Trial {
             let batch = golden_batch();
             member
                 .call(engine, Function::Relabel, |instance| {
-                    super::relabel::try_out(&batch, instance, allowance, member)
+                    relabel::try_out(&batch, instance, allowance, member)
                 })
                 .map_err(golden)?;
         }
         if member.info.judges_writes {
             let mut write = golden_write();
             write.mask(member.inputs());
-            let streams = admit::streams(&write);
-            let write = admit::told(chain, &write, &streams);
+            let streams = admission::streams(&write);
+            let write = admission::told(chain, &write, &streams);
             member
                 .call(engine, Function::Admit, |instance| {
-                    admit::ask(instance, &write, allowance, self.place)
+                    admission::ask(instance, &write, allowance, self.place)
                 })
                 .map_err(golden)?;
         }

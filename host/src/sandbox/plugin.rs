@@ -7,10 +7,10 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex, Instance, InstancePre, Linker, types};
 use wasmtime::{AsContextMut, Engine};
 
-use super::bindings::types::{Decision, Inputs, LabelParam, Verdict, Write};
+use super::contract::types::{Decision, Inputs, LabelParam, Verdict, Write};
+use super::imports::wasi;
 use super::instance::State;
-use super::wasi;
-use super::words::plain;
+use super::plain::plain;
 
 /// The contract's own interfaces, any patch version.
 const CONTRACT: [&str; 2] = ["gauntlet:policy/log@0.1.", "gauntlet:policy/types@0.1."];

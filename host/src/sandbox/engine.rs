@@ -16,15 +16,15 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::artefact::{self, Cache, Identity};
-use super::call::Threads;
 use super::compile::{self, CompileError, Compiler};
 use super::deadline::Running;
+use super::imports::wasi;
 use super::instance::{
     self, Instance, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES, Slot, Slots, State,
 };
 use super::plugin::{ContractError, Plugin};
+use super::threads::Threads;
 use super::warm::{Bounds, PolicyId, Warm};
-use super::wasi;
 use crate::config;
 use crate::telemetry::Metrics;
 
@@ -183,32 +183,32 @@ impl Engine {
         loaded.unwrap_or_else(|error| Err(LoadError::Load(error.to_string())))
     }
 
-    pub(super) fn threads(&self) -> &Threads {
+    pub(crate) fn threads(&self) -> &Threads {
         &self.threads
     }
 
-    pub(super) fn metrics(&self) -> &Metrics {
+    pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    pub(super) fn memory_limit(&self) -> usize {
+    pub(crate) fn memory_limit(&self) -> usize {
         self.sandbox.memory_limit
     }
 
-    pub(super) fn call_allowance(&self) -> Duration {
+    pub(crate) fn call_allowance(&self) -> Duration {
         self.sandbox.call_timeout
     }
 
-    pub(super) fn start_allowance(&self) -> Duration {
+    pub(crate) fn start_allowance(&self) -> Duration {
         self.sandbox.call_timeout * CONFIGURE
     }
 
-    pub(super) fn warm(&self) -> &Warm<Instance> {
+    pub(crate) fn warm(&self) -> &Warm<Instance> {
         &self.warm
     }
 
     /// Room for one more instance, at the cost of the one that waited longest where there is none.
-    pub(super) fn slot(&self) -> Option<Slot> {
+    pub(crate) fn slot(&self) -> Option<Slot> {
         loop {
             if let Some(slot) = self.slots.take() {
                 return Some(slot);
@@ -219,7 +219,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn next_policy(&self) -> PolicyId {
+    pub(crate) fn next_policy(&self) -> PolicyId {
         self.next_policy.fetch_add(1, Ordering::Relaxed)
     }
 }

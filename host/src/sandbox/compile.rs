@@ -18,7 +18,7 @@ use tokio::process::Command;
 
 use super::artefact::{Artefact, MAX_ARTEFACT};
 use super::engine;
-use super::words::plain;
+use super::plain::plain;
 
 /// Largest plugin, in bytes. Python's, the largest known, has 18 MB.
 pub const MAX_PLUGIN: usize = 64 << 20;

@@ -1,0 +1,41 @@
+//! Strangers' code: compiled, bounded, run and thrown away.
+//!
+//! Takes plugins as bytes and calls into them; gives what they returned, exactly as they returned it, or what they did
+//! instead. An [`Engine`] compiles out of process, checks against the contract in `wit/`, links to nothing but a log
+//! and an empty world, and runs instances on threads of their own, under deadlines and limits, fairly between tenants.
+//! Never judges what a plugin said: that is `chain`'s.
+//!
+//! From the outside in: [`engine`] (what all plugins share), [`compile`] and `artefact` (how they are loaded), `plugin`
+//! and `contract` (what a plugin is), `instance` (one that runs), `asked` (what it is asked), `warm` (those that wait),
+//! `threads` and `queue` (who runs next, and where), `deadline` (for how long), `imports` (what a plugin may call).
+
+pub mod compile;
+pub mod engine;
+
+mod artefact;
+mod asked;
+mod contract;
+mod deadline;
+mod imports;
+mod instance;
+mod plain;
+mod plugin;
+mod queue;
+mod threads;
+mod warm;
+
+pub use artefact::hex;
+#[cfg(test)]
+pub(crate) use artefact::{Cache, CacheError};
+pub(crate) use asked::Asked;
+pub use compile::{CompileError, Compiler};
+pub(crate) use contract::types;
+pub use engine::{Engine, EngineError, LoadError};
+pub(crate) use imports::log::Share;
+pub use instance::Fault;
+pub(crate) use instance::{Instance, Start};
+pub(crate) use plain::plain;
+pub use plugin::ContractError;
+pub(crate) use plugin::Plugin;
+pub(crate) use threads::{Job, Step};
+pub(crate) use warm::PolicyId;

@@ -1,0 +1,83 @@
+//! The arguments of one `relabel`: the labels of all its series, one after the other.
+//!
+//! Takes names and values, gives them in one piece, or one by one for a plugin that wants them so. Its room is used again
+//! by the next call on the same thread. Never looks at what they say.
+
+use std::cell::Cell;
+
+use super::contract::types::LabelParam;
+
+/// Room kept for a thread's next call, in bytes of text.
+const KEPT: usize = 1 << 20;
+
+#[derive(Default)]
+pub struct Asked {
+    /// Names and values.
+    pub(super) text: String,
+    /// Of each name and value, in bytes.
+    pub(super) lengths: Vec<u32>,
+    /// Labels of each series.
+    pub(super) labels: Vec<u32>,
+}
+
+thread_local! {
+    /// Room for the next call on this thread. Fresh room for each is given back to the system between two writes, and
+    /// a page of two megabytes zeroed for it when it is needed again.
+    static REUSED: Cell<Asked> = Cell::default();
+}
+
+impl Asked {
+    /// With the room of this thread's last one.
+    pub fn reused() -> Self {
+        REUSED.take()
+    }
+
+    pub fn reuse(self) {
+        if self.text.capacity() <= KEPT {
+            REUSED.set(self);
+        }
+    }
+
+    /// How many series are asked about.
+    pub fn series_count(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Asks about `series` in place of what was asked before; `parts` hands the names and values of one of them to a
+    /// function. What a scan proved is UTF-8, and so is what a plugin returned.
+    pub fn ask_for<S>(&mut self, series: impl Iterator<Item = S>, parts: impl Fn(S, &mut dyn FnMut(&[u8]))) {
+        let mut text = std::mem::take(&mut self.text).into_bytes();
+        text.clear();
+        self.lengths.clear();
+        self.labels.clear();
+        for one in series {
+            let before = self.lengths.len();
+            parts(one, &mut |part| {
+                text.extend_from_slice(part);
+                // Shorter than the body they came in, or than what a plugin may leave on a series.
+                self.lengths.push(part.len() as u32);
+            });
+            self.labels.push(((self.lengths.len() - before) / 2) as u32);
+        }
+        // Once over all of it costs a tenth of once for each.
+        self.text = String::from_utf8(text).unwrap_or_default();
+    }
+
+    /// The same for a plugin that takes labels one by one.
+    pub(super) fn series(&self) -> Vec<Vec<LabelParam<'_>>> {
+        let (mut rest, mut lengths) = (self.text.as_str(), self.lengths.iter());
+        let mut next = || {
+            let (part, after) = rest.split_at_checked(*lengths.next()? as usize)?;
+            rest = after;
+            Some(part)
+        };
+        let mut label = || {
+            let (name, value) = (next()?, next()?);
+            Some(LabelParam { name, value })
+        };
+        let series = self.labels.iter();
+        series
+            .map(|count| (0..*count).map_while(|_| label()).collect())
+            .collect()
+    }
+}

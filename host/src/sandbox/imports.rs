@@ -1,0 +1,7 @@
+//! What a plugin may call: a log, and the empty world that stock toolchains need.
+//!
+//! Takes a linker, gives it the functions. Whatever is added here must be pure or bound to the generation, since verdicts
+//! are remembered. Never gives a plugin anything of the machine's.
+
+pub mod log;
+pub mod wasi;
