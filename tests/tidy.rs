@@ -13,20 +13,15 @@ use std::path::{Path, PathBuf};
 const OWNERS: &[(&str, &[&str])] = &[
     ("wasmtime", &["sandbox.rs", "sandbox/"]),
     ("wasmtime_wasi", &["sandbox.rs", "sandbox/"]),
-    ("rustls", &["tls.rs", "tls/", "forward/client.rs", "dev.rs", "dev/"]),
+    ("rustls", &["tls.rs", "tls/", "net/", "dev.rs", "dev/"]),
     // The accepted stream's type, besides: the handshake belongs to the connection's own task.
     (
         "tokio_rustls",
-        &[
-            "tls.rs",
-            "tls/",
-            "listener.rs",
-            "listener/",
-            "forward/client.rs",
-            "dev.rs",
-            "dev/",
-        ],
+        &["tls.rs", "tls/", "listener.rs", "listener/", "net/", "dev.rs", "dev/"],
     ),
+    ("hickory_resolver", &["net/"]),
+    // One place to dial from. The demo's sender is not the gateway: it dials it.
+    ("TcpStream::connect", &["net/", "dev/"]),
     ("prost", &["wire.rs", "wire/"]),
     // What is written and read as text by people: the configuration and the admin API's answers.
     ("Deserialize", &["config/file.rs"]),
@@ -42,7 +37,6 @@ const SPAWNERS: &[&str] = &[
     "server/",
     "reload.rs",
     "reload/",
-    "forward/health.rs",
     "forward/lookup.rs",
     "sandbox/",
     "dev.rs",

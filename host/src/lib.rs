@@ -8,6 +8,7 @@ pub mod model;
 pub mod wire;
 pub mod config;
 pub mod telemetry;
+pub mod net;
 
 // The way in: socket, TLS, what the head claims, who it is, the body.
 pub mod tls;

@@ -11,13 +11,20 @@ use http::header::RETRY_AFTER;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::client::{Answer, Fault};
 use super::health::Illness;
+use crate::net::{ExchangeError, HttpAnswer, TextBounds};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{UpstreamLabels, UpstreamName};
 
 /// Longest `Retry-After` believed. A receiver that says a week is wrong about one of the two.
 const MAX_RETRY_AFTER: u64 = 300;
+
+/// What is read of an answer's text: enough for Thanos' list of reasons, too little to be used against us. It follows
+/// the head at once or is not waited for: the status alone decides about the data.
+pub const TEXT: TextBounds = TextBounds {
+    bytes: 4096,
+    time: Duration::from_millis(250),
+};
 
 /// Bytes of a receiver's text that are kept for the log.
 const MAX_DETAIL: usize = 256;
@@ -97,7 +104,7 @@ impl std::fmt::Display for ConflictClass {
 }
 
 /// Success is 2xx and nothing else.
-pub fn judge(answer: &Answer) -> Result<(), ForwardError> {
+pub fn judge(answer: &HttpAnswer) -> Result<(), ForwardError> {
     let status = answer.status.as_u16();
     Err(match status {
         200..=299 => return Ok(()),
@@ -174,12 +181,12 @@ impl ForwardError {
     }
 }
 
-impl From<Fault> for ForwardError {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Connect => Self::Connect,
-            Fault::Reset => Self::Reset,
-            Fault::Nonsense => Self::Nonsense,
+impl From<ExchangeError> for ForwardError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::Connect => Self::Connect,
+            ExchangeError::Reset => Self::Reset,
+            ExchangeError::Nonsense => Self::Nonsense,
         }
     }
 }
@@ -240,8 +247,8 @@ mod tests {
 
     use super::*;
 
-    fn answer(status: u16, text: &str) -> Answer {
-        Answer {
+    fn answer(status: u16, text: &str) -> HttpAnswer {
+        HttpAnswer {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
             text: text.as_bytes().to_vec(),

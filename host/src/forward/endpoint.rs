@@ -8,19 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::balance::{self, Candidate, Standing};
-use super::client::{Address, Pool};
 use super::health::{Health, Illness};
+use crate::net::{Address, Pool};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::EndpointLabels;
 
 pub struct Endpoint {
     pub address: Address,
-    /// The `Host` header.
-    pub host: HeaderValue,
     pub pool: Pool,
     in_flight: AtomicUsize,
     state: Mutex<State>,
@@ -83,8 +80,6 @@ impl Endpoint {
             endpoint: address.to_string(),
         };
         Arc::new(Self {
-            // A name out of the DNS may hold anything; RFC 9112 section 3.2 has an empty Host for what cannot be said.
-            host: HeaderValue::from_str(&address.authority()).unwrap_or(HeaderValue::from_static("")),
             address,
             pool: Pool::default(),
             in_flight: AtomicUsize::new(0),

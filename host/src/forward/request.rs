@@ -10,7 +10,6 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 
-use super::endpoint::Endpoint;
 use crate::model::TenantId;
 
 const TENANT: HeaderName = HeaderName::from_static("thanos-tenant");
@@ -123,13 +122,13 @@ impl Template {
     }
 
     /// Content-Length is exact because hyper writes the length of the one piece the body is.
-    pub fn request(&self, endpoint: &Endpoint, tenant: &HeaderValue, outgoing: &Outgoing) -> Request<Full<Bytes>> {
+    pub fn request(&self, host: &HeaderValue, tenant: &HeaderValue, outgoing: &Outgoing) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(outgoing.body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
-        headers.insert(HOST, endpoint.host.clone());
+        headers.insert(HOST, host.clone());
         headers.insert(TENANT, tenant.clone());
         for (name, value) in &outgoing.trace.0 {
             headers.insert(name.clone(), value.clone());
