@@ -24,7 +24,7 @@ mod upstream;
 
 pub use answer::{ConflictClass, ForwardError};
 pub use endpoint::EndpointStatus;
-pub use request::{ForwardedHeaders, Outgoing, forwarded_headers};
+pub use request::{ForwardedHeaders, Outgoing, forwarded_headers, request_id};
 pub use upstream::{SetupFault, Upstream, UpstreamStatus};
 
 use budget::Load;
