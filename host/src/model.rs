@@ -1,10 +1,12 @@
-//! The words every stage shares: tenants, labels, totals.
+//! The words every stage shares: tenants, labels, totals, and when to leave alone what keeps failing.
 //!
 //! Takes nothing, gives plain values that check themselves when made; never does I/O.
 
 use std::fmt;
 use std::ops::AddAssign;
 use std::sync::Arc;
+
+pub mod breaker;
 
 /// A tenant id that is safe in a header, in a path and as a label.
 ///
