@@ -13,8 +13,9 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{self, ForwardError};
+use super::balance::{self, Candidate, Standing};
 use super::budget::Load;
-use super::endpoint::{Endpoint, EndpointStatus, Trip, choose};
+use super::endpoint::{Endpoint, EndpointStatus, Trip, random};
 use super::health::Illness;
 use super::request::{Outgoing, Template};
 use crate::config::{self, EndpointSpec};
@@ -298,6 +299,27 @@ impl Upstream {
     fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Chooses an endpoint and starts a trip to it. `failed` has just failed this write; the second choice is never a
+/// trial, for it is the write's last chance.
+fn choose(endpoints: &[Arc<Endpoint>], failed: Option<&Arc<Endpoint>>) -> Option<Trip> {
+    let now = std::time::Instant::now();
+    let candidates: Vec<Candidate> = endpoints
+        .iter()
+        .map(|endpoint| {
+            let candidate = endpoint.candidate(now);
+            let standing = match (failed, candidate.standing) {
+                (Some(failed), _) if Arc::ptr_eq(failed, endpoint) => Standing::Excluded,
+                (Some(_), Standing::DueForTrial) => Standing::Ejected,
+                (_, standing) => standing,
+            };
+            Candidate { standing, ..candidate }
+        })
+        .collect();
+    let chosen = balance::pick(&candidates, random())?;
+    let may_be_trial = candidates[chosen].standing == Standing::DueForTrial;
+    Some(Trip::start(&endpoints[chosen], may_be_trial, now))
 }
 
 impl Drop for Upstream {
