@@ -251,6 +251,11 @@ fn forward_answer(
         ForwardError::NoEndpoint => keep("no_endpoint", "the receiver is not available"),
         ForwardError::Overloaded => keep("upstream_overloaded", "overloaded, try again"),
         ForwardError::Nonsense => keep("upstream_nonsense", "the receiver is not available"),
+        ForwardError::TenantHeader => refuse(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "bug",
+            "an error of the gateway".into(),
+        ),
     }
 }
 
@@ -367,6 +372,8 @@ mod tests {
     #[test]
     fn what_is_the_gateways_own_fault_keeps_the_data() {
         let bug = Failure::from(ScanError::NotRewritten);
+        assert_eq!(bug.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
+        let bug = Failure::from(ForwardError::TenantHeader);
         assert_eq!(bug.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
         let grown = Failure::from(SnappyError::TooLong { length: 1 << 32 });
         assert!(bug.is_retryable() && grown.is_retryable());

@@ -125,9 +125,9 @@ impl Upstream {
         let Some(_place) = self.load.enter(self.config.max_in_flight) else {
             return self.refuse(ForwardError::Overloaded);
         };
-        // Every character a tenant id can have is legal in a header; were that to change, nothing would be sent.
-        let tenant =
-            HeaderValue::from_str(outgoing.tenant.as_str()).map_err(|_| ForwardError::Misconfigured { status: 400 })?;
+        let Ok(tenant) = HeaderValue::from_str(outgoing.tenant.as_str()) else {
+            return self.refuse(ForwardError::TenantHeader);
+        };
         let started = Instant::now();
         let end = deadline.min(started + self.config.timeout);
         let endpoints = self.endpoints_by(end).await;
@@ -161,6 +161,7 @@ impl Upstream {
     ) -> Result<(), ForwardError> {
         let started = Instant::now();
         let endpoint = Arc::clone(trip.endpoint());
+        // The pool may send it twice; `may_pass_elsewhere` says what that can cost.
         let exchange = endpoint
             .pool
             .exchange(&endpoint.address, &self.dialer, answer::TEXT, || {
