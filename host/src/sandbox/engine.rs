@@ -18,7 +18,7 @@ use wasmtime::{EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 use super::artefact::{self, Cache, Identity};
 use super::compile::{self, CompileError, Compiler};
 use super::contract::{self, ContractError};
-use super::deadline::Running;
+use super::deadline::Busy;
 use super::imports::wasi;
 use super::instance::{Instance, Slot, Slots};
 use super::plugin::Plugin;
@@ -307,7 +307,7 @@ impl Ticker {
         let thread = std::thread::Builder::new().name("plugin-ticker".to_owned());
         let handle = thread.spawn(move || {
             while owner.strong_count() > 0 {
-                if !Running::sleep() {
+                if !Busy::sleep() {
                     continue;
                 }
                 let Some(engine) = weak_engine.upgrade() else { return };

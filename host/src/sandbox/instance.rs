@@ -13,7 +13,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, WasmBacktrace};
 use super::asked::Asked;
 use super::contract::Functions;
 use super::contract::types::{Decision, Inputs, Verdict, Write};
-use super::deadline::{Deadline, Running};
+use super::deadline::{Busy, Deadline};
 use super::imports::log::Share;
 use super::plain::plain;
 use super::plugin::Plugin;
@@ -220,7 +220,7 @@ impl Guest {
         call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
         self.calls += 1;
-        let _running = Running::begin();
+        let _busy = Busy::begin();
         let deadline = Deadline::after(allowance);
         let state = self.store.data_mut();
         state.deadline = deadline;
