@@ -16,13 +16,13 @@ use hyper::body::Incoming;
 
 use crate::auth::{self, Authenticator, VerifiedPasswords};
 use crate::body::{self, BodyLimits};
-use crate::chain::{Charge, Decision, Write};
+use crate::chain::Charge;
 use crate::config::{self, Config, OverRate};
 use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet, Upstreams};
 use crate::head;
 use crate::judge::memo::HashKey;
 use crate::judge::verdict::Fate;
-use crate::judge::{Clock, Judge, Judged};
+use crate::judge::{Admission, Clock, Judge, JudgeError, Judged, Origin};
 use crate::limits::bucket::{self, Buckets};
 use crate::limits::in_flight::{InFlight, Permit};
 use crate::listener::Peer;
@@ -32,7 +32,7 @@ use crate::route::{self, Routes};
 use crate::sandbox::Engine;
 use crate::telemetry::Metrics;
 use crate::wire::scan::{self, Framed};
-use crate::wire::snappy::{self, SnappyError};
+use crate::wire::snappy;
 use crate::wire::splice::Piece;
 use crate::wire::{self, heavy};
 
@@ -198,10 +198,6 @@ impl Pipeline {
         );
 
         // Policy: every series gets its fate, host checks included.
-        let sizes = Sizes {
-            compressed: compressed.len(),
-            decoded: scanned.body().len(),
-        };
         let mut judged = tenant
             .judge
             .judge(recalled)
@@ -211,12 +207,12 @@ impl Pipeline {
             .grow(judged.edits().size() as u64)
             .map_err(|e| ledger.fail(Failure::from(e)))?;
         let routes = self
-            .admit(tenant, proved, &mut judged, sizes)
+            .admit(tenant, proved, &mut judged, compressed.len())
             .await
             .map_err(|e| ledger.fail(e))?;
 
         // Encode. The receivers may take seconds: of all this only the parts are held for them.
-        ledger.judged(&judged, &tenant.judge);
+        ledger.judged(&judged);
         let parts = encode(&judged, &compressed, &routes).map_err(|e| ledger.fail(e))?;
         let edited = judged.tally.edited.all_samples();
         Ok(Processed { parts, edited, ledger })
@@ -246,50 +242,33 @@ impl Pipeline {
         tenant: &Tenant,
         proved: &auth::Tenant,
         judged: &mut Judged,
-        sizes: Sizes,
+        compressed: usize,
     ) -> Result<Routes, Failure> {
-        let streams: Vec<Arc<str>> = (0..judged.tally.streams.len())
-            .map(|id| tenant.judge.stream_name(id as u16))
-            .collect();
-        let decision;
-        let (mut charges, mut asked) = (&[][..], &[][..]);
-        if tenant.judge.chain().judges_writes() {
-            let write = Write {
-                subject: proved.subject().to_owned(),
-                protocol: "1.0",
-                compressed_bytes: sizes.compressed as u64,
-                decoded_bytes: sizes.decoded as u64,
-                active_series: tenant.judge.active_series() + judged.new_series(),
-                new_series: judged.new_series(),
-                streams: streams
-                    .iter()
-                    .cloned()
-                    .zip(judged.tally.streams.iter().copied())
-                    .collect(),
-            };
-            decision = tenant.judge.admit(write).await?;
-            match &*decision {
-                Decision::Reject { reason, .. } => return Err(Failure::Refused { text: reason.clone() }),
-                Decision::Admit { charges: due, routes } => (charges, asked) = (due, routes),
+        let origin = Origin {
+            subject: proved.subject(),
+            protocol: "1.0",
+            compressed_bytes: compressed as u64,
+        };
+        let admitted = match tenant.judge.admit(judged, &origin).await? {
+            Admission::Admit(admitted) => admitted,
+            Admission::Reject { reason } => {
+                return Err(Failure::Refused {
+                    text: reason.to_string(),
+                });
             }
-        }
+        };
         // A write that cannot be routed costs nothing, so charging comes last.
-        let routes = route::route(&streams, asked, &tenant.config.upstreams)?;
-        self.charge(tenant, proved.id(), charges)?;
-        tenant.judge.admitted(judged);
+        let routes = route::route(admitted.streams(), admitted.routes(), &tenant.config.upstreams)?;
+        self.charge(proved.id(), admitted.charges())?;
+        tenant.judge.admitted(judged)?;
         Ok(routes)
     }
 
-    fn charge(&self, tenant: &Tenant, id: &TenantId, charges: &[Charge]) -> Result<(), Failure> {
-        let names: Vec<Arc<str>> = charges
-            .iter()
-            .map(|charge| tenant.judge.policy_name(charge.policy))
-            .collect();
+    fn charge(&self, id: &TenantId, charges: &[Charge]) -> Result<(), Failure> {
         let charges: Vec<bucket::Charge<'_>> = charges
             .iter()
-            .zip(&names)
-            .map(|(charge, policy)| bucket::Charge {
-                policy,
+            .map(|charge| bucket::Charge {
+                policy: &charge.policy,
                 bucket: &charge.bucket,
                 tokens: charge.tokens,
                 per_second: charge.per_second,
@@ -370,12 +349,6 @@ impl Pipeline {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Sizes {
-    compressed: usize,
-    decoded: usize,
-}
-
 /// A write that is ready to go on.
 pub struct Processed<'a> {
     parts: Vec<Part>,
@@ -437,10 +410,11 @@ fn encode(judged: &Judged, compressed: &Bytes, routes: &Routes) -> Result<Vec<Pa
     spliced.collect()
 }
 
-fn encode_for(judged: &Judged, routes: &Routes, upstream: usize) -> Result<(Bytes, u64), SnappyError> {
+fn encode_for(judged: &Judged, routes: &Routes, upstream: usize) -> Result<(Bytes, u64), Failure> {
     let scanned = judged.scanned();
     let mut body = Vec::new();
     let mut samples = 0;
+    let mut bug = None;
     let pieces = scanned
         .series()
         .iter()
@@ -448,7 +422,13 @@ fn encode_for(judged: &Judged, routes: &Routes, upstream: usize) -> Result<(Byte
         .filter_map(|(series, fate)| {
             let (piece, stream) = match *fate {
                 Fate::Keep { stream } => (Piece::Keep(series), stream),
-                Fate::Edit { stream, edit } => (Piece::Edit(series, judged.edits().get(edit)), stream),
+                Fate::Edit { stream, edit } => match judged.edits().get(edit) {
+                    Ok(patch) => (Piece::Edit(series, patch), stream),
+                    Err(error) => {
+                        bug = Some(error);
+                        return None;
+                    }
+                },
                 _ => return None,
             };
             (routes.upstream_of(usize::from(stream)) == upstream).then(|| {
@@ -457,6 +437,9 @@ fn encode_for(judged: &Judged, routes: &Routes, upstream: usize) -> Result<(Byte
             })
         });
     wire::encode::encode(scanned, pieces, &mut body)?;
+    if let Some(bug) = bug {
+        return Err(JudgeError::Bug(bug).into());
+    }
     Ok((Bytes::from(body), samples))
 }
 

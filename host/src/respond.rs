@@ -141,7 +141,7 @@ impl Failure {
             // A body is encoded from what policies made of one that was taken: its sender has done nothing wrong.
             Self::Snappy(SnappyError::TooLong { .. }) => keep("edited_too_long", "a policy failed, try again"),
             // A bug, and the data is as good as it was.
-            Self::Scan(ScanError::NotRewritten) => refuse(
+            Self::Scan(ScanError::NotRewritten) | Self::Policy(JudgeError::Bug(_)) => refuse(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "bug",
                 "an error of the gateway".into(),

@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::config;
-use crate::judge::{Judge, Judged};
+use crate::judge::Judged;
 use crate::model::TenantId;
 use crate::respond::{Failure, Stored};
 use crate::telemetry::Metrics;
@@ -108,19 +108,16 @@ impl<'a> Ledger<'a> {
     }
 
     /// Settles what policies dropped and host checks refused. Called once the write is admitted.
-    pub(super) fn judged(&mut self, judged: &Judged, judge: &Judge) {
-        for (reason, totals) in &judged.tally.dropped {
-            let (policy, reason) = judge.drop_words(*reason);
+    pub(super) fn judged(&mut self, judged: &Judged) {
+        for dropped in &judged.tally.dropped {
             let labels = DropLabels {
                 tenant: self.tenant.to_string(),
-                policy: policy.to_string(),
-                reason: reason.to_string(),
+                policy: dropped.words.policy.to_string(),
+                reason: dropped.words.reason.to_string(),
             };
-            self.metrics
-                .dropped_samples
-                .get_or_create(&labels)
-                .inc_by(totals.all_samples());
-            self.settle(totals.all_samples());
+            let samples = dropped.totals.all_samples();
+            self.metrics.dropped_samples.get_or_create(&labels).inc_by(samples);
+            self.settle(samples);
         }
         for (refusal, totals) in &judged.tally.refused {
             self.rejected(refusal.reason(), totals.all_samples());

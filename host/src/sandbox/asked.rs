@@ -1,11 +1,10 @@
 //! The arguments of one `relabel`: the labels of all its series, one after the other.
 //!
-//! Takes names and values, gives them in one piece, or one by one for a plugin that wants them so. Its room is used again
-//! by the next call on the same thread. Never looks at what they say.
+//! Takes names and values, gives them in one piece. Its room is used again by the next call on the same thread. Never
+//! looks at what they say.
 
 use std::cell::Cell;
-
-use super::contract::types::LabelParam;
+use std::string::FromUtf8Error;
 
 /// Room kept for a thread's next call, in bytes of text.
 const KEPT: usize = 1 << 20;
@@ -44,8 +43,15 @@ impl Asked {
     }
 
     /// Asks about `series` in place of what was asked before; `parts` hands the names and values of one of them to a
-    /// function. What a scan proved is UTF-8, and so is what a plugin returned.
-    pub fn ask_for<S>(&mut self, series: impl Iterator<Item = S>, parts: impl Fn(S, &mut dyn FnMut(&[u8]))) {
+    /// function.
+    ///
+    /// # Errors
+    /// Where they are not UTF-8. What a scan proved is, and so is what a plugin returned.
+    pub fn ask_for<S>(
+        &mut self,
+        series: impl Iterator<Item = S>,
+        parts: impl Fn(S, &mut dyn FnMut(&[u8])),
+    ) -> Result<(), FromUtf8Error> {
         let mut text = std::mem::take(&mut self.text).into_bytes();
         text.clear();
         self.lengths.clear();
@@ -60,24 +66,7 @@ impl Asked {
             self.labels.push(((self.lengths.len() - before) / 2) as u32);
         }
         // Once over all of it costs a tenth of once for each.
-        self.text = String::from_utf8(text).unwrap_or_default();
-    }
-
-    /// The same for a plugin that takes labels one by one.
-    pub(super) fn series(&self) -> Vec<Vec<LabelParam<'_>>> {
-        let (mut rest, mut lengths) = (self.text.as_str(), self.lengths.iter());
-        let mut next = || {
-            let (part, after) = rest.split_at_checked(*lengths.next()? as usize)?;
-            rest = after;
-            Some(part)
-        };
-        let mut label = || {
-            let (name, value) = (next()?, next()?);
-            Some(LabelParam { name, value })
-        };
-        let series = self.labels.iter();
-        series
-            .map(|count| (0..*count).map_while(|_| label()).collect())
-            .collect()
+        self.text = String::from_utf8(text)?;
+        Ok(())
     }
 }

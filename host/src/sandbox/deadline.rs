@@ -25,9 +25,9 @@ static ASLEEP: Mutex<Vec<Thread>> = Mutex::new(Vec::new());
 
 /// A plugin's code may be running. Whoever runs it holds one.
 #[derive(Debug)]
-pub struct Running(());
+pub struct Busy(());
 
-impl Running {
+impl Busy {
     pub fn begin() -> Self {
         // Whoever goes to sleep is in the list before it looks at the number, and the number is raised before the list
         // is looked at: one of the two sees the other.
@@ -58,7 +58,7 @@ fn asleep() -> MutexGuard<'static, Vec<Thread>> {
     ASLEEP.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Drop for Running {
+impl Drop for Busy {
     fn drop(&mut self) {
         RUNNING.fetch_sub(1, Ordering::SeqCst);
     }
