@@ -30,6 +30,7 @@ unit:
 lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p gauntlet --no-default-features -- -D warnings
 	scripts/check-dependencies
 
 ## Rebuild the wasm plugins and compare them with the committed ones.

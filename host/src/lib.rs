@@ -34,5 +34,6 @@ pub mod pipeline;
 pub mod reload;
 pub mod admin;
 pub mod server;
+#[cfg(feature = "dev")]
 pub mod dev;
 pub mod cli;
