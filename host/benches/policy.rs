@@ -72,8 +72,8 @@ fn batch(series: usize) -> Batch {
 /// busy machine does not change.
 fn spread(name: &str, mut call: impl FnMut()) {
     let processor = || {
-        let clock = nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID;
-        Duration::from(nix::time::clock_gettime(clock).expect("the process' clock"))
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Duration::try_from(now).expect("a clock counts upwards")
     };
     let (before, calls) = (processor(), 1000);
     let mut times: Vec<Duration> = (0..calls)

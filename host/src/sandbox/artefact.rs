@@ -13,6 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::{digest, hmac, rand};
+use rustix::fs::OFlags;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -205,7 +206,7 @@ fn read_ours(path: &Path, most: u64) -> Result<Vec<u8>, CacheError> {
     let io = |error| CacheError::Io(path.to_owned(), error);
     let file = OpenOptions::new()
         .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .open(path)
         .map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
