@@ -24,7 +24,6 @@ mod queue;
 mod threads;
 mod warm;
 
-pub use artefact::hex;
 #[cfg(test)]
 pub(crate) use artefact::{Cache, CacheError};
 pub(crate) use asked::Asked;

@@ -5,6 +5,7 @@
 //! (an expensive bcrypt hash). Never quotes a value or a secret file's path: a token pasted under the
 //! wrong key would be in the log.
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use zeroize::Zeroizing;
 
 use super::file::Place;
@@ -95,7 +96,8 @@ fn client_certificate(field: &Field<'_>) -> Option<CertificateName> {
 
 fn token_digest(field: &Field<'_>) -> Option<[u8; 32]> {
     let text = field.text()?;
-    let Some(digest) = from_hex(text) else {
+    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
+    let Some(digest) = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) else {
         field.fail("expected 64 hexadecimal digits: the output of `printf %s \"$TOKEN\" | sha256sum`");
         return None;
     };
@@ -201,16 +203,4 @@ fn secret_file(field: &Field<'_>) -> Option<Zeroizing<Vec<u8>>> {
         return None;
     }
     Some(secret)
-}
-
-fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let digit = |b: u8| (b as char).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    let mut out = [0; 32];
-    if text.len() != 64 {
-        return None;
-    }
-    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(out)
 }

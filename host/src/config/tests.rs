@@ -369,6 +369,10 @@ fn a_credential_of_two_tenants_proves_neither() {
             format!("{{bearer_token_sha256: {hash}}}"),
             "{bearer_token_file: ../token}".to_owned(),
         ),
+        (
+            format!("{{bearer_token_sha256: {hash}}}"),
+            format!("{{bearer_token_sha256: {}}}", hash.to_uppercase()),
+        ),
         (user("a"), user("b")),
     ] {
         let folder = main_file("tenant_files: ['t/*.yaml']\n");

@@ -13,6 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::{digest, hmac, rand};
+use data_encoding::HEXLOWER;
 use rustix::fs::OFlags;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -63,7 +64,11 @@ impl Identity {
     }
 
     fn file_name(&self) -> String {
-        format!("{}-{}.cwasm", hex(&self.sha256), hex(&self.engine[..8]))
+        format!(
+            "{}-{}.cwasm",
+            HEXLOWER.encode(&self.sha256),
+            HEXLOWER.encode(&self.engine[..8])
+        )
     }
 }
 
@@ -79,10 +84,6 @@ impl Hasher for Sha256Hasher {
     fn finish(&self) -> u64 {
         0
     }
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -229,7 +230,7 @@ fn write_ours(folder: &Path, path: &Path, parts: &[&[u8]], placing: Placing) -> 
     let io = |error| CacheError::Io(path.to_owned(), error);
     let mut random = [0; 8];
     rand::fill(&mut random).map_err(|_| io(io::Error::other("no random numbers")))?;
-    let temporary = folder.join(format!(".{}.tmp", hex(&random)));
+    let temporary = folder.join(format!(".{}.tmp", HEXLOWER.encode(&random)));
     let written = (|| {
         let mut file: File = OpenOptions::new()
             .write(true)
