@@ -333,8 +333,11 @@ fn tls_client(mut section: Section<'_>) -> Option<TlsClient> {
 }
 
 /// The operator's policies around every tenant's own.
-fn around(mut section: Section<'_>, plugins: &chain::Plugins) -> (Vec<chain::Written>, Vec<chain::Written>) {
-    let mut read = |key, taken: &[&chain::Written]| {
+fn around(
+    mut section: Section<'_>,
+    plugins: &chain::Plugins,
+) -> (Vec<chain::WrittenPolicy>, Vec<chain::WrittenPolicy>) {
+    let mut read = |key, taken: &[&chain::WrittenPolicy]| {
         section
             .field(key)
             .map(|list| chain::policies(&list, Owner::Operator, plugins, taken))

@@ -21,15 +21,15 @@ const MAX_SECRET_LENGTH: usize = 8 * 1024;
 
 /// A credential and where it was written.
 #[derive(Clone)]
-pub(super) struct Written {
+pub(super) struct WrittenCredential {
     pub(super) place: Place,
     pub(super) path: String,
     pub(super) credential: Credential,
 }
 
 /// Reads a `credentials` list.
-pub(super) fn credentials(list: &Field<'_>) -> Vec<Written> {
-    let mut out: Vec<Written> = Vec::new();
+pub(super) fn credentials(list: &Field<'_>) -> Vec<WrittenCredential> {
+    let mut out: Vec<WrittenCredential> = Vec::new();
     for item in list.items() {
         let Some(section) = item.section() else { continue };
         let Some(credential) = one(section.keep_secret()) else {
@@ -44,7 +44,7 @@ pub(super) fn credentials(list: &Field<'_>) -> Vec<Written> {
             item.source
                 .warn(item.place(), &item.path, "the same credential is listed twice");
         } else {
-            out.push(Written {
+            out.push(WrittenCredential {
                 place: item.place(),
                 path: item.path.clone(),
                 credential,
