@@ -14,18 +14,37 @@ use super::file::Place;
 use super::section::{Field, Section, Source, quote};
 use super::tenant::{self, House};
 use super::{
-    Admin, ClientAuthType, EndpointSpec, Owner, RemoteWrite, Sandbox, TlsClient, TlsServer, TlsVersion, Upstream,
+    Admin, ClientAuthType, Config, EndpointSpec, Owner, RemoteWrite, Sandbox, Tenant, TlsClient, TlsServer, TlsVersion,
+    Upstream,
 };
+use crate::model::TenantId;
 
 /// The main file, resolved. Worth using only if its source has no failures.
 pub(super) struct Main<'a> {
-    pub(super) remote_write: Option<RemoteWrite>,
-    pub(super) admin: Option<Admin>,
-    pub(super) upstreams: BTreeMap<String, Arc<Upstream>>,
-    pub(super) sandbox: Option<Sandbox>,
+    pub(super) parts: Parts,
     pub(super) house: House,
     pub(super) tenant_files: Vec<(Field<'a>, PathBuf)>,
     pub(super) tenants: Vec<Field<'a>>,
+}
+
+/// What the main file says of the gateway itself. A part is missing only where a mistake was noted.
+pub(super) struct Parts {
+    remote_write: Option<RemoteWrite>,
+    admin: Option<Admin>,
+    upstreams: BTreeMap<String, Arc<Upstream>>,
+    sandbox: Option<Sandbox>,
+}
+
+impl Parts {
+    pub(super) fn with_tenants(self, tenants: BTreeMap<TenantId, Arc<Tenant>>) -> Option<Config> {
+        Some(Config {
+            remote_write: self.remote_write?,
+            admin: self.admin?,
+            upstreams: self.upstreams,
+            sandbox: self.sandbox?,
+            tenants,
+        })
+    }
 }
 
 /// Reads the whole main file.
@@ -86,11 +105,14 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
         reserved_labels,
         max_in_flight_size,
     };
-    Main {
+    let parts = Parts {
         remote_write,
         admin,
         upstreams,
         sandbox,
+    };
+    Main {
+        parts,
         house,
         tenant_files,
         tenants,
