@@ -6,6 +6,10 @@
 // A panic here is a broken rule, told to whoever ran the tests.
 #![allow(clippy::unwrap_used)]
 
+mod circles;
+mod documents;
+mod names;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
