@@ -38,6 +38,14 @@ struct Import {
     is_public: bool,
 }
 
+impl Import {
+    /// What `name::rest` means where this is imported.
+    fn with<'a, S: AsRef<str>>(&'a self, rest: &'a [S]) -> Vec<&'a str> {
+        let path = self.path.iter().map(String::as_str);
+        path.chain(rest.iter().map(AsRef::as_ref)).collect()
+    }
+}
+
 struct File {
     path: String,
     /// The module it is, from `lib.rs` down.
@@ -50,7 +58,7 @@ struct File {
 impl File {
     fn new(source: &Source) -> Self {
         let (imports, body) = imports(&source.text);
-        let declares = |line: &&str| line.ends_with(';') && line.trim_start_matches("pub ").starts_with("mod ");
+        let declares = |line: &&str| line.ends_with(';') && line.split(' ').rev().nth(1) == Some("mod");
         let body = body.lines().filter(|line| !declares(line)).collect::<Vec<_>>();
         let module = source.path.trim_end_matches(".rs").split('/').map(str::to_owned);
         Self {
@@ -137,17 +145,15 @@ fn branches(tree: &str) -> Vec<&str> {
 fn chains(text: &str) -> Vec<Vec<&str>> {
     let mut found: Vec<Vec<&str>> = Vec::new();
     let mut rest = text;
-    let mut goes_on = false;
     while let Some(start) = rest.find(is_word) {
         let between = &rest[..start];
         rest = &rest[start..];
         let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-        match found.last_mut().filter(|_| goes_on && between == "::") {
+        match found.last_mut().filter(|_| between == "::") {
             Some(chain) => chain.push(&rest[..end]),
             None => found.push(vec![&rest[..end]]),
         }
         rest = &rest[end..];
-        goes_on = true;
     }
     found
 }
@@ -180,13 +186,7 @@ impl House {
                     if import.path.first().is_some_and(|first| first == name) {
                         return None;
                     }
-                    let whole: Vec<&str> = import
-                        .path
-                        .iter()
-                        .map(String::as_str)
-                        .chain(path[1..].iter().map(AsRef::as_ref))
-                        .collect();
-                    return self.defines(from, &whole, depth + 1);
+                    return self.defines(from, &import.with(&path[1..]), depth + 1);
                 }
                 child
             }
@@ -208,7 +208,7 @@ impl House {
         let found = self.file(&module)?;
         let name = rest.first()?.as_ref();
         let import = self.0[found].imports.iter().find(|import| import.name == name);
-        let handed_on = import.and_then(|import| self.defines(found, &import.path, depth + 1));
+        let handed_on = import.and_then(|import| self.defines(found, &import.with(&rest[1..]), depth + 1));
         handed_on.or(Some(found))
     }
 

@@ -36,6 +36,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("Deserialize", &["config/file.rs"]),
     ("Serialize", &["admin.rs", "admin/"]),
     ("anyhow", &["main.rs"]),
+    // The demo's certificates, which a build without the demo does not need.
+    ("rcgen", &["dev.rs", "dev/"]),
 ];
 
 /// Who may start what runs on by itself; everything else is awaited where it was begun.
