@@ -11,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
 use crate::forward::Upstreams;
@@ -134,7 +135,7 @@ async fn policies(State(admin): State<Admin>) -> Json<Value> {
                 "tenant": tenant.config.id.as_str(),
                 "policy": &*policy.name,
                 "plugin": policy.plugin,
-                "sha256": hex(&policy.sha256),
+                "sha256": HEXLOWER.encode(&policy.sha256),
                 "judges_series": policy.judges_series,
                 "judges_writes": policy.judges_writes,
                 "calls": status.calls,
@@ -181,8 +182,4 @@ async fn upstreams(State(admin): State<Admin>) -> Json<Value> {
 /// Prometheus' API envelope.
 fn success(data: Value) -> Json<Value> {
     Json(json!({ "status": "success", "data": data }))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,7 +1,7 @@
 //! Gauntlet: every write runs the gauntlet before it reaches Thanos.
 //!
 //! The map. Modules stand in the order data meets them; a module imports only those declared above it
-//! (`tests/tidy.rs` checks).
+//! (`tests/tidy` checks).
 
 // The ground: words, bytes, configuration, what the process says about itself.
 pub mod model;
@@ -35,5 +35,6 @@ pub mod pipeline;
 pub mod reload;
 pub mod admin;
 pub mod server;
+#[cfg(feature = "dev")]
 pub mod dev;
 pub mod cli;
