@@ -11,8 +11,7 @@ use std::path::Path;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use gauntlet::wire::labels::{encode_labels, labels};
-use gauntlet::wire::splice::{Patch, Piece};
-use gauntlet::wire::{Limits, Scanned, encode, scan, snappy, splice};
+use gauntlet::wire::{Limits, Patch, Piece, Scanned, encode, scan, snappy, splice};
 
 const LIMITS: Limits = Limits { max_series: 100_000 };
 
@@ -63,7 +62,7 @@ fn wire(criterion: &mut Criterion) {
                 &mut out,
                 &mut Vec::new(),
                 &scanned,
-                scanned.series().iter().map(splice::Piece::Keep),
+                scanned.series().iter().map(Piece::Keep),
             );
         });
     });
@@ -74,7 +73,7 @@ fn wire(criterion: &mut Criterion) {
                 &mut out,
                 &mut Vec::new(),
                 &scanned,
-                scanned.series().iter().step_by(2).map(splice::Piece::Keep),
+                scanned.series().iter().step_by(2).map(Piece::Keep),
             );
         });
     });
@@ -126,7 +125,7 @@ fn compare(criterion: &mut Criterion, name: &str, writes: &[(&Scanned, Vec<Piece
         let mut compressed = Vec::new();
         b.iter(|| {
             for (scanned, pieces) in writes {
-                encode::encode(scanned, pieces.iter().copied(), &mut compressed).expect("a short body");
+                encode(scanned, pieces.iter().copied(), &mut compressed).expect("a short body");
             }
         });
     });

@@ -20,7 +20,6 @@ use crate::chain::{Charge, Decision, Write};
 use crate::config::{self, Config, OverRate};
 use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet, Upstreams};
 use crate::head;
-use crate::judge::memo::HashKey;
 use crate::judge::verdict::Fate;
 use crate::judge::{Clock, Judge, Judged};
 use crate::limits::bucket::{self, Buckets};
@@ -31,10 +30,7 @@ use crate::respond::{self, Context, Failure, Stored};
 use crate::route::{self, Routes};
 use crate::sandbox::Engine;
 use crate::telemetry::Metrics;
-use crate::wire::scan::{self, Framed};
-use crate::wire::snappy::{self, SnappyError};
-use crate::wire::splice::Piece;
-use crate::wire::{self, heavy};
+use crate::wire::{self, Framed, HashKey, Piece, SnappyError, heavy, snappy};
 
 mod failures;
 mod ledger;
@@ -405,7 +401,7 @@ fn decode_and_frame(compressed: &[u8], decoded_size: usize, limits: &config::Lim
     heavy(decoded_size, || {
         let decoded = snappy::decode(compressed, limits.max_decoded_size)?;
         let max_series = limits.max_series_per_request;
-        Ok(scan::frame(decoded, &scan::Limits { max_series })?)
+        Ok(wire::frame(decoded, &wire::Limits { max_series })?)
     })
 }
 
@@ -456,7 +452,7 @@ fn encode_for(judged: &Judged, routes: &Routes, upstream: usize) -> Result<(Byte
                 piece
             })
         });
-    wire::encode::encode(scanned, pieces, &mut body)?;
+    wire::encode(scanned, pieces, &mut body)?;
     Ok((Bytes::from(body), samples))
 }
 

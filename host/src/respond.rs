@@ -18,8 +18,7 @@ use crate::head::HeadError;
 use crate::judge::JudgeError;
 use crate::limits::in_flight::Overloaded;
 use crate::route::RouteError;
-use crate::wire::scan::ScanError;
-use crate::wire::snappy::SnappyError;
+use crate::wire::{ScanError, SnappyError};
 
 /// Longest text a sender is told, in bytes.
 const MAX_TEXT: usize = 1024;

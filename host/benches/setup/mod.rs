@@ -17,8 +17,7 @@ use gauntlet::auth;
 use gauntlet::listener::Peer;
 use gauntlet::pipeline::{Part, Pipeline, Tenant};
 use gauntlet::server::{self, Options, Running};
-use gauntlet::wire::snappy;
-use gauntlet::wire::splice::{self, Patch};
+use gauntlet::wire::{Patch, snappy, splice};
 use tokio::runtime::Runtime;
 
 /// Three relabel rules that match nothing, `limits`, `route`.

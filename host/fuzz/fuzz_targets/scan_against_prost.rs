@@ -1,8 +1,7 @@
 //! A body of any content: the scan finds what prost finds.
 #![no_main]
 
-use gauntlet::wire::scan::{Proof, frame};
-use gauntlet::wire::{InvalidSeries, Limits, ScanError, Scanned, scan, splice};
+use gauntlet::wire::{HashKey, InvalidSeries, Limits, Proof, ScanError, Scanned, frame, scan, splice};
 use libfuzzer_sys::fuzz_target;
 
 // Each target uses a part of it.
@@ -17,9 +16,15 @@ fuzz_target!(|data: &[u8]| {
             model::compare(data, Some(finding(&scanned)));
             // Framed first and proved as if nothing were known, it is the same.
             let framed = frame(data.to_vec(), &limits).expect("what scans is framed");
-            let all: Vec<usize> = (0..framed.series().len()).collect();
-            let (Proof::AsFramed(proved) | Proof::Otherwise(proved)) = framed.prove(&all).expect("what scans is proved");
-            assert_eq!(proved, scanned);
+            let key = HashKey::random().expect("randomness");
+            let mut proof = framed.prove(&key);
+            if let Ok(Proof::Otherwise(again)) = proof {
+                proof = again.prove(&key);
+            }
+            let Ok(Proof::AsFramed(proved)) = proof else {
+                panic!("what scans is proved");
+            };
+            assert_eq!(proved.scanned(), &scanned);
         }
         Err(ScanError::Malformed { .. }) => model::compare(data, None),
         // An input would have to be larger than the fuzzer makes it.

@@ -1,10 +1,9 @@
 //! Verdicts by a seed byte, a body of any content: what was spliced decodes to what was decided, encoded or not.
 #![no_main]
 
-use gauntlet::wire::encode::encode;
 use gauntlet::wire::labels::{encode_labels, labels};
-use gauntlet::wire::splice::{Patch, Piece, keep, splice};
-use gauntlet::wire::{Limits, scan};
+use gauntlet::wire::splice::{keep, splice};
+use gauntlet::wire::{Limits, Patch, Piece, encode, scan};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 

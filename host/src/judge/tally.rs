@@ -5,7 +5,7 @@
 use super::law::Refusal;
 use super::verdict::{DropId, Fate, StreamId};
 use crate::model::Totals;
-use crate::wire::scan::Scanned;
+use crate::wire::Scanned;
 
 /// What became of a write's series, by sum.
 #[derive(Debug, Default, Clone)]

@@ -3,7 +3,7 @@
 //! Takes verdicts, gives the fates and the label bytes of one write. Of an edit it keeps what differs from what was sent.
 //! Pure.
 
-use crate::wire::splice::Patch;
+use crate::wire::Patch;
 
 /// Names a stream within one generation of one tenant; 0 is the default stream.
 pub type StreamId = u16;

@@ -7,8 +7,11 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 
-use super::buffer::Buffer;
-use super::decode;
+mod buffer;
+mod decode;
+pub(super) mod elements;
+
+use buffer::Buffer;
 
 /// A compressed byte stands for at most 64/3 decoded ones (a copy of 64 bytes takes 3), so a body that declares
 /// more than this many times its size is lying.

@@ -7,15 +7,18 @@ mod model;
 mod odd;
 mod properties;
 mod random;
+mod recognition;
 
 use std::path::Path;
 
+use bytes::Bytes;
 use prost::Message;
 
 use super::labels::{encode_labels, labels};
-use super::scan::{InvalidSeries, Limits, Proof, ScanError, Scanned, frame, scan};
-use super::snappy;
-use super::splice::{self, Patch};
+use super::{
+    Framed, HashKey, InvalidSeries, Limits, Patch, Piece, Proof, Recognised, ScanError, Scanned, frame, scan, snappy,
+    splice,
+};
 use crate::model::Totals;
 use model::{Label, Sample, TimeSeries, WriteRequest};
 
@@ -23,6 +26,14 @@ const NO_LIMITS: Limits = Limits { max_series: u64::MAX };
 
 fn scan_model(write: &WriteRequest) -> Scanned {
     scan(write.encode_to_vec(), &NO_LIMITS).unwrap()
+}
+
+/// What lies where it seems to.
+fn proved(framed: Framed, key: &HashKey) -> Recognised {
+    match framed.prove(key).unwrap() {
+        Proof::AsFramed(recognised) => recognised,
+        Proof::Otherwise(_) => panic!("not as it was framed"),
+    }
 }
 
 /// The bytes of all valid series.
@@ -94,6 +105,10 @@ fn recorded() -> Vec<Vec<u8>> {
         .collect()
 }
 
+fn recorded_body() -> Bytes {
+    snappy::decode(&recorded()[0], 32 << 20).unwrap()
+}
+
 fn series(pairs: &[(&str, &str)]) -> TimeSeries {
     let labels = pairs.iter().map(|(name, value)| Label {
         name: name.as_bytes().into(),
@@ -124,8 +139,8 @@ fn recorded_bodies_are_framed_as_they_are_scanned() {
         let scanned = scan(body.clone(), &NO_LIMITS).unwrap();
         let framed = frame(body, &NO_LIMITS).unwrap();
         assert_eq!(framed.series(), scanned.series());
-        let all: Vec<usize> = (0..2000).collect();
-        assert!(matches!(framed.prove(&all).unwrap(), Proof::AsFramed(proved) if proved == scanned));
+        let proved = proved(framed, &HashKey::random().unwrap());
+        assert_eq!((proved.unknown().len(), proved.scanned()), (2000, &scanned));
     }
 }
 
@@ -157,9 +172,11 @@ fn a_value_that_looks_like_a_sample_is_seen_for_what_it_is() {
         let body = [b"\x0a".as_slice(), &[labels.len() as u8], &labels].concat();
         let framed = frame(body.clone(), &NO_LIMITS).unwrap();
         assert_eq!(framed.series()[0].samples, samples);
-        let Proof::Otherwise(scanned) = framed.prove(&[0]).unwrap() else {
+        let key = HashKey::random().unwrap();
+        let Proof::Otherwise(framed) = framed.prove(&key).unwrap() else {
             panic!("taken for samples: {body:x?}")
         };
+        let scanned = proved(framed, &key).into_scanned();
         assert_eq!(scanned, scan(body, &NO_LIMITS).unwrap());
         assert_eq!((scanned.series().len(), scanned.totals().samples), (0, 0));
     }
@@ -186,7 +203,7 @@ fn recorded_bodies_are_canonical_and_come_out_byte_for_byte() {
             &mut spliced,
             &mut Vec::new(),
             &scanned,
-            scanned.series().iter().map(splice::Piece::Keep),
+            scanned.series().iter().map(Piece::Keep),
         );
         assert_eq!(spliced, body);
         // Editing every series to the labels it has changes nothing.
@@ -305,7 +322,7 @@ fn a_series_with_an_inconsistent_histogram_is_rejected_and_its_neighbours_pass()
     });
     for bad in [bad, odd] {
         let scanned = scan_model(&write(&[good.clone(), bad, good.clone()]));
-        let rejected = super::scan::Rejected {
+        let rejected = super::Rejected {
             reason: InvalidSeries::InvalidHistogram,
             totals: Totals {
                 series: 1,
@@ -346,7 +363,7 @@ fn metadata_is_counted_and_not_passed_on() {
         &mut spliced,
         &mut Vec::new(),
         &scanned,
-        scanned.series().iter().map(splice::Piece::Keep),
+        scanned.series().iter().map(Piece::Keep),
     );
     assert_eq!((scanned.metadata(), spliced), (1, plain));
     both.timeseries.clear();

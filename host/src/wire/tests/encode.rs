@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::encode::encode;
 use super::super::labels::{encode_labels, labels};
-use super::super::scan::{Scanned, scan};
-use super::super::splice::{Extent, Patch, Piece, splice};
-use super::super::{Series, snappy};
+use super::super::splice::{Extent, splice};
+use super::super::{Patch, Piece, Scanned, Series, encode, scan, snappy};
 use super::model::{Label, Sample, TimeSeries, WriteRequest};
 use super::{NO_LIMITS, patch, patched, random, recorded, scan_model};
 

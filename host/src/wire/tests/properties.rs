@@ -4,10 +4,9 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::super::labels::encode_labels;
-use super::super::scan::{Proof, frame, scan};
-use super::super::splice;
+use super::super::{HashKey, Piece, Proof, frame, scan, splice};
 use super::model::{TimeSeries, WriteRequest};
-use super::{NO_LIMITS, compare, kept, odd, patch, random, scan_model};
+use super::{NO_LIMITS, compare, kept, odd, patch, proved, random, scan_model};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
@@ -25,9 +24,12 @@ proptest! {
     fn framed_and_proved_is_scanned(write in random::write(), seed: u64, odd: bool) {
         let body = if odd { odd::Odd(seed).write(&write) } else { write.encode_to_vec() };
         let framed = frame(body.clone(), &NO_LIMITS).unwrap();
-        let all: Vec<usize> = (0..framed.series().len()).collect();
-        let (Proof::AsFramed(proved) | Proof::Otherwise(proved)) = framed.prove(&all).unwrap();
-        prop_assert_eq!(proved, scan(body, &NO_LIMITS).unwrap());
+        let key = HashKey::random().unwrap();
+        let proved = match framed.prove(&key).unwrap() {
+            Proof::AsFramed(proved) => proved,
+            Proof::Otherwise(framed) => proved(framed, &key),
+        };
+        prop_assert_eq!(proved.scanned(), &scan(body, &NO_LIMITS).unwrap());
     }
 
     #[test]
@@ -56,11 +58,11 @@ proptest! {
                 None if i % 3 == 2 => {}
                 None => {
                     expected.push(model.clone());
-                    pieces.push(splice::Piece::Keep(series));
+                    pieces.push(Piece::Keep(series));
                 }
                 Some(labels) => {
                     expected.push(TimeSeries { labels: random::labels_of(labels), ..model.clone() });
-                    pieces.push(splice::Piece::Edit(series, patch(scanned.label_bytes(series), bytes)));
+                    pieces.push(Piece::Edit(series, patch(scanned.label_bytes(series), bytes)));
                 }
             }
         }
@@ -70,8 +72,8 @@ proptest! {
         let mut one_by_one = vec![];
         for piece in pieces {
             match piece {
-                splice::Piece::Keep(series) => splice::keep(&mut one_by_one, &scanned, series),
-                splice::Piece::Edit(series, patch) => splice::edit(&mut one_by_one, &scanned, series, &patch),
+                Piece::Keep(series) => splice::keep(&mut one_by_one, &scanned, series),
+                Piece::Edit(series, patch) => splice::edit(&mut one_by_one, &scanned, series, &patch),
             }
         }
         prop_assert_eq!(&one_by_one, &out);

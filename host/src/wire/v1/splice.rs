@@ -6,42 +6,9 @@
 
 use std::ops::Range;
 
-use super::canonical::SERIES;
-use super::scan::{Scanned, Series};
-use super::varint;
-
-/// What becomes of a series that goes on. Those that do not are left out.
-#[derive(Debug, Clone, Copy)]
-pub enum Piece<'a> {
-    Keep(&'a Series),
-    /// With these labels in place of its own.
-    Edit(&'a Series, Patch<'a>),
-}
-
-/// Label bytes ([`encode_labels`](super::labels::encode_labels)) by what they have in common with those that were sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patch<'a> {
-    /// How many of the sent bytes come first.
-    pub first: u16,
-    pub middle: &'a [u8],
-    /// How many of the sent bytes come last.
-    pub last: u16,
-}
-
-impl<'a> Patch<'a> {
-    /// Nothing in common.
-    pub fn whole(label_bytes: &'a [u8]) -> Self {
-        Self {
-            first: 0,
-            middle: label_bytes,
-            last: 0,
-        }
-    }
-
-    fn length(&self) -> usize {
-        usize::from(self.first) + self.middle.len() + usize::from(self.last)
-    }
-}
+use super::tags::SERIES;
+use crate::wire::series::{Patch, Piece, Scanned, Series};
+use crate::wire::varint;
 
 /// Where one series lies in what was spliced. It starts where the one before it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,14 +3,8 @@
 //! Takes canonical label bytes (those a scan proved, or those written here), gives names and values, and back.
 //! Never checks what it writes: order, uniqueness and non-empty values are the caller's to keep.
 
-use super::varint;
-
-/// `TimeSeries.labels`: field 1, a message.
-pub(super) const LABEL: u8 = 0x0a;
-/// `Label.name`: field 1, bytes.
-pub(super) const NAME: u8 = 0x0a;
-/// `Label.value`: field 2, bytes.
-pub(super) const VALUE: u8 = 0x12;
+use super::tags::{LABEL, NAME, VALUE};
+use crate::wire::varint;
 
 /// Most labels of one series, whatever the configuration allows: to sort them takes six times their bytes. Real series
 /// have tens.

@@ -4,15 +4,17 @@
 //! Reads as protobuf prescribes: fields in any order, the last of a repeated scalar wins, unknown fields are skipped.
 //! Never builds the message: memory stays in proportion to the body, and series are counted before any is written.
 
-use super::canonical::{
-    EXEMPLAR, EXEMPLAR_LABEL, EXEMPLAR_TIMESTAMP, EXEMPLAR_VALUE, HISTOGRAM, METRIC_NAME, SAMPLE, SAMPLE_TIMESTAMP,
-    SAMPLE_VALUE, SERIES, is_ascii,
+use super::canonical::{METRIC_NAME, is_ascii};
+use super::histogram;
+use super::labels::{self, put_label};
+use super::tags::{
+    EXEMPLAR, EXEMPLAR_LABEL, EXEMPLAR_TIMESTAMP, EXEMPLAR_VALUE, HISTOGRAM, NAME, SAMPLE, SAMPLE_TIMESTAMP,
+    SAMPLE_VALUE, SERIES, VALUE,
 };
-use super::fields::Fields;
-use super::labels::{self, NAME, VALUE, put_label};
-use super::scan::{InvalidSeries, Limits, Rejects, ScanError};
-use super::{histogram, varint};
 use crate::model::Totals;
+use crate::wire::fields::Fields;
+use crate::wire::series::{InvalidSeries, Limits, Rejects, ScanError};
+use crate::wire::varint;
 
 pub(super) struct Rewritten {
     pub(super) body: Vec<u8>,

@@ -8,14 +8,11 @@
 
 use std::cell::RefCell;
 
-use super::scan::Scanned;
-use super::snappy::SnappyError;
-use super::splice::{self, Extent, Piece};
-use super::varint;
-
-mod elements;
-
-use elements::Elements;
+use super::splice::{self, Extent};
+use crate::wire::series::{Piece, Scanned};
+use crate::wire::snappy::SnappyError;
+use crate::wire::snappy::elements::Elements;
+use crate::wire::varint;
 
 /// Entries of the tables, by bits. What collides is forgotten.
 const SEAM_BITS: u32 = 8;
