@@ -32,7 +32,7 @@ fn unsorted(scanned: &Scanned) -> Vec<u8> {
         let mut pairs = labels(scanned.label_bytes(series)).collect::<Vec<_>>();
         pairs.reverse();
         encode_labels(pairs.into_iter(), &mut bytes);
-        splice::edit(&mut body, scanned, series, &Patch::whole(&bytes));
+        splice::edit(&mut body, scanned, series, &Patch::whole(&bytes)).expect("a series of this body");
     }
     body
 }
@@ -63,7 +63,8 @@ fn wire(criterion: &mut Criterion) {
                 &mut Vec::new(),
                 &scanned,
                 scanned.series().iter().map(Piece::Keep),
-            );
+            )
+            .expect("series of this body");
         });
     });
     group.bench_function("splice_one_in_two_kept", |b| {
@@ -74,14 +75,16 @@ fn wire(criterion: &mut Criterion) {
                 &mut Vec::new(),
                 &scanned,
                 scanned.series().iter().step_by(2).map(Piece::Keep),
-            );
+            )
+            .expect("series of this body");
         });
     });
     group.bench_function("splice_all_edited", |b| {
         b.iter(|| {
             out.clear();
             for series in scanned.series() {
-                splice::edit(&mut out, &scanned, series, &Patch::whole(scanned.label_bytes(series)));
+                splice::edit(&mut out, &scanned, series, &Patch::whole(scanned.label_bytes(series)))
+                    .expect("a series of this body");
             }
         });
     });
@@ -116,7 +119,8 @@ fn compare(criterion: &mut Criterion, name: &str, writes: &[(&Scanned, Vec<Piece
         b.iter(|| {
             for (scanned, pieces) in writes {
                 let mut body = Vec::with_capacity(scanned.body().len() + scanned.body().len() / 8);
-                splice::splice(&mut body, &mut Vec::new(), scanned, pieces.iter().copied());
+                splice::splice(&mut body, &mut Vec::new(), scanned, pieces.iter().copied())
+                    .expect("series of this body");
                 snappy::encode(&body, &mut compressed).expect("a short body");
             }
         });

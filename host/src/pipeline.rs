@@ -30,7 +30,7 @@ use crate::respond::{self, Context, Failure, Stored};
 use crate::route::{self, Routes};
 use crate::sandbox::Engine;
 use crate::telemetry::Metrics;
-use crate::wire::{self, Framed, HashKey, Piece, SnappyError, heavy, snappy};
+use crate::wire::{self, EncodeError, Framed, HashKey, Piece, heavy, snappy};
 
 mod failures;
 mod ledger;
@@ -433,7 +433,7 @@ fn encode(judged: &Judged, compressed: &Bytes, routes: &Routes) -> Result<Vec<Pa
     spliced.collect()
 }
 
-fn encode_for(judged: &Judged, routes: &Routes, upstream: usize) -> Result<(Bytes, u64), SnappyError> {
+fn encode_for(judged: &Judged, routes: &Routes, upstream: usize) -> Result<(Bytes, u64), EncodeError> {
     let scanned = judged.scanned();
     let mut body = Vec::new();
     let mut samples = 0;

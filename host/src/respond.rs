@@ -18,7 +18,7 @@ use crate::head::HeadError;
 use crate::judge::JudgeError;
 use crate::limits::in_flight::Overloaded;
 use crate::route::RouteError;
-use crate::wire::{ScanError, SnappyError};
+use crate::wire::{EncodeError, ScanError, SnappyError, Torn};
 
 /// Longest text a sender is told, in bytes.
 const MAX_TEXT: usize = 1024;
@@ -46,6 +46,8 @@ pub enum Failure {
     #[error(transparent)]
     Scan(#[from] ScanError),
     #[error(transparent)]
+    Torn(#[from] Torn),
+    #[error(transparent)]
     Policy(#[from] JudgeError),
     #[error("refused by policy: {text}")]
     Refused { text: String },
@@ -58,6 +60,15 @@ pub enum Failure {
     Route(#[from] RouteError),
     #[error(transparent)]
     Forward(#[from] ForwardError),
+}
+
+impl From<EncodeError> for Failure {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::Torn(torn) => torn.into(),
+            EncodeError::Snappy(error) => error.into(),
+        }
+    }
 }
 
 /// A write that ended well, and what of it was left behind.
@@ -140,7 +151,7 @@ impl Failure {
             // A body is encoded from what policies made of one that was taken: its sender has done nothing wrong.
             Self::Snappy(SnappyError::TooLong { .. }) => keep("edited_too_long", "a policy failed, try again"),
             // A bug, and the data is as good as it was.
-            Self::Scan(ScanError::NotRewritten) => refuse(
+            Self::Scan(ScanError::NotRewritten) | Self::Torn(Torn) => refuse(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "bug",
                 "an error of the gateway".into(),
@@ -367,6 +378,8 @@ mod tests {
     fn what_is_the_gateways_own_fault_keeps_the_data() {
         let bug = Failure::from(ScanError::NotRewritten);
         assert_eq!(bug.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
+        let torn = Failure::from(EncodeError::from(Torn));
+        assert_eq!(torn.answer(&context(0, 0)), bug.answer(&context(0, 0)));
         let grown = Failure::from(SnappyError::TooLong { length: 1 << 32 });
         assert!(bug.is_retryable() && grown.is_retryable());
         assert!(!Failure::from(SnappyError::Malformed).is_retryable());

@@ -6,6 +6,10 @@
 //! [`labels`](labels::labels) reads and [`encode_labels`](labels::encode_labels) writes one series' labels. Never
 //! interprets a sample: its bytes go through as they came.
 //!
+//! What does not lie where it should is a bug of ours and never an empty word, for that would be acknowledged: whatever
+//! is written says [`Torn`], and the write fails with it; what is only read panics, which costs one connection or one
+//! job. Nothing on the way of a write stands in for what is not there.
+//!
 //! From the ground up: `varint`, `fields`; the words, `series` and `identity`; `snappy`; `v1`, which alone knows how a
 //! write lies in its bytes; `scan`, the door.
 
@@ -23,9 +27,9 @@ mod tests;
 
 pub use identity::{AsIs, HashKey, NoRandomness, ProvedHash, SeriesHash};
 pub use scan::{Asked, Framed, Proof, Question, Recognised, frame, scan};
-pub use series::{InvalidSeries, Limits, Patch, Piece, Rejected, ScanError, Scanned, Series};
+pub use series::{InvalidSeries, Limits, Patch, Piece, Rejected, ScanError, Scanned, Series, Torn};
 pub use snappy::SnappyError;
-pub use v1::encode::encode;
+pub use v1::encode::{EncodeError, encode};
 pub use v1::{labels, splice};
 
 /// Above this many bytes, decoding, proving and encoding would hold an I/O thread longer than 500 us.

@@ -193,7 +193,7 @@ impl Churn {
             let mut bytes = Vec::new();
             encode_labels(own, &mut bytes);
             let before = churned.len();
-            splice::edit(&mut churned, &scanned, series, &Patch::whole(&bytes));
+            splice::edit(&mut churned, &scanned, series, &Patch::whole(&bytes)).expect("a series of this body");
             let tail = series.tail_range().len();
             places.push(churned.len() - tail - 16);
             assert!(churned[before..].windows(9).any(|name| name == b"zzz_churn"));

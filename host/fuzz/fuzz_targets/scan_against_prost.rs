@@ -38,7 +38,7 @@ fn finding(scanned: &Scanned) -> model::Finding {
     scanned
         .series()
         .iter()
-        .for_each(|one| splice::keep(&mut series, scanned, one));
+        .for_each(|one| splice::keep(&mut series, scanned, one).expect("a series of this body"));
     let rejected = |wanted: &dyn Fn(InvalidSeries) -> bool| {
         scanned
             .rejected()

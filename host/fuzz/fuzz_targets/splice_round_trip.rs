@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
     scanned
         .series()
         .iter()
-        .for_each(|series| keep(&mut all, &scanned, series));
+        .for_each(|series| keep(&mut all, &scanned, series).expect("a series of this body"));
     let model = WriteRequest::decode(all.as_slice()).expect("a scan proves protobuf");
 
     // Edited: a label goes in front, the rest stays.
@@ -60,7 +60,7 @@ fuzz_target!(|data: &[u8]| {
         expected.push(model);
     }
     let mut out = Vec::new();
-    splice(&mut out, &mut Vec::new(), &scanned, pieces.iter().copied());
+    splice(&mut out, &mut Vec::new(), &scanned, pieces.iter().copied()).expect("series of this body");
     let mut compressed = Vec::new();
     encode(&scanned, pieces, &mut compressed).expect("a short body");
     assert_eq!(snap::raw::Decoder::new().decompress_vec(&compressed).unwrap(), out);

@@ -32,18 +32,18 @@ pub struct Scanned {
     is_as_sent: bool,
 }
 
-/// Where one series lies in its body. Offsets in bytes, counts of its parts.
+/// Where one series lies in its body. Offsets in bytes, counts of its parts. Made only where a body is walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Series {
     /// The tag: the series with its tag and length is `start..end`.
-    pub start: u32,
-    pub labels_start: u32,
+    pub(super) start: u32,
+    pub(super) labels_start: u32,
     /// Samples, exemplars and histograms follow.
-    pub labels_end: u32,
-    pub end: u32,
-    pub samples: u32,
-    pub histograms: u32,
-    pub exemplars: u32,
+    pub(super) labels_end: u32,
+    pub(super) end: u32,
+    pub(super) samples: u32,
+    pub(super) histograms: u32,
+    pub(super) exemplars: u32,
 }
 
 /// The series that were received and are not among the scanned ones, by reason.
@@ -169,8 +169,11 @@ impl Scanned {
     }
 
     /// The labels of one of these series, as [`labels`](super::v1::labels::labels) reads them.
+    ///
+    /// # Panics
+    /// Where it is none of these and lies elsewhere.
     pub fn label_bytes(&self, series: &Series) -> &[u8] {
-        self.body.get(series.labels_range()).unwrap_or_default()
+        &self.body[series.labels_range()]
     }
 
     /// Of the valid series.
@@ -225,6 +228,11 @@ impl Series {
     }
 }
 
+/// What is to be written lies outside of the body, or was never in it: a bug here, and nothing that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a series does not lie in its body")]
+pub struct Torn;
+
 /// What becomes of a series that goes on. Those that do not are left out.
 #[derive(Debug, Clone, Copy)]
 pub enum Piece<'a> {
@@ -274,9 +282,7 @@ pub(super) struct Rejects([Totals; InvalidSeries::ALL.len()]);
 
 impl Rejects {
     pub(super) fn add(&mut self, reason: InvalidSeries, totals: Totals) {
-        if let Some(sum) = self.0.get_mut(reason as usize) {
-            *sum += totals;
-        }
+        self.0[reason as usize] += totals;
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -8,6 +8,7 @@ mod odd;
 mod properties;
 mod random;
 mod recognition;
+mod torn;
 
 use std::path::Path;
 
@@ -42,7 +43,7 @@ fn kept(scanned: &Scanned) -> Vec<u8> {
     scanned
         .series()
         .iter()
-        .for_each(|series| splice::keep(&mut out, scanned, series));
+        .for_each(|series| splice::keep(&mut out, scanned, series).unwrap());
     out
 }
 
@@ -204,14 +205,15 @@ fn recorded_bodies_are_canonical_and_come_out_byte_for_byte() {
             &mut Vec::new(),
             &scanned,
             scanned.series().iter().map(Piece::Keep),
-        );
+        )
+        .unwrap();
         assert_eq!(spliced, body);
         // Editing every series to the labels it has changes nothing.
         let mut edited = Vec::new();
         for series in scanned.series() {
             let mut bytes = Vec::new();
             encode_labels(labels(scanned.label_bytes(series)), &mut bytes);
-            splice::edit(&mut edited, &scanned, series, &Patch::whole(&bytes));
+            splice::edit(&mut edited, &scanned, series, &Patch::whole(&bytes)).unwrap();
         }
         assert_eq!(edited, body);
         compare(&body);
@@ -364,7 +366,8 @@ fn metadata_is_counted_and_not_passed_on() {
         &mut Vec::new(),
         &scanned,
         scanned.series().iter().map(Piece::Keep),
-    );
+    )
+    .unwrap();
     assert_eq!((scanned.metadata(), spliced), (1, plain));
     both.timeseries.clear();
     let scanned = scan_model(&both);

@@ -136,7 +136,7 @@ impl<'a> Elements<'a> {
             let above = above as u32;
             let width = 4 - above.leading_zeros() as usize / 8;
             self.put(&[(LITERAL_IN_TAG as u8 - 1 + width as u8) << 2]);
-            self.put(above.to_le_bytes().get(..width).unwrap_or_default());
+            self.put(&above.to_le_bytes()[..width]);
         }
         self.put(bytes);
     }
@@ -148,16 +148,16 @@ impl<'a> Elements<'a> {
             let part = length.min(COPY);
             length -= part;
             let (element, width) = copy_element(offset, part);
-            self.put(element.get(..width).unwrap_or_default());
+            self.put(&element[..width]);
         }
     }
 
     /// Writes what lies before `to`, if it is not written yet, as `snap` finds best.
     #[cold]
     pub(in crate::wire) fn search(&mut self, to: usize, snap: &mut snap::raw::Encoder) {
-        let bytes = self.bytes.get(self.done..to).unwrap_or_default();
+        let bytes = &self.bytes[self.done..to];
         self.reserve(snap::raw::max_compress_len(bytes.len()));
-        let room = self.out.get_mut(self.end..).unwrap_or_default();
+        let room = &mut self.out[self.end..];
         let Ok(length) = snap.compress(bytes, room) else {
             return self.literal(to);
         };
@@ -172,14 +172,12 @@ impl<'a> Elements<'a> {
     pub(in crate::wire) fn finish(mut self) -> &'a [u8] {
         self.literal(self.bytes.len());
         let Self { out, end, .. } = self;
-        out.get(..end).unwrap_or_default()
+        &out[..end]
     }
 
     fn put(&mut self, bytes: &[u8]) {
         self.reserve(bytes.len());
-        if let Some(room) = self.out.get_mut(self.end..self.end + bytes.len()) {
-            room.copy_from_slice(bytes);
-        }
+        self.out[self.end..self.end + bytes.len()].copy_from_slice(bytes);
         self.end += bytes.len();
     }
 

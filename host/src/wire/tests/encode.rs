@@ -13,7 +13,7 @@ use super::{NO_LIMITS, patch, patched, random, recorded, scan_model};
 /// Encodes, and gives how many bytes that takes and how many the `snap` crate needs for the same body.
 fn compare_sizes<'a>(scanned: &Scanned, pieces: impl Iterator<Item = Piece<'a>> + Clone) -> (usize, usize) {
     let (mut body, mut extents) = (Vec::new(), Vec::new());
-    splice(&mut body, &mut extents, scanned, pieces.clone());
+    splice(&mut body, &mut extents, scanned, pieces.clone()).unwrap();
     assert_places(scanned, pieces.clone(), &body, &extents);
     // Whatever was there goes.
     let mut encoded = vec![7; 3];

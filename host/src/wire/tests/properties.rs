@@ -67,13 +67,13 @@ proptest! {
             }
         }
         let mut out = vec![];
-        splice::splice(&mut out, &mut Vec::new(), &scanned, pieces.iter().copied());
+        splice::splice(&mut out, &mut Vec::new(), &scanned, pieces.iter().copied()).unwrap();
         prop_assert_eq!(&WriteRequest::decode(out.as_slice()).unwrap().timeseries, &expected);
         let mut one_by_one = vec![];
         for piece in pieces {
             match piece {
-                Piece::Keep(series) => splice::keep(&mut one_by_one, &scanned, series),
-                Piece::Edit(series, patch) => splice::edit(&mut one_by_one, &scanned, series, &patch),
+                Piece::Keep(series) => splice::keep(&mut one_by_one, &scanned, series).unwrap(),
+                Piece::Edit(series, patch) => splice::edit(&mut one_by_one, &scanned, series, &patch).unwrap(),
             }
         }
         prop_assert_eq!(&one_by_one, &out);
