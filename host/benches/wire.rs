@@ -10,6 +10,7 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use gauntlet::model::Protocol::V1;
 use gauntlet::wire::labels::{encode_labels, labels};
 use gauntlet::wire::{Limits, Patch, Piece, Scanned, encode, scan, snappy, splice};
 
@@ -40,7 +41,7 @@ fn unsorted(scanned: &Scanned) -> Vec<u8> {
 fn wire(criterion: &mut Criterion) {
     let compressed = recorded("00012");
     let body = decoded(&compressed);
-    let scanned = scan(body.clone(), &LIMITS).expect("a canonical body");
+    let scanned = scan(V1, body.clone(), &LIMITS).expect("a canonical body");
     let odd = unsorted(&scanned);
     let mut group = criterion.benchmark_group("wire");
     group.throughput(Throughput::Elements(scanned.totals().samples));
@@ -49,10 +50,10 @@ fn wire(criterion: &mut Criterion) {
         b.iter(|| snappy::decode(black_box(&compressed), 32 << 20))
     });
     group.bench_function("scan", |b| {
-        b.iter_batched(|| body.clone(), |body| scan(body, &LIMITS), BatchSize::LargeInput);
+        b.iter_batched(|| body.clone(), |body| scan(V1, body, &LIMITS), BatchSize::LargeInput);
     });
     group.bench_function("scan_unsorted", |b| {
-        b.iter_batched(|| odd.clone(), |body| scan(body, &LIMITS), BatchSize::LargeInput);
+        b.iter_batched(|| odd.clone(), |body| scan(V1, body, &LIMITS), BatchSize::LargeInput);
     });
     let mut out = Vec::with_capacity(2 * body.len());
     group.bench_function("splice_all_kept", |b| {
@@ -138,7 +139,7 @@ fn compare(criterion: &mut Criterion, name: &str, writes: &[(&Scanned, Vec<Piece
 
 fn spliced(criterion: &mut Criterion) {
     let bodies = ["00006", "00012", "00018", "00024"].map(|name| {
-        let scanned = scan(decoded(&recorded(name)), &LIMITS).expect("a canonical body");
+        let scanned = scan(V1, decoded(&recorded(name)), &LIMITS).expect("a canonical body");
         let edited = edited(&scanned);
         (scanned, edited)
     });

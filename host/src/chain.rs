@@ -386,7 +386,7 @@ fn golden_write() -> Write {
     };
     Write {
         subject: String::new(),
-        protocol: "1.0",
+        protocol: crate::model::Protocol::V1,
         compressed_bytes: 20_000,
         decoded_bytes: 100_000,
         active_series: 1000,

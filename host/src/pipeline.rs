@@ -25,7 +25,7 @@ use crate::judge::{Clock, Judge, Judged};
 use crate::limits::bucket::{self, Buckets};
 use crate::limits::in_flight::{InFlight, Permit};
 use crate::listener::Peer;
-use crate::model::TenantId;
+use crate::model::{Protocol, TenantId};
 use crate::respond::{self, Context, Failure, Stored};
 use crate::route::{self, Routes};
 use crate::sandbox::Engine;
@@ -146,7 +146,7 @@ impl Pipeline {
         let tenant = self.tenants.get(proved.id()).ok_or(Failure::NoGeneration)?;
         trace.over_rate = Some(tenant.config.over_rate);
         trace.meter = Some(&tenant.meter);
-        head::schema(headers)?;
+        let protocol = head::schema(headers)?;
 
         // Body: under permits, deadlines and sizes.
         let mut permit = self
@@ -154,7 +154,7 @@ impl Pipeline {
             .in_flight
             .try_acquire(proved.id(), &tenant.config.limits, 0)?;
         let compressed = self.read_body(incoming, &tenant.config.limits, &mut permit).await?;
-        let processed = self.process(tenant, &proved, compressed, &mut permit).await?;
+        let processed = self.process(tenant, &proved, protocol, compressed, &mut permit).await?;
 
         // Forward: one request per upstream that gets something.
         let Processed {
@@ -176,13 +176,14 @@ impl Pipeline {
         &'a self,
         tenant: &'a Tenant,
         proved: &'a auth::Tenant,
+        protocol: Protocol,
         compressed: Bytes,
         permit: &mut Permit,
     ) -> Result<Processed<'a>, Failure> {
         let limits = &tenant.config.limits;
         let decoded_size = snappy::decoded_length(&compressed, limits.max_decoded_size)?;
         permit.grow(decoded_size as u64)?;
-        let framed = decode_and_frame(&compressed, decoded_size, limits)?;
+        let framed = decode_and_frame(protocol, &compressed, decoded_size, limits)?;
         let recalled = tenant.judge.recall(framed).await?;
         let scanned = recalled.scanned();
         let mut ledger = Ledger::open(
@@ -252,7 +253,7 @@ impl Pipeline {
         if tenant.judge.chain().judges_writes() {
             let write = Write {
                 subject: proved.subject().to_owned(),
-                protocol: "1.0",
+                protocol: judged.scanned().protocol(),
                 compressed_bytes: sizes.compressed as u64,
                 decoded_bytes: sizes.decoded as u64,
                 active_series: tenant.judge.active_series() + judged.new_series(),
@@ -396,12 +397,17 @@ pub struct Part {
     pub samples: u64,
 }
 
-fn decode_and_frame(compressed: &[u8], decoded_size: usize, limits: &config::Limits) -> Result<Framed, Failure> {
+fn decode_and_frame(
+    protocol: Protocol,
+    compressed: &[u8],
+    decoded_size: usize,
+    limits: &config::Limits,
+) -> Result<Framed, Failure> {
     // By what it decodes to: that may be 21 times what came.
     heavy(decoded_size, || {
         let decoded = snappy::decode(compressed, limits.max_decoded_size)?;
         let max_series = limits.max_series_per_request;
-        Ok(wire::frame(decoded, &wire::Limits { max_series })?)
+        Ok(wire::frame(protocol, decoded, &wire::Limits { max_series })?)
     })
 }
 

@@ -151,7 +151,7 @@ impl Failure {
             // A body is encoded from what policies made of one that was taken: its sender has done nothing wrong.
             Self::Snappy(SnappyError::TooLong { .. }) => keep("edited_too_long", "a policy failed, try again"),
             // A bug, and the data is as good as it was.
-            Self::Scan(ScanError::NotRewritten) | Self::Torn(Torn) => refuse(
+            Self::Scan(ScanError::NotRewritten | ScanError::NotRead(_)) | Self::Torn(Torn) => refuse(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "bug",
                 "an error of the gateway".into(),
@@ -338,6 +338,7 @@ fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Protocol;
 
     fn context(attempt: u32, jitter: u64) -> Context {
         Context {
@@ -379,7 +380,10 @@ mod tests {
         let bug = Failure::from(ScanError::NotRewritten);
         assert_eq!(bug.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
         let torn = Failure::from(EncodeError::from(Torn));
-        assert_eq!(torn.answer(&context(0, 0)), bug.answer(&context(0, 0)));
+        let not_read = Failure::from(ScanError::NotRead(Protocol::V2));
+        for other in [torn, not_read] {
+            assert_eq!(other.answer(&context(0, 0)), bug.answer(&context(0, 0)));
+        }
         let grown = Failure::from(SnappyError::TooLong { length: 1 << 32 });
         assert!(bug.is_retryable() && grown.is_retryable());
         assert!(!Failure::from(SnappyError::Malformed).is_retryable());

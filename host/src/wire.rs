@@ -3,8 +3,8 @@
 //! Takes a compressed body, gives proved series and the bytes to forward. [`snappy`] decodes within bounds, [`scan`]
 //! proves where each series lies, [`frame`] leaves that to be done for those that are not known by their hash,
 //! [`encode`] writes the series that are kept or edited and compresses them by what it knows of series,
-//! [`labels`](labels::labels) reads and [`encode_labels`](labels::encode_labels) writes one series' labels. Never
-//! interprets a sample: its bytes go through as they came.
+//! [`labels`](labels::labels) reads and [`encode_labels`](labels::encode_labels) writes one series' labels, [`write_series`] a
+//! whole one. Never interprets a sample: its bytes go through as they came.
 //!
 //! What does not lie where it should is a bug of ours and never an empty word, for that would be acknowledged: whatever
 //! is written says [`Torn`], and the write fails with it; what is only read panics, which costs one connection or one
@@ -30,7 +30,7 @@ pub use scan::{Asked, Framed, Proof, Question, Recognised, frame, scan};
 pub use series::{InvalidSeries, Limits, Patch, Piece, Rejected, ScanError, Scanned, Series, Torn};
 pub use snappy::SnappyError;
 pub use v1::encode::{EncodeError, encode};
-pub use v1::{labels, splice};
+pub use v1::{labels, splice, write_series};
 
 /// Above this many bytes, decoding, proving and encoding would hold an I/O thread longer than 500 us.
 const HEAVY_BYTES: usize = 1 << 20;

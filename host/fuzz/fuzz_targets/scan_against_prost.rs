@@ -1,6 +1,7 @@
 //! A body of any content: the scan finds what prost finds.
 #![no_main]
 
+use gauntlet::model::Protocol::V1;
 use gauntlet::wire::{HashKey, InvalidSeries, Limits, Proof, ScanError, Scanned, frame, scan, splice};
 use libfuzzer_sys::fuzz_target;
 
@@ -11,11 +12,11 @@ mod model;
 
 fuzz_target!(|data: &[u8]| {
     let limits = Limits { max_series: u64::MAX };
-    match scan(data.to_vec(), &limits) {
+    match scan(V1, data.to_vec(), &limits) {
         Ok(scanned) => {
             model::compare(data, Some(finding(&scanned)));
             // Framed first and proved as if nothing were known, it is the same.
-            let framed = frame(data.to_vec(), &limits).expect("what scans is framed");
+            let framed = frame(V1, data.to_vec(), &limits).expect("what scans is framed");
             let key = HashKey::random().expect("randomness");
             let mut proof = framed.prove(&key);
             if let Ok(Proof::Otherwise(again)) = proof {

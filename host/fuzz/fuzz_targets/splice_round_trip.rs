@@ -1,6 +1,7 @@
 //! Verdicts by a seed byte, a body of any content: what was spliced decodes to what was decided, encoded or not.
 #![no_main]
 
+use gauntlet::model::Protocol::V1;
 use gauntlet::wire::labels::{encode_labels, labels};
 use gauntlet::wire::splice::{keep, splice};
 use gauntlet::wire::{Limits, Patch, Piece, encode, scan};
@@ -18,7 +19,7 @@ const LIMITS: Limits = Limits { max_series: u64::MAX };
 
 fuzz_target!(|data: &[u8]| {
     let Some((seed, body)) = data.split_first() else { return };
-    let Ok(scanned) = scan(body.to_vec(), &LIMITS) else {
+    let Ok(scanned) = scan(V1, body.to_vec(), &LIMITS) else {
         return;
     };
     let mut all = Vec::new();
@@ -70,5 +71,5 @@ fuzz_target!(|data: &[u8]| {
             .timeseries,
         expected
     );
-    assert!(scan(out, &LIMITS).expect("splicing keeps it legal").is_as_sent());
+    assert!(scan(V1, out, &LIMITS).expect("splicing keeps it legal").is_as_sent());
 });

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::member::Function;
 use super::relabel::{MAX_STREAM_LENGTH, check_name};
 use super::{CallError, Inner};
-use crate::model::Totals;
+use crate::model::{Protocol, Totals};
 use crate::sandbox::types as wit;
 use crate::sandbox::types::Inputs;
 use crate::sandbox::{Fault, Instance, Job, Step, plain};
@@ -35,8 +35,7 @@ const MAX_REFUSAL_LENGTH: usize = 512;
 pub struct Write {
     /// What the credential proved; empty for a bearer token.
     pub subject: String,
-    /// `1.0` or `2.0`.
-    pub protocol: &'static str,
+    pub protocol: Protocol,
     pub compressed_bytes: u64,
     pub decoded_bytes: u64,
     /// Series of this tenant seen lately, this write included.
@@ -207,7 +206,7 @@ pub(super) fn told<'a>(chain: &'a Inner, write: &'a Write, streams: &'a [wit::St
     wit::Write {
         tenant: chain.tenant.as_str(),
         subject: &write.subject,
-        protocol: write.protocol,
+        protocol: write.protocol.word(),
         compressed_bytes: write.compressed_bytes,
         decoded_bytes: write.decoded_bytes,
         active_series: write.active_series,

@@ -10,13 +10,17 @@ use bytes::Bytes;
 use super::identity::{HashKey, ProvedHash, SeriesHash};
 use super::series::{Limits, ScanError, Scanned, Series};
 use super::v1;
+use crate::model::Protocol;
 
 /// Proves every series of `body`.
 ///
 /// # Errors
 /// See [`ScanError`]; a series that is invalid by itself is no error but among [`Scanned::rejected`].
-pub fn scan(body: impl Into<Bytes>, limits: &Limits) -> Result<Scanned, ScanError> {
-    v1::scan(body.into(), limits)
+pub fn scan(protocol: Protocol, body: impl Into<Bytes>, limits: &Limits) -> Result<Scanned, ScanError> {
+    match protocol {
+        Protocol::V1 => v1::scan(body.into(), limits),
+        Protocol::V2 => Err(ScanError::NotRead(protocol)),
+    }
 }
 
 /// Finds the series of `body`. Cheap where a series ends in plain samples, as nearly all do: what lies before them
@@ -24,8 +28,20 @@ pub fn scan(body: impl Into<Bytes>, limits: &Limits) -> Result<Scanned, ScanErro
 ///
 /// # Errors
 /// See [`ScanError`].
-pub fn frame(body: impl Into<Bytes>, limits: &Limits) -> Result<Framed, ScanError> {
-    Ok(Framed::new(v1::frame(body.into(), limits)?, limits.clone(), false))
+pub fn frame(protocol: Protocol, body: impl Into<Bytes>, limits: &Limits) -> Result<Framed, ScanError> {
+    let seeming = match protocol {
+        Protocol::V1 => v1::frame(body.into(), limits)?,
+        Protocol::V2 => return Err(ScanError::NotRead(protocol)),
+    };
+    Ok(Framed::new(seeming, limits.clone(), false))
+}
+
+/// Whether the labels of this series are what they seem to be.
+fn proves_labels(seeming: &Scanned, series: &Series) -> bool {
+    match seeming.protocol() {
+        Protocol::V1 => v1::proves_labels(seeming.body(), series),
+        Protocol::V2 => false,
+    }
 }
 
 /// A body whose series lie where they seem to. Of most of them no label was looked at yet.
@@ -117,8 +133,7 @@ impl Framed {
         if self.answered < self.series().len() {
             self.ask(key, usize::MAX).answer(usize::MAX, |_| None);
         }
-        let body = self.seeming.body();
-        let is_proved = |&at: &usize| v1::proves_labels(body, &self.seeming.series()[at]);
+        let is_proved = |&at: &usize| proves_labels(&self.seeming, &self.seeming.series()[at]);
         if self.is_proved || self.unknown.iter().all(is_proved) {
             return Ok(Proof::AsFramed(Recognised {
                 scanned: self.seeming,
@@ -126,7 +141,7 @@ impl Framed {
                 unknown: self.unknown,
             }));
         }
-        let scanned = v1::scan(body.clone(), &self.limits)?;
+        let scanned = scan(self.seeming.protocol(), self.seeming.body().clone(), &self.limits)?;
         Ok(Proof::Otherwise(Self::new(scanned, self.limits, true)))
     }
 }

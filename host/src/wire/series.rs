@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::model::Totals;
+use crate::model::{Protocol, Totals};
 
 /// What a scan refuses before it spends memory on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub struct Limits {
 /// shortest form and in ascending order; every histogram consistent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scanned {
+    protocol: Protocol,
     body: Bytes,
     series: Vec<Series>,
     valid: Totals,
@@ -105,6 +106,9 @@ pub enum ScanError {
     /// Offsets are 32 bits wide.
     #[error("a body of {length} bytes is too long")]
     TooLong { length: u64 },
+    /// `head` lets no such write pass: a bug here, not the sender's fault.
+    #[error("remote write {} is not read here", .0.word())]
+    NotRead(Protocol),
     /// The rewriting of a non-canonical body did not come out canonical: a bug here, not the sender's fault.
     #[error("the body could not be brought into canonical form")]
     NotRewritten,
@@ -112,21 +116,22 @@ pub enum ScanError {
 
 impl Scanned {
     /// Of a body that came canonical.
-    pub(super) fn as_found(body: Bytes, found: Found) -> Self {
+    pub(super) fn as_found(protocol: Protocol, body: Bytes, found: Found) -> Self {
         let is_as_sent = found.metadata == 0 && found.rejected.is_empty();
-        Self::new(body, found, is_as_sent)
+        Self::new(protocol, body, found, is_as_sent)
     }
 
     /// Of a body that was written anew.
-    pub(super) fn rewritten(body: Bytes, found: Found) -> Self {
-        Self::new(body, found, false)
+    pub(super) fn rewritten(protocol: Protocol, body: Bytes, found: Found) -> Self {
+        Self::new(protocol, body, found, false)
     }
 
-    fn new(body: Bytes, found: Found, is_as_sent: bool) -> Self {
+    fn new(protocol: Protocol, body: Bytes, found: Found, is_as_sent: bool) -> Self {
         let rejected = found.rejected.list();
         let mut totals = found.totals;
         rejected.iter().for_each(|rejected| totals += rejected.totals);
         Self {
+            protocol,
             body,
             series: found.series,
             valid: found.totals,
@@ -155,7 +160,12 @@ impl Scanned {
             rejected: Rejects::default(),
             metadata: 0,
         };
-        Self::as_found(Bytes::copy_from_slice(labels), found)
+        Self::as_found(Protocol::V1, Bytes::copy_from_slice(labels), found)
+    }
+
+    /// What it came as, and is written as.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// The canonical bytes. Metadata may lie between the series.

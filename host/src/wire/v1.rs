@@ -16,8 +16,12 @@ mod histogram;
 mod message;
 mod rewrite;
 mod tags;
+mod write;
+
+pub use write::write_series;
 
 use super::series::{Found, Limits, ScanError, Scanned, Series};
+use crate::model::Protocol;
 
 /// Finds the series of `body`: each proved here and now, or, if it ends in plain samples, with what lies before them
 /// taken for its labels.
@@ -41,7 +45,7 @@ pub(super) fn proves_labels(body: &[u8], series: &Series) -> bool {
 
 fn find(body: Bytes, limits: &Limits, labels: canonical::Labels) -> Result<Scanned, ScanError> {
     match walk(&body, limits, labels)? {
-        Some(found) => Ok(Scanned::as_found(body, found)),
+        Some(found) => Ok(Scanned::as_found(Protocol::V1, body, found)),
         None => rewritten(&body, limits),
     }
 }
@@ -52,7 +56,7 @@ fn rewritten(body: &[u8], limits: &Limits) -> Result<Scanned, ScanError> {
     let mut found = walk(&rewritten.body, limits, canonical::Labels::Proved)?.ok_or(ScanError::NotRewritten)?;
     found.rejected.merge(&rewritten.rejected);
     found.metadata += rewritten.metadata;
-    Ok(Scanned::rewritten(rewritten.body.into(), found))
+    Ok(Scanned::rewritten(Protocol::V1, rewritten.body.into(), found))
 }
 
 fn walk(body: &[u8], limits: &Limits, labels: canonical::Labels) -> Result<Option<Found>, ScanError> {

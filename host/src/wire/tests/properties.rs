@@ -7,6 +7,7 @@ use super::super::labels::encode_labels;
 use super::super::{HashKey, Piece, Proof, frame, scan, splice};
 use super::model::{TimeSeries, WriteRequest};
 use super::{NO_LIMITS, compare, kept, odd, patch, proved, random, scan_model};
+use crate::model::Protocol::V1;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
@@ -14,7 +15,7 @@ proptest! {
     #[test]
     fn a_plain_encoding_scans_to_itself(write in random::write()) {
         let body = write.encode_to_vec();
-        let scanned = scan(body.clone(), &NO_LIMITS).unwrap();
+        let scanned = scan(V1, body.clone(), &NO_LIMITS).unwrap();
         prop_assert!(scanned.is_as_sent());
         prop_assert_eq!(kept(&scanned), body);
         compare(scanned.body());
@@ -23,20 +24,20 @@ proptest! {
     #[test]
     fn framed_and_proved_is_scanned(write in random::write(), seed: u64, odd: bool) {
         let body = if odd { odd::Odd(seed).write(&write) } else { write.encode_to_vec() };
-        let framed = frame(body.clone(), &NO_LIMITS).unwrap();
+        let framed = frame(V1, body.clone(), &NO_LIMITS).unwrap();
         let key = HashKey::random().unwrap();
         let proved = match framed.prove(&key).unwrap() {
             Proof::AsFramed(proved) => proved,
             Proof::Otherwise(framed) => proved(framed, &key),
         };
-        prop_assert_eq!(proved.scanned(), &scan(body, &NO_LIMITS).unwrap());
+        prop_assert_eq!(proved.scanned(), &scan(V1, body, &NO_LIMITS).unwrap());
     }
 
     #[test]
     fn an_odd_encoding_scans_to_the_same_model(write in random::write(), seed: u64) {
         let body = odd::Odd(seed).write(&write);
         prop_assert_eq!(&WriteRequest::decode(body.as_slice()).unwrap().timeseries.into_iter().map(TimeSeries::normalised).collect::<Vec<_>>(), &write.timeseries);
-        let scanned = scan(body.clone(), &NO_LIMITS).unwrap();
+        let scanned = scan(V1, body.clone(), &NO_LIMITS).unwrap();
         prop_assert_eq!(kept(&scanned), write.encode_to_vec());
         compare(&body);
     }
@@ -77,7 +78,7 @@ proptest! {
             }
         }
         prop_assert_eq!(&one_by_one, &out);
-        prop_assert!(scan(out, &NO_LIMITS).unwrap().is_as_sent());
+        prop_assert!(scan(V1, out, &NO_LIMITS).unwrap().is_as_sent());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use prost::Message;
 
 use super::super::{Asked, HashKey, Proof, ProvedHash, SeriesHash, frame};
 use super::{NO_LIMITS, proved, recorded_body, series, write};
+use crate::model::Protocol::V1;
 
 /// A body of three series, of which the last but one is refused once its labels are looked at.
 fn three_with_a_disguise() -> Vec<u8> {
@@ -17,9 +18,9 @@ fn three_with_a_disguise() -> Vec<u8> {
 #[test]
 fn only_what_is_shown_to_be_known_goes_without_proof() {
     let key = HashKey::random().unwrap();
-    let framed = || frame(three_with_a_disguise(), &NO_LIMITS).unwrap();
+    let framed = || frame(V1, three_with_a_disguise(), &NO_LIMITS).unwrap();
     assert_eq!(framed().series().len(), 3);
-    let other = proved(frame(recorded_body(), &NO_LIMITS).unwrap(), &key);
+    let other = proved(frame(V1, recorded_body(), &NO_LIMITS).unwrap(), &key);
     // Nobody asked, somebody who knows nothing, one who shows what is another series' name, and one who stops early.
     let claims: [&dyn Fn(&mut Asked<'_>); 4] = [
         &|_| (),
@@ -41,7 +42,7 @@ fn only_what_is_shown_to_be_known_goes_without_proof() {
 #[test]
 fn what_was_proved_once_is_known_by_its_hash() {
     let key = HashKey::random().unwrap();
-    let framed = || frame(recorded_body(), &NO_LIMITS).unwrap();
+    let framed = || frame(V1, recorded_body(), &NO_LIMITS).unwrap();
     let before = proved(framed(), &key);
     let met: HashMap<SeriesHash, ProvedHash> = (0..100).map(|at| (before.hash(at).hash(), before.hash(at))).collect();
     let mut again = framed();
