@@ -7,7 +7,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 
 use crate::auth::{self, PathTenantError};
-use crate::model::{TenantId, TenantIdError};
+use crate::model::{Protocol, TenantId, TenantIdError};
 
 /// Where writes are accepted; each also by senders' other customary names.
 const PATHS: [&str; 3] = ["/api/v1/receive", "/api/v1/write", "/api/v1/push"];
@@ -55,7 +55,7 @@ pub fn head(method: &Method, path: &str) -> Result<Head, HeadError> {
 ///
 /// # Errors
 /// 2.0 is refused as an unknown media type, so that a sender falls back to 1.0 (remote write 2.0, "415").
-pub fn schema(headers: &HeaderMap) -> Result<(), HeadError> {
+pub fn schema(headers: &HeaderMap) -> Result<Protocol, HeadError> {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     if let Some(first) = types.next()
         && (types.next().is_some() || !first.to_str().is_ok_and(is_v1))
@@ -68,7 +68,7 @@ pub fn schema(headers: &HeaderMap) -> Result<(), HeadError> {
     {
         return Err(HeadError::Encoding);
     }
-    Ok(())
+    Ok(Protocol::V1)
 }
 
 /// `application/x-protobuf`, alone or with `proto=prometheus.WriteRequest`, as RFC 9110 section 8.3.1 writes it: type,
@@ -168,7 +168,7 @@ mod tests {
             "application/x-protobuf; charset=utf-8; proto=prometheus.WriteRequest ",
             "application/x-protobuf;",
         ] {
-            assert_eq!(schema(&with(CONTENT_TYPE, &[good])), Ok(()), "{good}");
+            assert_eq!(schema(&with(CONTENT_TYPE, &[good])), Ok(Protocol::V1), "{good}");
         }
         for bad in [
             "application/json",
@@ -181,15 +181,15 @@ mod tests {
         ] {
             assert_eq!(schema(&with(CONTENT_TYPE, &[bad])), Err(HeadError::MediaType), "{bad}");
         }
-        assert_eq!(schema(&HeaderMap::new()), Ok(()));
+        assert_eq!(schema(&HeaderMap::new()), Ok(Protocol::V1));
         let twice = with(CONTENT_TYPE, &["application/x-protobuf", "application/x-protobuf"]);
         assert_eq!(schema(&twice), Err(HeadError::MediaType));
     }
 
     #[test]
     fn snappy_is_the_only_encoding() {
-        assert_eq!(schema(&with(CONTENT_ENCODING, &["snappy"])), Ok(()));
-        assert_eq!(schema(&with(CONTENT_ENCODING, &["Snappy"])), Ok(()));
+        assert_eq!(schema(&with(CONTENT_ENCODING, &["snappy"])), Ok(Protocol::V1));
+        assert_eq!(schema(&with(CONTENT_ENCODING, &["Snappy"])), Ok(Protocol::V1));
         for bad in [
             &["zstd"][..],
             &["gzip"],

@@ -20,21 +20,17 @@ use crate::chain::Charge;
 use crate::config::{self, Config, OverRate};
 use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet, Upstreams};
 use crate::head;
-use crate::judge::memo::HashKey;
 use crate::judge::verdict::Fate;
 use crate::judge::{Admission, Clock, Judge, JudgeError, Judged, Origin};
 use crate::limits::bucket::{self, Buckets};
 use crate::limits::in_flight::{InFlight, Permit};
 use crate::listener::Peer;
-use crate::model::TenantId;
+use crate::model::{Protocol, TenantId};
 use crate::respond::{self, Context, Failure, Stored};
 use crate::route::{self, Routes};
 use crate::sandbox::Engine;
 use crate::telemetry::Metrics;
-use crate::wire::scan::{self, Framed};
-use crate::wire::snappy;
-use crate::wire::splice::Piece;
-use crate::wire::{self, heavy};
+use crate::wire::{self, Framed, HashKey, Piece, heavy, snappy};
 
 mod failures;
 mod ledger;
@@ -150,7 +146,7 @@ impl Pipeline {
         let tenant = self.tenants.get(proved.id()).ok_or(Failure::NoGeneration)?;
         trace.over_rate = Some(tenant.config.over_rate);
         trace.meter = Some(&tenant.meter);
-        head::schema(headers)?;
+        let protocol = head::schema(headers)?;
 
         // Body: under permits, deadlines and sizes.
         let mut permit = self
@@ -158,7 +154,7 @@ impl Pipeline {
             .in_flight
             .try_acquire(proved.id(), &tenant.config.limits, 0)?;
         let compressed = self.read_body(incoming, &tenant.config.limits, &mut permit).await?;
-        let processed = self.process(tenant, &proved, compressed, &mut permit).await?;
+        let processed = self.process(tenant, &proved, protocol, compressed, &mut permit).await?;
 
         // Forward: one request per upstream that gets something.
         let Processed {
@@ -180,13 +176,14 @@ impl Pipeline {
         &'a self,
         tenant: &'a Tenant,
         proved: &'a auth::Tenant,
+        protocol: Protocol,
         compressed: Bytes,
         permit: &mut Permit,
     ) -> Result<Processed<'a>, Failure> {
         let limits = &tenant.config.limits;
         let decoded_size = snappy::decoded_length(&compressed, limits.max_decoded_size)?;
         permit.grow(decoded_size as u64)?;
-        let framed = decode_and_frame(&compressed, decoded_size, limits)?;
+        let framed = decode_and_frame(protocol, &compressed, decoded_size, limits)?;
         let recalled = tenant.judge.recall(framed).await?;
         let scanned = recalled.scanned();
         let mut ledger = Ledger::open(
@@ -246,7 +243,7 @@ impl Pipeline {
     ) -> Result<Routes, Failure> {
         let origin = Origin {
             subject: proved.subject(),
-            protocol: "1.0",
+            protocol: judged.scanned().protocol(),
             compressed_bytes: compressed as u64,
         };
         let admitted = match tenant.judge.admit(judged, &origin).await? {
@@ -373,12 +370,17 @@ pub struct Part {
     pub samples: u64,
 }
 
-fn decode_and_frame(compressed: &[u8], decoded_size: usize, limits: &config::Limits) -> Result<Framed, Failure> {
+fn decode_and_frame(
+    protocol: Protocol,
+    compressed: &[u8],
+    decoded_size: usize,
+    limits: &config::Limits,
+) -> Result<Framed, Failure> {
     // By what it decodes to: that may be 21 times what came.
     heavy(decoded_size, || {
         let decoded = snappy::decode(compressed, limits.max_decoded_size)?;
         let max_series = limits.max_series_per_request;
-        Ok(scan::frame(decoded, &scan::Limits { max_series })?)
+        Ok(wire::frame(protocol, decoded, &wire::Limits { max_series })?)
     })
 }
 
@@ -436,7 +438,7 @@ fn encode_for(judged: &Judged, routes: &Routes, upstream: usize) -> Result<(Byte
                 piece
             })
         });
-    wire::encode::encode(scanned, pieces, &mut body)?;
+    wire::encode(scanned, pieces, &mut body)?;
     if let Some(bug) = bug {
         return Err(JudgeError::Bug(bug).into());
     }

@@ -18,8 +18,7 @@ use crate::head::HeadError;
 use crate::judge::JudgeError;
 use crate::limits::in_flight::Overloaded;
 use crate::route::RouteError;
-use crate::wire::scan::ScanError;
-use crate::wire::snappy::SnappyError;
+use crate::wire::{EncodeError, ScanError, SnappyError, Torn};
 
 /// Longest text a sender is told, in bytes.
 const MAX_TEXT: usize = 1024;
@@ -47,6 +46,8 @@ pub enum Failure {
     #[error(transparent)]
     Scan(#[from] ScanError),
     #[error(transparent)]
+    Torn(#[from] Torn),
+    #[error(transparent)]
     Policy(#[from] JudgeError),
     #[error("refused by policy: {text}")]
     Refused { text: String },
@@ -59,6 +60,15 @@ pub enum Failure {
     Route(#[from] RouteError),
     #[error(transparent)]
     Forward(#[from] ForwardError),
+}
+
+impl From<EncodeError> for Failure {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::Torn(torn) => torn.into(),
+            EncodeError::Snappy(error) => error.into(),
+        }
+    }
 }
 
 /// A write that ended well, and what of it was left behind.
@@ -141,7 +151,9 @@ impl Failure {
             // A body is encoded from what policies made of one that was taken: its sender has done nothing wrong.
             Self::Snappy(SnappyError::TooLong { .. }) => keep("edited_too_long", "a policy failed, try again"),
             // A bug, and the data is as good as it was.
-            Self::Scan(ScanError::NotRewritten) | Self::Policy(JudgeError::Bug(_)) => refuse(
+            Self::Scan(ScanError::NotRewritten | ScanError::NotRead(_))
+            | Self::Torn(Torn)
+            | Self::Policy(JudgeError::Bug(_)) => refuse(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "bug",
                 "an error of the gateway".into(),
@@ -333,6 +345,7 @@ fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Protocol;
 
     fn context(attempt: u32, jitter: u64) -> Context {
         Context {
@@ -375,6 +388,11 @@ mod tests {
         assert_eq!(bug.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
         let bug = Failure::from(ForwardError::TenantHeader);
         assert_eq!(bug.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
+        let torn = Failure::from(EncodeError::from(Torn));
+        let not_read = Failure::from(ScanError::NotRead(Protocol::V2));
+        for other in [torn, not_read] {
+            assert_eq!(other.answer(&context(0, 0)), bug.answer(&context(0, 0)));
+        }
         let grown = Failure::from(SnappyError::TooLong { length: 1 << 32 });
         assert!(bug.is_retryable() && grown.is_retryable());
         assert!(!Failure::from(SnappyError::Malformed).is_retryable());

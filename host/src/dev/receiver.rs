@@ -18,7 +18,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::wire::{scan, snappy};
+use crate::model::Protocol;
+use crate::wire::{Limits, scan, snappy};
 
 const MAX_BODY: usize = 32 << 20;
 
@@ -95,6 +96,6 @@ async fn receive(request: Request<Incoming>, samples: Arc<Mutex<Counts>>) -> Res
 
 fn count(compressed: &[u8]) -> Option<u64> {
     let body = snappy::decode(compressed, MAX_BODY as u64).ok()?;
-    let scanned = scan::scan(body, &scan::Limits { max_series: u64::MAX }).ok()?;
+    let scanned = scan(Protocol::V1, body, &Limits { max_series: u64::MAX }).ok()?;
     Some(scanned.totals().all_samples())
 }
