@@ -222,7 +222,8 @@ async fn watch(options: &Options, running: &Running, receiver: &Receiver) -> Res
         tokio::select! {
             _ = ticks.tick() => {
                 let report = running.generations.report();
-                table.draw(&running.shared.metrics.text(), &report, &receiver.counts());
+                let rows = table::rows(&running.shared.metrics.text());
+                table.draw(&rows, &report, &receiver.counts());
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,

@@ -200,7 +200,7 @@ async fn accept(
 
 /// Errors that belong to the connection that failed say nothing about the next. Everything else (no file
 /// descriptors, no memory) would come back at once and spin.
-fn pause_after(error: &io::Error) -> Option<Duration> {
+pub(crate) fn pause_after(error: &io::Error) -> Option<Duration> {
     match error.kind() {
         io::ErrorKind::ConnectionAborted
         | io::ErrorKind::ConnectionReset

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::listener::pause_after;
 use crate::model::Protocol;
 use crate::wire::{Limits, scan, snappy};
 
@@ -44,7 +45,15 @@ impl Receiver {
                     () = stop.cancelled() => return,
                     accepted = listener.accept() => accepted,
                 };
-                let Ok((stream, _)) = accepted else { continue };
+                let stream = match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        if let Some(pause) = pause_after(&error) {
+                            tokio::time::sleep(pause).await;
+                        }
+                        continue;
+                    }
+                };
                 let (samples, stop) = (Arc::clone(&samples), stop.clone());
                 connections.spawn(async move {
                     let service = service_fn(move |request| receive(request, Arc::clone(&samples)));
