@@ -8,6 +8,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub mod metrics;
+#[cfg(test)]
+pub(crate) mod page;
 
 pub use metrics::Metrics;
 
