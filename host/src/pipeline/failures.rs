@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::model::TenantId;
+use crate::telemetry::Throttle;
 
 /// Lines about one tenant and reason in one [`WINDOW`].
 const LINES: u64 = 10;
@@ -17,29 +18,17 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// What was told lately. One per process; as many entries as there are tenants times reasons, at most.
 #[derive(Debug, Default)]
 pub struct FailureLog {
-    told: Mutex<HashMap<(TenantId, &'static str), Told>>,
-}
-
-#[derive(Debug)]
-struct Told {
-    since: Instant,
-    writes: u64,
+    told: Mutex<HashMap<(TenantId, &'static str), Throttle>>,
 }
 
 impl FailureLog {
     /// Whether to tell this one: with how many of its kind were not told before it.
     pub(super) fn due(&self, tenant: &TenantId, reason: &'static str, now: Instant) -> Option<u64> {
-        let mut all = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = all
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let throttle = told
             .entry((tenant.clone(), reason))
-            .or_insert(Told { since: now, writes: 0 });
-        let mut untold = 0;
-        if now.saturating_duration_since(told.since) >= WINDOW {
-            untold = told.writes.saturating_sub(LINES);
-            *told = Told { since: now, writes: 0 };
-        }
-        told.writes += 1;
-        (told.writes <= LINES).then_some(untold)
+            .or_insert_with(|| Throttle::new(LINES, WINDOW));
+        throttle.due(now)
     }
 }
 
