@@ -15,6 +15,11 @@ use crate::telemetry::Throttle;
 const LINES: u64 = 10;
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// Shortest time between two lines that tell an operator what to change about one tenant's sender.
+const ADVICE_WINDOW: Duration = Duration::from_secs(3600);
+/// Beside the reasons of failures.
+const ADVICE: &str = "advice";
+
 /// What was told lately. One per process; as many entries as there are tenants times reasons, at most.
 #[derive(Debug, Default)]
 pub struct FailureLog {
@@ -24,11 +29,17 @@ pub struct FailureLog {
 impl FailureLog {
     /// Whether to tell this one: with how many of its kind were not told before it.
     pub(super) fn due(&self, tenant: &TenantId, reason: &'static str, now: Instant) -> Option<u64> {
+        self.count(tenant, reason, now, || Throttle::new(LINES, WINDOW))
+    }
+
+    /// The same for what the tenant's sender should be told to change.
+    pub(super) fn advice_due(&self, tenant: &TenantId, now: Instant) -> Option<u64> {
+        self.count(tenant, ADVICE, now, || Throttle::new(1, ADVICE_WINDOW))
+    }
+
+    fn count(&self, tenant: &TenantId, kind: &'static str, now: Instant, rule: fn() -> Throttle) -> Option<u64> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let throttle = told
-            .entry((tenant.clone(), reason))
-            .or_insert_with(|| Throttle::new(LINES, WINDOW));
-        throttle.due(now)
+        told.entry((tenant.clone(), kind)).or_insert_with(rule).due(now)
     }
 }
 
@@ -56,5 +67,19 @@ mod tests {
         // Where all were told, none is missing.
         assert_eq!(log.due(&b, "slow", start), Some(0));
         assert_eq!(log.due(&b, "slow", start + WINDOW), Some(0));
+    }
+
+    #[test]
+    fn advice_is_told_once_per_tenant_and_hour() {
+        let log = FailureLog::default();
+        let (a, b) = (TenantId::new("a").unwrap(), TenantId::new("b").unwrap());
+        let start = Instant::now();
+        assert_eq!(log.advice_due(&a, start), Some(0));
+        assert_eq!(
+            log.advice_due(&a, start + ADVICE_WINDOW - Duration::from_nanos(1)),
+            None
+        );
+        assert_eq!(log.advice_due(&b, start), Some(0));
+        assert_eq!(log.advice_due(&a, start + ADVICE_WINDOW), Some(1));
     }
 }
