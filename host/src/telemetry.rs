@@ -29,7 +29,7 @@ pub enum LogFormat {
 /// If `level` is neither a level nor a `tracing` filter, or logging was started before.
 pub fn init(level: &str, format: LogFormat) -> Result<(), String> {
     let filter = EnvFilter::try_new(level)
-        .map_err(|e| format!("--log.level {level:?}: {e}"))?;
+        .map_err(|e| format!("--log.level: `{level}` is neither a level nor a filter: {e}"))?;
     let lines = tracing_subscriber::registry().with(filter);
     match format {
         LogFormat::Logfmt => {
