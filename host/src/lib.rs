@@ -9,7 +9,7 @@ pub mod wire;
 pub mod config;
 pub mod telemetry;
 
-// The way in: socket, TLS, what the head claims, who it is, the body.
+// The way in: socket, TLS, what the head claims, who it is, the body. Where one needs the other it stands below it.
 pub mod tls;
 pub mod listener;
 pub mod auth;
