@@ -1,7 +1,7 @@
 //! The whole life of a write, in one function.
 //!
 //! Takes a request and the connection it came on, gives an answer. [`Pipeline::write`] reads from top to bottom as
-//! the design's diagram does: head, auth, admit body, decode, scan, judge, charge, route, encode, forward. A pipeline
+//! ARCHITECTURE.md's line does: head, auth, admit body, decode, scan, judge, route, charge, encode, forward. A pipeline
 //! is one immutable generation of configuration; what must outlive it is in [`Shared`].
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use crate::body::{self, BodyLimits};
 use crate::chain::Charge;
 use crate::config::{self, Config, OverRate};
 use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet, Upstreams};
-use crate::head;
+use crate::head::{self, HeadError};
 use crate::judge::verdict::Fate;
 use crate::judge::{Admission, Clock, Judge, JudgeError, Judged, Origin};
 use crate::limits::bucket::{self, Buckets};
@@ -233,7 +233,7 @@ impl Pipeline {
         .await?)
     }
 
-    /// Asks the policies that judge writes, charges what they ask for, and resolves their routes.
+    /// Asks the policies that judge writes, resolves their routes, and charges what they ask for.
     async fn admit(
         &self,
         tenant: &Tenant,
@@ -340,7 +340,18 @@ impl Pipeline {
             tracing::debug!(status, reason, request_id = id, peer = %peer.address, error = %failure, "request refused");
             return;
         };
-        if let Some(untold) = self.shared.failures.due(tenant, reason, Instant::now()) {
+        let now = Instant::now();
+        if matches!(failure, Failure::Head(HeadError::RemoteWrite2))
+            && let Some(untold) = self.shared.failures.advice_due(tenant, now)
+        {
+            tracing::warn!(
+                %tenant,
+                untold,
+                remedy = head::REMEDY,
+                "a sender of this tenant speaks remote write 2.0, which is not supported yet, and loses what it sends"
+            );
+        }
+        if let Some(untold) = self.shared.failures.due(tenant, reason, now) {
             tracing::info!(%tenant, status, reason, request_id = id, error = %failure, untold, "write failed");
         }
     }

@@ -128,7 +128,9 @@ impl Failure {
                 let (status, reason) = match error {
                     HeadError::UnknownPath => (StatusCode::NOT_FOUND, "unknown_path"),
                     HeadError::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
-                    HeadError::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type"),
+                    HeadError::MediaType | HeadError::RemoteWrite2 => {
+                        (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type")
+                    }
                     HeadError::Encoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding"),
                 };
                 refuse(status, reason, error.to_string())

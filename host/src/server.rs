@@ -54,7 +54,7 @@ pub enum StartError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Listen(#[from] ListenError),
-    #[error("cannot listen on {address} for admin: {reason}")]
+    #[error("cannot listen on {address} for operators: {reason}")]
     Admin { address: String, reason: std::io::Error },
     #[error(transparent)]
     Randomness(#[from] NoRandomness),

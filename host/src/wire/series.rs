@@ -54,7 +54,7 @@ pub struct Rejected {
     pub totals: Totals,
 }
 
-/// Why a series is refused while the rest of its write goes on (PROTOCOL.md section 2).
+/// Why a series is refused while the rest of its write goes on (docs/protocol.md, "Series").
 ///
 /// The text is for the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
