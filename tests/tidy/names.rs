@@ -12,15 +12,8 @@ const TO_BE_RENAMED: &str = "to be renamed";
 /// Names that more than one type has, and why. What is here and is one type's alone is a fault as well.
 const SHARED: &[(&str, &str)] = &[
     ("Admin", TO_BE_RENAMED),
-    ("Answer", TO_BE_RENAMED),
-    (
-        "Bounds",
-        "of a compilation, of memos, of a queue, of instances kept: each within its own file",
-    ),
     ("Charge", TO_BE_RENAMED),
     ("Clock", TO_BE_RENAMED),
-    ("Failure", TO_BE_RENAMED),
-    ("Fault", TO_BE_RENAMED),
     ("Found", TO_BE_RENAMED),
     ("Limits", TO_BE_RENAMED),
     (
@@ -34,8 +27,6 @@ const SHARED: &[(&str, &str)] = &[
         "Place",
         "of a file's text, and among requests in flight: neither leaves its room",
     ),
-    ("Reply", TO_BE_RENAMED),
-    ("Running", TO_BE_RENAMED),
     (
         "Source",
         "a file of the configuration, and where certificates come from: neither leaves its room",
