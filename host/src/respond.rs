@@ -368,6 +368,9 @@ mod tests {
     fn what_is_the_gateways_own_fault_keeps_the_data() {
         let bug = Failure::from(ScanError::NotRewritten);
         assert_eq!(bug.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
+        let judged = Failure::from(JudgeError::from(crate::judge::Bug::NoStream));
+        assert_eq!(judged.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(judged.reason(), "bug");
         let grown = Failure::from(SnappyError::TooLong { length: 1 << 32 });
         assert!(bug.is_retryable() && grown.is_retryable());
         assert!(!Failure::from(SnappyError::Malformed).is_retryable());
