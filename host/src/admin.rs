@@ -11,8 +11,10 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
+use crate::config::{CertificateName, Credential};
 use crate::forward::Upstreams;
 use crate::reload::{Generations, Report};
 use crate::telemetry::Metrics;
@@ -27,7 +29,7 @@ pub struct Admin {
     pub ready: Arc<AtomicBool>,
 }
 
-/// The routes of PROTOCOL section 5.
+/// The routes of docs/api.md.
 pub fn router(admin: Admin) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
@@ -112,7 +114,7 @@ async fn tenants(State(admin): State<Admin>) -> Json<Value> {
                 "enabled": tenant.config.enabled,
                 "file": tenant.config.file.display().to_string(),
                 "generation": tenant.generation,
-                "credentials": tenant.config.credentials.iter().map(|c| format!("{c:?}")).collect::<Vec<_>>(),
+                "credentials": tenant.config.credentials.iter().map(credential).collect::<Vec<_>>(),
                 "policies": tenant.config.policies.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(),
                 "upstreams": tenant.config.upstreams,
                 "active_series": tenant.judge.active_series(),
@@ -121,6 +123,23 @@ async fn tenants(State(admin): State<Admin>) -> Json<Value> {
         })
         .collect();
     success(json!(tenants))
+}
+
+/// What kind it is and whom it names. Never a token or a password, nor a digest of one.
+fn credential(credential: &Credential) -> Value {
+    match credential {
+        Credential::ClientCertificate(CertificateName::UriSan(name)) => {
+            json!({ "kind": "client_certificate", "uri_san": name })
+        }
+        Credential::ClientCertificate(CertificateName::DnsSan(name)) => {
+            json!({ "kind": "client_certificate", "dns_san": name })
+        }
+        Credential::ClientCertificate(CertificateName::CommonName(name)) => {
+            json!({ "kind": "client_certificate", "common_name": name })
+        }
+        Credential::BearerToken(_) => json!({ "kind": "bearer_token" }),
+        Credential::BasicAuth { username, .. } => json!({ "kind": "basic_auth", "username": username }),
+    }
 }
 
 async fn policies(State(admin): State<Admin>) -> Json<Value> {
@@ -134,7 +153,7 @@ async fn policies(State(admin): State<Admin>) -> Json<Value> {
                 "tenant": tenant.config.id.as_str(),
                 "policy": &*policy.name,
                 "plugin": policy.plugin,
-                "sha256": hex(&policy.sha256),
+                "sha256": HEXLOWER.encode(&policy.sha256),
                 "judges_series": policy.judges_series,
                 "judges_writes": policy.judges_writes,
                 "calls": status.calls,
@@ -181,8 +200,4 @@ async fn upstreams(State(admin): State<Admin>) -> Json<Value> {
 /// Prometheus' API envelope.
 fn success(data: Value) -> Json<Value> {
     Json(json!({ "status": "success", "data": data }))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

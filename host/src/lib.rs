@@ -1,15 +1,16 @@
 //! Gauntlet: every write runs the gauntlet before it reaches Thanos.
 //!
 //! The map. Modules stand in the order data meets them; a module imports only those declared above it
-//! (`tests/tidy.rs` checks).
+//! (`tests/tidy` checks).
 
 // The ground: words, bytes, configuration, what the process says about itself.
 pub mod model;
 pub mod wire;
 pub mod config;
 pub mod telemetry;
+pub mod net;
 
-// The way in: socket, TLS, what the head claims, who it is, the body.
+// The way in: socket, TLS, what the head claims, who it is, the body. Where one needs the other it stands below it.
 pub mod tls;
 pub mod listener;
 pub mod auth;
@@ -34,5 +35,6 @@ pub mod pipeline;
 pub mod reload;
 pub mod admin;
 pub mod server;
+#[cfg(feature = "dev")]
 pub mod dev;
 pub mod cli;

@@ -1,7 +1,7 @@
 //! The whole life of a write, in one function.
 //!
 //! Takes a request and the connection it came on, gives an answer. [`Pipeline::write`] reads from top to bottom as
-//! the design's diagram does: head, auth, admit body, decode, scan, judge, charge, route, encode, forward. A pipeline
+//! ARCHITECTURE.md's line does: head, auth, admit body, decode, scan, judge, route, charge, encode, forward. A pipeline
 //! is one immutable generation of configuration; what must outlive it is in [`Shared`].
 
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
@@ -19,22 +19,18 @@ use crate::body::{self, BodyLimits};
 use crate::chain::Charge;
 use crate::config::{self, Config, OverRate};
 use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet, Upstreams};
-use crate::head;
-use crate::judge::memo::HashKey;
+use crate::head::{self, HeadError};
 use crate::judge::verdict::Fate;
 use crate::judge::{Admission, Clock, Judge, JudgeError, Judged, Origin};
 use crate::limits::bucket::{self, Buckets};
 use crate::limits::in_flight::{InFlight, Permit};
 use crate::listener::Peer;
-use crate::model::TenantId;
+use crate::model::{Protocol, TenantId};
 use crate::respond::{self, Context, Failure, Stored};
 use crate::route::{self, Routes};
 use crate::sandbox::Engine;
 use crate::telemetry::Metrics;
-use crate::wire::scan::{self, Framed};
-use crate::wire::snappy;
-use crate::wire::splice::Piece;
-use crate::wire::{self, heavy};
+use crate::wire::{self, Framed, HashKey, Piece, heavy, snappy};
 
 mod failures;
 mod ledger;
@@ -150,7 +146,7 @@ impl Pipeline {
         let tenant = self.tenants.get(proved.id()).ok_or(Failure::NoGeneration)?;
         trace.over_rate = Some(tenant.config.over_rate);
         trace.meter = Some(&tenant.meter);
-        head::schema(headers)?;
+        let protocol = head::schema(headers)?;
 
         // Body: under permits, deadlines and sizes.
         let mut permit = self
@@ -158,7 +154,7 @@ impl Pipeline {
             .in_flight
             .try_acquire(proved.id(), &tenant.config.limits, 0)?;
         let compressed = self.read_body(incoming, &tenant.config.limits, &mut permit).await?;
-        let processed = self.process(tenant, &proved, compressed, &mut permit).await?;
+        let processed = self.process(tenant, &proved, protocol, compressed, &mut permit).await?;
 
         // Forward: one request per upstream that gets something.
         let Processed {
@@ -180,13 +176,14 @@ impl Pipeline {
         &'a self,
         tenant: &'a Tenant,
         proved: &'a auth::Tenant,
+        protocol: Protocol,
         compressed: Bytes,
         permit: &mut Permit,
     ) -> Result<Processed<'a>, Failure> {
         let limits = &tenant.config.limits;
         let decoded_size = snappy::decoded_length(&compressed, limits.max_decoded_size)?;
         permit.grow(decoded_size as u64)?;
-        let framed = decode_and_frame(&compressed, decoded_size, limits)?;
+        let framed = decode_and_frame(protocol, &compressed, decoded_size, limits)?;
         let recalled = tenant.judge.recall(framed).await?;
         let scanned = recalled.scanned();
         let mut ledger = Ledger::open(
@@ -236,7 +233,7 @@ impl Pipeline {
         .await?)
     }
 
-    /// Asks the policies that judge writes, charges what they ask for, and resolves their routes.
+    /// Asks the policies that judge writes, resolves their routes, and charges what they ask for.
     async fn admit(
         &self,
         tenant: &Tenant,
@@ -246,7 +243,7 @@ impl Pipeline {
     ) -> Result<Routes, Failure> {
         let origin = Origin {
             subject: proved.subject(),
-            protocol: "1.0",
+            protocol: judged.scanned().protocol(),
             compressed_bytes: compressed as u64,
         };
         let admitted = match tenant.judge.admit(judged, &origin).await? {
@@ -343,7 +340,18 @@ impl Pipeline {
             tracing::debug!(status, reason, request_id = id, peer = %peer.address, error = %failure, "request refused");
             return;
         };
-        if let Some(untold) = self.shared.failures.due(tenant, reason, Instant::now()) {
+        let now = Instant::now();
+        if matches!(failure, Failure::Head(HeadError::RemoteWrite2))
+            && let Some(untold) = self.shared.failures.advice_due(tenant, now)
+        {
+            tracing::warn!(
+                %tenant,
+                untold,
+                remedy = head::REMEDY,
+                "a sender of this tenant speaks remote write 2.0, which is not supported yet, and loses what it sends"
+            );
+        }
+        if let Some(untold) = self.shared.failures.due(tenant, reason, now) {
             tracing::info!(%tenant, status, reason, request_id = id, error = %failure, untold, "write failed");
         }
     }
@@ -373,12 +381,17 @@ pub struct Part {
     pub samples: u64,
 }
 
-fn decode_and_frame(compressed: &[u8], decoded_size: usize, limits: &config::Limits) -> Result<Framed, Failure> {
+fn decode_and_frame(
+    protocol: Protocol,
+    compressed: &[u8],
+    decoded_size: usize,
+    limits: &config::Limits,
+) -> Result<Framed, Failure> {
     // By what it decodes to: that may be 21 times what came.
     heavy(decoded_size, || {
         let decoded = snappy::decode(compressed, limits.max_decoded_size)?;
         let max_series = limits.max_series_per_request;
-        Ok(scan::frame(decoded, &scan::Limits { max_series })?)
+        Ok(wire::frame(protocol, decoded, &wire::Limits { max_series })?)
     })
 }
 
@@ -436,7 +449,7 @@ fn encode_for(judged: &Judged, routes: &Routes, upstream: usize) -> Result<(Byte
                 piece
             })
         });
-    wire::encode::encode(scanned, pieces, &mut body)?;
+    wire::encode(scanned, pieces, &mut body)?;
     if let Some(bug) = bug {
         return Err(JudgeError::Bug(bug).into());
     }
@@ -451,15 +464,7 @@ fn retry_attempt(headers: &HeaderMap) -> u32 {
         .unwrap_or(0)
 }
 
-/// The sender's `X-Request-ID` where it is short and printable, else the request's number.
+/// The sender's `X-Request-ID` where it is one that receivers are told too, else the request's number.
 fn request_id(headers: &HeaderMap, number: u64) -> String {
-    let given = headers
-        .get("x-request-id")
-        .map(HeaderValue::as_bytes)
-        .unwrap_or_default();
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b);
-    match std::str::from_utf8(given) {
-        Ok(id) if !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| plain(&b)) => id.to_owned(),
-        _ => format!("{number:016x}"),
-    }
+    forward::request_id(headers).map_or_else(|| format!("{number:016x}"), str::to_owned)
 }

@@ -18,8 +18,7 @@ use crate::head::HeadError;
 use crate::judge::JudgeError;
 use crate::limits::in_flight::Overloaded;
 use crate::route::RouteError;
-use crate::wire::scan::ScanError;
-use crate::wire::snappy::SnappyError;
+use crate::wire::{EncodeError, ScanError, SnappyError, Torn};
 
 /// Longest text a sender is told, in bytes.
 const MAX_TEXT: usize = 1024;
@@ -47,6 +46,8 @@ pub enum Failure {
     #[error(transparent)]
     Scan(#[from] ScanError),
     #[error(transparent)]
+    Torn(#[from] Torn),
+    #[error(transparent)]
     Policy(#[from] JudgeError),
     #[error("refused by policy: {text}")]
     Refused { text: String },
@@ -59,6 +60,15 @@ pub enum Failure {
     Route(#[from] RouteError),
     #[error(transparent)]
     Forward(#[from] ForwardError),
+}
+
+impl From<EncodeError> for Failure {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::Torn(torn) => torn.into(),
+            EncodeError::Snappy(error) => error.into(),
+        }
+    }
 }
 
 /// A write that ended well, and what of it was left behind.
@@ -118,7 +128,9 @@ impl Failure {
                 let (status, reason) = match error {
                     HeadError::UnknownPath => (StatusCode::NOT_FOUND, "unknown_path"),
                     HeadError::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
-                    HeadError::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type"),
+                    HeadError::MediaType | HeadError::RemoteWrite2 => {
+                        (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type")
+                    }
                     HeadError::Encoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding"),
                 };
                 refuse(status, reason, error.to_string())
@@ -141,7 +153,9 @@ impl Failure {
             // A body is encoded from what policies made of one that was taken: its sender has done nothing wrong.
             Self::Snappy(SnappyError::TooLong { .. }) => keep("edited_too_long", "a policy failed, try again"),
             // A bug, and the data is as good as it was.
-            Self::Scan(ScanError::NotRewritten) | Self::Policy(JudgeError::Bug(_)) => refuse(
+            Self::Scan(ScanError::NotRewritten | ScanError::NotRead(_))
+            | Self::Torn(Torn)
+            | Self::Policy(JudgeError::Bug(_)) => refuse(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "bug",
                 "an error of the gateway".into(),
@@ -251,6 +265,11 @@ fn forward_answer(
         ForwardError::NoEndpoint => keep("no_endpoint", "the receiver is not available"),
         ForwardError::Overloaded => keep("upstream_overloaded", "overloaded, try again"),
         ForwardError::Nonsense => keep("upstream_nonsense", "the receiver is not available"),
+        ForwardError::TenantHeader => refuse(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "bug",
+            "an error of the gateway".into(),
+        ),
     }
 }
 
@@ -328,6 +347,7 @@ fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Protocol;
 
     fn context(attempt: u32, jitter: u64) -> Context {
         Context {
@@ -368,9 +388,14 @@ mod tests {
     fn what_is_the_gateways_own_fault_keeps_the_data() {
         let bug = Failure::from(ScanError::NotRewritten);
         assert_eq!(bug.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
+        let bug = Failure::from(ForwardError::TenantHeader);
+        assert_eq!(bug.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
+        let torn = Failure::from(EncodeError::from(Torn));
+        let not_read = Failure::from(ScanError::NotRead(Protocol::V2));
         let judged = Failure::from(JudgeError::from(crate::judge::Bug::NoStream));
-        assert_eq!(judged.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(judged.reason(), "bug");
+        for other in [torn, not_read, judged] {
+            assert_eq!(other.answer(&context(0, 0)), bug.answer(&context(0, 0)));
+        }
         let grown = Failure::from(SnappyError::TooLong { length: 1 << 32 });
         assert!(bug.is_retryable() && grown.is_retryable());
         assert!(!Failure::from(SnappyError::Malformed).is_retryable());

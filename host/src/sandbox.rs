@@ -27,7 +27,6 @@ mod target;
 mod threads;
 mod warm;
 
-pub use artefact::hex;
 #[cfg(test)]
 pub(crate) use artefact::{Cache, CacheError};
 pub(crate) use asked::Asked;

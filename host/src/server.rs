@@ -18,7 +18,6 @@ use crate::auth::VerifiedPasswords;
 use crate::config::{self, Config, Known, Loaded};
 use crate::forward::Upstreams;
 use crate::judge::Clock;
-use crate::judge::memo::{HashKey, NoRandomness};
 use crate::limits::bucket::Buckets;
 use crate::limits::in_flight::InFlight;
 use crate::listener::{self, ListenError, Listener, Reactors};
@@ -26,6 +25,7 @@ use crate::pipeline::{FailureLog, Shared};
 use crate::reload::{Generations, ReloadError};
 use crate::sandbox::{Compiler, Engine, EngineError};
 use crate::telemetry::Metrics;
+use crate::wire::{HashKey, NoRandomness};
 
 /// How often state that outlives its users (idle buckets, in-flight counts) is looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -54,7 +54,7 @@ pub enum StartError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Listen(#[from] ListenError),
-    #[error("cannot listen on {address} for admin: {reason}")]
+    #[error("cannot listen on {address} for operators: {reason}")]
     Admin { address: String, reason: std::io::Error },
     #[error(transparent)]
     Randomness(#[from] NoRandomness),

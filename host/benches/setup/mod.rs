@@ -15,10 +15,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use gauntlet::auth;
 use gauntlet::listener::Peer;
+use gauntlet::model::Protocol;
 use gauntlet::pipeline::{Part, Pipeline, Tenant};
 use gauntlet::server::{self, Options, Running};
-use gauntlet::wire::snappy;
-use gauntlet::wire::splice::{self, Patch};
+use gauntlet::wire::{Patch, snappy, splice};
 use tokio::runtime::Runtime;
 
 /// Three relabel rules that match nothing, `limits`, `route`.
@@ -120,7 +120,9 @@ impl Gateway {
         let in_flight = &self.pipeline.shared.in_flight;
         let mut permit = in_flight.try_acquire(self.proved.id(), limits, 0).expect("room");
         let body = body.clone();
-        let processing = self.pipeline.process(&self.tenant, &self.proved, body, &mut permit);
+        let processing = self
+            .pipeline
+            .process(&self.tenant, &self.proved, Protocol::V1, body, &mut permit);
         processing.await.expect("a write that passes").into_parts()
     }
 }
@@ -187,14 +189,14 @@ impl Churn {
         use gauntlet::wire::labels::{encode_labels, labels};
         let decoded = snappy::decode(body, 32 << 20).expect("snappy");
         let limits = gauntlet::wire::Limits { max_series: u64::MAX };
-        let scanned = gauntlet::wire::scan(decoded, &limits).expect("a canonical body");
+        let scanned = gauntlet::wire::scan(Protocol::V1, decoded, &limits).expect("a canonical body");
         let (mut churned, mut places) = (Vec::new(), Vec::new());
         for series in scanned.series() {
             let own = labels(scanned.label_bytes(series)).chain([("zzz_churn", "0000000000000000")]);
             let mut bytes = Vec::new();
             encode_labels(own, &mut bytes);
             let before = churned.len();
-            splice::edit(&mut churned, &scanned, series, &Patch::whole(&bytes));
+            splice::edit(&mut churned, &scanned, series, &Patch::whole(&bytes)).expect("a series of this body");
             let tail = series.tail_range().len();
             places.push(churned.len() - tail - 16);
             assert!(churned[before..].windows(9).any(|name| name == b"zzz_churn"));

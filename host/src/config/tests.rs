@@ -63,6 +63,16 @@ fn hex(bytes: [u8; 32]) -> String {
 }
 
 #[test]
+fn a_tool_without_a_main_file_has_the_bounds_of_one_that_says_nothing() {
+    let config = main_file("tenants: [{tenant: a}]\n").load().unwrap().config;
+    let tenant = &config.tenants[&tenant("a")];
+    assert_eq!(config.sandbox, defaults::SANDBOX);
+    assert_eq!(tenant.limits, defaults::LIMITS);
+    assert_eq!(tenant.over_rate, defaults::OVER_RATE);
+    assert_eq!(tenant.reserved_labels, defaults::RESERVED_LABELS);
+}
+
+#[test]
 fn what_is_left_out_has_a_default() {
     let folder = main_file("tenants: [{tenant: a, credentials: [{client_certificate: {uri_san: 'spiffe://a'}}]}]\n");
     let Loaded { config, broken, .. } = folder.load().unwrap();
@@ -369,6 +379,10 @@ fn a_credential_of_two_tenants_proves_neither() {
             format!("{{bearer_token_sha256: {hash}}}"),
             "{bearer_token_file: ../token}".to_owned(),
         ),
+        (
+            format!("{{bearer_token_sha256: {hash}}}"),
+            format!("{{bearer_token_sha256: {}}}", hash.to_uppercase()),
+        ),
         (user("a"), user("b")),
     ] {
         let folder = main_file("tenant_files: ['t/*.yaml']\n");
@@ -412,12 +426,12 @@ tenants:
         .replace(&format!("{}/", folder.0.path().display()), "");
     assert_eq!(
         warnings,
-        "g.yaml:1:31: remote_write.insecure_http: credentials and samples cross the network unencrypted
-g.yaml:2:63: upstreams.soft.tls_config: unused, because no endpoint of this upstream is https
-g.yaml:3:18: reserved_labels: nothing is reserved, so senders may set the receivers' own labels
+        "g.yaml:1:31: remote_write.insecure_http: credentials and samples cross the network without encryption
+g.yaml:2:63: upstreams.soft.tls_config: this is not used, because no endpoint of this upstream is https
+g.yaml:3:18: reserved_labels: no label is reserved, so senders may set the labels that receivers announce
 g.yaml:6:5: tenants[0].credentials: this tenant has no credentials, so nobody can write as it
 g.yaml:8:55: tenants[1].credentials[1]: the same credential is listed twice
-g.yaml:4:16: tenant_files[0]: matches no file
-client certificates of `certified` are never asked for: `client_ca_file` is not set"
+g.yaml:4:16: tenant_files[0]: this pattern matches no file
+client certificates of `certified` are never asked for, because `client_ca_file` is not set"
     );
 }

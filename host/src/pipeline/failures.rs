@@ -9,37 +9,37 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::model::TenantId;
+use crate::telemetry::Throttle;
 
 /// Lines about one tenant and reason in one [`WINDOW`].
 const LINES: u64 = 10;
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// Shortest time between two lines that tell an operator what to change about one tenant's sender.
+const ADVICE_WINDOW: Duration = Duration::from_secs(3600);
+/// Beside the reasons of failures.
+const ADVICE: &str = "advice";
+
 /// What was told lately. One per process; as many entries as there are tenants times reasons, at most.
 #[derive(Debug, Default)]
 pub struct FailureLog {
-    told: Mutex<HashMap<(TenantId, &'static str), Told>>,
-}
-
-#[derive(Debug)]
-struct Told {
-    since: Instant,
-    writes: u64,
+    told: Mutex<HashMap<(TenantId, &'static str), Throttle>>,
 }
 
 impl FailureLog {
     /// Whether to tell this one: with how many of its kind were not told before it.
     pub(super) fn due(&self, tenant: &TenantId, reason: &'static str, now: Instant) -> Option<u64> {
-        let mut all = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = all
-            .entry((tenant.clone(), reason))
-            .or_insert(Told { since: now, writes: 0 });
-        let mut untold = 0;
-        if now.saturating_duration_since(told.since) >= WINDOW {
-            untold = told.writes.saturating_sub(LINES);
-            *told = Told { since: now, writes: 0 };
-        }
-        told.writes += 1;
-        (told.writes <= LINES).then_some(untold)
+        self.count(tenant, reason, now, || Throttle::new(LINES, WINDOW))
+    }
+
+    /// The same for what the tenant's sender should be told to change.
+    pub(super) fn advice_due(&self, tenant: &TenantId, now: Instant) -> Option<u64> {
+        self.count(tenant, ADVICE, now, || Throttle::new(1, ADVICE_WINDOW))
+    }
+
+    fn count(&self, tenant: &TenantId, kind: &'static str, now: Instant, rule: fn() -> Throttle) -> Option<u64> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.entry((tenant.clone(), kind)).or_insert_with(rule).due(now)
     }
 }
 
@@ -67,5 +67,19 @@ mod tests {
         // Where all were told, none is missing.
         assert_eq!(log.due(&b, "slow", start), Some(0));
         assert_eq!(log.due(&b, "slow", start + WINDOW), Some(0));
+    }
+
+    #[test]
+    fn advice_is_told_once_per_tenant_and_hour() {
+        let log = FailureLog::default();
+        let (a, b) = (TenantId::new("a").unwrap(), TenantId::new("b").unwrap());
+        let start = Instant::now();
+        assert_eq!(log.advice_due(&a, start), Some(0));
+        assert_eq!(
+            log.advice_due(&a, start + ADVICE_WINDOW - Duration::from_nanos(1)),
+            None
+        );
+        assert_eq!(log.advice_due(&b, start), Some(0));
+        assert_eq!(log.advice_due(&a, start + ADVICE_WINDOW), Some(1));
     }
 }

@@ -19,7 +19,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{
     DropLabels, ForwardLabels, PolicyLabels, ReasonLabels, RejectLabels, RequestLabels, TenantLabels,
 };
-use crate::wire::scan::Scanned;
+use crate::wire::Scanned;
 
 /// What every write of a tenant counts, looked up by its labels once. For each write that would be ten names to build
 /// and to find, and among ten thousand tenants as many waits for memory.

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
@@ -140,17 +140,21 @@ fn precheck(wasm: &[u8]) -> Result<(), CompileError> {
 fn died(status: ExitStatus, complaint: &[u8], quota: Quota) -> CompileError {
     use std::os::unix::process::ExitStatusExt;
     let complaint = plain(String::from_utf8_lossy(complaint).trim(), MAX_COMPLAINT);
-    match status.signal() {
-        Some(libc::SIGXCPU) => CompileError::TooSlow(quota.wall),
+    let Some(signal) = status.signal() else {
+        return match out_of_memory(&complaint) {
+            true => CompileError::TooMuchMemory(quota.memory),
+            false => CompileError::Refused(complaint),
+        };
+    };
+    match Signal::from_named_raw(signal) {
+        Some(Signal::XCPU) => CompileError::TooSlow(quota.wall),
         // The limit's second threshold, or the system's memory is gone; nobody else kills it.
-        Some(libc::SIGKILL) => CompileError::Died("killed".to_owned()),
+        Some(Signal::KILL) => CompileError::Died("killed".to_owned()),
         // Allocation failures abort, and a stack that cannot grow faults.
-        Some(libc::SIGABRT | libc::SIGSEGV | libc::SIGBUS) if out_of_memory(&complaint) => {
+        Some(Signal::ABORT | Signal::SEGV | Signal::BUS) if out_of_memory(&complaint) => {
             CompileError::TooMuchMemory(quota.memory)
         }
-        Some(signal) => CompileError::Died(format!("signal {signal}: {complaint}")),
-        None if out_of_memory(&complaint) => CompileError::TooMuchMemory(quota.memory),
-        None => CompileError::Refused(complaint),
+        _ => CompileError::Died(format!("signal {signal}: {complaint}")),
     }
 }
 

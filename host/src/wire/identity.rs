@@ -1,0 +1,112 @@
+//! What a series is called where its labels are not held.
+//!
+//! Takes canonical label bytes, gives 128 bits that no sender can predict. Never tells which labels they were.
+
+use std::borrow::Borrow;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use xxhash_rust::xxh3::xxh3_128_with_secret;
+
+/// Names a series without holding its labels. 128 bits, keyed per process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeriesHash([u64; 2]);
+
+impl SeriesHash {
+    /// One half of it, for tables.
+    #[inline(always)]
+    pub fn low(self) -> u64 {
+        self.0[0]
+    }
+
+    /// The other half.
+    #[inline(always)]
+    pub fn high(self) -> u64 {
+        self.0[1]
+    }
+}
+
+impl Hash for SeriesHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0[0]);
+    }
+}
+
+/// The hash of label bytes that a scan has proved: whoever is called the same, to the last bit, needs no second proof.
+///
+/// Made in this room only, of a series that was proved ([`Recognised::hash`](super::scan::Recognised::hash)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProvedHash(SeriesHash);
+
+impl ProvedHash {
+    /// The labels of this hash must have been proved.
+    pub(super) fn proved(hash: SeriesHash) -> Self {
+        Self(hash)
+    }
+
+    /// For tests of what stores them.
+    #[cfg(test)]
+    pub(crate) fn made_up(halves: [u64; 2]) -> Self {
+        Self(SeriesHash(halves))
+    }
+
+    #[inline(always)]
+    pub fn is_of(&self, hash: SeriesHash) -> bool {
+        self.0 == hash
+    }
+
+    #[inline(always)]
+    pub fn hash(&self) -> SeriesHash {
+        self.0
+    }
+}
+
+/// Sets of proved hashes can be asked about any.
+impl Borrow<SeriesHash> for ProvedHash {
+    fn borrow(&self) -> &SeriesHash {
+        &self.0
+    }
+}
+
+/// Hashes a [`SeriesHash`] by not hashing it again: it is keyed already, and no sender can choose it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Same(u64);
+
+pub type AsIs = BuildHasherDefault<Same>;
+
+impl Hasher for Same {
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// The hash key. A sender that knew it could make two label sets collide and so borrow a verdict.
+pub struct HashKey(Box<[u8; 192]>);
+
+impl HashKey {
+    /// A fresh random key.
+    ///
+    /// # Errors
+    /// Where the system has no randomness to give.
+    pub fn random() -> Result<Self, NoRandomness> {
+        let mut key = Box::new([0u8; 192]);
+        aws_lc_rs::rand::fill(&mut key[..]).map_err(|_| NoRandomness)?;
+        Ok(Self(key))
+    }
+
+    /// Hashes the label bytes of one series, which must be canonical.
+    #[inline]
+    pub fn hash(&self, label_bytes: &[u8]) -> SeriesHash {
+        let hash = xxh3_128_with_secret(label_bytes, &self.0[..]);
+        SeriesHash([hash as u64, (hash >> 64) as u64])
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the system has no randomness to give")]
+pub struct NoRandomness;

@@ -1,0 +1,264 @@
+//! The real `gauntlet` process under test.
+//!
+//! Takes a [`Setup`], gives a running gateway: its addresses from its own log, its metrics and API, signals and
+//! exit status. Killed when dropped; its log is shown where the test failed. Never reaches into the process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+
+use crate::certs::ClientCertificate;
+use crate::deadline::eventually;
+use crate::metrics::Metrics;
+use crate::process::Process;
+use crate::sender::{Response, Sender};
+use crate::setup::{Setup, Tenant};
+
+/// A gateway that serves.
+pub struct Gateway {
+    pub setup: Setup,
+    pub remote_write: SocketAddr,
+    pub admin: SocketAddr,
+    process: Watched,
+}
+
+/// What `gauntlet check` said.
+#[derive(Debug)]
+pub struct Checked {
+    pub code: Option<i32>,
+    /// Both streams, in the order they are usually read.
+    pub text: String,
+}
+
+impl Gateway {
+    /// Starts the gateway and waits until it is ready. It does not poll its files: a test that changes them
+    /// says when they are read.
+    ///
+    /// # Panics
+    /// Where it ends or is not ready in time; its log is shown.
+    pub async fn start(setup: Setup) -> Self {
+        Self::start_with(setup, &["--config.poll-interval=0s"]).await
+    }
+
+    /// As [`Gateway::start`], with the defaults and these arguments.
+    pub async fn start_with(setup: Setup, arguments: &[&str]) -> Self {
+        let gateway = Self::spawn(setup, arguments).await;
+        eventually("the gateway to be ready", async || {
+            let ready = gateway.try_admin("GET", "/-/ready").await.ok()?;
+            (ready.status == 200).then_some(())
+        })
+        .await;
+        gateway
+    }
+
+    /// Starts the gateway and waits until it listens, ready or not.
+    async fn spawn(setup: Setup, arguments: &[&str]) -> Self {
+        setup.write();
+        let mut process = Watched::start(&setup, arguments);
+        let (remote_write, admin) = eventually("both listeners", async || {
+            process.0.expect_alive().unwrap();
+            Some((process.0.listening("remote_write")?, process.0.listening("admin")?))
+        })
+        .await;
+        Self {
+            setup,
+            remote_write,
+            admin,
+            process,
+        }
+    }
+
+    /// Runs a gateway that is expected to end by itself, and gives how it ended and what it logged.
+    pub async fn run_to_end(setup: &Setup) -> (ExitStatus, String) {
+        setup.write();
+        let mut process = Watched::start(setup, &[]);
+        let status = process.ended().await;
+        (status, process.0.log())
+    }
+
+    /// `gauntlet check` on the files of `setup` as they would be written.
+    pub fn check(setup: &Setup) -> Checked {
+        setup.write();
+        Self::check_as_written(setup)
+    }
+
+    /// `gauntlet check` on the files of `setup` as they lie on disk.
+    pub fn check_as_written(setup: &Setup) -> Checked {
+        checked(Command::new(binary()).arg("check").arg(setup.main_file()))
+    }
+
+    /// `gauntlet serve` on the files as they lie on disk, named by the environment; expected to end by itself.
+    pub fn serve_by_environment(setup: &Setup) -> Checked {
+        checked(
+            Command::new(binary())
+                .arg("serve")
+                .env("GAUNTLET_CONFIG_FILE", setup.main_file()),
+        )
+    }
+
+    /// A sender without a credential.
+    pub fn sender(&self) -> Sender {
+        self.setup.sender(self.remote_write)
+    }
+
+    /// A sender that presents `certificate`.
+    pub fn sender_with(&self, certificate: &ClientCertificate) -> Sender {
+        let tls = self.setup.certs.client_config(Some(certificate));
+        Sender::new(self.remote_write, Some(tls))
+    }
+
+    /// One request to the admin listener.
+    pub async fn admin(&self, method: &str, path: &str) -> Response {
+        let answer = self.try_admin(method, path).await;
+        answer.unwrap_or_else(|e| panic!("{method} {path} on the admin listener: {e}"))
+    }
+
+    /// # Errors
+    /// Where nobody listens any more.
+    pub async fn try_admin(&self, method: &str, path: &str) -> std::io::Result<Response> {
+        let sender = Sender::new(self.admin, None);
+        let request = sender.request("").method(method).path(path);
+        request
+            .without("Content-Encoding")
+            .without("Content-Type")
+            .try_send()
+            .await
+    }
+
+    pub async fn metrics(&self) -> Metrics {
+        let answer = self.admin("GET", "/metrics").await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        Metrics::parse(&answer.text)
+    }
+
+    /// Waits until a metric's sum over `labels` is `value`.
+    pub async fn expect_metric(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let mut last = f64::NAN;
+        let wait = eventually("a metric", async || {
+            last = self.metrics().await.sum(name, labels);
+            (last == value).then_some(())
+        });
+        if tokio::time::timeout(crate::deadline::PATIENCE / 2, wait).await.is_err() {
+            panic!("{name}{labels:?} is {last} and did not become {value}");
+        }
+    }
+
+    /// The `data` of an answer in Prometheus' JSON envelope.
+    pub async fn api(&self, path: &str) -> Value {
+        let answer = self.admin("GET", path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        let mut body: Value = serde_json::from_str(&answer.text).unwrap();
+        assert_eq!(body["status"], "success", "{path}: {body}");
+        body["data"].take()
+    }
+
+    /// Writes the setup's files again, changed by `change`, and asks for a reload.
+    pub async fn reload(&mut self, change: impl FnOnce(&mut Setup)) -> Response {
+        change(&mut self.setup);
+        self.setup.write();
+        self.admin("POST", "/-/reload").await
+    }
+
+    /// As [`Gateway::reload`], for one tenant, and it must succeed.
+    pub async fn reload_tenant(&mut self, tenant: Tenant) {
+        let answer = self.reload(|setup| setup.put_tenant(tenant)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+
+    pub fn sighup(&self) {
+        self.process.0.signal("HUP").unwrap();
+    }
+
+    /// Asks for an end and does not wait for it.
+    pub fn terminate(&self) {
+        self.process.0.signal("TERM").unwrap();
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.process.ended().await
+    }
+
+    /// Everything logged so far, a line per event.
+    pub fn log(&self) -> String {
+        self.process.0.log()
+    }
+
+    /// Waits for a log line that contains all of `parts`.
+    pub async fn expect_log(&self, parts: &[&str]) -> String {
+        eventually(&format!("a log line with {parts:?}"), async || {
+            let log = self.log();
+            let mut lines = log.lines();
+            let line = lines.find(|line| parts.iter().all(|part| line.contains(part)));
+            line.map(str::to_owned)
+        })
+        .await
+    }
+
+    /// Resident memory of the process in bytes.
+    pub fn memory(&self) -> u64 {
+        self.process.0.rss()
+    }
+}
+
+fn checked(command: &mut Command) -> Checked {
+    let run = command.output().unwrap();
+    Checked {
+        code: run.status.code(),
+        text: String::from_utf8([run.stdout, run.stderr].concat()).unwrap(),
+    }
+}
+
+/// The process; its log is shown where the test failed.
+struct Watched(Process);
+
+impl Watched {
+    fn start(setup: &Setup, arguments: &[&str]) -> Self {
+        let mut command = Command::new(binary());
+        command
+            .arg("serve")
+            .arg(format!("--config.file={}", setup.main_file().display()));
+        command.arg("--log.format=json").args(arguments);
+        Self(Process::start("the gateway", setup.folder().join("gauntlet.log"), command).unwrap())
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
+        eventually("the gateway to end", async || self.0.ended().unwrap()).await
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("---- log of the gateway ----\n{}\n----", self.0.log());
+        }
+    }
+}
+
+/// The program in the folder of this one: for programs that are built together with it.
+///
+/// # Errors
+/// Where it is not there.
+pub fn beside() -> Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name("gauntlet");
+    ensure!(
+        path.is_file(),
+        "{} is not there; `cargo build --workspace` makes it",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// The program that cargo built for this very run of the tests.
+///
+/// # Panics
+/// Where the test was not started by cargo: what lies in the target folder then may be older than the sources.
+fn binary() -> PathBuf {
+    let built = std::env::var_os("CARGO_BIN_EXE_gauntlet");
+    built
+        .expect("cargo names the program it has built: run `cargo test -p gauntlet --test e2e`")
+        .into()
+}
