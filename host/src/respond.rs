@@ -392,7 +392,8 @@ mod tests {
         assert_eq!(bug.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
         let torn = Failure::from(EncodeError::from(Torn));
         let not_read = Failure::from(ScanError::NotRead(Protocol::V2));
-        for other in [torn, not_read] {
+        let judged = Failure::from(JudgeError::from(crate::judge::Bug::NoStream));
+        for other in [torn, not_read, judged] {
             assert_eq!(other.answer(&context(0, 0)), bug.answer(&context(0, 0)));
         }
         let grown = Failure::from(SnappyError::TooLong { length: 1 << 32 });
