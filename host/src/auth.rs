@@ -16,8 +16,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
 use crate::config::{self, Credential};
-use crate::listener::Peer;
-use crate::model::{TenantId, TenantIdError};
+use crate::model::{Peer, TenantId};
 
 mod basic;
 mod bearer;
@@ -222,45 +221,6 @@ fn split(header: &[u8]) -> Option<(&[u8], &[u8])> {
     let space = header.iter().position(|byte| *byte == b' ')?;
     let (scheme, rest) = header.split_at(space);
     Some((scheme, rest.trim_ascii()))
-}
-
-/// The tenant named by `/api/metrics/v1/{tenant}/api/v1/receive`; `None` for any other path.
-///
-/// It proves nothing: the caller compares it with the credential's and answers 403 where they differ. The segment
-/// is percent-decoded exactly once and must then be a legal id, so an encoded slash, dot segment or second layer
-/// of encoding is an error, never another tenant.
-pub fn path_tenant(path: &str) -> Option<Result<TenantId, PathTenantError>> {
-    let segment = path.strip_prefix("/api/metrics/v1/")?.strip_suffix("/api/v1/receive")?;
-    if segment.contains('/') {
-        return None;
-    }
-    Some(decode_percent(segment).and_then(|id| Ok(TenantId::new(&id)?)))
-}
-
-/// Why a path names no tenant.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PathTenantError {
-    #[error("the tenant in the path is not well encoded")]
-    Encoding,
-    #[error(transparent)]
-    Id(#[from] TenantIdError),
-}
-
-fn decode_percent(text: &str) -> Result<String, PathTenantError> {
-    let digit = |byte: Option<u8>| byte.and_then(|b| char::from(b).to_digit(16));
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        match (digit(bytes.next()), digit(bytes.next())) {
-            (Some(high), Some(low)) => decoded.push((high * 16 + low) as u8),
-            _ => return Err(PathTenantError::Encoding),
-        }
-    }
-    String::from_utf8(decoded).map_err(|_| PathTenantError::Encoding)
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ pub mod telemetry;
 // The way in: socket, TLS, what the head claims, who it is, the body.
 pub mod tls;
 pub mod listener;
-pub mod auth;
 pub mod head;
+pub mod auth;
 pub mod body;
 
 // Strangers' code: the sandbox it runs in, and a tenant's chain of policies.

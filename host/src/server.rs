@@ -22,6 +22,7 @@ use crate::judge::memo::{HashKey, NoRandomness};
 use crate::limits::bucket::Buckets;
 use crate::limits::in_flight::InFlight;
 use crate::listener::{self, ListenError, Listener, Reactors};
+use crate::model::Peer;
 use crate::pipeline::{FailureLog, Shared};
 use crate::reload::{Generations, ReloadError};
 use crate::sandbox::{Compiler, Engine, EngineError};
@@ -229,7 +230,7 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
 impl Running {
     fn spawn_remote_write(&self, listener: Listener) {
         let generations = Arc::clone(&self.generations);
-        let handler = move |request, peer: Arc<listener::Peer>| {
+        let handler = move |request, peer: Arc<Peer>| {
             // A request holds the generation it began with to its end.
             let pipeline = generations.current();
             async move { pipeline.answer(request, &peer).await }

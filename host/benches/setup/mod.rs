@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gauntlet::auth;
-use gauntlet::listener::Peer;
+use gauntlet::model::Peer;
 use gauntlet::pipeline::{Part, Pipeline, Tenant};
 use gauntlet::server::{self, Options, Running};
 use gauntlet::wire::snappy;

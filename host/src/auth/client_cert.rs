@@ -4,7 +4,7 @@
 //! against its own: a DNS name never passes for a URI, nor the common name for either.
 
 use crate::config::CertificateName;
-use crate::tls::PeerCertificate;
+use crate::model::PeerCertificate;
 
 use super::{AuthError, Claims, Owner, claim};
 
