@@ -1,6 +1,6 @@
 //! Who is writing: from a request's credential to a tenant, default deny.
 //!
-//! Takes the headers and the verified certificate; gives a [`Tenant`], which cannot be made anywhere else. Never
+//! Takes the headers and the verified certificate; gives a [`Proof`], which cannot be made anywhere else. Never
 //! believes a header that names a tenant, never logs a credential, never says which part of one was wrong.
 //!
 //! Which credential counts where several are given: an `Authorization` header must be right by itself, whatever
@@ -53,12 +53,12 @@ pub enum AuthError {
 
 /// Proof that a request carries a tenant's credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tenant {
+pub struct Proof {
     id: TenantId,
     subject: String,
 }
 
-impl Tenant {
+impl Proof {
     pub fn id(&self) -> &TenantId {
         &self.id
     }
@@ -143,7 +143,7 @@ impl Authenticator {
         headers: &HeaderMap,
         peer: &Peer,
         verified: &VerifiedPasswords,
-    ) -> Result<Tenant, AuthError> {
+    ) -> Result<Proof, AuthError> {
         let certified = self.names.owner(peer.certificate.as_ref());
         let (owner, subject) = match self.by_header(headers, verified).await? {
             Some(found) => match certified {
@@ -170,7 +170,7 @@ impl Authenticator {
                 tenant: config.id.clone(),
             });
         }
-        Ok(Tenant {
+        Ok(Proof {
             id: config.id.clone(),
             subject,
         })

@@ -24,6 +24,7 @@ mod answer;
 pub mod balance;
 mod budget;
 mod client;
+pub mod delivery;
 mod endpoint;
 mod health;
 mod lookup;
@@ -240,8 +241,8 @@ impl Upstream {
             return self.refuse(ForwardError::Overloaded);
         };
         // Every character a tenant id can have is legal in a header; were that to change, nothing would be sent.
-        let tenant =
-            HeaderValue::from_str(outgoing.tenant.as_str()).map_err(|_| ForwardError::Misconfigured { status: 400 })?;
+        let tenant = HeaderValue::from_str(outgoing.attribution.as_str())
+            .map_err(|_| ForwardError::Misconfigured { status: 400 })?;
         let started = Instant::now();
         let end = deadline.min(started + self.config.timeout);
         let endpoints = self.endpoints_by(end).await;

@@ -20,10 +20,11 @@ pub mod body;
 pub mod sandbox;
 pub mod chain;
 
-// What is decided about it: per series, per write, and where it goes.
+// What is decided about it: per series, per write, where it goes, and in whose name.
 pub mod judge;
 pub mod limits;
 pub mod route;
+pub mod tenant;
 
 // The way out.
 pub mod forward;
@@ -32,6 +33,7 @@ pub mod respond;
 // What holds it together.
 pub mod pipeline;
 pub mod reload;
+pub mod lab;
 pub mod admin;
 pub mod server;
 pub mod dev;

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -14,21 +14,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
-use crate::auth::VerifiedPasswords;
-use crate::config::{self, Config, Known, Loaded};
-use crate::forward::Upstreams;
-use crate::judge::Clock;
-use crate::judge::memo::{HashKey, NoRandomness};
-use crate::limits::bucket::Buckets;
-use crate::limits::in_flight::InFlight;
+use crate::config::{self, Known, Loaded};
 use crate::listener::{self, ListenError, Listener, Reactors};
 use crate::model::Peer;
-use crate::pipeline::{FailureLog, Shared};
+use crate::pipeline::{Shared, SharedError};
 use crate::reload::{Generations, ReloadError};
-use crate::sandbox::{Compiler, Engine, EngineError};
-use crate::telemetry::Metrics;
 
-/// How often state that outlives its users (idle buckets, in-flight counts) is looked through.
+/// How often what tenants did not use for long (idle buckets, old failures) is looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Two, so that a probe is answered while a reload puts generations together.
 const CONTROL_THREADS: usize = 2;
@@ -52,13 +44,11 @@ pub enum StartError {
     #[error(transparent)]
     Generation(#[from] ReloadError),
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Shared(#[from] SharedError),
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error("cannot listen on {address} for admin: {reason}")]
     Admin { address: String, reason: std::io::Error },
-    #[error(transparent)]
-    Randomness(#[from] NoRandomness),
     #[error("cannot {what}: {reason}")]
     System { what: &'static str, reason: std::io::Error },
 }
@@ -117,7 +107,7 @@ pub fn run(options: &Options) -> Result<(), StartError> {
 /// Where nothing could be served.
 pub fn check(loaded: Loaded) -> Result<Vec<String>, StartError> {
     runtime()?.block_on(async {
-        let shared = shared(&loaded.config, Arc::new(Metrics::new()))?;
+        let shared = Shared::new(&loaded.config)?;
         // What the configuration itself says was reported already; here is what came of the plugins.
         let known = loaded.broken.len();
         let generations = Generations::start(std::path::Path::new(""), loaded, Known::default(), shared).await?;
@@ -145,34 +135,6 @@ fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
         })
 }
 
-fn shared(config: &Config, metrics: Arc<Metrics>) -> Result<Arc<Shared>, StartError> {
-    let program = std::env::current_exe().map_err(|reason| StartError::System {
-        what: "find this program, which compiles plugins",
-        reason,
-    })?;
-    let compiler = Compiler {
-        program,
-        args: vec!["compile".into()],
-    };
-    let listener = &config.remote_write;
-    Ok(Arc::new(Shared {
-        engine: Engine::new(&config.sandbox, compiler, Arc::clone(&metrics))?,
-        upstreams: Upstreams::new(Arc::clone(&metrics)),
-        buckets: Buckets::new(),
-        in_flight: InFlight::new(
-            Arc::clone(&metrics),
-            listener.max_in_flight_size,
-            listener.max_concurrent_requests,
-        ),
-        verified: VerifiedPasswords::new(),
-        hash_key: Arc::new(HashKey::random()?),
-        clock: Clock::start(),
-        requests: AtomicU64::new(0),
-        failures: FailureLog::default(),
-        metrics,
-    }))
-}
-
 /// Loads, builds, listens.
 ///
 /// # Errors
@@ -191,11 +153,10 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
         tracing::warn!("{warning}");
     }
     let config = loaded.config.clone();
-    let metrics = Arc::new(Metrics::new());
-    let shared = shared(&config, Arc::clone(&metrics))?;
+    let shared = Shared::new(&config)?;
     let generations = Arc::new(Generations::start(&options.config_file, loaded, known, Arc::clone(&shared)).await?);
 
-    let listener = Listener::bind(&config.remote_write, Arc::clone(&metrics)).await?;
+    let listener = Listener::bind(&config.remote_write, Arc::clone(&shared.metrics)).await?;
     let address = config.admin.listen_address.clone();
     let admin_failed = |reason| StartError::Admin {
         address: address.clone(),
@@ -268,20 +229,20 @@ impl Running {
             self.tasks
                 .spawn(async move { generations.watch(poll_interval, stop).await });
         }
-        let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
-        let generations = Arc::clone(&self.generations);
+        let (generations, stop) = (Arc::clone(&self.generations), self.stop.clone());
+        self.tasks.spawn(async move { generations.free_retired(stop).await });
+        let (generations, stop) = (Arc::clone(&self.generations), self.stop.clone());
         self.tasks.spawn(async move {
             let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     _ = ticks.tick() => {
-                        shared.buckets.retain_active(std::time::Instant::now());
-                        shared.in_flight.retain_active();
+                        let current = generations.current();
+                        let now = std::time::Instant::now();
+                        current.tenants.accounts().for_each(|account| account.forget_idle(now));
                         // Moves every memo's window on: an idle tenant's would stand still and come to mean the future.
-                        for tenant in generations.current().tenants.values() {
-                            tenant.judge.publish();
-                        }
+                        current.tenants.serving().for_each(|generation| generation.publish());
                     }
                 }
             }
@@ -338,7 +299,7 @@ mod tests {
         // Whoever asks over HTTP and hangs up drops the future in just this way.
         assert!(running.generations.reload("test").now_or_never().is_none());
         let in_use = async {
-            while running.generations.current().tenants.is_empty() {
+            while running.generations.current().tenants.serving().next().is_none() {
                 tokio::task::yield_now().await;
             }
         };

@@ -44,6 +44,18 @@ impl Report {
         }
     }
 
+    /// Tells the log what of the configuration is not in use.
+    pub(super) fn log(&self) {
+        for error in &self.plugins {
+            tracing::error!(error, "plugin not in use");
+        }
+        for broken in &self.broken {
+            let tenant = broken.tenant.as_ref().map_or("", TenantId::as_str);
+            let file = broken.file.display();
+            tracing::error!(tenant, %file, error = broken.error, serving = broken.serving, "tenant configuration not in use");
+        }
+    }
+
     /// The newest configuration is wholly in use.
     pub fn is_success(&self) -> bool {
         self.errors.is_empty() && self.plugins.is_empty() && self.broken.is_empty()

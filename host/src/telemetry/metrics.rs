@@ -13,6 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+pub use super::durations::Durations;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
     /// Empty where no tenant was proved.
@@ -106,7 +108,7 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 pub struct Metrics {
     registry: Registry,
     pub requests: Counters<RequestLabels>,
-    pub request_duration: Histograms<TenantLabels>,
+    pub request_duration: Family<TenantLabels, Durations>,
     pub received_samples: Counters<TenantLabels>,
     pub received_bytes: Counters<TenantLabels>,
     pub received_metadata: Counters<TenantLabels>,
@@ -167,7 +169,7 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("gauntlet"),
             requests: Family::default(),
-            request_duration: Family::new_with_constructor(seconds),
+            request_duration: Family::default(),
             received_samples: Family::default(),
             received_bytes: Family::default(),
             received_metadata: Family::default(),

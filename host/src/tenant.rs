@@ -1,0 +1,132 @@
+//! A tenant as a write meets it: what it has over all generations, what it has in one, and who may act for it.
+//!
+//! Takes proofs of credentials; gives [`Session`]s, from which alone something can be judged, charged or sent in a
+//! tenant's name. Never looks a tenant up by anything but a proof where a write is concerned.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::auth::Proof;
+use crate::chain::Chain;
+use crate::config;
+use crate::judge::memo::HashKey;
+use crate::judge::{Clock, Judge};
+use crate::model::TenantId;
+
+mod account;
+mod counters;
+mod failures;
+mod session;
+mod snapshot;
+
+pub use account::{Account, Accounts};
+pub use counters::{Counted, Counters, DropWords};
+pub use failures::{Failures, LastFailure};
+pub use session::{Attribution, NotReady, Proved, Ready, Session};
+pub use snapshot::Snapshot;
+
+/// One generation of one tenant.
+pub struct Generation {
+    number: u64,
+    config: Arc<config::Tenant>,
+    judge: Judge,
+    clock: Clock,
+    account: Arc<Account>,
+}
+
+impl Generation {
+    /// The verdicts of the generation before are forgotten; what was active stays so.
+    pub fn new(
+        number: u64,
+        config: Arc<config::Tenant>,
+        chain: Chain,
+        account: Arc<Account>,
+        key: &Arc<HashKey>,
+        clock: Clock,
+    ) -> Self {
+        let (memo, of_memo) = account.begin_generation();
+        account.counters().expect_upstreams(&config.upstreams);
+        let judge = Judge::new(
+            &config,
+            chain,
+            memo,
+            of_memo,
+            Arc::clone(key),
+            clock,
+            Arc::clone(account.counters().metrics()),
+        );
+        Self {
+            number,
+            config,
+            judge,
+            clock,
+            account,
+        }
+    }
+
+    /// Counts the tenant's configurations that came into use.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub fn config(&self) -> &Arc<config::Tenant> {
+        &self.config
+    }
+
+    /// Publishes what the memo holds, and moves its window on. Called when metrics are read, not per request.
+    pub fn publish(&self) {
+        self.judge.publish();
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(self)
+    }
+}
+
+/// The tenants of one generation of everything.
+#[derive(Default)]
+pub struct Tenants(HashMap<TenantId, Entry>);
+
+struct Entry {
+    account: Arc<Account>,
+    /// None: the tenant is sound and none of its generations could be built. Its writes wait.
+    serving: Option<Arc<Generation>>,
+}
+
+impl Tenants {
+    /// Takes `generation` for its tenant's, in place of any other.
+    pub fn serve(&mut self, generation: Arc<Generation>) {
+        let entry = Entry {
+            account: Arc::clone(&generation.account),
+            serving: Some(generation),
+        };
+        self.0.insert(entry.account.tenant().clone(), entry);
+    }
+
+    /// Knows the tenant of `account`; its writes wait unless something serves it.
+    pub fn wait(&mut self, account: Arc<Account>) {
+        let waiting = Entry { account, serving: None };
+        self.0.entry(waiting.account.tenant().clone()).or_insert(waiting);
+    }
+
+    /// Whose credential was proved. `None` where the proof is another generation's.
+    pub fn of(&self, proof: Proof) -> Option<Proved<'_>> {
+        let entry = self.0.get(proof.id())?;
+        Some(Proved::new(proof, &entry.account, entry.serving.as_deref()))
+    }
+
+    /// What serves `tenant`. For operators: nothing can be done in its name with it.
+    pub fn get(&self, tenant: &TenantId) -> Option<&Arc<Generation>> {
+        self.0.get(tenant)?.serving.as_ref()
+    }
+
+    /// All that serve, in no order.
+    pub fn serving(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        self.0.values().filter_map(|entry| entry.serving.as_ref())
+    }
+
+    /// What all tenants have, served or not.
+    pub fn accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
+        self.0.values().map(|entry| &entry.account)
+    }
+}
