@@ -6,34 +6,40 @@
 //! where a policy fails, `on_failure` says whether the write fails or goes on without it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::config::{self, OnFailure};
-use crate::model::{TenantId, Totals};
-use crate::sandbox::types::Inputs;
-use crate::sandbox::{Engine, Fault, Job, LoadError, Step};
-use crate::wire::labels::encode_labels;
+use crate::config;
+use crate::model::TenantId;
+use crate::sandbox::{Engine, Job};
 
 mod admission;
 mod decisions;
+mod labels;
 mod member;
+mod members;
 mod quarantine;
 mod relabel;
+mod trial;
 mod words;
+mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use admission::AdmitJob;
-pub use admission::{Charge, Decision, Route, Write};
-use decisions::Decisions;
-pub use member::{Failure, PolicyInfo, PolicyStatus};
-use member::{Function, Member, Missed};
+pub use labels::Labels;
+use member::Member;
+pub use member::{PolicyFailure, PolicyInfo, PolicyStatus};
+pub use members::CallError;
+use members::Members;
 use relabel::RelabelJob;
-pub use relabel::{Batch, Outcome, Relabelled};
+pub use relabel::{Batch, Outcome, Relabelled, Settle};
+pub use trial::BuildFault;
+pub use write::{Charge, Decision, Route, Terms, Write};
+
+/// Series whose outcome is settled at once where no policy judges any: about 50 us, then others get the thread.
+const SETTLED_PER_TURN: usize = 64;
 
 /// Why a chain could not be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,76 +50,25 @@ pub struct BuildError {
     pub fault: BuildFault,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BuildFault {
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// Including the plugin's own word on its settings.
-    #[error("does not take its settings: {0}")]
-    Configure(Fault),
-    #[error("does not say what its decisions depend on: {0}")]
-    Inputs(Fault),
-    #[error("does not judge a plain batch: {0}")]
-    Golden(Fault),
-    #[error("could not be tried: too many plugin calls are waiting")]
-    Overloaded,
-}
-
 impl BuildError {
     /// The same plugin may well do a moment later: there was no room to try it.
     pub fn may_pass(&self) -> bool {
-        matches!(
-            self.fault,
-            BuildFault::Overloaded
-                | BuildFault::Configure(Fault::NoRoom)
-                | BuildFault::Inputs(Fault::NoRoom)
-                | BuildFault::Golden(Fault::NoRoom)
-        )
+        self.fault.may_pass()
     }
-}
-
-/// Why a chain gave no answer. All but `Overloaded` and `Lost` are the policy's doing; the sender keeps the data in
-/// every case.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
-    #[error("policy {name} {fault}")]
-    Failed {
-        policy: usize,
-        name: Arc<str>,
-        fault: Fault,
-    },
-    #[error("policy {name} keeps failing and rests for {retry_after:?}")]
-    Quarantined {
-        policy: usize,
-        name: Arc<str>,
-        retry_after: Duration,
-    },
-    #[error("too many plugin calls are waiting")]
-    Overloaded,
-    /// The gateway is shutting down, or has a bug.
-    #[error("the plugin call was lost")]
-    Lost,
 }
 
 #[derive(Clone)]
 pub struct Chain {
-    inner: Arc<Inner>,
-}
-
-pub(super) struct Inner {
-    pub engine: Arc<Engine>,
-    pub tenant: TenantId,
-    pub members: Vec<Member>,
-    pub decisions: Decisions,
+    members: Arc<Members>,
     generation: u64,
 }
 
 impl std::fmt::Debug for Chain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Chain")
-            .field("tenant", &self.inner.tenant)
-            .field("generation", &self.inner.generation)
-            .field("policies", &self.inner.members.len())
+            .field("tenant", &self.members.tenant)
+            .field("generation", &self.generation)
+            .field("policies", &self.members.all.len())
             .finish_non_exhaustive()
     }
 }
@@ -129,268 +84,111 @@ impl Chain {
         policies: &[config::Policy],
         generation: u64,
     ) -> Result<Self, BuildError> {
-        let mut members = Vec::with_capacity(policies.len());
+        let error = |policy: &config::Policy, fault| BuildError {
+            policy: policy.name.clone(),
+            plugin: policy.plugin.name.clone(),
+            fault,
+        };
+        let mut all = Vec::with_capacity(policies.len());
         for policy in policies {
-            let error = |fault| BuildError {
-                policy: policy.name.clone(),
-                plugin: policy.plugin.name.clone(),
-                fault,
-            };
-            let plugin = engine.load(&policy.plugin).await.map_err(|e| error(e.into()))?;
-            members.push(Member::new(engine, tenant, policy, plugin));
+            let plugin = engine.load(&policy.plugin).await;
+            let plugin = plugin.map_err(|fault| error(policy, fault.into()))?;
+            all.push(Member::new(engine, tenant, policy, plugin));
         }
-        let inner = Arc::new(Inner {
-            engine: engine.clone(),
-            tenant: tenant.clone(),
-            members,
-            decisions: Decisions::default(),
-            generation,
-        });
+        let members = Arc::new(Members::new(engine.clone(), tenant.clone(), all));
         for (place, policy) in policies.iter().enumerate() {
-            let error = |fault| BuildError {
-                policy: policy.name.clone(),
-                plugin: policy.plugin.name.clone(),
-                fault,
-            };
-            inner.clone().try_out(place).await.map_err(error)?;
+            let tried = trial::try_out(&members, place).await;
+            tried.map_err(|fault| error(policy, fault))?;
         }
-        Ok(Self { inner })
+        Ok(Self { members, generation })
     }
 
     /// Whether any policy judges series.
     pub fn judges_series(&self) -> bool {
-        self.inner.members.iter().any(|member| member.info.judges_series)
+        self.members.judging_series().next().is_some()
     }
 
     /// Whether any policy judges writes.
     pub fn judges_writes(&self) -> bool {
-        self.inner.members.iter().any(|member| member.info.judges_writes)
+        self.members.judging_writes().next().is_some()
     }
 
     /// In the order they run.
     pub fn policies(&self) -> impl ExactSizeIterator<Item = &PolicyInfo> {
-        self.inner.members.iter().map(|member| &member.info)
+        self.members.all.iter().map(|member| &member.info)
     }
 
     pub fn generation(&self) -> u64 {
-        self.inner.generation
+        self.generation
     }
 
     pub fn status(&self) -> Vec<PolicyStatus> {
-        self.inner.members.iter().map(Member::status).collect()
+        self.members.all.iter().map(Member::status).collect()
     }
 
-    /// Judges series, each by the whole chain. Dropping the future gives up what has not been judged yet.
+    /// Judges series, each by the whole chain.
+    ///
+    /// # Errors
+    /// As [`Chain::relabel_and`].
+    pub async fn relabel(&self, batch: Batch) -> Result<Relabelled<Outcome>, CallError> {
+        self.relabel_and(batch, Arc::new(|_: &[u8], outcome| outcome)).await
+    }
+
+    /// Judges series, each by the whole chain, and settles at once what its outcome comes to, on the plugin thread where
+    /// policies judge series. Dropping the future gives up what has not been judged yet.
     ///
     /// # Errors
     /// Where a policy failed that may not be left out, or nothing could be run.
-    pub async fn relabel(&self, batch: Batch) -> Result<Relabelled, CallError> {
+    pub async fn relabel_and<V: Send + 'static>(
+        &self,
+        batch: Batch,
+        settle: Settle<V>,
+    ) -> Result<Relabelled<V>, CallError> {
         if batch.labels.is_empty() || !self.judges_series() {
-            let outcomes = vec![Outcome::Keep { stream: None }; batch.labels.len()];
-            return Ok(Relabelled {
-                outcomes,
-                cacheable: true,
-            });
+            return Ok(settle_all(&batch, &*settle).await);
         }
         let (reply, answer) = oneshot::channel();
-        self.submit(Box::new(RelabelJob::new(self.inner.clone(), batch, reply)))?;
+        self.submit(Box::new(RelabelJob::new(self.members.clone(), batch, settle, reply)))?;
         answer.await.unwrap_or(Err(CallError::Lost))
     }
 
     /// Judges a write. Where the same was decided before, as far as policies can tell, none is asked.
     ///
     /// # Errors
-    /// As [`Chain::relabel`].
-    pub async fn admit(&self, mut write: Write) -> Result<Arc<Decision>, CallError> {
+    /// As [`Chain::relabel_and`].
+    pub async fn admit(&self, mut write: Write) -> Result<Decision, CallError> {
         if !self.judges_writes() {
-            return Ok(Arc::new(Decision::Admit {
-                charges: Vec::new(),
-                routes: Vec::new(),
-            }));
+            return Ok(Decision::Admit(Arc::default()));
         }
         // What is left is all that the decision can depend on, and so what it is remembered by.
-        write.mask(self.inner.admission_inputs());
-        if self.inner.remembers_decisions()
-            && let Some(decision) = self.inner.decisions.find(&write)
+        write.mask(self.members.admission_inputs());
+        if self.members.remembers_decisions()
+            && let Some(decision) = self.members.decisions.find(&write)
         {
             return Ok(decision);
         }
         let (reply, answer) = oneshot::channel();
-        self.submit(Box::new(AdmitJob::new(self.inner.clone(), write, reply)))?;
+        self.submit(Box::new(AdmitJob::new(self.members.clone(), write, reply)))?;
         answer.await.unwrap_or(Err(CallError::Lost))
     }
 
     fn submit(&self, job: Box<dyn Job>) -> Result<(), CallError> {
-        let submitted = self.inner.engine.threads().submit(&self.inner.tenant, job);
+        let submitted = self.members.engine.threads().submit(&self.members.tenant, job);
         submitted.map_err(|_| CallError::Overloaded)
     }
 }
 
-impl Inner {
-    /// What of a write any policy is told.
-    fn admission_inputs(&self) -> Inputs {
-        let judges = self.members.iter().filter(|member| member.info.judges_writes);
-        judges.fold(Inputs::empty(), |all, member| all | member.inputs())
-    }
-
-    /// Hardly two writes are the same to the compressed byte: then remembering would be for nothing. A policy that does
-    /// not say what it depends on depends on that too, and is asked about every write.
-    pub fn remembers_decisions(&self) -> bool {
-        !self.admission_inputs().contains(Inputs::COMPRESSED_BYTES)
-    }
-
-    /// What becomes of the job where a policy gave nothing.
-    pub fn left_out(&self, place: usize, missed: Missed) -> Result<(), CallError> {
-        let Some(member) = self.members.get(place) else {
-            return Err(CallError::Lost);
-        };
-        if member.info.on_failure == OnFailure::Bypass {
-            member.bypassed.inc();
-            return Ok(());
+/// Where no policy has a word to say, every series is kept: what follows is not worth the way to a plugin thread.
+async fn settle_all<V>(batch: &Batch, settle: &(dyn Fn(&[u8], Outcome) -> V + Send + Sync)) -> Relabelled<V> {
+    let mut outcomes = Vec::with_capacity(batch.labels.len());
+    for index in 0..batch.labels.len() {
+        if index > 0 && index % SETTLED_PER_TURN == 0 {
+            tokio::task::yield_now().await;
         }
-        let (policy, name) = (place, member.info.name.clone());
-        Err(match missed {
-            Missed::Failed(fault) => CallError::Failed { policy, name, fault },
-            Missed::Quarantined { retry_after } => CallError::Quarantined {
-                policy,
-                name,
-                retry_after,
-            },
-        })
+        outcomes.push(settle(batch.series(index), Outcome::Keep { stream: None }));
     }
-
-    async fn try_out(self: Arc<Self>, place: usize) -> Result<(), BuildFault> {
-        let (reply, answer) = oneshot::channel();
-        let job = Box::new(Trial {
-            chain: self.clone(),
-            place,
-            reply: Some(reply),
-        });
-        let submitted = self.engine.threads().submit(&self.tenant, job);
-        submitted.map_err(|_| BuildFault::Overloaded)?;
-        answer.await.unwrap_or(Err(BuildFault::Overloaded))
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        for member in &self.members {
-            member.forget(&self.engine);
-        }
-    }
-}
-
-/// Starts one policy and has it judge the golden batch.
-struct Trial {
-    chain: Arc<Inner>,
-    place: usize,
-    reply: Option<oneshot::Sender<Result<(), BuildFault>>>,
-}
-
-impl Job for Trial {
-    fn step(&mut self) -> Step {
-        if let Some(reply) = self.reply.take().filter(|reply| !reply.is_closed()) {
-            let _ = reply.send(self.run());
-        }
-        Step::Done
-    }
-}
-
-impl Trial {
-    fn run(&self) -> Result<(), BuildFault> {
-        let (chain, engine) = (&*self.chain, &*self.chain.engine);
-        let Some(member) = chain.members.get(self.place) else {
-            return Err(BuildFault::Overloaded);
-        };
-        let golden = |missed| match missed {
-            Missed::Failed(fault) => BuildFault::Golden(fault),
-            Missed::Quarantined { .. } => BuildFault::Overloaded,
-        };
-        member.warm_up(engine).map_err(BuildFault::Configure)?;
-        if member.info.judges_writes {
-            member.learn_inputs(engine).map_err(BuildFault::Inputs)?;
-        }
-        let allowance = engine.call_allowance();
-        if member.info.judges_series {
-            let batch = golden_batch();
-            member
-                .call(engine, Function::Relabel, |instance| {
-                    relabel::try_out(&batch, instance, allowance, member)
-                })
-                .map_err(golden)?;
-        }
-        if member.info.judges_writes {
-            let mut write = golden_write();
-            write.mask(member.inputs());
-            let streams = admission::streams(&write);
-            let write = admission::told(chain, &write, &streams);
-            member
-                .call(engine, Function::Admit, |instance| {
-                    admission::ask(instance, &write, allowance, self.place)
-                })
-                .map_err(golden)?;
-        }
-        Ok(())
-    }
-}
-
-/// Plain series of every shape a policy must be able to look at: few labels, many, UTF-8 names and values.
-fn golden_batch() -> Batch {
-    let long = "x".repeat(1024);
-    let series: [&[(&str, &str)]; 5] = [
-        &[
-            ("__name__", "up"),
-            ("instance", "localhost:9090"),
-            ("job", "prometheus"),
-        ],
-        &[
-            ("__name__", "http_request_duration_seconds_bucket"),
-            ("code", "200"),
-            ("handler", "/api/v1/write"),
-            ("instance", "10.0.0.1:8080"),
-            ("job", "api"),
-            ("le", "+Inf"),
-            ("method", "POST"),
-        ],
-        &[
-            ("__name__", "kube_pod_info"),
-            ("namespace", "default"),
-            ("pod", "web-0"),
-        ],
-        &[
-            ("__name__", "größe.in.bytes"),
-            ("ort", "München 火"),
-            ("tag with space", "1"),
-        ],
-        &[("__name__", "long_value"), ("value", &long)],
-    ];
-    let mut body = Vec::new();
-    let mut ranges = Vec::new();
-    for labels in series {
-        let start = body.len();
-        encode_labels(labels.iter().copied(), &mut body);
-        ranges.push(start as u32..body.len() as u32);
-    }
-    Batch {
-        body: Bytes::from(body),
-        labels: ranges,
-    }
-}
-
-fn golden_write() -> Write {
-    let totals = Totals {
-        series: 500,
-        samples: 500,
-        histograms: 0,
-        exemplars: 0,
-    };
-    Write {
-        subject: String::new(),
-        protocol: "1.0",
-        compressed_bytes: 20_000,
-        decoded_bytes: 100_000,
-        active_series: 1000,
-        new_series: 0,
-        streams: vec![(Arc::from(""), totals)],
+    Relabelled {
+        outcomes,
+        cacheable: true,
     }
 }

@@ -1,51 +1,50 @@
 //! Judging a write: memo first, the chain for what the memo does not know, host checks on everything.
 //!
 //! Takes a [`Framed`] body, has those of its series proved that were never met before, gives [`Judged`]: the body with
-//! the fate of each series. A `Judged` can be made only here, so nothing reaches encoding that was not judged. Never
-//! forwards, never charges.
-//!
-//! Long because a verdict's way through memo, chain and host checks is read in one piece.
+//! the fate of each series. A `Judged` can be made only here, so nothing reaches encoding that was not judged. Then asks
+//! the policies that judge whole writes, and gives one answer: [`Admission`]. Never forwards, never charges.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 
-use crate::chain::{Batch, CallError, Chain, Decision, Outcome, Write};
+use crate::chain::{Batch, CallError, Chain, Charge, Decision, Route, Settle, Terms, Write};
 use crate::config;
-use crate::model::{Label, TenantId};
+use crate::model::TenantId;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::TenantLabels;
 use crate::wire::heavy;
-use crate::wire::labels::encode_labels;
 use crate::wire::scan::{Framed, Proof, ScanError, Scanned, Series};
 
-pub mod law;
+mod law;
 pub mod memo;
+mod refusal;
 mod tally;
 pub mod verdict;
+mod words;
 
-use law::{Checked, HostChecks};
+#[cfg(test)]
+mod tests;
+
+use law::Law;
 use memo::{AsIs, Bounds, Found, HashKey, Memo, NewSeries, NewVerdict, SeriesHash, TICK_SECONDS};
-use verdict::{DropId, Edits, Fate, StreamId, Verdict};
-
-pub use tally::Tally;
+pub use refusal::Refusal;
 use tally::tally;
+pub use tally::{Dropped, Tally};
+pub use verdict::Bug;
+use verdict::{Edits, Fate, Verdict};
+pub use words::DropWords;
 
-/// Streams one tenant's policies may name: each may become a request of its own.
-pub const MAX_STREAMS: usize = 64;
-/// Drop reasons counted apart per tenant; later ones are counted as `other`.
-pub const MAX_DROP_REASONS: usize = 200;
-const MAX_DROP_REASON_BYTES: usize = 64;
 /// Memo bytes per series that may be active: an entry (58) and the labels of an edited one (about 300).
 const MEMO_BYTES_PER_SERIES: u64 = 384;
 /// A tenant with a tiny series limit still remembers what it drops.
 const MIN_MEMO_BYTES: u64 = 4 << 20;
 /// No tenant's memo grows past this, whatever its series limit: 64-bit counts, but one machine's memory.
 const MAX_MEMO_BYTES: u64 = 1 << 30;
-/// Host checks of this many series take about 50 us, then others get the thread.
-const CHECKS_PER_TURN: usize = 64;
+/// Storing the verdicts of this many series takes some 50 us under one lock, then others get the thread.
+const STORED_PER_TURN: usize = 256;
 /// Looking this many series up takes about 300 us, then others get the thread; twice what Prometheus sends at once.
 const LOOK_UPS_PER_TURN: usize = 4096;
 
@@ -53,8 +52,8 @@ const LOOK_UPS_PER_TURN: usize = 4096;
 pub enum JudgeError {
     #[error(transparent)]
     Call(#[from] CallError),
-    #[error("policies named more than {MAX_STREAMS} streams")]
-    TooManyStreams,
+    #[error(transparent)]
+    Bug(#[from] Bug),
 }
 
 impl JudgeError {
@@ -64,7 +63,7 @@ impl JudgeError {
             Self::Call(CallError::Failed { .. }) => "policy_failed",
             Self::Call(CallError::Quarantined { .. }) => "policy_quarantined",
             Self::Call(CallError::Overloaded | CallError::Lost) => "policy_overloaded",
-            Self::TooManyStreams => "policy_streams",
+            Self::Bug(_) => "bug",
         }
     }
 
@@ -95,14 +94,15 @@ impl Clock {
 pub struct Judge {
     tenant: TenantId,
     chain: Chain,
-    checks: HostChecks,
+    law: Arc<Law>,
+    /// The law, as the chain applies it.
+    settle: Settle<Result<Verdict, Bug>>,
     memo: Arc<Memo>,
     key: Arc<HashKey>,
     clock: Clock,
     generation: u16,
     memo_budget: usize,
     max_active_series: u64,
-    words: RwLock<Words>,
     metrics: Arc<Metrics>,
     hits: Counter,
     misses: Counter,
@@ -133,6 +133,49 @@ pub struct Judged {
     pub tally: Tally,
 }
 
+/// Who sent a write, and how: what policies are told of it besides its series.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// What the credential proved; empty for a bearer token.
+    pub subject: &'a str,
+    /// `1.0` or `2.0`.
+    pub protocol: &'static str,
+    pub compressed_bytes: u64,
+}
+
+/// What the policies that judge writes say of one.
+#[derive(Debug)]
+pub enum Admission {
+    Admit(Admitted),
+    /// For good. The reason is fit to be shown to the sender.
+    Reject {
+        reason: Arc<str>,
+    },
+}
+
+/// What a write is admitted under, and which streams it has.
+#[derive(Debug)]
+pub struct Admitted {
+    streams: Vec<Arc<str>>,
+    /// `None` where no policy asks for anything.
+    terms: Option<Arc<Terms>>,
+}
+
+impl Admitted {
+    /// The streams' names, by the numbers that [`Tally::streams`] has them under.
+    pub fn streams(&self) -> &[Arc<str>] {
+        &self.streams
+    }
+
+    pub fn charges(&self) -> &[Charge] {
+        self.terms.as_ref().map_or(&[], |terms| &terms.charges)
+    }
+
+    pub fn routes(&self) -> &[Route] {
+        self.terms.as_ref().map_or(&[], |terms| &terms.routes)
+    }
+}
+
 impl Recalled {
     pub fn scanned(&self) -> &Scanned {
         &self.scanned
@@ -152,10 +195,6 @@ impl Judged {
     /// The labels of the edited series.
     pub fn edits(&self) -> &Edits {
         &self.edits
-    }
-
-    pub fn new_series(&self) -> u64 {
-        self.new.len()
     }
 
     /// Every series is forwarded under the labels it came with.
@@ -178,17 +217,19 @@ impl Judge {
         let labels = TenantLabels {
             tenant: tenant.id.to_string(),
         };
+        let law = Arc::new(Law::new(tenant));
+        let applied = law.clone();
         Self {
             tenant: tenant.id.clone(),
             chain,
-            checks: HostChecks::new(tenant),
+            law,
+            settle: Arc::new(move |sent, outcome| applied.verdict(sent, outcome)),
             memo,
             key,
             clock,
             generation,
             memo_budget: budget.clamp(MIN_MEMO_BYTES, MAX_MEMO_BYTES) as usize,
             max_active_series: tenant.limits.max_active_series,
-            words: RwLock::new(Words::default()),
             hits: metrics.memo_hits.get_or_create_owned(&labels),
             misses: metrics.memo_misses.get_or_create_owned(&labels),
             metrics,
@@ -261,7 +302,7 @@ impl Judge {
             self.judge_new(&scanned, &mut memory).await?;
         }
         let Memory { fates, edits, new, .. } = memory;
-        let tally = tally(&scanned, &fates);
+        let tally = tally(&scanned, &fates, self.law.words())?;
         Ok(Judged {
             scanned,
             fates,
@@ -271,22 +312,50 @@ impl Judge {
         })
     }
 
-    /// Asks the policies that judge whole writes.
+    /// Asks the policies that judge whole writes. What they ask for is the caller's to route and to charge, and then
+    /// [`Judge::admitted`] is to be called.
     ///
     /// # Errors
     /// Where a policy failed and its `on_failure` is `retry`.
-    pub async fn admit(&self, write: Write) -> Result<Arc<Decision>, JudgeError> {
-        Ok(self.chain.admit(write).await?)
+    pub async fn admit(&self, judged: &Judged, origin: &Origin<'_>) -> Result<Admission, JudgeError> {
+        let streams = self.law.words().streams(judged.tally.streams.len())?;
+        if !self.chain.judges_writes() {
+            return Ok(Admission::Admit(Admitted { streams, terms: None }));
+        }
+        let new_series = judged.new.len();
+        let write = Write {
+            subject: origin.subject.to_owned(),
+            protocol: origin.protocol,
+            compressed_bytes: origin.compressed_bytes,
+            decoded_bytes: judged.scanned.body().len() as u64,
+            active_series: self.active_series() + new_series,
+            new_series,
+            streams: streams
+                .iter()
+                .cloned()
+                .zip(judged.tally.streams.iter().copied())
+                .collect(),
+        };
+        Ok(match self.chain.admit(write).await? {
+            Decision::Reject { reason, .. } => Admission::Reject { reason },
+            Decision::Admit(terms) => Admission::Admit(Admitted {
+                streams,
+                terms: Some(terms),
+            }),
+        })
     }
 
     /// Takes an admitted write's new series into the active set. Those for which other writes have left no room since
     /// are refused after all.
-    pub fn admitted(&self, judged: &mut Judged) {
+    ///
+    /// # Errors
+    /// None but a [`Bug`].
+    pub fn admitted(&self, judged: &mut Judged) -> Result<(), JudgeError> {
         let over = self
             .memo
             .activate(&judged.new, self.clock.tick(), self.max_active_series);
         if over.is_empty() {
-            return;
+            return Ok(());
         }
         let scanned = &judged.scanned;
         for (series, fate) in scanned.series().iter().zip(&mut judged.fates) {
@@ -294,32 +363,8 @@ impl Judge {
                 *fate = Fate::OverActiveSeries;
             }
         }
-        judged.tally = tally(scanned, &judged.fates);
-    }
-
-    pub fn stream_name(&self, id: StreamId) -> Arc<str> {
-        let words = self.words.read().unwrap_or_else(PoisonError::into_inner);
-        words
-            .streams
-            .get(usize::from(id))
-            .cloned()
-            .unwrap_or_else(|| Arc::from(""))
-    }
-
-    /// Policy name and reason of a drop.
-    pub fn drop_words(&self, id: DropId) -> (Arc<str>, Arc<str>) {
-        let words = self.words.read().unwrap_or_else(PoisonError::into_inner);
-        match words.drops.get(usize::from(id)) {
-            Some((policy, reason)) => (self.policy_name(*policy), Arc::clone(reason)),
-            None => (Arc::from(""), Arc::from("other")),
-        }
-    }
-
-    pub fn policy_name(&self, index: usize) -> Arc<str> {
-        self.chain
-            .policies()
-            .nth(index)
-            .map_or_else(|| Arc::from(""), |policy| Arc::clone(&policy.name))
+        judged.tally = tally(scanned, &judged.fates, self.law.words())?;
+        Ok(())
     }
 
     /// Publishes what the memo holds. Called when metrics are read, not per request.
@@ -371,31 +416,28 @@ impl Judge {
                 range.start as u32..range.end as u32
             })
             .collect();
-        let relabelled = self
-            .chain
-            .relabel(Batch {
-                body: body.clone(),
-                labels: ranges,
-            })
-            .await?;
+        let batch = Batch {
+            body: body.clone(),
+            labels: ranges,
+        };
+        let relabelled = self.chain.relabel_and(batch, self.settle.clone()).await?;
         let bounds = self.bounds();
         let (new, edits) = (&mut memory.new, &mut memory.edits);
         new.reserve(distinct.len());
         let mut fates = Vec::with_capacity(distinct.len());
-        let mut outcomes = relabelled.outcomes.into_iter();
-        for (turn, some) in distinct.chunks(CHECKS_PER_TURN).enumerate() {
+        let mut verdicts = relabelled.outcomes.into_iter();
+        for (turn, some) in distinct.chunks(STORED_PER_TURN).enumerate() {
             if turn > 0 {
                 tokio::task::yield_now().await;
             }
-            let verdicts = some.iter().zip(&mut outcomes).map(|(&i, outcome)| {
-                let sent = &body[scanned.series()[i].labels_range()];
+            let verdicts = some.iter().zip(&mut verdicts).map(|(&i, verdict)| {
                 Ok(NewVerdict {
                     hash: hashes[i],
-                    sent,
-                    verdict: self.host_check(sent, outcome)?,
+                    sent: &body[scanned.series()[i].labels_range()],
+                    verdict: verdict?,
                 })
             });
-            let verdicts = verdicts.collect::<Result<Vec<_>, JudgeError>>()?;
+            let verdicts = verdicts.collect::<Result<Vec<_>, Bug>>()?;
             let (cacheable, budget) = (relabelled.cacheable, self.memo_budget);
             self.memo
                 .store(&verdicts, cacheable, &bounds, budget, new, |verdict, may_pass| {
@@ -406,135 +448,8 @@ impl Judge {
                 });
         }
         for (&i, &place) in misses.iter().zip(&places) {
-            memory.fates[i] = fates.get(place).copied().unwrap_or(Fate::OverActiveSeries);
+            memory.fates[i] = *fates.get(place).ok_or(Bug::NoVerdict)?;
         }
         Ok(())
-    }
-
-    fn host_check(&self, sent: &[u8], outcome: Outcome) -> Result<Verdict, JudgeError> {
-        let (edited, stream) = match outcome {
-            Outcome::Drop { policy, reason } => {
-                return Ok(Verdict::Drop {
-                    reason: self.drop_id(policy, &reason),
-                });
-            }
-            Outcome::Keep { stream } => (None, stream),
-            Outcome::Edit { labels, stream } => (Some(labels), stream),
-        };
-        let stream = match stream {
-            Some(name) => self.stream_id(&name)?,
-            None => 0,
-        };
-        let checked = match edited {
-            None => self.checks.check_sent(sent),
-            Some(labels) => match self.checks.check_edited(labels) {
-                Ok(labels) => Checked::Labels(labels),
-                Err(refusal) => Checked::Refused(refusal),
-            },
-        };
-        Ok(match checked {
-            Checked::AsSent => Verdict::Keep { stream },
-            Checked::Refused(refusal) => Verdict::Reject {
-                refusal: refusal.code(),
-            },
-            Checked::Labels(labels) => {
-                let bytes = encode(&labels);
-                // A plugin that returns what it was given has kept the series.
-                match bytes == sent {
-                    true => Verdict::Keep { stream },
-                    false => Verdict::Edit { labels: bytes, stream },
-                }
-            }
-        })
-    }
-
-    fn stream_id(&self, name: &str) -> Result<StreamId, JudgeError> {
-        let known = |words: &Words| words.streams.iter().position(|stream| **stream == *name);
-        if let Some(id) = known(&self.words.read().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(id as StreamId);
-        }
-        let mut words = self.words.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(id) = known(&words) {
-            return Ok(id as StreamId);
-        }
-        if words.streams.len() >= MAX_STREAMS {
-            return Err(JudgeError::TooManyStreams);
-        }
-        words.streams.push(Arc::from(name));
-        Ok((words.streams.len() - 1) as StreamId)
-    }
-
-    fn drop_id(&self, policy: usize, reason: &str) -> DropId {
-        let reason = bounded(reason);
-        let known = |words: &Words, reason: &str| {
-            words
-                .drops
-                .iter()
-                .position(|(by, why)| *by == policy && **why == *reason)
-        };
-        if let Some(id) = known(&self.words.read().unwrap_or_else(PoisonError::into_inner), reason) {
-            return id as DropId;
-        }
-        let mut words = self.words.write().unwrap_or_else(PoisonError::into_inner);
-        // `other` is added past the bound, once per policy, so a flood of reasons hides no policy.
-        let reason = if words.drops.len() < MAX_DROP_REASONS {
-            reason
-        } else {
-            "other"
-        };
-        known(&words, reason).unwrap_or_else(|| {
-            words.drops.push((policy, Arc::from(reason)));
-            words.drops.len() - 1
-        }) as DropId
-    }
-}
-
-fn encode(labels: &[Label]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    encode_labels(
-        labels.iter().map(|label| (label.name.as_str(), label.value.as_str())),
-        &mut bytes,
-    );
-    bytes
-}
-
-fn bounded(reason: &str) -> &str {
-    match reason
-        .char_indices()
-        .map(|(at, c)| at + c.len_utf8())
-        .take_while(|end| *end <= MAX_DROP_REASON_BYTES)
-        .last()
-    {
-        Some(end) => &reason[..end],
-        None => "unnamed",
-    }
-}
-
-/// The streams and drop reasons that this generation's verdicts stand for.
-struct Words {
-    streams: Vec<Arc<str>>,
-    drops: Vec<(usize, Arc<str>)>,
-}
-
-impl Default for Words {
-    fn default() -> Self {
-        Self {
-            streams: vec![Arc::from("")],
-            drops: Vec::new(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_drop_reason_is_cut_at_a_character_within_64_bytes() {
-        assert_eq!(bounded("go_runtime"), "go_runtime");
-        assert_eq!(bounded(&"é".repeat(40)), "é".repeat(32));
-        assert_eq!(bounded(&"a".repeat(64)), "a".repeat(64));
-        assert_eq!(bounded(&"a".repeat(65)), "a".repeat(64));
-        assert_eq!(bounded(""), "unnamed");
     }
 }

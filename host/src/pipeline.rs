@@ -15,12 +15,12 @@ use hyper::body::Incoming;
 
 use crate::auth::Authenticator;
 use crate::body::{self, BodyLimits};
-use crate::chain::{Charge, Decision, Write};
+use crate::chain::Charge;
 use crate::config::{self, Config, OverRate};
 use crate::forward::delivery::{self, Part};
 use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet};
 use crate::head;
-use crate::judge::Judged;
+use crate::judge::{Admission, Judged, Origin};
 use crate::limits::{ChargeError, Withdrawal};
 use crate::model::Peer;
 use crate::respond::{self, Context, Failure, Stored};
@@ -149,19 +149,15 @@ impl Pipeline {
         let mut ledger = Ledger::open(session.counters(), scanned, compressed.len());
 
         // Policy: every series gets its fate, host checks included.
-        let sizes = Sizes {
-            compressed: compressed.len(),
-            decoded: scanned.body().len(),
-        };
         let judging = session.judge().judge(recalled).await;
         let mut judged = judging.map_err(|e| ledger.fail(e.into()))?;
         let held = session.hold(judged.edits().size() as u64);
         held.map_err(|e| ledger.fail(e.into()))?;
-        let admitted = admit(session, &mut judged, sizes).await;
+        let admitted = admit(session, &mut judged, compressed.len()).await;
         let routes = admitted.map_err(|e| ledger.fail(e))?;
 
         // Part and encode. The receivers may take seconds: of all this only the parts are held for them.
-        ledger.judged(&judged, session.judge());
+        ledger.judged(&judged);
         let parts = delivery::part(&judged, &compressed, &routes).map_err(|e| ledger.fail(e.into()))?;
         let edited = judged.tally.edited.all_samples();
         Ok(Processed { parts, edited, ledger })
@@ -239,51 +235,33 @@ impl Pipeline {
     }
 }
 
-/// Asks the policies that judge writes, charges what they ask for, and resolves their routes.
-async fn admit(session: &Session<'_>, judged: &mut Judged, sizes: Sizes) -> Result<Routes, Failure> {
-    let judge = session.judge();
-    let streams: Vec<Arc<str>> = (0..judged.tally.streams.len())
-        .map(|id| judge.stream_name(id as u16))
-        .collect();
-    let decision;
-    let (mut charges, mut asked) = (&[][..], &[][..]);
-    if judge.chain().judges_writes() {
-        let write = Write {
-            subject: session.subject().to_owned(),
-            protocol: "1.0",
-            compressed_bytes: sizes.compressed as u64,
-            decoded_bytes: sizes.decoded as u64,
-            active_series: judge.active_series() + judged.new_series(),
-            new_series: judged.new_series(),
-            streams: streams
-                .iter()
-                .cloned()
-                .zip(judged.tally.streams.iter().copied())
-                .collect(),
-        };
-        decision = judge.admit(write).await?;
-        match &*decision {
-            Decision::Reject { reason, .. } => return Err(Failure::Refused { text: reason.clone() }),
-            Decision::Admit { charges: due, routes } => (charges, asked) = (due, routes),
+/// Asks the policies that judge writes, resolves their routes, and charges what they ask for.
+async fn admit(session: &Session<'_>, judged: &mut Judged, compressed: usize) -> Result<Routes, Failure> {
+    let origin = Origin {
+        subject: session.subject(),
+        protocol: "1.0",
+        compressed_bytes: compressed as u64,
+    };
+    let admitted = match session.judge().admit(judged, &origin).await? {
+        Admission::Admit(admitted) => admitted,
+        Admission::Reject { reason } => {
+            return Err(Failure::Refused {
+                text: reason.to_string(),
+            });
         }
-    }
+    };
     // A write that cannot be routed costs nothing, so charging comes last.
-    let routes = route::route(&streams, asked, &session.config().upstreams)?;
-    charge(session, charges)?;
-    judge.admitted(judged);
+    let routes = route::route(admitted.streams(), admitted.routes(), &session.config().upstreams)?;
+    charge(session, admitted.charges())?;
+    session.judge().admitted(judged)?;
     Ok(routes)
 }
 
 fn charge(session: &Session<'_>, charges: &[Charge]) -> Result<(), Failure> {
-    let names: Vec<Arc<str>> = charges
-        .iter()
-        .map(|charge| session.judge().policy_name(charge.policy))
-        .collect();
     let withdrawals: Vec<Withdrawal<'_>> = charges
         .iter()
-        .zip(&names)
-        .map(|(charge, policy)| Withdrawal {
-            policy,
+        .map(|charge| Withdrawal {
+            policy: &charge.policy,
             bucket: &charge.bucket,
             tokens: charge.tokens,
             per_second: charge.per_second,
@@ -301,12 +279,6 @@ fn charge(session: &Session<'_>, charges: &[Charge]) -> Result<(), Failure> {
         }
         Err(error) => Err(Failure::Charges(error.to_string())),
     }
-}
-
-#[derive(Clone, Copy)]
-struct Sizes {
-    compressed: usize,
-    decoded: usize,
 }
 
 /// A write that is ready to go on.

@@ -190,6 +190,7 @@ impl Failure {
                 };
                 refuse(StatusCode::BAD_REQUEST, reason, error.to_string())
             }
+            Self::Policy(JudgeError::Bug(_)) => bug(),
             Self::Policy(error) => Answer {
                 retry_after_seconds: Some(retry_after(error.retry_after().as_secs(), context)),
                 ..keep(error.reason(), A_POLICY_FAILED)
@@ -213,7 +214,7 @@ impl Failure {
             Self::Part(error) => match error {
                 // A body is encoded from what policies made of one that was taken: its sender has done nothing wrong.
                 PartError::Encode(_) => keep(EDITED_TOO_LONG, A_POLICY_FAILED),
-                PartError::NotRouted(_) => bug(),
+                PartError::NotRouted(_) | PartError::Edits(_) => bug(),
             },
             Self::Bug(_) => bug(),
             Self::Forward(error) => forward_answer(error, context, &keep, &refuse),

@@ -20,7 +20,7 @@ mod session;
 mod snapshot;
 
 pub use account::{Account, Accounts};
-pub use counters::{Counted, Counters, DropWords};
+pub use counters::{Counted, Counters};
 pub use failures::{Failures, LastFailure};
 pub use session::{Attribution, NotReady, Proved, Ready, Session};
 pub use snapshot::Snapshot;

@@ -11,151 +11,81 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::member::Function;
-use super::relabel::{MAX_STREAM_LENGTH, check_name};
-use super::{CallError, Inner};
-use crate::model::Totals;
+use super::member::{Function, Member};
+use super::members::{CallError, Members};
+use super::words::{MAX_STREAM_LENGTH, MAX_STREAMS, check_name};
+use super::write::{Charge, Decision, Route, Terms, Write};
+use crate::model::TenantId;
 use crate::sandbox::types as wit;
-use crate::sandbox::types::Inputs;
 use crate::sandbox::{Fault, Instance, Job, Step, plain};
 
 /// Buckets one policy may charge for one write: a few kinds of limit for each of a few streams.
 const MAX_CHARGES: usize = 64;
 /// Longest bucket name, in bytes.
 const MAX_BUCKET_LENGTH: usize = 128;
-/// Routes one policy may return for one write: as many as it may name streams.
-const MAX_ROUTES: usize = 65;
+/// Routes one policy may return for one write: one for each stream, the default one among them.
+const MAX_ROUTES: usize = MAX_STREAMS + 1;
 /// Longest upstream name looked up, in bytes.
 const MAX_UPSTREAM_LENGTH: usize = 128;
 /// Longest refusal shown to a sender, in bytes.
 const MAX_REFUSAL_LENGTH: usize = 512;
 
-/// What policies are told of a write. The tenant is the chain's own.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Write {
-    /// What the credential proved; empty for a bearer token.
-    pub subject: String,
-    /// `1.0` or `2.0`.
-    pub protocol: &'static str,
-    pub compressed_bytes: u64,
-    pub decoded_bytes: u64,
-    /// Series of this tenant seen lately, this write included.
-    pub active_series: u64,
-    /// Those of them that this write brought.
-    pub new_series: u64,
-    /// What is left after relabelling; an empty name is the default stream.
-    pub streams: Vec<(Arc<str>, Totals)>,
-}
+pub type Reply = oneshot::Sender<Result<Decision, CallError>>;
 
-impl Write {
-    /// Zeroes what is not among `inputs`.
-    pub(super) fn mask(&mut self, inputs: Inputs) {
-        let number = |input, number: &mut u64| {
-            if !inputs.contains(input) {
-                *number = 0;
-            }
-        };
-        number(Inputs::COMPRESSED_BYTES, &mut self.compressed_bytes);
-        number(Inputs::DECODED_BYTES, &mut self.decoded_bytes);
-        number(Inputs::ACTIVE_SERIES, &mut self.active_series);
-        number(Inputs::NEW_SERIES, &mut self.new_series);
-        if !inputs.contains(Inputs::TOTALS) {
-            self.streams
-                .iter_mut()
-                .for_each(|(_, totals)| *totals = Totals::default());
-        }
-    }
-}
-
-/// What the chain makes of a write.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Decision {
-    Admit {
-        /// In the order of the chain.
-        charges: Vec<Charge>,
-        /// Stream name to upstream name, each stream once; where policies disagree, the later one has its way,
-        /// and the last are the operator's.
-        routes: Vec<Route>,
-    },
-    /// `policy`: its place in the chain. The reason is fit to be shown to the sender.
-    Reject { policy: usize, reason: String },
-}
-
-/// Stream name to upstream name.
-pub type Route = (Arc<str>, Arc<str>);
-
-/// Tokens to take from a bucket of this policy's.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Charge {
-    /// Place in the chain: buckets of different policies are different ones.
-    pub policy: usize,
-    pub bucket: String,
-    pub tokens: u64,
-    /// Finite and not negative.
-    pub per_second: f64,
-    pub burst: u64,
-}
-
-pub(super) type Reply = oneshot::Sender<Result<Arc<Decision>, CallError>>;
-
-pub(super) struct AdmitJob {
-    chain: Arc<Inner>,
+pub struct AdmitJob {
+    members: Arc<Members>,
     write: Write,
     reply: Option<Reply>,
 }
 
 impl AdmitJob {
-    pub(super) fn new(chain: Arc<Inner>, write: Write, reply: Reply) -> Self {
+    pub fn new(members: Arc<Members>, write: Write, reply: Reply) -> Self {
         Self {
-            chain,
+            members,
             write,
             reply: Some(reply),
         }
     }
 
-    fn judge(&mut self) -> Result<Arc<Decision>, CallError> {
+    fn judge(&mut self) -> Result<Decision, CallError> {
         let (decision, cacheable) = self.ask_all()?;
-        let decision = Arc::new(decision);
         if cacheable {
             let write = std::mem::take(&mut self.write);
-            self.chain.decisions.store(write, &decision);
+            self.members.decisions.store(write, &decision);
         }
         Ok(decision)
     }
 
     /// The decision, and whether it holds for the same write another time: not where a failing policy was left out.
     fn ask_all(&self) -> Result<(Decision, bool), CallError> {
-        let allowance = self.chain.engine.call_allowance();
+        let allowance = self.members.engine.call_allowance();
         let (mut charges, mut routes) = (Vec::new(), Routes::default());
-        let mut cacheable = self.chain.remembers_decisions();
-        for (place, member) in self.chain.members.iter().enumerate() {
-            if !member.info.judges_writes {
-                continue;
-            }
+        let mut cacheable = self.members.remembers_decisions();
+        for member in self.members.judging_writes() {
             let mut write = self.write.clone();
             write.mask(member.inputs());
             let streams = streams(&write);
-            let write = told(&self.chain, &write, &streams);
-            let answer = member.call(&self.chain.engine, Function::Admit, |instance| {
-                ask(instance, &write, allowance, place)
+            let write = told(&self.members.tenant, &write, &streams);
+            let answer = member.call(&self.members.engine, Function::Admit, |instance| {
+                ask(instance, &write, allowance, member)
             });
             match answer {
-                Ok(Answer::Admit {
-                    charges: more,
-                    routes: later,
-                }) => {
-                    charges.extend(more);
-                    routes.replace(later);
+                Ok(Answer::Admit(terms)) => {
+                    charges.extend(terms.charges);
+                    routes.replace(terms.routes);
                 }
-                Ok(Answer::Reject(reason)) => return Ok((Decision::Reject { policy: place, reason }, cacheable)),
+                Ok(Answer::Reject(reason)) => {
+                    let policy = member.info.name.clone();
+                    return Ok((Decision::Reject { policy, reason }, cacheable));
+                }
                 Err(missed) => {
-                    self.chain.left_out(place, missed)?;
+                    self.members.left_out(member, missed)?;
                     cacheable = false;
                 }
             }
         }
         let routes = routes.0;
-        Ok((Decision::Admit { charges, routes }, cacheable))
+        Ok((Decision::Admit(Arc::new(Terms { charges, routes })), cacheable))
     }
 }
 
@@ -182,12 +112,12 @@ impl Routes {
     }
 }
 
-pub(super) enum Answer {
-    Admit { charges: Vec<Charge>, routes: Vec<Route> },
-    Reject(String),
+pub enum Answer {
+    Admit(Terms),
+    Reject(Arc<str>),
 }
 
-pub(super) fn streams(write: &Write) -> Vec<wit::StreamTotals<'_>> {
+pub fn streams(write: &Write) -> Vec<wit::StreamTotals<'_>> {
     write
         .streams
         .iter()
@@ -203,9 +133,9 @@ pub(super) fn streams(write: &Write) -> Vec<wit::StreamTotals<'_>> {
         .collect()
 }
 
-pub(super) fn told<'a>(chain: &'a Inner, write: &'a Write, streams: &'a [wit::StreamTotals<'a>]) -> wit::Write<'a> {
+pub fn told<'a>(tenant: &'a TenantId, write: &'a Write, streams: &'a [wit::StreamTotals<'a>]) -> wit::Write<'a> {
     wit::Write {
-        tenant: chain.tenant.as_str(),
+        tenant: tenant.as_str(),
         subject: &write.subject,
         protocol: write.protocol,
         compressed_bytes: write.compressed_bytes,
@@ -217,22 +147,22 @@ pub(super) fn told<'a>(chain: &'a Inner, write: &'a Write, streams: &'a [wit::St
 }
 
 /// Asks one policy and checks its answer.
-pub(super) fn ask(
+pub fn ask(
     instance: &mut Instance,
     write: &wit::Write<'_>,
     allowance: Duration,
-    place: usize,
+    member: &Member,
 ) -> Result<Answer, Fault> {
     match instance.admit(write, allowance)? {
-        wit::Decision::Reject(reason) => Ok(Answer::Reject(plain(&reason, MAX_REFUSAL_LENGTH))),
-        wit::Decision::Admit(wit::Admission { charges, routes }) => Ok(Answer::Admit {
-            charges: check_charges(charges, place)?,
+        wit::Decision::Reject(reason) => Ok(Answer::Reject(Arc::from(plain(&reason, MAX_REFUSAL_LENGTH)))),
+        wit::Decision::Admit(wit::Admission { charges, routes }) => Ok(Answer::Admit(Terms {
+            charges: check_charges(charges, &member.info.name)?,
             routes: check_routes(routes)?,
-        }),
+        })),
     }
 }
 
-fn check_charges(charges: Vec<wit::Charge>, policy: usize) -> Result<Vec<Charge>, Fault> {
+fn check_charges(charges: Vec<wit::Charge>, policy: &Arc<str>) -> Result<Vec<Charge>, Fault> {
     if charges.len() > MAX_CHARGES {
         return Err(Fault::Invalid(format!("{} charges", charges.len())));
     }
@@ -250,7 +180,7 @@ fn check_charges(charges: Vec<wit::Charge>, policy: usize) -> Result<Vec<Charge>
         }
     }
     let charge = |c: wit::Charge| Charge {
-        policy,
+        policy: policy.clone(),
         bucket: c.bucket,
         tokens: c.tokens,
         per_second: c.per_second,

@@ -6,9 +6,9 @@
 //! those that do not are zero by the time they come here.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::admission::{Decision, Write};
+use super::write::{Decision, Write};
 
 /// A tenant's senders times the few sizes of their usual writes. They are searched one after the other.
 const PLACES: usize = 128;
@@ -34,18 +34,18 @@ struct Known {
 
 struct Entry {
     write: Write,
-    decision: Arc<Decision>,
+    decision: Decision,
 }
 
 impl Decisions {
-    pub fn find(&self, write: &Write) -> Option<Arc<Decision>> {
+    pub fn find(&self, write: &Write) -> Option<Decision> {
         let hash = self.hasher.hash_one(write);
         let known = self.lock();
         let at = known.find(hash, write)?;
         Some(known.entries[at].decision.clone())
     }
 
-    pub fn store(&self, write: Write, decision: &Arc<Decision>) {
+    pub fn store(&self, write: Write, decision: &Decision) {
         if weight(&write, decision) > MAX_WEIGHT {
             return;
         }
@@ -93,11 +93,10 @@ fn weight(write: &Write, decision: &Decision) -> usize {
     let streams = write.streams.iter().map(|(name, _)| RECORD + name.len());
     let decided = match decision {
         Decision::Reject { reason, .. } => reason.len(),
-        Decision::Admit { charges, routes } => {
-            let charges = charges.iter().map(|charge| RECORD + charge.bucket.len());
-            let routes = routes
-                .iter()
-                .map(|(stream, upstream)| RECORD + stream.len() + upstream.len());
+        Decision::Admit(terms) => {
+            let charges = terms.charges.iter().map(|charge| RECORD + charge.bucket.len());
+            let routes = terms.routes.iter();
+            let routes = routes.map(|(stream, upstream)| RECORD + stream.len() + upstream.len());
             charges.chain(routes).sum()
         }
     };
@@ -106,7 +105,10 @@ fn weight(write: &Write, decision: &Decision) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::chain::Terms;
 
     fn write(subject: &str) -> Write {
         Write {
@@ -116,11 +118,11 @@ mod tests {
         }
     }
 
-    fn rejection(reason: &str) -> Arc<Decision> {
-        Arc::new(Decision::Reject {
-            policy: 0,
-            reason: reason.to_owned(),
-        })
+    fn rejection(reason: &str) -> Decision {
+        Decision::Reject {
+            policy: Arc::from("limits"),
+            reason: Arc::from(reason),
+        }
     }
 
     #[test]
@@ -197,7 +199,7 @@ mod tests {
         let routes = |n: usize| {
             let routes = vec![(Arc::from("s"), Arc::from("u")); n];
             let charges = vec![];
-            Arc::new(Decision::Admit { charges, routes })
+            Decision::Admit(Arc::new(Terms { charges, routes }))
         };
         assert!(held(write("few"), routes(40)));
         assert!(!held(write("many"), routes(400)));

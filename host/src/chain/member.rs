@@ -39,13 +39,13 @@ pub struct PolicyStatus {
     pub info: PolicyInfo,
     pub calls: u64,
     pub failures: u64,
-    pub last_failure: Option<Failure>,
+    pub last_failure: Option<PolicyFailure>,
     /// How much longer it is kept from running.
     pub quarantined: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
-pub struct Failure {
+pub struct PolicyFailure {
     pub fault: Fault,
     pub at: SystemTime,
 }
@@ -66,7 +66,6 @@ pub enum Missed {
 pub struct Member {
     pub info: PolicyInfo,
     pub reasons: Words,
-    pub streams: Words,
     pub bypassed: Counter,
     id: PolicyId,
     plugin: Arc<Plugin>,
@@ -77,7 +76,7 @@ pub struct Member {
     quarantined: Gauge<i64, std::sync::atomic::AtomicI64>,
     calls: AtomicU64,
     failures: AtomicU64,
-    last_failure: Mutex<Option<Failure>>,
+    last_failure: Mutex<Option<PolicyFailure>>,
     relabel: Meter,
     admit: Meter,
     trap_labels: (String, String),
@@ -119,7 +118,6 @@ impl Member {
                 judges_writes: plugin.judges_writes(),
             },
             reasons: Words::default(),
-            streams: Words::default(),
             bypassed: metrics.policy_bypassed.get_or_create(&labels).clone(),
             id: engine.next_policy(),
             plugin,
@@ -239,7 +237,7 @@ impl Member {
         };
         engine.metrics().policy_traps.get_or_create(&labels).inc();
         self.failures.fetch_add(1, Ordering::Relaxed);
-        *lock(&self.last_failure) = Some(Failure {
+        *lock(&self.last_failure) = Some(PolicyFailure {
             fault: fault.clone(),
             at: SystemTime::now(),
         });
@@ -253,7 +251,8 @@ impl Member {
             let rest = quarantine
                 .until()
                 .map(|until| until.saturating_duration_since(Instant::now()));
-            tracing::warn!(tenant, policy, %fault, ?rest, "policy keeps failing and is left alone for a while");
+            let rest_seconds = rest.map_or(0.0, |rest| (rest.as_secs_f64() * 10.0).round() / 10.0);
+            tracing::warn!(tenant, policy, %fault, rest_seconds, "policy keeps failing and is left alone for a while");
         } else {
             // At most a few of these before the quarantine.
             tracing::info!(tenant, policy, %fault, "policy failed");

@@ -1,18 +1,23 @@
 //! A chain's judgement of series: one job that takes a batch through every policy.
 //!
-//! Takes canonical label bytes, gives one outcome per series. What a plugin returned is checked like network input
-//! before the next policy sees it: sorted, no empty values, no name twice, bounded. Never applies the host's own
-//! rules (reserved labels, name rules, limits): those come after the whole chain, and no policy can skip them.
+//! Takes canonical label bytes, gives what one outcome per series comes to. What a plugin returned is checked like
+//! network input before the next policy sees it: sorted, no empty values, no name twice, bounded. Never applies the
+//! host's own rules (reserved labels, name rules, limits): whoever asks hands in a function that does, which runs here,
+//! after the whole chain, on the plugin thread, so no policy can skip it.
 
 use std::ops::Range;
+use std::string::FromUtf8Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::member::{Function, Member};
-use super::{CallError, Inner};
+use super::labels::Labels;
+use super::member::{Function, Member, Missed};
+use super::members::{CallError, Members};
+use super::words::Words;
+use crate::config::OnFailure;
 use crate::model::Label;
 use crate::sandbox::types::{Edit, Verdict};
 use crate::sandbox::{Asked, Fault, Instance, Job, Step};
@@ -23,19 +28,11 @@ pub const BATCH_SERIES: usize = 512;
 /// Label bytes of one plugin call: bounds what a plugin is made to hold.
 pub const BATCH_BYTES: usize = 512 << 10;
 
-/// Most labels a plugin may leave on one series; the tenant's own limit is checked later and is far lower.
-const MAX_LABELS: usize = 512;
-/// Most bytes of names and values a plugin may leave on one series.
-const MAX_LABEL_BYTES: usize = 64 << 10;
 /// What a plugin may leave on the series of one call: this, and as much on top as `MAX_GROWTH` times what they came
 /// with. A write has up to 200 calls' worth of series, whose edits are held together until they are forwarded; the
 /// bounds on one series and on one call alone would let that be 1.6 GB.
 const MAX_CALL_BYTES: usize = 512 << 10;
 const MAX_GROWTH: usize = 4;
-/// Longest stream name, in bytes.
-pub const MAX_STREAM_LENGTH: usize = 128;
-/// Different streams one policy may name in its lifetime.
-const MAX_STREAMS: usize = 64;
 
 /// Series to judge.
 #[derive(Debug, Clone)]
@@ -46,11 +43,11 @@ pub struct Batch {
 }
 
 impl Batch {
-    fn series(&self, index: usize) -> &[u8] {
-        let range = self.labels.get(index).cloned().unwrap_or_default();
-        self.body
-            .get(range.start as usize..range.end as usize)
-            .unwrap_or_default()
+    /// The label bytes of one series as they were sent. A range outside the body is a bug, and costs the call: judged
+    /// as a series without labels it would cost the series.
+    pub(super) fn series(&self, index: usize) -> &[u8] {
+        let range = &self.labels[index];
+        &self.body[range.start as usize..range.end as usize]
     }
 }
 
@@ -58,37 +55,46 @@ impl Batch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// `stream` `None`: the default stream.
-    Keep { stream: Option<Arc<str>> },
-    /// `policy`: its place in the chain.
-    Drop { policy: usize, reason: Arc<str> },
-    /// `labels` are sorted by name, each once, none of them empty; nothing else is sure about them.
+    Keep {
+        stream: Option<Arc<str>>,
+    },
+    /// `policy`: the name of the one that dropped it.
+    Drop {
+        policy: Arc<str>,
+        reason: Arc<str>,
+    },
     Edit {
-        labels: Vec<Label>,
+        labels: Labels,
         stream: Option<Arc<str>>,
     },
 }
 
-/// The outcomes of a batch, in order.
+/// Makes of the label bytes that were sent, and what the chain says of them, what the caller wants to have.
+pub type Settle<V> = Arc<dyn Fn(&[u8], Outcome) -> V + Send + Sync>;
+
+/// What the outcomes of a batch came to, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Relabelled {
-    pub outcomes: Vec<Outcome>,
+pub struct Relabelled<V> {
+    pub outcomes: Vec<V>,
     /// False where a failing policy was left out: such outcomes hold for this write only.
     pub cacheable: bool,
 }
 
-pub(super) type Reply = oneshot::Sender<Result<Relabelled, CallError>>;
+type Reply<V> = oneshot::Sender<Result<Relabelled<V>, CallError>>;
 
-pub(super) struct RelabelJob {
-    chain: Arc<Inner>,
+pub struct RelabelJob<V> {
+    members: Arc<Members>,
     batch: Batch,
-    done: Relabelled,
-    reply: Option<Reply>,
+    settle: Settle<V>,
+    done: Relabelled<V>,
+    reply: Option<Reply<V>>,
 }
 
-impl RelabelJob {
-    pub(super) fn new(chain: Arc<Inner>, batch: Batch, reply: Reply) -> Self {
+impl<V> RelabelJob<V> {
+    pub fn new(members: Arc<Members>, batch: Batch, settle: Settle<V>, reply: Reply<V>) -> Self {
         Self {
-            chain,
+            members,
+            settle,
             done: Relabelled {
                 outcomes: Vec::with_capacity(batch.labels.len()),
                 cacheable: true,
@@ -114,45 +120,38 @@ impl RelabelJob {
 
     fn judge_piece(&mut self) -> Result<(), CallError> {
         let piece = self.next_piece();
-        let mut series: Vec<Work> = piece.map(Work::new).collect();
-        let mut asked = Question::reused();
-        asked.ask_for(&self.batch, &series);
-        for (place, member) in self.chain.members.iter().enumerate() {
-            if !member.info.judges_series {
-                continue;
-            }
-            if asked.asked.series_count() == 0 {
+        let mut series = kept(piece.len());
+        let mut question = Question::reused();
+        let sent = |at: usize| self.batch.series(piece.start + at);
+        // A scan proved that they are text: were they not, that is a bug.
+        let bug = |_| CallError::Lost;
+        question.ask_for(&series, sent).map_err(bug)?;
+        for member in self.members.judging_series() {
+            if question.asked.series_count() == 0 {
                 break;
             }
-            let allowance = self.chain.engine.call_allowance();
-            let fates = member.call(&self.chain.engine, Function::Relabel, |instance| {
-                asked.ask(instance, allowance, member)
-            });
-            match fates {
-                Ok(fates) => {
-                    let as_before = fates.iter().all(Fate::leaves_labels);
-                    let live = series.iter_mut().filter(|work| work.is_live());
-                    live.zip(fates).for_each(|(work, fate)| work.apply(place, fate));
-                    if !as_before {
-                        asked.ask_for(&self.batch, &series);
-                    }
-                }
+            // Of a policy that may be left out nothing must stay where it fails half-way.
+            let before = (member.info.on_failure == OnFailure::Bypass).then(|| series.clone());
+            match question.put(&self.members, member, &mut series) {
+                Ok(Labelled::AsBefore) => {}
+                Ok(Labelled::Anew) => question.ask_for(&series, sent).map_err(bug)?,
                 Err(missed) => {
-                    self.chain.left_out(place, missed)?;
+                    self.members.left_out(member, missed)?;
+                    series = before.unwrap_or(series);
                     self.done.cacheable = false;
                 }
             }
         }
-        asked.asked.reuse();
-        for work in series {
-            let outcome = work.outcome(&self.batch);
-            self.done.outcomes.push(outcome);
+        question.asked.reuse();
+        for (outcome, index) in series.into_iter().zip(piece) {
+            let sent = self.batch.series(index);
+            self.done.outcomes.push((self.settle)(sent, outcome.unless_as(sent)));
         }
         Ok(())
     }
 }
 
-impl Job for RelabelJob {
+impl<V: Send> Job for RelabelJob<V> {
     fn step(&mut self) -> Step {
         // The request is gone: nobody wants the rest.
         if self.reply.as_ref().is_none_or(oneshot::Sender::is_closed) {
@@ -175,69 +174,75 @@ impl Job for RelabelJob {
 }
 
 /// Has one policy judge a batch, for the errors it makes.
-pub(super) fn try_out(
-    batch: &Batch,
-    instance: &mut Instance,
-    allowance: Duration,
-    member: &Member,
-) -> Result<(), Fault> {
-    let series: Vec<Work> = (0..batch.labels.len()).map(Work::new).collect();
-    let mut asked = Question::default();
-    asked.ask_for(batch, &series);
-    asked.ask(instance, allowance, member).map(drop)
+///
+/// # Errors
+/// As [`Member::call`].
+pub fn try_out(batch: &Batch, members: &Members, member: &Member) -> Result<(), Missed> {
+    let mut series = kept(batch.labels.len());
+    let mut question = Question::default();
+    let asked = question.ask_for(&series, |index| batch.series(index));
+    asked.map_err(|error| Missed::Failed(Fault::Invalid(error.to_string())))?;
+    question.put(members, member, &mut series).map(drop)
 }
 
-/// One series on its way through the chain.
-struct Work {
-    index: usize,
-    labels: Option<Vec<Label>>,
-    stream: Option<Arc<str>>,
-    dropped: Option<(usize, Arc<str>)>,
+/// Before any policy had its say.
+fn kept(series: usize) -> Vec<Outcome> {
+    vec![Outcome::Keep { stream: None }; series]
 }
 
-impl Work {
-    fn new(index: usize) -> Self {
-        Self {
-            index,
-            labels: None,
-            stream: None,
-            dropped: None,
-        }
-    }
+/// What a policy's verdict does to the next question.
+enum Labelled {
+    AsBefore,
+    Anew,
+}
 
+impl Outcome {
     fn is_live(&self) -> bool {
-        self.dropped.is_none()
+        !matches!(self, Self::Drop { .. })
     }
 
-    fn apply(&mut self, place: usize, fate: Fate) {
-        match fate {
-            Fate::Keep => {}
-            Fate::Drop(reason) => self.dropped = Some((place, reason)),
-            Fate::Edit { labels, stream } => {
-                self.labels = labels.or(self.labels.take());
-                if let Some(stream) = stream {
-                    self.stream = stream;
-                }
+    /// Checks what one policy says of this series, and does it. `Some` where the next policy must be asked anew: with
+    /// the bytes of the labels that are left on the series.
+    fn apply(&mut self, verdict: Verdict, member: &Member, streams: &Words) -> Result<Option<usize>, Fault> {
+        let (labels, stream) = match verdict {
+            Verdict::Keep => return Ok(None),
+            Verdict::Drop(reason) => {
+                *self = Self::Drop {
+                    policy: member.info.name.clone(),
+                    reason: member.reasons.reason(&reason),
+                };
+                return Ok(Some(0));
             }
+            Verdict::Edit(Edit { labels, stream }) => (labels, stream),
+        };
+        let labels = labels.map(|labels| {
+            Labels::check(labels.into_iter().map(|label| Label {
+                name: label.name,
+                value: label.value,
+            }))
+        });
+        let labels = labels.transpose()?;
+        let (Self::Keep { stream: old } | Self::Edit { stream: old, .. }) = self else {
+            return Ok(None);
+        };
+        if let Some(stream) = stream {
+            *old = streams.stream(&stream)?;
         }
+        let Some(labels) = labels else { return Ok(None) };
+        let (bytes, stream) = (labels.bytes(), old.take());
+        *self = Self::Edit { labels, stream };
+        Ok(Some(bytes))
     }
 
-    fn outcome(self, batch: &Batch) -> Outcome {
-        if let Some((policy, reason)) = self.dropped {
-            return Outcome::Drop { policy, reason };
-        }
-        let stream = self.stream;
-        match self.labels {
-            Some(edited) => {
-                // Edited into what it was: kept, so that its bytes need not be written anew.
-                let same = labels(batch.series(self.index)).eq(edited.iter().map(|l| (&*l.name, &*l.value)));
-                if same {
-                    Outcome::Keep { stream }
-                } else {
-                    Outcome::Edit { labels: edited, stream }
-                }
+    /// Edited into what it was sent as, it is kept: its bytes need not be written anew.
+    fn unless_as(self, sent: &[u8]) -> Self {
+        match self {
+            Self::Edit { labels: edited, stream }
+                if labels(sent).eq(edited.iter().map(|label| (&*label.name, &*label.value))) =>
+            {
+                Self::Keep { stream }
             }
-            None => Outcome::Keep { stream },
+            other => other,
         }
     }
 }
@@ -258,132 +263,63 @@ impl Question {
         }
     }
 
-    /// The labels that `series` have now, in place of what was asked before.
-    fn ask_for(&mut self, batch: &Batch, series: &[Work]) {
-        let live = || series.iter().filter(|work| work.is_live());
-        self.sent = live().map(|work| batch.series(work.index).len()).sum();
-        self.asked.ask_for(live(), |work, push| match &work.labels {
-            Some(edited) => edited.iter().for_each(|label| {
+    /// The labels that `series` have now, in place of what was asked before; `sent` gives those they came with.
+    fn ask_for<'a>(&mut self, series: &[Outcome], sent: impl Fn(usize) -> &'a [u8]) -> Result<(), FromUtf8Error> {
+        let live = || series.iter().enumerate().filter(|(_, outcome)| outcome.is_live());
+        self.sent = live().map(|(at, _)| sent(at).len()).sum();
+        self.asked.ask_for(live(), |(at, outcome), push| match outcome {
+            Outcome::Edit { labels, .. } => labels.iter().for_each(|label| {
                 push(label.name.as_bytes());
                 push(label.value.as_bytes());
             }),
-            None => label_bytes(batch.series(work.index)).for_each(|(name, value)| {
+            _ => label_bytes(sent(at)).for_each(|(name, value)| {
                 push(name);
                 push(value);
             }),
-        });
+        })
     }
 
-    fn ask(&self, instance: &mut Instance, allowance: Duration, member: &Member) -> Result<Vec<Fate>, Fault> {
+    /// Puts it to one policy, whose answer becomes that of the live among `series`. After an error those of them that
+    /// came before what was wrong have it already.
+    fn put(&self, members: &Members, member: &Member, series: &mut [Outcome]) -> Result<Labelled, Missed> {
+        let allowance = members.engine.call_allowance();
+        member.call(&members.engine, Function::Relabel, |instance| {
+            let verdicts = self.verdicts(instance, allowance)?;
+            self.apply(verdicts, member, &members.streams, series)
+        })
+    }
+
+    fn verdicts(&self, instance: &mut Instance, allowance: Duration) -> Result<Vec<Verdict>, Fault> {
         let verdicts = instance.relabel(&self.asked, allowance)?;
-        if verdicts.len() != self.asked.series_count() {
-            return Err(Fault::WrongLength {
-                asked: self.asked.series_count(),
-                got: verdicts.len(),
-            });
+        let (asked, got) = (self.asked.series_count(), verdicts.len());
+        match got == asked {
+            true => Ok(verdicts),
+            false => Err(Fault::WrongLength { asked, got }),
         }
-        let fates: Vec<Fate> = verdicts
-            .into_iter()
-            .map(|verdict| Fate::check(verdict, member))
-            .collect::<Result<_, _>>()?;
-        let bytes: usize = fates.iter().map(Fate::label_bytes).sum();
+    }
+
+    fn apply(
+        &self,
+        verdicts: Vec<Verdict>,
+        member: &Member,
+        streams: &Words,
+        series: &mut [Outcome],
+    ) -> Result<Labelled, Fault> {
+        let (mut labelled, mut bytes) = (Labelled::AsBefore, 0);
+        let live = series.iter_mut().filter(|outcome| outcome.is_live());
+        for (outcome, verdict) in live.zip(verdicts) {
+            if let Some(more) = outcome.apply(verdict, member, streams)? {
+                labelled = Labelled::Anew;
+                bytes += more;
+            }
+        }
         if bytes > MAX_CALL_BYTES + MAX_GROWTH * self.sent {
             return Err(Fault::Invalid(format!(
                 "{bytes} bytes of labels on {} series, which came with {}",
-                fates.len(),
+                self.asked.series_count(),
                 self.sent
             )));
         }
-        Ok(fates)
+        Ok(labelled)
     }
-}
-
-/// A verdict that was checked.
-enum Fate {
-    Keep,
-    Drop(Arc<str>),
-    Edit {
-        labels: Option<Vec<Label>>,
-        /// `Some(None)`: back to the default stream.
-        stream: Option<Option<Arc<str>>>,
-    },
-}
-
-impl Fate {
-    /// The next policy sees what this one saw.
-    fn leaves_labels(&self) -> bool {
-        matches!(self, Self::Keep | Self::Edit { labels: None, .. })
-    }
-
-    fn label_bytes(&self) -> usize {
-        match self {
-            Self::Edit {
-                labels: Some(labels), ..
-            } => bytes_of(labels),
-            _ => 0,
-        }
-    }
-
-    fn check(verdict: Verdict, member: &Member) -> Result<Self, Fault> {
-        match verdict {
-            Verdict::Keep => Ok(Self::Keep),
-            Verdict::Drop(reason) => Ok(Self::Drop(member.reasons.reason(&reason))),
-            Verdict::Edit(Edit { labels, stream }) => Ok(Self::Edit {
-                labels: labels
-                    .map(|labels| {
-                        check_labels(labels.into_iter().map(|l| Label {
-                            name: l.name,
-                            value: l.value,
-                        }))
-                    })
-                    .transpose()?,
-                stream: stream.map(|stream| check_stream(&stream, member)).transpose()?,
-            }),
-        }
-    }
-}
-
-fn bytes_of(labels: &[Label]) -> usize {
-    labels.iter().map(|label| label.name.len() + label.value.len()).sum()
-}
-
-fn check_labels(labels: impl Iterator<Item = Label>) -> Result<Vec<Label>, Fault> {
-    let mut labels: Vec<Label> = labels.filter(|label| !label.value.is_empty()).collect();
-    if labels.len() > MAX_LABELS {
-        return Err(Fault::Invalid(format!("{} labels on one series", labels.len())));
-    }
-    let bytes = bytes_of(&labels);
-    if bytes > MAX_LABEL_BYTES {
-        return Err(Fault::Invalid(format!("{bytes} bytes of labels on one series")));
-    }
-    labels.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    if labels.first().is_some_and(|label| label.name.is_empty()) {
-        return Err(Fault::Invalid("a label without a name".to_owned()));
-    }
-    if labels.windows(2).any(|pair| pair[0].name == pair[1].name) {
-        return Err(Fault::Invalid("the same label twice".to_owned()));
-    }
-    Ok(labels)
-}
-
-fn check_stream(stream: &str, member: &Member) -> Result<Option<Arc<str>>, Fault> {
-    if stream.is_empty() {
-        return Ok(None);
-    }
-    check_name("stream", stream, MAX_STREAM_LENGTH)?;
-    match member.streams.share(stream, MAX_STREAMS) {
-        Some(stream) => Ok(Some(stream)),
-        None => Err(Fault::Invalid(format!("more than {MAX_STREAMS} streams"))),
-    }
-}
-
-/// A name that goes into logs, metrics and look-ups.
-pub(super) fn check_name(what: &str, name: &str, most: usize) -> Result<(), Fault> {
-    if name.len() > most {
-        return Err(Fault::Invalid(format!("a {what} name of {} bytes", name.len())));
-    }
-    if name.chars().any(char::is_control) {
-        return Err(Fault::Invalid(format!("a {what} name with control characters")));
-    }
-    Ok(())
 }

@@ -1,14 +1,20 @@
-//! Short texts out of a plugin that become metric labels or stream names.
+//! Short texts out of a plugin that become metric labels, stream names and look-ups.
 //!
 //! Takes any string, gives one that is bounded in length and free of control characters, and shares equal ones.
-//! Never lets a plugin choose how many different ones there are.
+//! Never lets a plugin choose how many different ones there are: whatever is told apart by them later need not bound
+//! them again.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::sandbox::plain;
+use crate::sandbox::{Fault, plain};
 
-/// Longest drop reason kept, in bytes.
+/// Longest stream name, in bytes.
+pub const MAX_STREAM_LENGTH: usize = 128;
+/// Streams that the policies of one chain may name, all of them together, in its lifetime: each may become a request of
+/// its own. The default stream has no name and comes on top.
+pub const MAX_STREAMS: usize = 64;
+/// Longest drop reason kept, in bytes; a mark for what was cut comes on top.
 pub const MAX_REASON_LENGTH: usize = 64;
 /// Different drop reasons kept per policy; the rest are counted as [`OTHER`].
 pub const MAX_REASONS: usize = 32;
@@ -39,6 +45,32 @@ impl Words {
         let text = if text.is_empty() { "unnamed" } else { &text };
         self.share(text, MAX_REASONS).unwrap_or_else(|| Arc::from(OTHER))
     }
+
+    /// A stream's name; `None` for the default stream.
+    ///
+    /// # Errors
+    /// Where it is not fit to be one, or one too many.
+    pub fn stream(&self, name: &str) -> Result<Option<Arc<str>>, Fault> {
+        if name.is_empty() {
+            return Ok(None);
+        }
+        check_name("stream", name, MAX_STREAM_LENGTH)?;
+        match self.share(name, MAX_STREAMS) {
+            Some(name) => Ok(Some(name)),
+            None => Err(Fault::Invalid(format!("more than {MAX_STREAMS} streams"))),
+        }
+    }
+}
+
+/// A name that goes into logs, metrics and look-ups.
+pub fn check_name(what: &str, name: &str, most: usize) -> Result<(), Fault> {
+    if name.len() > most {
+        return Err(Fault::Invalid(format!("a {what} name of {} bytes", name.len())));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Fault::Invalid(format!("a {what} name with control characters")));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

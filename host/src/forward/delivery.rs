@@ -6,10 +6,11 @@
 
 use bytes::Bytes;
 
-use crate::judge::Judged;
 use crate::judge::verdict::Fate;
+use crate::judge::{Bug, Judged};
 use crate::model::Totals;
 use crate::route::Routes;
+use crate::wire::scan::Series;
 use crate::wire::snappy::SnappyError;
 use crate::wire::splice::Piece;
 use crate::wire::{self, heavy};
@@ -32,6 +33,8 @@ pub enum PartError {
     /// A bug: every stream of a write is routed before it is parted.
     #[error("stream {0} of the write was not routed")]
     NotRouted(usize),
+    #[error(transparent)]
+    Edits(#[from] Bug),
 }
 
 /// The parts of a write, in the order of the tenant's upstreams.
@@ -48,70 +51,77 @@ pub fn part(judged: &Judged, compressed: &Bytes, routes: &Routes) -> Result<Vec<
             totals: judged.tally.forwardable(),
         }]),
         // All that goes on goes to one place: nothing to part.
-        [upstream] => {
-            let places = 0..judged.fates().len();
-            let totals = judged.tally.forwardable();
-            Ok(vec![spliced(judged, upstream, totals, places)?])
-        }
+        [upstream] => Ok(vec![spliced(
+            judged,
+            upstream,
+            judged.tally.forwardable(),
+            with_fates(judged),
+        )?]),
         _ => {
             let shares = shares(judged, routes, &targets)?;
-            let with_share = targets.into_iter().zip(shares);
-            with_share
-                .map(|(upstream, share)| {
-                    let places = share.places.iter().map(|place| *place as usize);
-                    spliced(judged, upstream, share.totals, places)
-                })
+            let parts = targets.into_iter().zip(shares);
+            parts
+                .map(|(upstream, share)| spliced(judged, upstream, share.totals, share.series.into_iter()))
                 .collect()
         }
     }
 }
 
-/// The series of one upstream by their places in the write: a write of more than 2^32 series is longer than any body.
+/// What one upstream gets of a write that goes to several.
 #[derive(Default)]
-struct Share {
-    places: Vec<u32>,
+struct Share<'j> {
+    series: Vec<(&'j Series, Fate)>,
     totals: Totals,
 }
 
 /// One share for each of `targets`, which are in order.
-fn shares(judged: &Judged, routes: &Routes, targets: &[usize]) -> Result<Vec<Share>, PartError> {
-    let mut shares: Vec<Share> = targets.iter().map(|_| Share::default()).collect();
-    let series = judged.scanned().series().iter().zip(judged.fates());
-    for (place, (series, fate)) in series.enumerate() {
-        let stream = match *fate {
+fn shares<'j>(judged: &'j Judged, routes: &Routes, targets: &[usize]) -> Result<Vec<Share<'j>>, PartError> {
+    let mut shares: Vec<Share<'_>> = targets.iter().map(|_| Share::default()).collect();
+    for (series, fate) in with_fates(judged) {
+        let stream = match fate {
             Fate::Keep { stream } | Fate::Edit { stream, .. } => usize::from(stream),
             Fate::Drop { .. } | Fate::Reject { .. } | Fate::OverActiveSeries | Fate::Unknown => continue,
         };
         let upstream = routes.upstream_of(stream).ok_or(PartError::NotRouted(stream))?;
-        let at = targets.binary_search(&upstream);
-        let share = at.ok().and_then(|at| shares.get_mut(at));
+        let share = targets.binary_search(&upstream).ok().and_then(|at| shares.get_mut(at));
         let share = share.ok_or(PartError::NotRouted(stream))?;
-        share.places.push(place as u32);
+        share.series.push((series, fate));
         share.totals += series.totals();
     }
     Ok(shares)
 }
 
-/// The series at `places` as far as they go on.
-fn spliced(
-    judged: &Judged,
+fn with_fates(judged: &Judged) -> impl Iterator<Item = (&Series, Fate)> {
+    judged.scanned().series().iter().zip(judged.fates().iter().copied())
+}
+
+/// Those of `series` that go on.
+fn spliced<'j>(
+    judged: &'j Judged,
     upstream: usize,
     totals: Totals,
-    places: impl Iterator<Item = usize>,
+    series: impl Iterator<Item = (&'j Series, Fate)>,
 ) -> Result<Part, PartError> {
     let scanned = judged.scanned();
-    let pieces = places.filter_map(|place| {
-        let series = scanned.series().get(place)?;
-        match *judged.fates().get(place)? {
-            Fate::Keep { .. } => Some(Piece::Keep(series)),
-            Fate::Edit { edit, .. } => Some(Piece::Edit(series, judged.edits().get(edit))),
-            Fate::Drop { .. } | Fate::Reject { .. } | Fate::OverActiveSeries | Fate::Unknown => None,
-        }
+    let mut bug = None;
+    let pieces = series.filter_map(|(series, fate)| match fate {
+        Fate::Keep { .. } => Some(Piece::Keep(series)),
+        Fate::Edit { edit, .. } => match judged.edits().get(edit) {
+            Ok(patch) => Some(Piece::Edit(series, patch)),
+            Err(error) => {
+                bug = Some(error);
+                None
+            }
+        },
+        Fate::Drop { .. } | Fate::Reject { .. } | Fate::OverActiveSeries | Fate::Unknown => None,
     });
     let mut body = Vec::new();
     heavy(scanned.body().len(), || {
         wire::encode::encode(scanned, pieces, &mut body)
     })?;
+    if let Some(bug) = bug {
+        return Err(bug.into());
+    }
     Ok(Part {
         upstream,
         body: Bytes::from(body),

@@ -1,87 +1,20 @@
 //! Host checks: what no plugin can switch off, applied to every series after the chain.
 //!
-//! Takes a label set (a sender's or a plugin's: both are network input), gives the labels that may be forwarded or
-//! the reason they may not. Closes the ways by which a label could name another tenant (I2). Pure.
+//! Takes what the chain says of a series (its labels are a sender's or a plugin's: both are network input), gives the
+//! verdict, with the label bytes as they may be forwarded or the reason they may not. Closes the ways by which a label
+//! could name another tenant (I2). Runs at the end of the chain, on the plugin thread. Never waits.
 
+use super::refusal::Refusal;
+use super::verdict::{Bug, Verdict};
+use super::words::{DropWords, Words};
+use crate::chain::{Labels, Outcome};
 use crate::config;
 use crate::model::Label;
-use crate::wire::labels::{label_bytes, labels};
-
-/// Why a host check refused a series. The number is what the memo stores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Refusal {
-    NoLabels,
-    MissingMetricName,
-    EmptyLabelName,
-    DuplicateLabel,
-    TooManyLabels,
-    LabelNameTooLong,
-    LabelValueTooLong,
-    LegacyName,
-    ReservedLabelTaken,
-    /// Not a check of labels: the tenant has as many active series as it may have. Never remembered.
-    OverActiveSeries,
-}
-
-impl Refusal {
-    pub const ALL: [Self; 10] = [
-        Self::NoLabels,
-        Self::MissingMetricName,
-        Self::EmptyLabelName,
-        Self::DuplicateLabel,
-        Self::TooManyLabels,
-        Self::LabelNameTooLong,
-        Self::LabelValueTooLong,
-        Self::LegacyName,
-        Self::ReservedLabelTaken,
-        Self::OverActiveSeries,
-    ];
-
-    pub fn code(self) -> u8 {
-        self as u8
-    }
-
-    pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(code)).copied()
-    }
-
-    /// The metric's `reason`.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::NoLabels => "no_labels",
-            Self::MissingMetricName => "missing_metric_name",
-            Self::EmptyLabelName => "empty_label_name",
-            Self::DuplicateLabel => "duplicate_label",
-            Self::TooManyLabels => "too_many_labels",
-            Self::LabelNameTooLong => "label_name_too_long",
-            Self::LabelValueTooLong => "label_value_too_long",
-            Self::LegacyName => "not_a_legacy_name",
-            Self::ReservedLabelTaken => "reserved_label_taken",
-            Self::OverActiveSeries => "over_active_series",
-        }
-    }
-
-    /// What the sender is told.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::NoLabels => "no labels are left",
-            Self::MissingMetricName => "no metric name",
-            Self::EmptyLabelName => "an empty label name",
-            Self::DuplicateLabel => "a label name twice",
-            Self::TooManyLabels => "more labels than max_labels_per_series",
-            Self::LabelNameTooLong => "a label name longer than max_label_name_length",
-            Self::LabelValueTooLong => "a label value longer than max_label_value_length",
-            Self::LegacyName => "a name outside [a-zA-Z_][a-zA-Z0-9_]*",
-            Self::ReservedLabelTaken => "a reserved label whose exported_ name is taken as well",
-            Self::OverActiveSeries => "a new series over max_active_series",
-        }
-    }
-}
+use crate::wire::labels::{encode_labels, label_bytes, labels};
 
 /// The part of a tenant's configuration that host checks read.
 #[derive(Debug, Clone)]
-pub struct HostChecks {
+struct HostChecks {
     max_labels: usize,
     max_name: usize,
     max_value: usize,
@@ -90,21 +23,60 @@ pub struct HostChecks {
     legacy_names: bool,
 }
 
-/// The result for labels that came as the sender sent them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Checked {
-    /// Forward as they are.
-    AsSent,
-    /// Forward these.
-    Labels(Vec<Label>),
-    Refused(Refusal),
-}
-
 const METRIC_NAME: &str = "__name__";
 const EXPORTED: &str = "exported_";
 
-impl HostChecks {
+/// One generation's host checks, and the words its verdicts stand for.
+pub struct Law {
+    checks: HostChecks,
+    words: Words,
+}
+
+impl Law {
     pub fn new(tenant: &config::Tenant) -> Self {
+        Self {
+            checks: HostChecks::new(tenant),
+            words: Words::default(),
+        }
+    }
+
+    pub fn words(&self) -> &Words {
+        &self.words
+    }
+
+    /// What becomes of a series that was sent with the label bytes `sent`.
+    ///
+    /// # Errors
+    /// Where there is no number for a word.
+    pub fn verdict(&self, sent: &[u8], outcome: Outcome) -> Result<Verdict, Bug> {
+        let number = |stream: Option<_>| stream.map_or(Ok(0), |name| self.words.stream_id(&name));
+        Ok(match outcome {
+            Outcome::Drop { policy, reason } => Verdict::Drop {
+                reason: self.words.drop_id(&DropWords { policy, reason })?,
+            },
+            Outcome::Keep { stream } => {
+                let stream = number(stream)?;
+                match self.checks.check_sent(sent) {
+                    Ok(None) => Verdict::Keep { stream },
+                    Ok(Some(labels)) => Verdict::Edit { labels, stream },
+                    Err(refusal) => Verdict::Reject { refusal },
+                }
+            }
+            Outcome::Edit { labels, stream } => {
+                let stream = number(stream)?;
+                match self.checks.check_edited(labels) {
+                    // Renamed into what it was sent as, it is kept.
+                    Ok(labels) if labels == sent => Verdict::Keep { stream },
+                    Ok(labels) => Verdict::Edit { labels, stream },
+                    Err(refusal) => Verdict::Reject { refusal },
+                }
+            }
+        })
+    }
+}
+
+impl HostChecks {
+    fn new(tenant: &config::Tenant) -> Self {
         let mut reserved = tenant.reserved_labels.clone();
         reserved.sort_unstable();
         reserved.dedup();
@@ -117,47 +89,43 @@ impl HostChecks {
         }
     }
 
-    /// Checks labels that no policy changed, as they were sent: canonical, so sorted, unique and not empty.
-    pub fn check_sent(&self, sent: &[u8]) -> Checked {
+    /// Checks labels that no policy changed, as they were sent: canonical, so sorted, unique and not empty. `None` where
+    /// they may go on as they are, else the label bytes that may.
+    fn check_sent(&self, sent: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
         let mut reserved = false;
         let refusal = self.refusal(label_bytes(sent).inspect(|(name, _)| reserved |= self.is_reserved(name)));
         if reserved {
-            let owned = labels(sent)
-                .map(|(name, value)| Label {
-                    name: name.into(),
-                    value: value.into(),
-                })
-                .collect();
-            return match self.check_edited(owned) {
-                Ok(labels) => Checked::Labels(labels),
-                Err(refusal) => Checked::Refused(refusal),
-            };
+            let owned = labels(sent).map(|(name, value)| Label {
+                name: name.into(),
+                value: value.into(),
+            });
+            return self.check(owned.collect()).map(Some);
         }
-        match refusal {
-            Some(refusal) => Checked::Refused(refusal),
-            None => Checked::AsSent,
-        }
+        refusal.map_or(Ok(None), Err)
     }
 
-    /// Checks labels that a policy returned, in any order and with anything in them.
-    ///
-    /// # Errors
-    /// The first check that does not hold.
-    pub fn check_edited(&self, mut labels: Vec<Label>) -> Result<Vec<Label>, Refusal> {
-        labels.retain(|label| !label.value.is_empty());
-        self.rename_reserved(&mut labels)?;
-        labels.sort_unstable_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
-        if labels.windows(2).any(|pair| pair[0].name == pair[1].name) {
-            return Err(Refusal::DuplicateLabel);
-        }
-        match self.refusal(labels.iter().map(|l| (l.name.as_bytes(), l.value.as_bytes()))) {
-            Some(refusal) => Err(refusal),
-            None => Ok(labels),
-        }
+    /// Checks labels that policies made, and gives the label bytes that may go on.
+    fn check_edited(&self, labels: Labels) -> Result<Vec<u8>, Refusal> {
+        self.check(labels.into_vec())
     }
 
-    /// `tenant_id` becomes `exported_tenant_id`, as Prometheus does where a scrape conflicts with its own labels.
-    fn rename_reserved(&self, labels: &mut [Label]) -> Result<(), Refusal> {
+    /// Of labels in order, each once, none of them empty; gives them so, as label bytes.
+    fn check(&self, mut labels: Vec<Label>) -> Result<Vec<u8>, Refusal> {
+        if self.rename_reserved(&mut labels)? {
+            labels.sort_unstable_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
+        }
+        if let Some(refusal) = self.refusal(labels.iter().map(|l| (l.name.as_bytes(), l.value.as_bytes()))) {
+            return Err(refusal);
+        }
+        let mut bytes = Vec::new();
+        encode_labels(labels.iter().map(|label| (&*label.name, &*label.value)), &mut bytes);
+        Ok(bytes)
+    }
+
+    /// `tenant_id` becomes `exported_tenant_id`, as Prometheus does where a scrape conflicts with its own labels. Whether
+    /// any did: each is still there once, but maybe out of order.
+    fn rename_reserved(&self, labels: &mut [Label]) -> Result<bool, Refusal> {
+        let mut renamed = false;
         for i in 0..labels.len() {
             if self.is_reserved(labels[i].name.as_bytes()) {
                 let name = format!("{EXPORTED}{}", labels[i].name);
@@ -165,9 +133,10 @@ impl HostChecks {
                     return Err(Refusal::ReservedLabelTaken);
                 }
                 labels[i].name = name;
+                renamed = true;
             }
         }
-        Ok(())
+        Ok(renamed)
     }
 
     fn is_reserved(&self, name: &[u8]) -> bool {
@@ -180,9 +149,6 @@ impl HostChecks {
         for (name, value) in labels {
             count += 1;
             named |= name == METRIC_NAME.as_bytes();
-            if name.is_empty() {
-                return Some(Refusal::EmptyLabelName);
-            }
             if name.len() > self.max_name {
                 return Some(Refusal::LabelNameTooLong);
             }
@@ -215,8 +181,9 @@ fn is_legacy(name: &[u8], value: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::wire::labels::encode_labels;
 
     fn encoded(pairs: &[(&str, &str)]) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -224,107 +191,120 @@ mod tests {
         bytes
     }
 
-    fn checks() -> HostChecks {
-        HostChecks {
+    fn law() -> Law {
+        let checks = HostChecks {
             max_labels: 4,
             max_name: 30,
             max_value: 8,
             reserved: vec!["receiver_replica".into(), "tenant_id".into()],
             legacy_names: false,
-        }
+        };
+        let words = Words::default();
+        Law { checks, words }
     }
 
-    fn labels(pairs: &[(&str, &str)]) -> Vec<Label> {
-        pairs
-            .iter()
-            .map(|(n, v)| Label {
-                name: (*n).into(),
-                value: (*v).into(),
-            })
-            .collect()
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        let label = |(name, value): &(&str, &str)| Label {
+            name: (*name).into(),
+            value: (*value).into(),
+        };
+        Labels::check(pairs.iter().map(label)).unwrap()
     }
 
-    fn sent(pairs: &[(&str, &str)]) -> Checked {
-        checks().check_sent(&encoded(pairs))
+    fn kept(law: &Law, pairs: &[(&str, &str)]) -> Verdict {
+        law.verdict(&encoded(pairs), Outcome::Keep { stream: None }).unwrap()
+    }
+
+    fn sent(pairs: &[(&str, &str)]) -> Verdict {
+        kept(&law(), pairs)
+    }
+
+    fn edited(sent: &[(&str, &str)], pairs: &[(&str, &str)]) -> Verdict {
+        let (labels, stream) = (labels(pairs), None);
+        law().verdict(&encoded(sent), Outcome::Edit { labels, stream }).unwrap()
+    }
+
+    const AS_SENT: Verdict = Verdict::Keep { stream: 0 };
+
+    fn refused(refusal: Refusal) -> Verdict {
+        Verdict::Reject { refusal }
     }
 
     #[test]
     fn a_reserved_label_is_renamed_whoever_wrote_it() {
-        let forged = [("__name__", "up"), ("tenant_id", "other")];
-        let renamed = labels(&[("__name__", "up"), ("exported_tenant_id", "other")]);
-        assert_eq!(sent(&forged), Checked::Labels(renamed.clone()));
-        assert_eq!(checks().check_edited(labels(&forged)), Ok(renamed));
+        let forged = [("__name__", "up"), ("job", "a"), ("tenant_id", "other")];
+        let renamed = Verdict::Edit {
+            labels: encoded(&[("__name__", "up"), ("exported_tenant_id", "other"), ("job", "a")]),
+            stream: 0,
+        };
+        assert_eq!(sent(&forged), renamed);
+        assert_eq!(edited(&[("__name__", "up")], &forged), renamed);
+    }
+
+    #[test]
+    fn a_series_renamed_into_what_it_was_sent_as_is_kept() {
+        let as_sent = [("__name__", "up"), ("exported_tenant_id", "other")];
+        assert_eq!(edited(&as_sent, &[("__name__", "up"), ("tenant_id", "other")]), AS_SENT);
     }
 
     #[test]
     fn a_reserved_label_whose_new_name_is_taken_is_refused() {
         let forged = [("__name__", "up"), ("exported_tenant_id", "a"), ("tenant_id", "b")];
-        assert_eq!(sent(&forged), Checked::Refused(Refusal::ReservedLabelTaken));
-    }
-
-    #[test]
-    fn a_plugins_labels_are_sorted_and_empty_values_vanish() {
-        let out = checks().check_edited(labels(&[("b", "2"), ("gone", ""), ("__name__", "up"), ("a", "1")]));
-        assert_eq!(out, Ok(labels(&[("__name__", "up"), ("a", "1"), ("b", "2")])));
+        assert_eq!(sent(&forged), refused(Refusal::ReservedLabelTaken));
     }
 
     #[test]
     fn nonsense_from_a_plugin_is_refused_by_its_name() {
-        let edited = |pairs: &[(&str, &str)]| checks().check_edited(labels(pairs));
-        assert_eq!(edited(&[]), Err(Refusal::NoLabels));
-        assert_eq!(edited(&[("a", "1")]), Err(Refusal::MissingMetricName));
-        assert_eq!(edited(&[("__name__", "")]), Err(Refusal::NoLabels));
-        assert_eq!(edited(&[("__name__", "a"), ("", "x")]), Err(Refusal::EmptyLabelName));
-        assert_eq!(
-            edited(&[("__name__", "a"), ("b", "x"), ("b", "y")]),
-            Err(Refusal::DuplicateLabel)
-        );
+        let edited = |pairs: &[(&str, &str)]| edited(&[("__name__", "up")], pairs);
+        assert_eq!(edited(&[]), refused(Refusal::NoLabels));
+        assert_eq!(edited(&[("a", "1")]), refused(Refusal::MissingMetricName));
+        assert_eq!(edited(&[("__name__", "")]), refused(Refusal::NoLabels));
     }
 
     #[test]
     fn each_label_limit_holds_at_it_and_not_above() {
         let four = [("__name__", "up"), ("a", "1"), ("b", "1"), ("c", "1")];
-        assert_eq!(sent(&four), Checked::AsSent);
+        assert_eq!(sent(&four), AS_SENT);
         let five = [("__name__", "up"), ("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")];
-        assert_eq!(sent(&five), Checked::Refused(Refusal::TooManyLabels));
+        assert_eq!(sent(&five), refused(Refusal::TooManyLabels));
         let name = |n: usize| "n".repeat(n);
-        assert_eq!(sent(&[("__name__", "up"), (&name(30), "1")]), Checked::AsSent);
+        assert_eq!(sent(&[("__name__", "up"), (&name(30), "1")]), AS_SENT);
         assert_eq!(
             sent(&[("__name__", "up"), (&name(31), "1")]),
-            Checked::Refused(Refusal::LabelNameTooLong)
+            refused(Refusal::LabelNameTooLong)
         );
-        assert_eq!(sent(&[("__name__", "12345678")]), Checked::AsSent);
-        assert_eq!(
-            sent(&[("__name__", "123456789")]),
-            Checked::Refused(Refusal::LabelValueTooLong)
-        );
+        assert_eq!(sent(&[("__name__", "12345678")]), AS_SENT);
+        assert_eq!(sent(&[("__name__", "123456789")]), refused(Refusal::LabelValueTooLong));
     }
 
     #[test]
     fn legacy_names_are_enforced_only_where_asked_for() {
         let utf8 = [("__name__", "a:b"), ("größe", "1")];
-        assert_eq!(sent(&utf8), Checked::AsSent);
-        let mut strict = checks();
-        strict.legacy_names = true;
+        assert_eq!(sent(&utf8), AS_SENT);
+        let mut strict = law();
+        strict.checks.legacy_names = true;
+        assert_eq!(kept(&strict, &utf8), refused(Refusal::LegacyName));
+        assert_eq!(kept(&strict, &[("__name__", "a:b"), ("x_1", "1")]), AS_SENT);
         assert_eq!(
-            strict.check_sent(&encoded(&utf8)),
-            Checked::Refused(Refusal::LegacyName)
-        );
-        assert_eq!(
-            strict.check_sent(&encoded(&[("__name__", "a:b"), ("x_1", "1")])),
-            Checked::AsSent
-        );
-        assert_eq!(
-            strict.check_sent(&encoded(&[("__name__", "a"), ("x:1", "1")])),
-            Checked::Refused(Refusal::LegacyName)
+            kept(&strict, &[("__name__", "a"), ("x:1", "1")]),
+            refused(Refusal::LegacyName)
         );
     }
 
     #[test]
-    fn a_refusal_survives_the_memo() {
-        for refusal in Refusal::ALL {
-            assert_eq!(Refusal::from_code(refusal.code()), Some(refusal));
-        }
-        assert_eq!(Refusal::from_code(200), None);
+    fn a_policys_words_come_back_as_the_chain_gave_them() {
+        let law = law();
+        let words = DropWords {
+            policy: Arc::from("relabel"),
+            // As long as a chain makes it, with its mark.
+            reason: Arc::from(format!("{}…", "r".repeat(64))),
+        };
+        let DropWords { policy, reason } = words.clone();
+        let verdict = law.verdict(&[], Outcome::Drop { policy, reason });
+        assert_eq!(verdict, Ok(Verdict::Drop { reason: 0 }));
+        assert_eq!(law.words().of_drop(0), Ok(words));
+        let stream: Option<Arc<str>> = Some(Arc::from("kube"));
+        let verdict = law.verdict(&encoded(&[("__name__", "up")]), Outcome::Keep { stream });
+        assert_eq!(verdict, Ok(Verdict::Keep { stream: 1 }));
     }
 }

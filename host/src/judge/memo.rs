@@ -24,6 +24,7 @@ mod hash;
 
 pub use hash::{AsIs, HashKey, NoRandomness, SeriesHash};
 
+use super::refusal::Refusal;
 use super::verdict::{DropId, Edited, Edits, Fate, StreamId, Verdict};
 
 /// A series counts as active for this long after it was last sent.
@@ -368,7 +369,8 @@ impl Table {
             DROP => Fate::Drop {
                 reason: payload as DropId,
             },
-            REJECT => Fate::Reject { refusal: payload as u8 },
+            // A number that stands for no refusal: asked again.
+            REJECT => Refusal::from_code(payload).map_or(Fate::Unknown, |refusal| Fate::Reject { refusal }),
             EDIT if is_active || self.has_room_for(hash, bounds, new) => {
                 let edited = self.edits.get(payload as usize).and_then(Option::as_ref);
                 edited
@@ -439,7 +441,7 @@ impl Table {
         match verdict {
             Verdict::Keep { stream } => (KEEP << KIND_SHIFT) | u32::from(*stream),
             Verdict::Drop { reason } => (DROP << KIND_SHIFT) | u32::from(*reason),
-            Verdict::Reject { refusal } => (REJECT << KIND_SHIFT) | u32::from(*refusal),
+            Verdict::Reject { refusal } => (REJECT << KIND_SHIFT) | refusal.code(),
             Verdict::Edit { labels, stream } => {
                 let edited = Edited::new(sent, labels, *stream);
                 self.edit_bytes += edited.bytes();

@@ -1,9 +1,11 @@
 //! What became of a write's series, by sum.
 //!
-//! Takes the fate of each, gives totals by stream, by drop reason and by refusal. Pure.
+//! Takes the fate of each, gives totals by stream, by drop reason and by refusal, with the words that the ledger and the
+//! sender are told. Pure.
 
-use super::law::Refusal;
-use super::verdict::{DropId, Fate, StreamId};
+use super::refusal::Refusal;
+use super::verdict::{Bug, DropId, Fate, StreamId};
+use super::words::{DropWords, Words};
 use crate::model::Totals;
 use crate::wire::scan::Scanned;
 
@@ -14,16 +16,26 @@ pub struct Tally {
     pub streams: Vec<Totals>,
     /// Samples under changed labels, already within `streams`.
     pub edited: Totals,
-    pub dropped: Vec<(DropId, Totals)>,
+    pub dropped: Vec<Dropped>,
     pub refused: Vec<(Refusal, Totals)>,
 }
 
-pub(super) fn tally(scanned: &Scanned, fates: &[Fate]) -> Tally {
+/// What one policy dropped for one reason.
+#[derive(Debug, Clone)]
+pub struct Dropped {
+    id: DropId,
+    pub words: DropWords,
+    pub totals: Totals,
+}
+
+/// # Errors
+/// Where a series has no fate, or a drop no words.
+pub(super) fn tally(scanned: &Scanned, fates: &[Fate], words: &Words) -> Result<Tally, Bug> {
     let mut tally = Tally::default();
     // The usual case needs no sums: they were made when the series were counted.
     if fates.iter().all(|fate| *fate == Fate::Keep { stream: 0 }) {
         tally.let_through(0, scanned.valid());
-        return tally;
+        return Ok(tally);
     }
     for (series, fate) in scanned.series().iter().zip(fates) {
         let totals = series.totals();
@@ -38,16 +50,16 @@ pub(super) fn tally(scanned: &Scanned, fates: &[Fate]) -> Tally {
                 continue;
             }
             Fate::Drop { reason } => {
-                add(&mut tally.dropped, *reason, totals);
+                tally.drop(*reason, totals, words)?;
                 continue;
             }
-            Fate::Reject { refusal } => Refusal::from_code(*refusal).unwrap_or(Refusal::NoLabels),
-            // Nothing stays unknown; were it to, it would not pass.
-            Fate::OverActiveSeries | Fate::Unknown => Refusal::OverActiveSeries,
+            Fate::Reject { refusal } => *refusal,
+            Fate::OverActiveSeries => Refusal::OverActiveSeries,
+            Fate::Unknown => return Err(Bug::NoVerdict),
         };
-        add(&mut tally.refused, refusal, totals);
+        tally.refuse(refusal, totals);
     }
-    tally
+    Ok(tally)
 }
 
 impl Tally {
@@ -59,17 +71,28 @@ impl Tally {
         self.streams[stream] += totals;
     }
 
+    fn drop(&mut self, id: DropId, totals: Totals, words: &Words) -> Result<(), Bug> {
+        match self.dropped.iter_mut().find(|dropped| dropped.id == id) {
+            Some(dropped) => dropped.totals += totals,
+            None => {
+                let words = words.of_drop(id)?;
+                self.dropped.push(Dropped { id, words, totals });
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, refusal: Refusal, totals: Totals) {
+        match self.refused.iter_mut().find(|(known, _)| *known == refusal) {
+            Some((_, sum)) => *sum += totals,
+            None => self.refused.push((refusal, totals)),
+        }
+    }
+
     /// Everything that is left to forward.
     pub fn forwardable(&self) -> Totals {
         let mut sum = Totals::default();
         self.streams.iter().for_each(|totals| sum += *totals);
         sum
-    }
-}
-
-fn add<K: PartialEq>(sums: &mut Vec<(K, Totals)>, key: K, totals: Totals) {
-    match sums.iter_mut().find(|(k, _)| *k == key) {
-        Some((_, sum)) => *sum += totals,
-        None => sums.push((key, totals)),
     }
 }

@@ -1,14 +1,30 @@
-//! What becomes of a series, as policies say it, as one write sees it, and as the memo keeps it.
+//! What becomes of a series, ready for the wire, as one write sees it, and as the memo keeps it.
 //!
 //! Takes verdicts, gives the fates and the label bytes of one write. Of an edit it keeps what differs from what was sent.
 //! Pure.
 
+use super::refusal::Refusal;
 use crate::wire::splice::Patch;
 
 /// Names a stream within one generation of one tenant; 0 is the default stream.
 pub type StreamId = u16;
 /// Names a (policy, reason) pair within one generation of one tenant.
 pub type DropId = u16;
+
+/// What can only be wrong where this program is. No data is let go for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Bug {
+    #[error("a stream has a number and no name")]
+    NoStream,
+    #[error("a drop reason has a number and no words")]
+    NoReason,
+    #[error("there are more streams or drop reasons than numbers for them")]
+    NoNumber,
+    #[error("a series was left without a verdict")]
+    NoVerdict,
+    #[error("an edited series was left without its labels")]
+    NoEdit,
+}
 
 /// What becomes of a series, host checks included.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,9 +35,9 @@ pub enum Verdict {
     Drop {
         reason: DropId,
     },
-    /// A host check refused the series; the number is `check::Refusal`'s.
+    /// A host check refused the series.
     Reject {
-        refusal: u8,
+        refusal: Refusal,
     },
     /// `labels`: all its label bytes, canonical.
     Edit {
@@ -48,7 +64,7 @@ pub enum Fate {
         reason: DropId,
     },
     Reject {
-        refusal: u8,
+        refusal: Refusal,
     },
     /// With the labels at this place of [`Edits`].
     Edit {
@@ -75,18 +91,18 @@ struct Place {
 }
 
 impl Edits {
-    pub fn get(&self, edit: u32) -> Patch<'_> {
+    /// # Errors
+    /// Where there is none. A series must not go on without labels.
+    pub fn get(&self, edit: u32) -> Result<Patch<'_>, Bug> {
         let at = edit as usize;
         let start = at.checked_sub(1).and_then(|before| self.patches.get(before));
         let start = start.map_or(0, |before| before.middle_end);
-        let Some(place) = self.patches.get(at) else {
-            return Patch::whole(&[]);
-        };
-        Patch {
+        let place = self.patches.get(at).ok_or(Bug::NoEdit)?;
+        Ok(Patch {
             first: place.first,
-            middle: self.middles.get(start..place.middle_end).unwrap_or_default(),
+            middle: self.middles.get(start..place.middle_end).ok_or(Bug::NoEdit)?,
             last: place.last,
-        }
+        })
     }
 
     /// Bytes of memory held.

@@ -6,7 +6,7 @@
 
 use http::StatusCode;
 
-use crate::judge::{Judge, Judged};
+use crate::judge::Judged;
 use crate::model::Totals;
 use crate::respond::{Failure, Stored};
 use crate::telemetry::Metrics;
@@ -47,11 +47,11 @@ impl<'g> Ledger<'g> {
     }
 
     /// Settles what policies dropped and host checks refused. Called once the write is admitted.
-    pub(super) fn judged(&mut self, judged: &Judged, judge: &Judge) {
-        for (reason, totals) in &judged.tally.dropped {
-            let (policy, reason) = judge.drop_words(*reason);
-            self.counters.dropped(&policy, &reason, totals.all_samples());
-            self.settle(totals.all_samples());
+    pub(super) fn judged(&mut self, judged: &Judged) {
+        for dropped in &judged.tally.dropped {
+            let samples = dropped.totals.all_samples();
+            self.counters.dropped(&dropped.words, samples);
+            self.settle(samples);
         }
         for (refusal, totals) in &judged.tally.refused {
             self.rejected(refusal.reason(), totals.all_samples());

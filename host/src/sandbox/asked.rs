@@ -4,6 +4,7 @@
 //! by the next call on the same thread. Never looks at what they say.
 
 use std::cell::Cell;
+use std::string::FromUtf8Error;
 
 use super::contract::types::LabelParam;
 
@@ -44,8 +45,15 @@ impl Asked {
     }
 
     /// Asks about `series` in place of what was asked before; `parts` hands the names and values of one of them to a
-    /// function. What a scan proved is UTF-8, and so is what a plugin returned.
-    pub fn ask_for<S>(&mut self, series: impl Iterator<Item = S>, parts: impl Fn(S, &mut dyn FnMut(&[u8]))) {
+    /// function.
+    ///
+    /// # Errors
+    /// Where they are not UTF-8. What a scan proved is, and so is what a plugin returned.
+    pub fn ask_for<S>(
+        &mut self,
+        series: impl Iterator<Item = S>,
+        parts: impl Fn(S, &mut dyn FnMut(&[u8])),
+    ) -> Result<(), FromUtf8Error> {
         let mut text = std::mem::take(&mut self.text).into_bytes();
         text.clear();
         self.lengths.clear();
@@ -60,7 +68,8 @@ impl Asked {
             self.labels.push(((self.lengths.len() - before) / 2) as u32);
         }
         // Once over all of it costs a tenth of once for each.
-        self.text = String::from_utf8(text).unwrap_or_default();
+        self.text = String::from_utf8(text)?;
+        Ok(())
     }
 
     /// The same for a plugin that takes labels one by one.

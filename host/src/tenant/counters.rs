@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use http::StatusCode;
 use prometheus_client::metrics::counter::Counter;
 
+use crate::judge::DropWords;
 use crate::model::TenantId;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{
@@ -48,13 +49,6 @@ pub struct Counted {
     pub rejected: Vec<(&'static str, u64)>,
     /// Writes that found a policy's bucket empty, by policy.
     pub limited: Vec<(String, u64)>,
-}
-
-/// Which policy dropped, and why.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct DropWords {
-    pub policy: Arc<str>,
-    pub reason: Arc<str>,
 }
 
 impl Counters {
@@ -126,18 +120,15 @@ impl Counters {
         });
     }
 
-    pub fn dropped(&self, policy: &Arc<str>, reason: &Arc<str>, samples: u64) {
-        let word = DropWords {
-            policy: Arc::clone(policy),
-            reason: Arc::clone(reason),
-        };
-        self.dropped.add(&word, samples, || {
+    pub fn dropped(&self, words: &DropWords, samples: u64) {
+        self.dropped.add(words, samples, || {
             let labels = DropLabels {
                 tenant: self.tenant.to_string(),
-                policy: policy.to_string(),
-                reason: reason.to_string(),
+                policy: words.policy.to_string(),
+                reason: words.reason.to_string(),
             };
-            (word.clone(), self.metrics.dropped_samples.get_or_create_owned(&labels))
+            let counter = self.metrics.dropped_samples.get_or_create_owned(&labels);
+            (words.clone(), counter)
         });
     }
 
@@ -231,14 +222,17 @@ mod tests {
         let metrics = Arc::new(Metrics::new());
         let tenant = TenantId::new("kazusa").unwrap();
         let counters = Counters::new(&tenant, &metrics);
-        let (policy, reason) = (Arc::from("relabel"), Arc::from("go"));
+        let words = DropWords {
+            policy: Arc::from("relabel"),
+            reason: Arc::from("go"),
+        };
         counters.expect_upstreams(&["soft".into(), "other".into()]);
         counters.received(10, 100);
         counters.edited(0);
         counters.edited(2);
         counters.forwarded("soft", 5);
         for samples in [1, 2] {
-            counters.dropped(&policy, &reason, samples);
+            counters.dropped(&words, samples);
         }
         counters.rejected("abandoned", 0);
         counters.rejected("over_rate", 2);
@@ -247,7 +241,7 @@ mod tests {
             received: 10,
             edited: 2,
             forwarded: vec![("other".into(), 0), ("soft".into(), 5)],
-            dropped: vec![(DropWords { policy, reason }, 3)],
+            dropped: vec![(words, 3)],
             rejected: vec![("over_rate", 2)],
             limited: vec![("limits".into(), 1)],
         };

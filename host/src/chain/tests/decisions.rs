@@ -32,10 +32,12 @@ fn numbered(subject: &str) -> Write {
 
 /// What each `echo` of the chain was told, by its place.
 async fn told(chain: &Chain, write: Write) -> Vec<(usize, String, u64)> {
-    match &*chain.admit(write).await.unwrap() {
-        Decision::Admit { charges, .. } => charges
+    let place = |name: &str| chain.policies().position(|policy| &*policy.name == name).unwrap();
+    match chain.admit(write).await.unwrap() {
+        Decision::Admit(terms) => terms
+            .charges
             .iter()
-            .map(|charge| (charge.policy, charge.bucket.clone(), charge.tokens))
+            .map(|charge| (place(&charge.policy), charge.bucket.clone(), charge.tokens))
             .collect(),
         Decision::Reject { reason, .. } => panic!("{reason}"),
     }
@@ -159,10 +161,10 @@ async fn a_rejection_is_remembered() {
     let chain = chain("rejects", &[echo(r#"{"inputs": [], "reject": "mallory"}"#)]).await;
     for _ in 0..3 {
         let decision = chain.admit(numbered("mallory")).await.unwrap();
-        let Decision::Reject { policy: 0, reason } = &*decision else {
+        let Decision::Reject { policy, reason } = &decision else {
             panic!("{decision:?}")
         };
-        assert_eq!(reason, "mallory is not welcome");
+        assert_eq!((&**policy, &**reason), ("echo", "mallory is not welcome"));
         assert_eq!(told(&chain, numbered("alice")).await, []);
     }
     assert_eq!(calls(&chain), [2]);
@@ -174,7 +176,10 @@ async fn what_a_failing_policy_had_no_say_in_is_not_remembered() {
     let retried = chain("retried", std::slice::from_ref(&failing)).await;
     for _ in 0..2 {
         let failed = retried.admit(numbered("mallory")).await;
-        assert!(matches!(failed, Err(CallError::Failed { policy: 0, .. })), "{failed:?}");
+        assert!(
+            matches!(&failed, Err(CallError::Failed { policy, .. }) if &**policy == "echo"),
+            "{failed:?}"
+        );
     }
     assert_eq!(calls(&retried), [2]);
 
@@ -189,7 +194,10 @@ async fn what_a_failing_policy_had_no_say_in_is_not_remembered() {
         assert_eq!(told(&admitted, numbered("mallory")).await, []);
         assert_eq!(calls(&admitted), [n]);
         let decision = rejected.admit(numbered("mallory")).await.unwrap();
-        assert!(matches!(&*decision, Decision::Reject { policy: 1, .. }), "{decision:?}");
+        assert!(
+            matches!(&decision, Decision::Reject { policy, .. } if &**policy == "other"),
+            "{decision:?}"
+        );
         assert_eq!(calls(&rejected), [n, n]);
     }
     // What was decided by all of them still stands, whatever became of them since.
@@ -252,13 +260,13 @@ async fn the_standard_policies_are_asked_again_only_where_it_matters() {
         write.streams[1].1.samples = samples;
         let decision = routed.admit(write.clone()).await.unwrap();
         let to = (Arc::from("kube"), Arc::from("soft"));
-        assert!(matches!(&*decision, Decision::Admit { routes, .. } if *routes == [to.clone()]));
+        assert!(matches!(&decision, Decision::Admit(terms) if terms.routes == [to.clone()]));
         let decision = both.admit(write).await.unwrap();
-        let Decision::Admit { charges, routes } = &*decision else {
+        let Decision::Admit(terms) = &decision else {
             panic!("{decision:?}")
         };
-        assert_eq!(*routes, [to]);
-        charged.push(charges.iter().map(|charge| charge.tokens).collect::<Vec<_>>());
+        assert_eq!(terms.routes, [to]);
+        charged.push(terms.charges.iter().map(|charge| charge.tokens).collect::<Vec<_>>());
     }
     // 11 + 12 of the default stream, 22 histograms of the other one.
     let samples = |n: u64| vec![1, 11 + 12 + 22 + n];

@@ -203,7 +203,12 @@ fn a_series_that_a_new_generation_drops_is_active_no_more() {
         send(&memo, n, &KEPT, bounds(1, 0, 10));
     }
     memo.forget_verdicts();
-    for verdict in [Verdict::Drop { reason: 0 }, Verdict::Reject { refusal: 0 }] {
+    for verdict in [
+        Verdict::Drop { reason: 0 },
+        Verdict::Reject {
+            refusal: Refusal::NoLabels,
+        },
+    ] {
         send(&memo, 1, &verdict, bounds(2, 0, 10));
     }
     for n in 2..6 {
@@ -265,7 +270,7 @@ fn an_edit_comes_back_whatever_it_has_in_common_with_what_was_sent() {
         assert!(store_sent(&memo, n as u64, sent, &verdict, b, BUDGET, &mut new));
         let (fate, edits) = look_up_edited(&memo, n as u64, sent, b, &mut new);
         assert_eq!(fate, Fate::Edit { stream: 7, edit: 0 });
-        let Patch { first, middle, last } = edits.get(0);
+        let Patch { first, middle, last } = edits.get(0).unwrap();
         let (first, last) = (&sent[..first.into()], &sent[sent.len() - usize::from(last)..]);
         assert!([first, middle, last].concat() == *labels, "{n}");
     }

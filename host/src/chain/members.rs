@@ -1,0 +1,97 @@
+//! The policies of one chain, and what they share.
+//!
+//! Takes the members in the order they run; gives the bounded words they may name, the decisions they made, and what a
+//! policy that gave nothing costs the job: its `on_failure` says whether the job fails or goes on without it. Never
+//! runs a policy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::decisions::Decisions;
+use super::member::{Member, Missed};
+use super::words::Words;
+use crate::config::OnFailure;
+use crate::model::TenantId;
+use crate::sandbox::types::Inputs;
+use crate::sandbox::{Engine, Fault};
+
+/// Why a chain gave no answer. All but `Overloaded` and `Lost` are the policy's doing; the sender keeps the data in
+/// every case.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    #[error("policy {policy} {fault}")]
+    Failed { policy: Arc<str>, fault: Fault },
+    #[error("policy {policy} keeps failing and rests for {retry_after:?}")]
+    Quarantined { policy: Arc<str>, retry_after: Duration },
+    #[error("too many plugin calls are waiting")]
+    Overloaded,
+    /// The gateway is shutting down, or has a bug.
+    #[error("the plugin call was lost")]
+    Lost,
+}
+
+pub struct Members {
+    pub engine: Arc<Engine>,
+    pub tenant: TenantId,
+    /// In the order they run.
+    pub all: Vec<Member>,
+    pub decisions: Decisions,
+    /// Named by any of them.
+    pub streams: Words,
+}
+
+impl Members {
+    pub fn new(engine: Arc<Engine>, tenant: TenantId, all: Vec<Member>) -> Self {
+        Self {
+            engine,
+            tenant,
+            all,
+            decisions: Decisions::default(),
+            streams: Words::default(),
+        }
+    }
+
+    pub fn judging_series(&self) -> impl Iterator<Item = &Member> {
+        self.all.iter().filter(|member| member.info.judges_series)
+    }
+
+    pub fn judging_writes(&self) -> impl Iterator<Item = &Member> {
+        self.all.iter().filter(|member| member.info.judges_writes)
+    }
+
+    /// What of a write any policy is told.
+    pub fn admission_inputs(&self) -> Inputs {
+        self.judging_writes()
+            .fold(Inputs::empty(), |all, member| all | member.inputs())
+    }
+
+    /// Hardly two writes are the same to the compressed byte: then remembering would be for nothing. A policy that does
+    /// not say what it depends on depends on that too, and is asked about every write.
+    pub fn remembers_decisions(&self) -> bool {
+        !self.admission_inputs().contains(Inputs::COMPRESSED_BYTES)
+    }
+
+    /// What becomes of the job where a policy gave nothing.
+    ///
+    /// # Errors
+    /// Where the policy may not be left out.
+    pub fn left_out(&self, member: &Member, missed: Missed) -> Result<(), CallError> {
+        if member.info.on_failure == OnFailure::Bypass {
+            member.bypassed.inc();
+            return Ok(());
+        }
+        let policy = member.info.name.clone();
+        Err(match missed {
+            Missed::Failed(fault) => CallError::Failed { policy, fault },
+            Missed::Quarantined { retry_after } => CallError::Quarantined { policy, retry_after },
+        })
+    }
+}
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        for member in &self.all {
+            member.forget(&self.engine);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! A policy tried before its chain may serve.
+//!
+//! Takes one policy of a chain that is being built; starts it, asks what its decisions depend on, and has it judge plain
+//! series and a plain write. Gives what it did wrong. Never lets a chain serve that fails here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::admission;
+use super::member::{Function, Member, Missed};
+use super::members::Members;
+use super::relabel::{self, Batch};
+use super::write::Write;
+use crate::model::Totals;
+use crate::sandbox::{Fault, Job, LoadError, Step};
+use crate::wire::labels::encode_labels;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BuildFault {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Including the plugin's own word on its settings.
+    #[error("does not take its settings: {0}")]
+    Configure(Fault),
+    #[error("does not say what its decisions depend on: {0}")]
+    Inputs(Fault),
+    #[error("does not judge a plain batch: {0}")]
+    Golden(Fault),
+    #[error("could not be tried: too many plugin calls are waiting")]
+    Overloaded,
+}
+
+impl BuildFault {
+    /// There was no room to try it.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Overloaded
+                | Self::Configure(Fault::NoRoom)
+                | Self::Inputs(Fault::NoRoom)
+                | Self::Golden(Fault::NoRoom)
+        )
+    }
+}
+
+/// Tries the policy at `place`.
+///
+/// # Errors
+/// What it did wrong.
+pub async fn try_out(members: &Arc<Members>, place: usize) -> Result<(), BuildFault> {
+    let (reply, answer) = oneshot::channel();
+    let job = Box::new(Trial {
+        members: members.clone(),
+        place,
+        reply: Some(reply),
+    });
+    let submitted = members.engine.threads().submit(&members.tenant, job);
+    submitted.map_err(|_| BuildFault::Overloaded)?;
+    answer.await.unwrap_or(Err(BuildFault::Overloaded))
+}
+
+struct Trial {
+    members: Arc<Members>,
+    place: usize,
+    reply: Option<oneshot::Sender<Result<(), BuildFault>>>,
+}
+
+impl Job for Trial {
+    fn step(&mut self) -> Step {
+        if let Some(reply) = self.reply.take().filter(|reply| !reply.is_closed()) {
+            let _ = reply.send(run(&self.members, &self.members.all[self.place]));
+        }
+        Step::Done
+    }
+}
+
+fn run(members: &Members, member: &Member) -> Result<(), BuildFault> {
+    let engine = &*members.engine;
+    let golden = |missed| match missed {
+        Missed::Failed(fault) => BuildFault::Golden(fault),
+        Missed::Quarantined { .. } => BuildFault::Overloaded,
+    };
+    member.warm_up(engine).map_err(BuildFault::Configure)?;
+    if member.info.judges_writes {
+        member.learn_inputs(engine).map_err(BuildFault::Inputs)?;
+    }
+    if member.info.judges_series {
+        relabel::try_out(&golden_batch(), members, member).map_err(golden)?;
+    }
+    if member.info.judges_writes {
+        let mut write = golden_write();
+        write.mask(member.inputs());
+        let streams = admission::streams(&write);
+        let write = admission::told(&members.tenant, &write, &streams);
+        let allowance = engine.call_allowance();
+        member
+            .call(engine, Function::Admit, |instance| {
+                admission::ask(instance, &write, allowance, member)
+            })
+            .map_err(golden)?;
+    }
+    Ok(())
+}
+
+/// Plain series of every shape a policy must be able to look at: few labels, many, UTF-8 names and values.
+fn golden_batch() -> Batch {
+    let long = "x".repeat(1024);
+    let series: [&[(&str, &str)]; 5] = [
+        &[
+            ("__name__", "up"),
+            ("instance", "localhost:9090"),
+            ("job", "prometheus"),
+        ],
+        &[
+            ("__name__", "http_request_duration_seconds_bucket"),
+            ("code", "200"),
+            ("handler", "/api/v1/write"),
+            ("instance", "10.0.0.1:8080"),
+            ("job", "api"),
+            ("le", "+Inf"),
+            ("method", "POST"),
+        ],
+        &[
+            ("__name__", "kube_pod_info"),
+            ("namespace", "default"),
+            ("pod", "web-0"),
+        ],
+        &[
+            ("__name__", "größe.in.bytes"),
+            ("ort", "München 火"),
+            ("tag with space", "1"),
+        ],
+        &[("__name__", "long_value"), ("value", &long)],
+    ];
+    let mut body = Vec::new();
+    let mut ranges = Vec::new();
+    for labels in series {
+        let start = body.len();
+        encode_labels(labels.iter().copied(), &mut body);
+        ranges.push(start as u32..body.len() as u32);
+    }
+    Batch {
+        body: Bytes::from(body),
+        labels: ranges,
+    }
+}
+
+fn golden_write() -> Write {
+    let totals = Totals {
+        series: 500,
+        samples: 500,
+        histograms: 0,
+        exemplars: 0,
+    };
+    Write {
+        subject: String::new(),
+        protocol: "1.0",
+        compressed_bytes: 20_000,
+        decoded_bytes: 100_000,
+        active_series: 1000,
+        new_series: 0,
+        streams: vec![(Arc::from(""), totals)],
+    }
+}

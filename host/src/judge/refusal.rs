@@ -1,0 +1,81 @@
+//! Why a series does not go on though no policy dropped it.
+//!
+//! Takes a host check that did not hold; gives the words for the sender and for metrics, and the number that the memo
+//! keeps. Pure.
+
+/// Why a host check refused a series. The number is what the memo stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Refusal {
+    NoLabels,
+    MissingMetricName,
+    TooManyLabels,
+    LabelNameTooLong,
+    LabelValueTooLong,
+    LegacyName,
+    ReservedLabelTaken,
+    /// Not a check of labels: the tenant has as many active series as it may have. Never remembered.
+    OverActiveSeries,
+}
+
+impl Refusal {
+    pub const ALL: [Self; 8] = [
+        Self::NoLabels,
+        Self::MissingMetricName,
+        Self::TooManyLabels,
+        Self::LabelNameTooLong,
+        Self::LabelValueTooLong,
+        Self::LegacyName,
+        Self::ReservedLabelTaken,
+        Self::OverActiveSeries,
+    ];
+
+    pub fn code(self) -> u32 {
+        self as u32
+    }
+
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.get(code as usize).copied()
+    }
+
+    /// The metric's `reason`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NoLabels => "no_labels",
+            Self::MissingMetricName => "missing_metric_name",
+            Self::TooManyLabels => "too_many_labels",
+            Self::LabelNameTooLong => "label_name_too_long",
+            Self::LabelValueTooLong => "label_value_too_long",
+            Self::LegacyName => "not_a_legacy_name",
+            Self::ReservedLabelTaken => "reserved_label_taken",
+            Self::OverActiveSeries => "over_active_series",
+        }
+    }
+
+    /// What the sender is told.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::NoLabels => "no labels are left",
+            Self::MissingMetricName => "no metric name",
+            Self::TooManyLabels => "more labels than max_labels_per_series",
+            Self::LabelNameTooLong => "a label name longer than max_label_name_length",
+            Self::LabelValueTooLong => "a label value longer than max_label_value_length",
+            Self::LegacyName => "a name outside [a-zA-Z_][a-zA-Z0-9_]*",
+            Self::ReservedLabelTaken => "a reserved label whose exported_ name is taken as well",
+            Self::OverActiveSeries => "a new series over max_active_series",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_survives_the_memo() {
+        for refusal in Refusal::ALL {
+            assert_eq!(Refusal::from_code(refusal.code()), Some(refusal));
+        }
+        assert_eq!(Refusal::from_code(200), None);
+    }
+}

@@ -1,0 +1,178 @@
+//! Judging writes with real chains: what policies are told, what counts them, and what they may name.
+
+use super::*;
+use crate::chain::tests::{chain, fixture, hostile, policy, standard};
+use crate::config::{Limits, OverRate};
+use crate::wire::labels::encode_labels;
+use crate::wire::scan;
+
+async fn judge(name: &str, policies: &[config::Policy]) -> Judge {
+    let tenant = config::Tenant {
+        id: TenantId::new(name).unwrap(),
+        enabled: true,
+        file: "tenants.yaml".into(),
+        credentials: Vec::new(),
+        policies: policies.to_vec(),
+        limits: Limits {
+            max_body_size: 1 << 20,
+            max_decoded_size: 1 << 20,
+            max_in_flight_size: 1 << 20,
+            max_concurrent_requests: 1,
+            max_active_series: 1000,
+            max_series_per_request: 1000,
+            max_labels_per_series: 30,
+            max_label_name_length: 100,
+            max_label_value_length: 1000,
+        },
+        upstreams: vec!["soft".into()],
+        over_rate: OverRate::Retry,
+        reserved_labels: vec!["tenant_id".into()],
+        legacy_names: false,
+    };
+    let chain = chain(name, policies).await;
+    let key = Arc::new(HashKey::random().unwrap());
+    let metrics = Arc::new(Metrics::new());
+    Judge::new(&tenant, chain, Arc::default(), 1, key, Clock::start(), metrics)
+}
+
+/// A write of series named `up` with one sample each, and these labels besides.
+fn framed(labels: impl IntoIterator<Item = (&'static str, String)>) -> Framed {
+    let mut body = Vec::new();
+    for (name, value) in labels {
+        let mut series = Vec::new();
+        encode_labels([("__name__", "up"), (name, &value)].into_iter(), &mut series);
+        series.extend_from_slice(b"\x12\x0b\x09\0\0\0\0\0\0\xf0\x3f\x10\x01");
+        body.extend_from_slice(&[0x0a, series.len() as u8]);
+        body.extend_from_slice(&series);
+    }
+    let max_series = 1000;
+    scan::frame(body, &scan::Limits { max_series }).unwrap()
+}
+
+/// As many as asked for, which no other call gives.
+fn triggers(call: &str, series: usize) -> Framed {
+    framed((0..series).map(|n| ("trigger", format!("{call}-{n}"))))
+}
+
+impl Judge {
+    async fn judged(&self, framed: Framed) -> Result<Judged, JudgeError> {
+        self.judge(self.recall(framed).await.unwrap()).await
+    }
+}
+
+fn origin(subject: &str) -> Origin<'_> {
+    Origin {
+        subject,
+        protocol: "1.0",
+        compressed_bytes: 77,
+    }
+}
+
+#[tokio::test]
+async fn as_many_streams_as_a_policy_may_name_are_let_through() {
+    let judge = judge("streams-at", &[hostile("many-streams", "relabel")]).await;
+    let judged = judge.judged(triggers("first", 64)).await.unwrap();
+    assert_eq!(judged.tally.streams.len(), 65);
+    assert_eq!(judged.tally.forwardable().series, 64);
+    let Admission::Admit(admitted) = judge.admit(&judged, &origin("")).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(
+        (&*admitted.streams()[0], &*admitted.streams()[64]),
+        ("", "stream-63"),
+        "the default stream and 64 more"
+    );
+    // And again, when the same streams are known.
+    assert!(judge.judged(triggers("second", 64)).await.is_ok());
+}
+
+#[tokio::test]
+async fn one_stream_too_many_is_the_fault_of_the_policy_that_names_it() {
+    let alone = judge("streams-above", &[hostile("many-streams", "relabel")]).await;
+    let together = [
+        hostile("many-streams", "relabel"),
+        policy(
+            standard("route"),
+            r#"{"routes": [{"match": {"trigger": "other-.*"}, "stream": "other", "upstream": "soft"}]}"#,
+        ),
+    ];
+    let together = judge("streams-together", &together).await;
+    assert!(together.judged(triggers("first", 64)).await.is_ok());
+    for (judge, write, culprit) in [
+        (&alone, triggers("first", 65), "hostile"),
+        (&together, triggers("other", 1), "route"),
+    ] {
+        let error = judge.judged(write).await.err().unwrap();
+        let JudgeError::Call(CallError::Failed { policy, fault }) = &error else {
+            panic!("{error}")
+        };
+        assert_eq!((&**policy, error.reason()), (culprit, "policy_failed"));
+        assert_eq!(fault.to_string(), "returned nonsense: more than 64 streams");
+    }
+    // Whoever names none of them is not in the way.
+    assert!(together.judged(triggers("second", 64)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_drop_reason_keeps_the_mark_of_what_was_cut() {
+    let judge = judge("reason", &[hostile("hostile-reason", "relabel")]).await;
+    let judged = judge.judged(triggers("first", 2)).await.unwrap();
+    let [dropped] = &judged.tally.dropped[..] else {
+        panic!("{:?}", judged.tally)
+    };
+    assert_eq!((&*dropped.words.policy, dropped.totals.series), ("hostile", 2));
+    let reason = &*dropped.words.reason;
+    assert!(reason.ends_with('…') && reason.len() <= 67, "{reason}");
+    assert!(!judged.all_kept());
+}
+
+#[tokio::test]
+async fn a_policy_is_told_of_the_write_and_of_the_tenants_series() {
+    let inputs =
+        r#"{"inputs": ["compressed-bytes", "decoded-bytes", "active-series", "new-series"], "reject": "mallory"}"#;
+    let judge = judge("told", &[policy(fixture("echo"), inputs)]).await;
+    let told = async |call: &str, series: usize| {
+        let mut judged = judge.judged(triggers(call, series)).await.unwrap();
+        let Admission::Admit(admitted) = judge.admit(&judged, &origin("alice")).await.unwrap() else {
+            panic!()
+        };
+        judge.admitted(&mut judged).unwrap();
+        let charges = admitted.charges().iter();
+        let told = charges.map(|charge| (charge.bucket.clone(), charge.tokens)).collect();
+        (judged.scanned().body().len() as u64, told)
+    };
+    let expected = |compressed, decoded, active, new| {
+        [
+            ("compressed-bytes", compressed),
+            ("decoded-bytes", decoded),
+            ("active-series", active),
+            ("new-series", new),
+        ]
+        .map(|(name, tokens)| (name.to_owned(), tokens))
+        .to_vec()
+    };
+    let (decoded, first): (u64, Vec<(String, u64)>) = told("first", 2).await;
+    assert_eq!(first, expected(77, decoded, 2, 2));
+    let (decoded, second) = told("second", 3).await;
+    assert_eq!(second, expected(77, decoded, 5, 3));
+    let (decoded, again) = told("second", 3).await;
+    // `echo` charges nothing for nothing.
+    assert_eq!(again, expected(77, decoded, 5, 0)[..3]);
+
+    let judged = judge.judged(triggers("second", 1)).await.unwrap();
+    let refused = judge.admit(&judged, &origin("mallory")).await.unwrap();
+    assert!(matches!(&refused, Admission::Reject { reason } if &**reason == "mallory is not welcome"));
+}
+
+#[tokio::test]
+async fn where_no_policy_judges_the_host_still_does() {
+    let judge = judge("nobody", &[]).await;
+    // More than are settled in one turn.
+    let series = (0..200).map(|n| ("tenant_id", n.to_string()));
+    let judged = judge.judged(framed(series)).await.unwrap();
+    assert_eq!(judged.tally.edited.series, 200);
+    let Admission::Admit(admitted) = judge.admit(&judged, &origin("")).await.unwrap() else {
+        panic!()
+    };
+    assert!(admitted.charges().is_empty() && admitted.routes().is_empty());
+}

@@ -1,0 +1,115 @@
+//! What the numbers in one generation's verdicts stand for: streams, and who dropped a series and why.
+//!
+//! Takes words that a chain has bounded, in length and in number; gives a number for each, and the words back. Never
+//! bounds them again, and never gives a word for a number that stands for none: that is a bug, which must not look
+//! like the default stream.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use super::verdict::{Bug, DropId, StreamId};
+
+pub struct Words {
+    streams: Numbered<Arc<str>>,
+    drops: Numbered<DropWords>,
+}
+
+/// Who dropped a series, and why.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DropWords {
+    pub policy: Arc<str>,
+    pub reason: Arc<str>,
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self {
+            // Number 0 is the default stream, which has no name.
+            streams: Numbered::of(vec![Arc::from("")]),
+            drops: Numbered::of(Vec::new()),
+        }
+    }
+}
+
+impl Words {
+    /// # Errors
+    /// Where there are more streams than numbers, which the chain's bound rules out.
+    pub fn stream_id(&self, name: &Arc<str>) -> Result<StreamId, Bug> {
+        self.streams.number(name)
+    }
+
+    /// # Errors
+    /// Where there are more reasons than numbers, which the chain's bound rules out.
+    pub fn drop_id(&self, words: &DropWords) -> Result<DropId, Bug> {
+        self.drops.number(words)
+    }
+
+    /// The names of the first `count` streams, by their numbers.
+    ///
+    /// # Errors
+    /// Where there are fewer.
+    pub fn streams(&self, count: usize) -> Result<Vec<Arc<str>>, Bug> {
+        let known = self.streams.read();
+        known.get(..count).map(<[_]>::to_vec).ok_or(Bug::NoStream)
+    }
+
+    /// # Errors
+    /// Where `id` stands for nothing.
+    pub fn of_drop(&self, id: DropId) -> Result<DropWords, Bug> {
+        let known = self.drops.read();
+        known.get(usize::from(id)).cloned().ok_or(Bug::NoReason)
+    }
+}
+
+/// Each by its place.
+struct Numbered<T>(RwLock<Vec<T>>);
+
+impl<T: Clone + PartialEq> Numbered<T> {
+    fn of(first: Vec<T>) -> Self {
+        Self(RwLock::new(first))
+    }
+
+    fn number(&self, word: &T) -> Result<u16, Bug> {
+        let find = |known: &[T]| known.iter().position(|known| known == word);
+        let known = find(&self.read());
+        let at = known.unwrap_or_else(|| {
+            let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            // Another thread may have been first.
+            find(&all).unwrap_or_else(|| {
+                all.push(word.clone());
+                all.len() - 1
+            })
+        });
+        u16::try_from(at).map_err(|_| Bug::NoNumber)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Vec<T>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_has_one_number_and_comes_back_by_it() {
+        let words = Words::default();
+        let (kube, node) = (Arc::from("kube"), Arc::from("node"));
+        assert_eq!((words.stream_id(&kube), words.stream_id(&node)), (Ok(1), Ok(2)));
+        assert_eq!(words.stream_id(&kube), Ok(1));
+        assert_eq!(words.streams(3), Ok(vec![Arc::from(""), kube.clone(), node]));
+        let drop = |policy: &str| DropWords {
+            policy: Arc::from(policy),
+            reason: kube.clone(),
+        };
+        assert_eq!((words.drop_id(&drop("a")), words.drop_id(&drop("b"))), (Ok(0), Ok(1)));
+        assert_eq!(words.of_drop(1), Ok(drop("b")));
+    }
+
+    #[test]
+    fn a_number_that_stands_for_nothing_is_a_bug_and_no_word() {
+        let words = Words::default();
+        assert_eq!(words.streams(2), Err(Bug::NoStream));
+        assert_eq!(words.of_drop(0), Err(Bug::NoReason));
+    }
+}
