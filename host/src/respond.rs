@@ -405,10 +405,43 @@ mod tests {
     fn what_is_the_gateways_own_fault_keeps_the_data() {
         let bug = Failure::from(ScanError::NotRewritten);
         assert_eq!(bug.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
+        for absent in [Failure::Bug("a part"), PartError::NotRouted(1).into()] {
+            assert_eq!(absent.answer(&context(0, 0)), bug.answer(&context(0, 0)));
+        }
         let grown = Failure::from(SnappyError::TooLong { length: 1 << 32 });
         assert!(bug.is_retryable() && grown.is_retryable());
         assert!(!Failure::from(SnappyError::Malformed).is_retryable());
         assert!(!Failure::from(ScanError::TooManySeries { limit: 1 }).is_retryable());
+    }
+
+    #[test]
+    fn each_bound_has_a_word_of_its_own_and_a_sender_hears_whether_it_is_its_own() {
+        let told = [
+            (BoundMet::Requests, "overloaded_requests", false),
+            (BoundMet::Bytes, "overloaded_bytes", false),
+            (BoundMet::TenantRequests, "tenant_requests", true),
+            (BoundMet::TenantBytes, "tenant_bytes", true),
+        ];
+        for (bound, reason, own) in told {
+            let answer = Failure::from(bound).answer(&context(0, 0));
+            assert_eq!((answer.status.as_u16(), answer.reason), (503, reason));
+            assert_eq!(answer.text.contains("this tenant"), own, "{}", answer.text);
+        }
+    }
+
+    #[test]
+    fn a_limit_is_not_told_as_a_malformed_body() {
+        let told = [
+            (ScanError::Malformed { what: "x" }, "malformed"),
+            (ScanError::TooManySeries { limit: 1 }, "too_many_series"),
+            (ScanError::TooManyHistograms { limit: 1 }, "too_many_histograms"),
+            (ScanError::TooManyLabels { limit: 1 }, "too_many_labels"),
+            (ScanError::TooLong { length: 1 }, "decoded_too_long"),
+        ];
+        for (error, reason) in told {
+            let answer = Failure::from(error).answer(&context(0, 0));
+            assert_eq!((answer.status, answer.reason), (StatusCode::BAD_REQUEST, reason));
+        }
     }
 
     #[test]
