@@ -2,9 +2,9 @@
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gauntlet
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: checkout demo test unit lint plugins stack stack-up instructions bench build
+.PHONY: checkout demo test unit lint doc plugins stack stack-up instructions bench build
 
-demo unit lint plugins stack stack-up instructions bench build: checkout
+demo unit lint doc plugins stack stack-up instructions bench build: checkout
 
 # Checkouts share the cache, and cargo tells sources by their times alone: it would take what was built from another
 # checkout, with that one's paths and text in it, for this one's. So a checkout that takes over makes its sources new.
@@ -26,11 +26,17 @@ unit:
 	cargo test --locked --workspace
 	cd guest-plugins && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/guest-tests cargo test --locked --workspace
 
-## Formatting, lints, dependencies.
+## Formatting, lints, documentation, dependencies.
 lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p gauntlet --no-default-features -- -D warnings
+	$(MAKE) --no-print-directory doc
 	scripts/check-dependencies
+
+## The documentation of the code, private items included; a link that leads nowhere is an error.
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace --document-private-items
 
 ## Rebuild the wasm plugins and compare them with the committed ones.
 plugins:

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gauntlet::chain::{Batch, Chain, Write};
-use gauntlet::config::{OnFailure, Owner, PluginSource, Policy, Sandbox};
+use gauntlet::config::defaults::SANDBOX;
+use gauntlet::config::{OnFailure, Owner, PluginSource, Policy};
 use gauntlet::model::{TenantId, Totals};
 use gauntlet::sandbox::{Compiler, Engine};
 use gauntlet::telemetry::Metrics;
@@ -72,8 +73,8 @@ fn batch(series: usize) -> Batch {
 /// busy machine does not change.
 fn spread(name: &str, mut call: impl FnMut()) {
     let processor = || {
-        let clock = nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID;
-        Duration::from(nix::time::clock_gettime(clock).expect("the process' clock"))
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Duration::try_from(now).expect("a clock counts upwards")
     };
     let (before, calls) = (processor(), 1000);
     let mut times: Vec<Duration> = (0..calls)
@@ -92,15 +93,6 @@ fn spread(name: &str, mut call: impl FnMut()) {
 }
 
 fn benches(criterion: &mut Criterion) {
-    let sandbox = Sandbox {
-        threads: 2,
-        call_timeout: Duration::from_millis(50),
-        memory_limit: 32 << 20,
-        wasi: true,
-        cache_dir: None,
-        compile_timeout: Duration::from_secs(60),
-        compile_memory_limit: 2 << 30,
-    };
     // target/<profile>/deps/policy-<hash>
     let bench = std::env::current_exe().expect("a path");
     let program = bench.parent().and_then(Path::parent).expect("target").join("gauntlet");
@@ -113,7 +105,7 @@ fn benches(criterion: &mut Criterion) {
         .enable_all()
         .build()
         .expect("a runtime");
-    let engine = Engine::new(&sandbox, compiler, Arc::new(Metrics::new())).expect("an engine");
+    let engine = Engine::new(&SANDBOX, compiler, Arc::new(Metrics::new())).expect("an engine");
     let tenant = TenantId::new("bench").expect("a tenant");
     let build = |policies: Vec<Policy>| {
         let chain = runtime.block_on(Chain::build(&engine, &tenant, &policies, 1));

@@ -28,7 +28,7 @@ mod write;
 pub(crate) mod tests;
 
 use admission::AdmitJob;
-pub use labels::Labels;
+pub use labels::LabelSet;
 use member::Member;
 pub use member::{PolicyFailure, PolicyInfo, PolicyStatus};
 pub use members::CallError;

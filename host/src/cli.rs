@@ -9,9 +9,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config;
+#[cfg(feature = "dev")]
+use crate::dev;
 use crate::sandbox::compile;
+use crate::server;
 use crate::telemetry::{self, LogFormat};
-use crate::{dev, server};
 
 /// Front door of a multi-tenant Thanos: TLS, a tenant proved by credential, sandboxed wasm policies.
 #[derive(Debug, Parser)]
@@ -32,6 +34,7 @@ enum Command {
         file: PathBuf,
     },
     /// Everything in one process, with sample tenants and a receiver in memory, to try it out.
+    #[cfg(feature = "dev")]
     Dev(dev::Options),
     /// Compile one plugin from standard input to standard output, under limits.
     #[command(hide = true)]
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
             }
         }
         Command::Check { file } => check(&file),
+        #[cfg(feature = "dev")]
         Command::Dev(options) => match dev::run(&options) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => refuse(&error.to_string()),

@@ -16,6 +16,7 @@ use crate::model::TenantId;
 
 mod builtin;
 mod chain;
+pub mod defaults;
 mod endpoint;
 mod file;
 mod glob;
@@ -196,7 +197,7 @@ pub struct Admin {
 pub struct Upstream {
     pub name: String,
     pub endpoints: Vec<EndpointSpec>,
-    /// Path of the write API, default `/api/v1/receive`.
+    /// Path of the write API.
     pub path: String,
     /// One request from first byte out to last byte in, failover included.
     pub timeout: Duration,
@@ -242,11 +243,11 @@ impl std::fmt::Debug for TlsClient {
 /// Bounds on every plugin call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sandbox {
-    /// OS threads that run plugins. Default 2.
+    /// OS threads that run plugins.
     pub threads: usize,
     /// One call, from entry to return.
     pub call_timeout: Duration,
-    /// Linear memory of one instance. Bytes, default 32 MiB.
+    /// Linear memory of one instance. Bytes.
     pub memory_limit: usize,
     /// Whether stock toolchains' `wasi:*` imports get an empty context (`true`) or are refused.
     pub wasi: bool,

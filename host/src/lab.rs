@@ -10,6 +10,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
@@ -20,7 +21,6 @@ use crate::model::{Peer, TenantId};
 use crate::pipeline::{Pipeline, Shared, SharedError};
 use crate::reload::{Generations, ReloadError};
 use crate::respond::Failure;
-use crate::sandbox::hex;
 
 /// One tenant of one configuration.
 pub struct Lab {
@@ -97,7 +97,7 @@ impl Lab {
 fn new_token() -> Option<(String, Credential)> {
     let mut token = [0; 32];
     rand::fill(&mut token).ok()?;
-    let token = hex(&token);
+    let token = HEXLOWER.encode(&token);
     let digest = digest(&SHA256, token.as_bytes()).as_ref().try_into().ok()?;
     Some((token, Credential::BearerToken(digest)))
 }

@@ -1,13 +1,14 @@
 //! Gauntlet: every write runs the gauntlet before it reaches Thanos.
 //!
 //! The map. Modules stand in the order data meets them; a module imports only those declared above it
-//! (`tests/tidy.rs` checks).
+//! (`tests/tidy` checks).
 
 // The ground: words, bytes, configuration, what the process says about itself.
 pub mod model;
 pub mod wire;
 pub mod config;
 pub mod telemetry;
+pub mod net;
 
 // The way in: socket, TLS, what the head claims, who it is, the body.
 pub mod tls;
@@ -36,5 +37,6 @@ pub mod reload;
 pub mod lab;
 pub mod admin;
 pub mod server;
+#[cfg(feature = "dev")]
 pub mod dev;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! The words every stage shares: tenants, peers, labels, totals.
+//! The words every stage shares: tenants, peers, labels, totals, and when to leave alone what keeps failing.
 //!
 //! Takes nothing, gives plain values that check themselves when made; never does I/O.
 
@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+pub mod breaker;
 
 /// A tenant id that is safe in a header, in a path and as a label.
 ///

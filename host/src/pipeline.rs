@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
@@ -312,15 +312,7 @@ fn retry_attempt(headers: &HeaderMap) -> u32 {
         .unwrap_or(0)
 }
 
-/// The sender's `X-Request-ID` where it is short and printable, else the request's number.
+/// The sender's `X-Request-ID` where it is one that receivers are told too, else the request's number.
 fn request_id(headers: &HeaderMap, number: u64) -> String {
-    let given = headers
-        .get("x-request-id")
-        .map(HeaderValue::as_bytes)
-        .unwrap_or_default();
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b);
-    match std::str::from_utf8(given) {
-        Ok(id) if !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| plain(&b)) => id.to_owned(),
-        _ => format!("{number:016x}"),
-    }
+    forward::request_id(headers).map_or_else(|| format!("{number:016x}"), str::to_owned)
 }

@@ -288,6 +288,11 @@ fn forward_answer(
         ForwardError::NoEndpoint => keep("no_endpoint", "the receiver is not available"),
         ForwardError::Overloaded => keep("upstream_overloaded", "overloaded, try again"),
         ForwardError::Nonsense => keep("upstream_nonsense", "the receiver is not available"),
+        ForwardError::TenantHeader => refuse(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "bug",
+            "an error of the gateway".into(),
+        ),
     }
 }
 
@@ -405,7 +410,11 @@ mod tests {
     fn what_is_the_gateways_own_fault_keeps_the_data() {
         let bug = Failure::from(ScanError::NotRewritten);
         assert_eq!(bug.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
-        for absent in [Failure::Bug("a part"), PartError::NotRouted(1).into()] {
+        for absent in [
+            Failure::Bug("a part"),
+            PartError::NotRouted(1).into(),
+            ForwardError::TenantHeader.into(),
+        ] {
             assert_eq!(absent.answer(&context(0, 0)), bug.answer(&context(0, 0)));
         }
         let grown = Failure::from(SnappyError::TooLong { length: 1 << 32 });

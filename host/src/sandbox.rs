@@ -5,9 +5,10 @@
 //! and an empty world, and runs instances on threads of their own, under deadlines and limits, fairly between tenants.
 //! Never judges what a plugin said: that is `chain`'s.
 //!
-//! From the outside in: [`engine`] (what all plugins share), [`compile`] and `artefact` (how they are loaded), `plugin`
-//! and `contract` (what a plugin is), `instance` (one that runs), `asked` (what it is asked), `warm` (those that wait),
-//! `threads` and `queue` (who runs next, and where), `deadline` (for how long), `imports` (what a plugin may call).
+//! From the outside in: [`engine`] (what all plugins share), `target`, [`compile`] and `artefact` (how they are compiled and
+//! loaded), `contract` and `plugin` (what a plugin is), `instance` and `state` (one that runs), `asked` (what it is asked),
+//! `warm` (those that wait), `threads` and `queue` (who runs next, and where), `deadline` (for how long), `imports` (what a
+//! plugin may call).
 
 pub mod compile;
 pub mod engine;
@@ -21,21 +22,22 @@ mod instance;
 mod plain;
 mod plugin;
 mod queue;
+mod state;
+mod target;
 mod threads;
 mod warm;
 
-pub use artefact::hex;
 #[cfg(test)]
 pub(crate) use artefact::{Cache, CacheError};
 pub(crate) use asked::Asked;
 pub use compile::{CompileError, Compiler};
+pub use contract::ContractError;
 pub(crate) use contract::types;
 pub use engine::{Engine, EngineError, LoadError};
 pub(crate) use imports::log::Share;
 pub use instance::Fault;
 pub(crate) use instance::{Instance, Start};
 pub(crate) use plain::plain;
-pub use plugin::ContractError;
 pub(crate) use plugin::Plugin;
 pub(crate) use threads::{Job, Step};
 pub(crate) use warm::PolicyId;

@@ -1,6 +1,6 @@
 //! What a receiver is told: exact headers, nothing of the sender's but the allow-list.
 
-use gauntlet_tests::Receiver;
+use gauntlet_tests::{Receiver, Reply};
 
 use crate::{one_tenant, small_write};
 
@@ -112,4 +112,17 @@ async fn the_allow_listed_headers_arrive() {
     for (name, value) in allowed {
         assert_eq!(receiver.only().header(name), value, "{name}");
     }
+}
+
+#[tokio::test]
+async fn the_log_names_a_write_as_the_receiver_was_told_it() {
+    let receiver = Receiver::start().await;
+    receiver.answer(Reply::status(503));
+    let gateway = one_tenant(&receiver).await;
+    let sender = gateway.sender().bearer("a-token");
+    let id = format!("prometheus@host~{}", "7".repeat(100));
+    let request = sender.request(small_write().body()).header("X-Request-ID", &id);
+    assert_eq!(request.send().await.status, 503);
+    assert_eq!(receiver.only().header("x-request-id"), id);
+    gateway.expect_log(&["write failed", &id]).await;
 }

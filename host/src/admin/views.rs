@@ -2,12 +2,13 @@
 //!
 //! Takes what serves, gives JSON by serde. Never holds a secret: of a credential only its kind and its public name.
 
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 
 use crate::config::{CertificateName, Credential};
 use crate::forward::{EndpointStatus, UpstreamStatus};
 use crate::reload::Report;
-use crate::sandbox::hex;
+
 use crate::tenant::{LastFailure, Snapshot};
 
 /// Prometheus' API envelope.
@@ -172,7 +173,7 @@ impl<'a> PolicyView<'a> {
             tenant: tenant.config.id.as_str(),
             policy: &status.info.name,
             plugin: &status.info.plugin,
-            sha256: hex(&status.info.sha256),
+            sha256: HEXLOWER.encode(&status.info.sha256),
             judges_series: status.info.judges_series,
             judges_writes: status.info.judges_writes,
             calls: status.calls,

@@ -70,11 +70,11 @@ impl AdmitJob {
                 ask(instance, &write, allowance, member)
             });
             match answer {
-                Ok(Answer::Admit(terms)) => {
+                Ok(Opinion::Admit(terms)) => {
                     charges.extend(terms.charges);
                     routes.replace(terms.routes);
                 }
-                Ok(Answer::Reject(reason)) => {
+                Ok(Opinion::Reject(reason)) => {
                     let policy = member.info.name.clone();
                     return Ok((Decision::Reject { policy, reason }, cacheable));
                 }
@@ -112,7 +112,7 @@ impl Routes {
     }
 }
 
-pub enum Answer {
+pub enum Opinion {
     Admit(Terms),
     Reject(Arc<str>),
 }
@@ -152,10 +152,10 @@ pub fn ask(
     write: &wit::Write<'_>,
     allowance: Duration,
     member: &Member,
-) -> Result<Answer, Fault> {
+) -> Result<Opinion, Fault> {
     match instance.admit(write, allowance)? {
-        wit::Decision::Reject(reason) => Ok(Answer::Reject(Arc::from(plain(&reason, MAX_REFUSAL_LENGTH)))),
-        wit::Decision::Admit(wit::Admission { charges, routes }) => Ok(Answer::Admit(Terms {
+        wit::Decision::Reject(reason) => Ok(Opinion::Reject(Arc::from(plain(&reason, MAX_REFUSAL_LENGTH)))),
+        wit::Decision::Admit(wit::Admission { charges, routes }) => Ok(Opinion::Admit(Terms {
             charges: check_charges(charges, &member.info.name)?,
             routes: check_routes(routes)?,
         })),

@@ -16,9 +16,9 @@ const MAX_LABEL_BYTES: usize = 64 << 10;
 
 /// Sorted by name, each name once, neither names nor values empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Labels(Vec<Label>);
+pub struct LabelSet(Vec<Label>);
 
-impl Labels {
+impl LabelSet {
     /// Labels with empty values vanish.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl Labels {
     }
 }
 
-impl Deref for Labels {
+impl Deref for LabelSet {
     type Target = [Label];
 
     fn deref(&self) -> &[Label] {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     fn check(pairs: &[(&str, &str)]) -> Result<Vec<Label>, Fault> {
-        Labels::check(pairs.iter().map(label)).map(Labels::into_vec)
+        LabelSet::check(pairs.iter().map(label)).map(LabelSet::into_vec)
     }
 
     #[test]

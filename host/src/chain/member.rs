@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::quarantine::{Gate, Quarantine};
-use super::words::Words;
+use super::words::Vocabulary;
 use crate::config::{self, OnFailure, Owner};
 use crate::model::TenantId;
 use crate::sandbox::types::Inputs;
@@ -65,7 +65,7 @@ pub enum Missed {
 
 pub struct Member {
     pub info: PolicyInfo,
-    pub reasons: Words,
+    pub reasons: Vocabulary,
     pub bypassed: Counter,
     id: PolicyId,
     plugin: Arc<Plugin>,
@@ -117,7 +117,7 @@ impl Member {
                 judges_series: plugin.judges_series(),
                 judges_writes: plugin.judges_writes(),
             },
-            reasons: Words::default(),
+            reasons: Vocabulary::default(),
             bypassed: metrics.policy_bypassed.get_or_create(&labels).clone(),
             id: engine.next_policy(),
             plugin,

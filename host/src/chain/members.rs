@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::decisions::Decisions;
 use super::member::{Member, Missed};
-use super::words::Words;
+use super::words::Vocabulary;
 use crate::config::OnFailure;
 use crate::model::TenantId;
 use crate::sandbox::types::Inputs;
@@ -37,7 +37,7 @@ pub struct Members {
     pub all: Vec<Member>,
     pub decisions: Decisions,
     /// Named by any of them.
-    pub streams: Words,
+    pub streams: Vocabulary,
 }
 
 impl Members {
@@ -47,7 +47,7 @@ impl Members {
             tenant,
             all,
             decisions: Decisions::default(),
-            streams: Words::default(),
+            streams: Vocabulary::default(),
         }
     }
 

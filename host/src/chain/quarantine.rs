@@ -5,35 +5,24 @@
 
 use std::time::{Duration, Instant};
 
+use crate::model::breaker::{Breaker, Rests};
+
 /// What one failure weighs; a success takes one off. One failure in more than eight calls is never enough.
 const FAILURE: u32 = 8;
 const LIMIT: u32 = 3 * FAILURE;
-/// The first rest: shorter than the shortest usual scrape interval, so that a hiccup costs one retry.
-const FIRST: Duration = Duration::from_secs(1);
-/// The longest rest: an operator who replaced the cause outside (there is none but the plugin) waits no longer.
-const LONGEST: Duration = Duration::from_secs(300);
+const RESTS: Rests = Rests {
+    // Shorter than the shortest usual scrape interval, so that a hiccup costs one retry.
+    first: Duration::from_secs(1),
+    // An operator who replaced the cause outside (there is none but the plugin) waits no longer.
+    longest: Duration::from_secs(300),
+};
 /// A trial call that nobody finished is given up after this.
 const TRIAL: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub struct Quarantine {
+    breaker: Breaker,
     weight: u32,
-    state: State,
-    /// The last rest; doubled by the next.
-    rest: Duration,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum State {
-    #[default]
-    Open,
-    Resting {
-        until: Instant,
-    },
-    /// One call is let through to see.
-    Trial {
-        until: Instant,
-    },
 }
 
 /// What a call may do.
@@ -46,60 +35,43 @@ pub enum Gate {
 impl Quarantine {
     /// Asks for one call. Where the rest is over, one caller gets it as a trial.
     pub fn ask(&mut self, now: Instant) -> Gate {
-        match self.state {
-            State::Open => Gate::Open,
-            State::Resting { until } | State::Trial { until } if now < until => Gate::Shut {
-                retry_after: until - now,
+        match self.breaker.until() {
+            Some(until) if !self.breaker.begin_trial(now, Some(TRIAL)) => Gate::Shut {
+                retry_after: until.saturating_duration_since(now),
             },
-            State::Resting { .. } | State::Trial { .. } => {
-                self.state = State::Trial { until: now + TRIAL };
-                Gate::Open
-            }
+            _ => Gate::Open,
         }
     }
 
     pub fn succeeded(&mut self) {
-        match self.state {
-            State::Open => {
-                self.weight = self.weight.saturating_sub(1);
-                if self.weight == 0 {
-                    self.rest = Duration::ZERO;
-                }
+        if self.breaker.is_closed() {
+            self.weight = self.weight.saturating_sub(1);
+            if self.weight == 0 {
+                self.breaker.forget();
             }
+        } else if self.breaker.is_on_trial() {
             // On probation: the next failure ends it.
-            State::Trial { .. } => {
-                self.state = State::Open;
-                self.weight = LIMIT - FAILURE;
-            }
-            // A call that began before the rest did.
-            State::Resting { .. } => {}
+            self.breaker.close();
+            self.weight = LIMIT - FAILURE;
         }
+        // Otherwise a call that began before the rest did.
     }
 
     /// True where this failure began a rest.
     pub fn failed(&mut self, now: Instant) -> bool {
-        match self.state {
-            State::Resting { .. } => return false,
-            State::Trial { .. } => {}
-            State::Open => {
-                self.weight += FAILURE;
-                if self.weight < LIMIT {
-                    return false;
-                }
-            }
+        if self.breaker.is_closed() {
+            self.weight += FAILURE;
         }
-        self.rest = (self.rest * 2).clamp(FIRST, LONGEST);
-        self.weight = LIMIT;
-        self.state = State::Resting { until: now + self.rest };
-        true
+        let begins = self.breaker.is_on_trial() || (self.breaker.is_closed() && self.weight >= LIMIT);
+        if begins {
+            self.breaker.open(now, RESTS, None);
+        }
+        begins
     }
 
     /// End of the rest, where there is one.
     pub fn until(&self) -> Option<Instant> {
-        match self.state {
-            State::Open => None,
-            State::Resting { until } | State::Trial { until } => Some(until),
-        }
+        self.breaker.until()
     }
 }
 

@@ -13,10 +13,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::labels::Labels;
+use super::labels::LabelSet;
 use super::member::{Function, Member, Missed};
 use super::members::{CallError, Members};
-use super::words::Words;
+use super::words::Vocabulary;
 use crate::config::OnFailure;
 use crate::model::Label;
 use crate::sandbox::types::{Edit, Verdict};
@@ -64,7 +64,7 @@ pub enum Outcome {
         reason: Arc<str>,
     },
     Edit {
-        labels: Labels,
+        labels: LabelSet,
         stream: Option<Arc<str>>,
     },
 }
@@ -123,24 +123,26 @@ impl<V> RelabelJob<V> {
         let mut series = kept(piece.len());
         let mut question = Question::reused();
         let sent = |at: usize| self.batch.series(piece.start + at);
-        // A scan proved that they are text: were they not, that is a bug.
-        let bug = |_| CallError::Lost;
-        question.ask_for(&series, sent).map_err(bug)?;
+        let mut asked = Labelled::Anew;
         for member in self.members.judging_series() {
+            if matches!(asked, Labelled::Anew) {
+                // A scan proved that they are text: were they not, that is a bug.
+                question.ask_for(&series, sent).map_err(|_| CallError::Lost)?;
+            }
             if question.asked.series_count() == 0 {
                 break;
             }
             // Of a policy that may be left out nothing must stay where it fails half-way.
             let before = (member.info.on_failure == OnFailure::Bypass).then(|| series.clone());
-            match question.put(&self.members, member, &mut series) {
-                Ok(Labelled::AsBefore) => {}
-                Ok(Labelled::Anew) => question.ask_for(&series, sent).map_err(bug)?,
+            asked = match question.put(&self.members, member, &mut series) {
+                Ok(labelled) => labelled,
                 Err(missed) => {
                     self.members.left_out(member, missed)?;
                     series = before.unwrap_or(series);
                     self.done.cacheable = false;
+                    Labelled::AsBefore
                 }
-            }
+            };
         }
         question.asked.reuse();
         for (outcome, index) in series.into_iter().zip(piece) {
@@ -190,7 +192,7 @@ fn kept(series: usize) -> Vec<Outcome> {
     vec![Outcome::Keep { stream: None }; series]
 }
 
-/// What a policy's verdict does to the next question.
+/// Whether the live series have other labels than were asked about, or are fewer.
 enum Labelled {
     AsBefore,
     Anew,
@@ -203,7 +205,7 @@ impl Outcome {
 
     /// Checks what one policy says of this series, and does it. `Some` where the next policy must be asked anew: with
     /// the bytes of the labels that are left on the series.
-    fn apply(&mut self, verdict: Verdict, member: &Member, streams: &Words) -> Result<Option<usize>, Fault> {
+    fn apply(&mut self, verdict: Verdict, member: &Member, streams: &Vocabulary) -> Result<Option<usize>, Fault> {
         let (labels, stream) = match verdict {
             Verdict::Keep => return Ok(None),
             Verdict::Drop(reason) => {
@@ -216,7 +218,7 @@ impl Outcome {
             Verdict::Edit(Edit { labels, stream }) => (labels, stream),
         };
         let labels = labels.map(|labels| {
-            Labels::check(labels.into_iter().map(|label| Label {
+            LabelSet::check(labels.into_iter().map(|label| Label {
                 name: label.name,
                 value: label.value,
             }))
@@ -302,7 +304,7 @@ impl Question {
         &self,
         verdicts: Vec<Verdict>,
         member: &Member,
-        streams: &Words,
+        streams: &Vocabulary,
         series: &mut [Outcome],
     ) -> Result<Labelled, Fault> {
         let (mut labelled, mut bytes) = (Labelled::AsBefore, 0);

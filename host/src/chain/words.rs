@@ -22,9 +22,9 @@ pub const OTHER: &str = "other";
 
 /// A bounded set of shared texts.
 #[derive(Debug, Default)]
-pub struct Words(Mutex<HashSet<Arc<str>>>);
+pub struct Vocabulary(Mutex<HashSet<Arc<str>>>);
 
-impl Words {
+impl Vocabulary {
     /// The shared copy of `word`; `None` where it would be the one too many.
     pub fn share(&self, word: &str, most: usize) -> Option<Arc<str>> {
         let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn there_are_only_so_many_reasons() {
-        let words = Words::default();
+        let words = Vocabulary::default();
         for i in 0..MAX_REASONS {
             assert_eq!(&*words.reason(&format!("r{i}")), format!("r{i}"));
         }

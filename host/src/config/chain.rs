@@ -90,7 +90,7 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
 
 /// A policy as it was written, before its place in a chain gave it a name.
 #[derive(Clone)]
-pub(super) struct Written {
+pub(super) struct WrittenPolicy {
     plugin: Arc<PluginSource>,
     name: Option<(String, Place, String)>,
     settings: String,
@@ -99,14 +99,19 @@ pub(super) struct Written {
 }
 
 /// Reads a list of policies. `taken` are the names that others in the chain were given.
-pub(super) fn policies(list: &Field<'_>, owner: Owner, plugins: &Plugins, taken: &[&Written]) -> Vec<Written> {
-    let mut out: Vec<Written> = Vec::new();
+pub(super) fn policies(
+    list: &Field<'_>,
+    owner: Owner,
+    plugins: &Plugins,
+    taken: &[&WrittenPolicy],
+) -> Vec<WrittenPolicy> {
+    let mut out: Vec<WrittenPolicy> = Vec::new();
     for item in list.items() {
         let Some(policy) = policy(&item, owner, plugins) else {
             continue;
         };
         if let Some((name, place, path)) = &policy.name {
-            let same = |other: &Written| other.name.as_ref().is_some_and(|(other, ..)| other == name);
+            let same = |other: &WrittenPolicy| other.name.as_ref().is_some_and(|(other, ..)| other == name);
             if out.iter().any(same) || taken.iter().any(|other| same(other)) {
                 item.source
                     .fail(*place, path, format!("another policy of this chain is named `{name}`"));
@@ -117,7 +122,7 @@ pub(super) fn policies(list: &Field<'_>, owner: Owner, plugins: &Plugins, taken:
     out
 }
 
-fn policy(item: &Field<'_>, owner: Owner, plugins: &Plugins) -> Option<Written> {
+fn policy(item: &Field<'_>, owner: Owner, plugins: &Plugins) -> Option<WrittenPolicy> {
     let mut section = item.section()?;
     let plugin = section
         .require("plugin")
@@ -142,7 +147,7 @@ fn policy(item: &Field<'_>, owner: Owner, plugins: &Plugins) -> Option<Written> 
         on_failure = choice.unwrap_or(on_failure);
     }
     section.close();
-    Some(Written {
+    Some(WrittenPolicy {
         plugin: plugin?,
         name,
         settings: settings?,
@@ -186,14 +191,14 @@ fn settings(field: &Field<'_>) -> Option<String> {
 }
 
 /// Joins the parts of a chain and names every policy: as given, else as its plugin, repeats numbered from 2.
-pub(super) fn chain<'a>(parts: impl IntoIterator<Item = &'a Written>) -> Vec<Policy> {
-    let parts: Vec<&Written> = parts.into_iter().collect();
+pub(super) fn chain<'a>(parts: impl IntoIterator<Item = &'a WrittenPolicy>) -> Vec<Policy> {
+    let parts: Vec<&WrittenPolicy> = parts.into_iter().collect();
     let mut taken: BTreeSet<String> = parts
         .iter()
         .filter_map(|part| part.name.clone())
         .map(|(name, ..)| name)
         .collect();
-    let named = |part: &Written| match &part.name {
+    let named = |part: &WrittenPolicy| match &part.name {
         Some((name, ..)) => name.clone(),
         None => {
             let plugin = &part.plugin.name;
@@ -207,7 +212,7 @@ pub(super) fn chain<'a>(parts: impl IntoIterator<Item = &'a Written>) -> Vec<Pol
         }
     };
     let names: Vec<String> = parts.iter().copied().map(named).collect();
-    let policy = |(part, name): (&Written, String)| Policy {
+    let policy = |(part, name): (&WrittenPolicy, String)| Policy {
         name,
         plugin: Arc::clone(&part.plugin),
         settings: part.settings.clone(),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use super::chain::Declared;
+use super::chain::{Declared, Plugins};
 use super::file::{self, Node};
 use super::inputs::{Contents, Files, Inputs};
 use super::resolve::{self, Main, WHOLE_FILE};
@@ -45,19 +45,15 @@ pub fn attempt(path: &Path, known: &mut Known) -> (Result<Loaded, Vec<ConfigErro
     let files = Files::default();
     let outcome = read(path, &files, known);
     let inputs = files.into_inputs();
-    let loaded = outcome.map(|(config, broken, plugins, warnings)| Loaded {
-        config,
-        broken,
-        plugins,
+    let loaded = outcome.map(|loaded| Loaded {
         inputs: inputs.clone(),
-        warnings,
+        ..loaded
     });
     (loaded, inputs)
 }
 
-type Parts = (Config, Vec<BrokenTenant>, Vec<ConfigError>, Vec<String>);
-
-fn read(path: &Path, files: &Files, known: &mut Known) -> Result<Parts, Vec<ConfigError>> {
+/// All but the inputs.
+fn read(path: &Path, files: &Files, known: &mut Known) -> Result<Loaded, Vec<ConfigError>> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let source = Source::new(path, folder_of(&absolute), files);
     let Ok(tree) = read_tree(&source, &absolute) else {
@@ -67,92 +63,91 @@ fn read(path: &Path, files: &Files, known: &mut Known) -> Result<Parts, Vec<Conf
         return Err(source.finish().0);
     };
     let main = resolve::main(root, &source);
-
-    let mut read: Vec<ReadTenant> = Vec::new();
-    for field in &main.tenants {
-        let Some(section) = field.section() else { continue };
-        let tenant = tenant::read(section, &source, absolute.clone(), &main.house);
-        read.push(ReadTenant {
-            file: path.to_owned(),
-            absolute: absolute.clone(),
-            inline: true,
-            tenant,
-            errors: vec![],
-        });
-    }
+    let mut read = tenants_of_main(&main, &source, path, &absolute);
     inline_duplicates(&source, &main, &read);
-    let mut warnings = Vec::new();
-    let before = files.fingerprint();
     let found = tenant_files(&main, &source, path, &absolute);
+    let (of_files, warnings_of_files) = tenants_of_files(found, files, &main.house, known);
+    read.extend(of_files);
+    same_id_twice(&mut read);
+    same_credential_twice(&mut read);
+
+    let Main { parts, house, .. } = main;
+    let (errors, mut warnings) = source.finish();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let (tenants, broken) = sort_out(read);
+    let config = parts.with_tenants(tenants).ok_or(errors)?;
+    warnings.extend(warnings_of_files);
+    warnings.extend(unused_certificates(&config));
+    if config.tenants.is_empty() {
+        warnings.push("no tenant is served".to_owned());
+    }
+    Ok(Loaded {
+        config,
+        broken,
+        plugins: unreadable(house.plugins),
+        inputs: Inputs::default(),
+        warnings,
+    })
+}
+
+/// The tenants that the main file has inline.
+fn tenants_of_main(main: &Main<'_>, source: &Source<'_>, path: &Path, absolute: &Path) -> Vec<ReadTenant> {
+    let sections = main.tenants.iter().filter_map(|field| field.section());
+    let tenants = sections.map(|section| ReadTenant {
+        inline: true,
+        ..ReadTenant::of_file(
+            path.to_owned(),
+            absolute.to_owned(),
+            tenant::read(section, source, absolute.to_owned(), &main.house),
+        )
+    });
+    tenants.collect()
+}
+
+/// The tenants that have files of their own, with the warnings about them. Files that are as they were when they were
+/// `known` are not parsed; known from here on are those without a fault or warning.
+fn tenants_of_files(
+    found: Vec<(PathBuf, PathBuf)>,
+    files: &Files,
+    house: &House,
+    known: &mut Known,
+) -> (Vec<ReadTenant>, Vec<String>) {
     let mut last = std::mem::take(known);
-    known.before = before;
+    known.before = files.fingerprint();
+    if last.before != known.before {
+        last.tenants.clear();
+    }
+    let (mut read, mut warnings) = (Vec::new(), Vec::new());
     for (absolute, file) in found {
         // Linux lets who has begun run on for some 3 ms, whatever waits. Writes need not wait for 500 files.
         thread::yield_now();
         let same = last.tenants.remove(&absolute);
-        let same = same.filter(|(contents, _)| last.before == before && files.hold(contents));
-        let (contents, tenant) = match same {
-            Some((contents, tenant)) => {
-                read.push(ReadTenant {
-                    file,
-                    absolute: absolute.clone(),
-                    inline: false,
-                    tenant: tenant.clone(),
-                    errors: vec![],
-                });
-                (contents, tenant)
-            }
+        let (contents, tenant) = match same.filter(|(contents, _)| files.hold(contents)) {
+            Some((contents, tenant)) => (contents, ReadTenant::of_file(file, absolute.clone(), tenant)),
             None => {
-                let ((tenant, more), contents) =
-                    files.watched(|| read_file((absolute.clone(), file), files, &main.house));
-                let is_plain = tenant.errors.is_empty() && more.is_empty();
-                let copy = tenant.tenant.clone();
-                read.push(tenant);
-                warnings.extend(more);
-                if !is_plain {
+                let ((tenant, told), contents) = files.watched(|| read_file(absolute.clone(), file, files, house));
+                if !told.is_empty() || !tenant.errors.is_empty() {
+                    warnings.extend(told);
+                    read.push(tenant);
                     continue;
                 }
-                (contents, copy)
+                (contents, tenant)
             }
         };
-        known.tenants.insert(absolute, (contents, tenant));
+        known.tenants.insert(absolute, (contents, tenant.tenant.clone()));
+        read.push(tenant);
     }
-    same_id_twice(&mut read);
-    same_credential_twice(&mut read);
+    (read, warnings)
+}
 
-    let Main {
-        remote_write,
-        admin,
-        upstreams,
-        sandbox,
-        house,
-        tenant_files: _,
-        tenants: _,
-    } = main;
-    let (errors, mut all_warnings) = source.finish();
-    // The parts are missing only where a mistake was noted.
-    let (Some(remote_write), Some(admin), Some(sandbox), true) = (remote_write, admin, sandbox, errors.is_empty())
-    else {
-        return Err(errors);
-    };
-    all_warnings.append(&mut warnings);
-    let (tenants, broken) = sort_out(read);
-    let config = Config {
-        remote_write,
-        admin,
-        upstreams,
-        sandbox,
-        tenants,
-    };
-    all_warnings.extend(unused_certificates(&config));
-    if config.tenants.is_empty() {
-        all_warnings.push("no tenant is served".to_owned());
-    }
-    let unreadable = house.plugins.into_values().filter_map(|plugin| match plugin {
+fn unreadable(plugins: Plugins) -> Vec<ConfigError> {
+    let faults = plugins.into_values().filter_map(|plugin| match plugin {
         Declared::Unreadable(fault) => Some(fault),
         Declared::Read(_) | Declared::Mistaken => None,
     });
-    Ok((config, broken, unreadable.collect(), all_warnings))
+    faults.collect()
 }
 
 /// A tenant as read, sound or not, until the whole set was looked at.
@@ -166,6 +161,16 @@ struct ReadTenant {
 }
 
 impl ReadTenant {
+    fn of_file(file: PathBuf, absolute: PathBuf, tenant: tenant::Read) -> Self {
+        Self {
+            file,
+            absolute,
+            inline: false,
+            tenant,
+            errors: vec![],
+        }
+    }
+
     fn name(&self) -> String {
         self.tenant
             .id
@@ -240,7 +245,7 @@ fn tenant_files(main: &Main<'_>, source: &Source<'_>, path: &Path, absolute: &Pa
     found
 }
 
-fn read_file((absolute, file): (PathBuf, PathBuf), files: &Files, house: &House) -> (ReadTenant, Vec<String>) {
+fn read_file(absolute: PathBuf, file: PathBuf, files: &Files, house: &House) -> (ReadTenant, Vec<String>) {
     let source = Source::new(&file, folder_of(&absolute), files);
     let tenant = match read_tree(&source, &absolute) {
         Ok(tree) => match Section::root(&source, &tree) {
@@ -262,16 +267,8 @@ fn read_file((absolute, file): (PathBuf, PathBuf), files: &Files, house: &House)
         },
     };
     let (errors, warnings) = source.finish();
-    (
-        ReadTenant {
-            file,
-            absolute,
-            inline: false,
-            tenant,
-            errors,
-        },
-        warnings,
-    )
+    let read = ReadTenant::of_file(file, absolute, tenant);
+    (ReadTenant { errors, ..read }, warnings)
 }
 
 /// Two tenants of the main file that claim the same id or credential are the main file's mistake.

@@ -6,50 +6,45 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::chain;
+use super::defaults::{self, LIMITS, OVER_RATE, RESERVED_LABELS, SANDBOX};
 use super::endpoint;
 use super::file::Place;
 use super::section::{Field, Section, Source, quote};
 use super::tenant::{self, House};
 use super::{
-    Admin, ClientAuthType, EndpointSpec, Limits, OverRate, Owner, RemoteWrite, Sandbox, TlsClient, TlsServer,
-    TlsVersion, Upstream,
+    Admin, ClientAuthType, Config, EndpointSpec, Owner, RemoteWrite, Sandbox, Tenant, TlsClient, TlsServer, TlsVersion,
+    Upstream,
 };
-
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-
-/// Where Thanos' receivers take remote write.
-const DEFAULT_WRITE_PATH: &str = "/api/v1/receive";
-
-/// Defaults of the host's limits, for a Prometheus that sends 2000 samples in 15-62 KB a request.
-const DEFAULT_LIMITS: Limits = Limits {
-    max_body_size: 32 * MIB,
-    max_decoded_size: 32 * MIB,
-    max_in_flight_size: 128 * MIB,
-    // Prometheus opens 50 connections by default and may be told to open 200.
-    max_concurrent_requests: 256,
-    max_active_series: 1_000_000,
-    max_series_per_request: 100_000,
-    max_labels_per_series: 64,
-    max_label_name_length: 1024,
-    max_label_value_length: 4096,
-};
-
-/// The labels that Thanos receivers announce for themselves.
-const DEFAULT_RESERVED_LABELS: [&str; 2] = ["tenant_id", "receiver_replica"];
+use crate::model::TenantId;
 
 /// The main file, resolved. Worth using only if its source has no failures.
 pub(super) struct Main<'a> {
-    pub(super) remote_write: Option<RemoteWrite>,
-    pub(super) admin: Option<Admin>,
-    pub(super) upstreams: BTreeMap<String, Arc<Upstream>>,
-    pub(super) sandbox: Option<Sandbox>,
+    pub(super) parts: Parts,
     pub(super) house: House,
     pub(super) tenant_files: Vec<(Field<'a>, PathBuf)>,
     pub(super) tenants: Vec<Field<'a>>,
+}
+
+/// What the main file says of the gateway itself. A part is missing only where a mistake was noted.
+pub(super) struct Parts {
+    remote_write: Option<RemoteWrite>,
+    admin: Option<Admin>,
+    upstreams: BTreeMap<String, Arc<Upstream>>,
+    sandbox: Option<Sandbox>,
+}
+
+impl Parts {
+    pub(super) fn with_tenants(self, tenants: BTreeMap<TenantId, Arc<Tenant>>) -> Option<Config> {
+        Some(Config {
+            remote_write: self.remote_write?,
+            admin: self.admin?,
+            upstreams: self.upstreams,
+            sandbox: self.sandbox?,
+            tenants,
+        })
+    }
 }
 
 /// Reads the whole main file.
@@ -87,13 +82,11 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
         .unwrap_or_default();
     let max_in_flight_size = remote_write.as_ref().map_or(u64::MAX, |write| write.max_in_flight_size);
     let limits = root.section("default_limits");
-    let limits = limits.map_or(DEFAULT_LIMITS, |fields| {
-        tenant::limits(fields, &DEFAULT_LIMITS, max_in_flight_size)
-    });
+    let limits = limits.map_or(LIMITS, |fields| tenant::limits(fields, &LIMITS, max_in_flight_size));
     let over_rate = root
         .field("over_rate")
         .and_then(|field| tenant::over_rate(&field))
-        .unwrap_or(OverRate::Retry);
+        .unwrap_or(OVER_RATE);
     let reserved_labels = reserved_labels(root.field("reserved_labels").as_ref());
     let sandbox = root.section("sandbox").and_then(|section| sandbox(section, source));
     let tenant_files = root
@@ -112,11 +105,14 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
         reserved_labels,
         max_in_flight_size,
     };
-    Main {
+    let parts = Parts {
         remote_write,
         admin,
         upstreams,
         sandbox,
+    };
+    Main {
+        parts,
         house,
         tenant_files,
         tenants,
@@ -124,7 +120,8 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
 }
 
 fn remote_write(mut section: Section<'_>) -> Option<RemoteWrite> {
-    let listen_address = listen_address(&mut section, "0.0.0.0:19291");
+    use defaults::remote_write as default;
+    let listen_address = listen_address(&mut section, default::LISTEN_ADDRESS);
     let written_tls = section.field("tls_server_config");
     let insecure = section.field("insecure_http");
     let plain = insecure.as_ref().map_or(Some(false), Field::boolean);
@@ -149,18 +146,17 @@ fn remote_write(mut section: Section<'_>) -> Option<RemoteWrite> {
             "credentials and samples cross the network unencrypted",
         );
     }
-    let seconds = Duration::from_secs;
     let remote_write = RemoteWrite {
         listen_address: listen_address.unwrap_or_default(),
         tls,
-        max_connections: section.length("max_connections", 10_000),
-        handshake_timeout: section.duration("handshake_timeout", seconds(10)),
-        header_timeout: section.duration("header_timeout", seconds(10)),
-        body_timeout: section.duration("body_timeout", seconds(30)),
-        min_body_rate: section.size("min_body_rate", KIB),
-        idle_timeout: section.duration("idle_timeout", seconds(300)),
-        max_in_flight_size: section.size("max_in_flight_size", 512 * MIB),
-        max_concurrent_requests: section.length("max_concurrent_requests", 1024),
+        max_connections: section.length("max_connections", default::MAX_CONNECTIONS),
+        handshake_timeout: section.duration("handshake_timeout", default::HANDSHAKE_TIMEOUT),
+        header_timeout: section.duration("header_timeout", default::HEADER_TIMEOUT),
+        body_timeout: section.duration("body_timeout", default::BODY_TIMEOUT),
+        min_body_rate: section.size("min_body_rate", default::MIN_BODY_RATE),
+        idle_timeout: section.duration("idle_timeout", default::IDLE_TIMEOUT),
+        max_in_flight_size: section.size("max_in_flight_size", default::MAX_IN_FLIGHT_SIZE),
+        max_concurrent_requests: section.length("max_concurrent_requests", default::MAX_CONCURRENT_REQUESTS),
     };
     section.close();
     Some(remote_write)
@@ -230,7 +226,7 @@ fn client_auth_type(field: &Field<'_>, has_ca: bool) -> Option<ClientAuthType> {
 }
 
 fn admin(mut section: Section<'_>) -> Option<Admin> {
-    let listen_address = listen_address(&mut section, "127.0.0.1:10902");
+    let listen_address = listen_address(&mut section, defaults::admin::LISTEN_ADDRESS);
     section.close();
     Some(Admin {
         listen_address: listen_address?,
@@ -238,6 +234,7 @@ fn admin(mut section: Section<'_>) -> Option<Admin> {
 }
 
 fn upstream(name: &str, mut section: Section<'_>, source: &Source<'_>) -> Option<Upstream> {
+    use defaults::upstream as default;
     let place = section.place;
     let endpoints = section
         .require("endpoints")
@@ -259,8 +256,8 @@ fn upstream(name: &str, mut section: Section<'_>, source: &Source<'_>) -> Option
         }
         field.section().and_then(tls_client)
     });
-    let timeout = section.duration("timeout", Duration::from_secs(10));
-    let connect_timeout = section.duration("connect_timeout", Duration::from_secs(2).min(timeout));
+    let timeout = section.duration("timeout", default::TIMEOUT);
+    let connect_timeout = section.duration("connect_timeout", default::CONNECT_TIMEOUT.min(timeout));
     if connect_timeout > timeout {
         source.fail(
             place,
@@ -271,12 +268,12 @@ fn upstream(name: &str, mut section: Section<'_>, source: &Source<'_>) -> Option
     let upstream = Upstream {
         name: name.to_owned(),
         endpoints,
-        path: path.unwrap_or_else(|| DEFAULT_WRITE_PATH.to_owned()),
+        path: path.unwrap_or_else(|| default::PATH.to_owned()),
         timeout,
         connect_timeout,
-        dns_refresh_interval: section.duration("dns_refresh_interval", Duration::from_secs(10)),
+        dns_refresh_interval: section.duration("dns_refresh_interval", default::DNS_REFRESH_INTERVAL),
         tls,
-        max_in_flight: section.length("max_in_flight", 1024),
+        max_in_flight: section.length("max_in_flight", default::MAX_IN_FLIGHT),
     };
     section.close();
     Some(upstream)
@@ -333,8 +330,11 @@ fn tls_client(mut section: Section<'_>) -> Option<TlsClient> {
 }
 
 /// The operator's policies around every tenant's own.
-fn around(mut section: Section<'_>, plugins: &chain::Plugins) -> (Vec<chain::Written>, Vec<chain::Written>) {
-    let mut read = |key, taken: &[&chain::Written]| {
+fn around(
+    mut section: Section<'_>,
+    plugins: &chain::Plugins,
+) -> (Vec<chain::WrittenPolicy>, Vec<chain::WrittenPolicy>) {
+    let mut read = |key, taken: &[&chain::WrittenPolicy]| {
         section
             .field(key)
             .map(|list| chain::policies(&list, Owner::Operator, plugins, taken))
@@ -348,7 +348,7 @@ fn around(mut section: Section<'_>, plugins: &chain::Plugins) -> (Vec<chain::Wri
 
 fn reserved_labels(field: Option<&Field<'_>>) -> Vec<String> {
     let Some(list) = field else {
-        return DEFAULT_RESERVED_LABELS.map(str::to_owned).to_vec();
+        return RESERVED_LABELS.map(str::to_owned).to_vec();
     };
     let mut out: Vec<String> = Vec::new();
     for item in list.items() {
@@ -373,25 +373,26 @@ fn reserved_labels(field: Option<&Field<'_>>) -> Vec<String> {
 
 fn sandbox(mut section: Section<'_>, source: &Source<'_>) -> Option<Sandbox> {
     let memory = section.field("memory_limit");
-    let memory_limit = memory.as_ref().and_then(Field::size).unwrap_or(32 * MIB);
+    let written = memory.as_ref().and_then(Field::size);
+    let memory_limit = written.map_or(SANDBOX.memory_limit, |size| usize::try_from(size).unwrap_or(usize::MAX));
     // One wasm page; and the most a 32-bit linear memory can be.
-    if let Some(field) = memory.filter(|_| !(64 * KIB..=4096 * MIB).contains(&memory_limit)) {
+    if let Some(field) = memory.filter(|_| !(64 << 10..=4 << 30).contains(&memory_limit)) {
         field.fail("a plugin's memory is between 64KiB and 4GiB");
     }
     let cache_dir = section
         .field("cache_dir")
         .and_then(|field| field.text().map(|text| source.path(text)));
     let sandbox = Sandbox {
-        threads: section.length("threads", 2),
-        call_timeout: section.duration("call_timeout", Duration::from_millis(50)),
-        memory_limit: usize::try_from(memory_limit).unwrap_or(usize::MAX),
+        threads: section.length("threads", SANDBOX.threads),
+        call_timeout: section.duration("call_timeout", SANDBOX.call_timeout),
+        memory_limit,
         wasi: section
             .field("wasi")
             .and_then(|field| field.choice(&[("allow", true), ("deny", false)]))
-            .unwrap_or(true),
+            .unwrap_or(SANDBOX.wasi),
         cache_dir,
-        compile_timeout: section.duration("compile_timeout", Duration::from_secs(60)),
-        compile_memory_limit: section.size("compile_memory_limit", 2048 * MIB),
+        compile_timeout: section.duration("compile_timeout", SANDBOX.compile_timeout),
+        compile_memory_limit: section.size("compile_memory_limit", SANDBOX.compile_memory_limit),
     };
     section.close();
     Some(sandbox)

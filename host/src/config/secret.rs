@@ -5,6 +5,7 @@
 //! (an expensive bcrypt hash). Never quotes a value or a secret file's path: a token pasted under the
 //! wrong key would be in the log.
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use zeroize::Zeroizing;
 
 use super::file::Place;
@@ -20,15 +21,15 @@ const MAX_SECRET_LENGTH: usize = 8 * 1024;
 
 /// A credential and where it was written.
 #[derive(Clone)]
-pub(super) struct Written {
+pub(super) struct WrittenCredential {
     pub(super) place: Place,
     pub(super) path: String,
     pub(super) credential: Credential,
 }
 
 /// Reads a `credentials` list.
-pub(super) fn credentials(list: &Field<'_>) -> Vec<Written> {
-    let mut out: Vec<Written> = Vec::new();
+pub(super) fn credentials(list: &Field<'_>) -> Vec<WrittenCredential> {
+    let mut out: Vec<WrittenCredential> = Vec::new();
     for item in list.items() {
         let Some(section) = item.section() else { continue };
         let Some(credential) = one(section.keep_secret()) else {
@@ -43,7 +44,7 @@ pub(super) fn credentials(list: &Field<'_>) -> Vec<Written> {
             item.source
                 .warn(item.place(), &item.path, "the same credential is listed twice");
         } else {
-            out.push(Written {
+            out.push(WrittenCredential {
                 place: item.place(),
                 path: item.path.clone(),
                 credential,
@@ -95,7 +96,8 @@ fn client_certificate(field: &Field<'_>) -> Option<CertificateName> {
 
 fn token_digest(field: &Field<'_>) -> Option<[u8; 32]> {
     let text = field.text()?;
-    let Some(digest) = from_hex(text) else {
+    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
+    let Some(digest) = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) else {
         field.fail("expected 64 hexadecimal digits: the output of `printf %s \"$TOKEN\" | sha256sum`");
         return None;
     };
@@ -201,16 +203,4 @@ fn secret_file(field: &Field<'_>) -> Option<Zeroizing<Vec<u8>>> {
         return None;
     }
     Some(secret)
-}
-
-fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let digit = |b: u8| (b as char).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    let mut out = [0; 32];
-    if text.len() != 64 {
-        return None;
-    }
-    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(out)
 }

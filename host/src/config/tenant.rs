@@ -21,8 +21,8 @@ pub(super) struct House {
     /// Every name in `upstreams`, also of those with mistakes.
     pub(super) upstreams: BTreeSet<String>,
     pub(super) plugins: Plugins,
-    pub(super) before: Vec<chain::Written>,
-    pub(super) after: Vec<chain::Written>,
+    pub(super) before: Vec<chain::WrittenPolicy>,
+    pub(super) after: Vec<chain::WrittenPolicy>,
     pub(super) limits: Limits,
     pub(super) over_rate: OverRate,
     pub(super) reserved_labels: Vec<String>,
@@ -36,7 +36,7 @@ pub(super) struct Read {
     pub(super) id: Option<TenantId>,
     /// `None` if anything at all was wrong.
     pub(super) tenant: Option<Arc<Tenant>>,
-    pub(super) credentials: Vec<secret::Written>,
+    pub(super) credentials: Vec<secret::WrittenCredential>,
 }
 
 /// Reads one tenant; mistakes are noted in the section's source.
@@ -116,8 +116,8 @@ fn tenant_id(field: &Field<'_>) -> Option<TenantId> {
     }
 }
 
-fn own_policies(list: &Field<'_>, house: &House) -> Vec<chain::Written> {
-    let taken: Vec<&chain::Written> = house.before.iter().chain(&house.after).collect();
+fn own_policies(list: &Field<'_>, house: &House) -> Vec<chain::WrittenPolicy> {
+    let taken: Vec<&chain::WrittenPolicy> = house.before.iter().chain(&house.after).collect();
     chain::policies(list, Owner::Tenant, &house.plugins, &taken)
 }
 

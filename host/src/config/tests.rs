@@ -63,6 +63,16 @@ fn hex(bytes: [u8; 32]) -> String {
 }
 
 #[test]
+fn a_tool_without_a_main_file_has_the_bounds_of_one_that_says_nothing() {
+    let config = main_file("tenants: [{tenant: a}]\n").load().unwrap().config;
+    let tenant = &config.tenants[&tenant("a")];
+    assert_eq!(config.sandbox, defaults::SANDBOX);
+    assert_eq!(tenant.limits, defaults::LIMITS);
+    assert_eq!(tenant.over_rate, defaults::OVER_RATE);
+    assert_eq!(tenant.reserved_labels, defaults::RESERVED_LABELS);
+}
+
+#[test]
 fn what_is_left_out_has_a_default() {
     let folder = main_file("tenants: [{tenant: a, credentials: [{client_certificate: {uri_san: 'spiffe://a'}}]}]\n");
     let Loaded { config, broken, .. } = folder.load().unwrap();
@@ -368,6 +378,10 @@ fn a_credential_of_two_tenants_proves_neither() {
         (
             format!("{{bearer_token_sha256: {hash}}}"),
             "{bearer_token_file: ../token}".to_owned(),
+        ),
+        (
+            format!("{{bearer_token_sha256: {hash}}}"),
+            format!("{{bearer_token_sha256: {}}}", hash.to_uppercase()),
         ),
         (user("a"), user("b")),
     ] {

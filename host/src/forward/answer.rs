@@ -3,7 +3,6 @@
 //! Takes a status, a header and the start of a text; gives success or one fact. Never repeats a receiver's text to a
 //! sender: Thanos puts the names of the receivers behind it there.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +10,20 @@ use http::header::RETRY_AFTER;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::client::{Answer, Fault};
 use super::health::Illness;
+use crate::net::{ExchangeError, HttpAnswer, TextBounds};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{UpstreamLabels, UpstreamName};
 
 /// Longest `Retry-After` believed. A receiver that says a week is wrong about one of the two.
 const MAX_RETRY_AFTER: u64 = 300;
+
+/// What is read of an answer's text: enough for Thanos' list of reasons, too little to be used against us. It follows
+/// the head at once or is not waited for: the status alone decides about the data.
+pub const TEXT: TextBounds = TextBounds {
+    bytes: 4096,
+    time: Duration::from_millis(250),
+};
 
 /// Bytes of a receiver's text that are kept for the log.
 const MAX_DETAIL: usize = 256;
@@ -51,6 +57,9 @@ pub enum ForwardError {
     Overloaded,
     #[error("what the receiver answered is not HTTP")]
     Nonsense,
+    /// A bug: every character that a tenant id can have is legal in a header. Nothing was sent.
+    #[error("the tenant id cannot be written in a header")]
+    TenantHeader,
 }
 
 /// Why Thanos refused samples.
@@ -97,7 +106,7 @@ impl std::fmt::Display for ConflictClass {
 }
 
 /// Success is 2xx and nothing else.
-pub fn judge(answer: &Answer) -> Result<(), ForwardError> {
+pub fn judge(answer: &HttpAnswer) -> Result<(), ForwardError> {
     let status = answer.status.as_u16();
     Err(match status {
         200..=299 => return Ok(()),
@@ -133,25 +142,10 @@ fn detail(text: &[u8]) -> String {
 }
 
 impl ForwardError {
-    /// As a metric label.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Invalid { .. } => "invalid",
-            Self::Conflict { .. } => "conflict",
-            Self::TooManyRequests { .. } => "too_many_requests",
-            Self::Misconfigured { .. } => "misconfigured",
-            Self::Unavailable { .. } => "unavailable",
-            Self::Timeout => "timeout",
-            Self::Connect => "connect",
-            Self::Reset => "reset",
-            Self::NoEndpoint => "no_endpoint",
-            Self::Overloaded => "overloaded",
-            Self::Nonsense => "nonsense",
-        }
-    }
-
-    /// Whether another endpoint may take what this one did not. A write that has reached the first as well does no
-    /// harm: re-sent identical samples are harmless.
+    /// Whether another endpoint may take what this one did not. The first may have stored the write all the same, as
+    /// may a receiver whose idle connection broke under it. Nothing is stored twice then and nothing is lost, but only a
+    /// series' newest sample is taken again without a word: for an older one the answer is 409, and the sender is told
+    /// that samples were refused which are stored.
     pub fn may_pass_elsewhere(&self) -> bool {
         self.illness().is_some()
     }
@@ -169,65 +163,88 @@ impl ForwardError {
             | Self::TooManyRequests { .. }
             | Self::Misconfigured { .. }
             | Self::NoEndpoint
-            | Self::Overloaded => None,
+            | Self::Overloaded
+            | Self::TenantHeader => None,
         }
     }
 }
 
-impl From<Fault> for ForwardError {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Connect => Self::Connect,
-            Fault::Reset => Self::Reset,
-            Fault::Nonsense => Self::Nonsense,
+impl From<ExchangeError> for ForwardError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::Connect => Self::Connect,
+            ExchangeError::Reset => Self::Reset,
+            ExchangeError::Nonsense => Self::Nonsense,
         }
     }
 }
 
-/// An upstream's series of requests by outcome, made at once so that their rates begin at 0.
+/// An upstream's series of requests by outcome, made at once so that their rates begin at 0. The compiler sees an
+/// outcome without a series, and a series without an outcome.
 pub struct Outcomes {
-    by_word: BTreeMap<&'static str, Counter>,
+    success: Counter,
+    invalid: Counter,
+    conflict: Counter,
+    too_many_requests: Counter,
+    misconfigured: Counter,
+    unavailable: Counter,
+    timeout: Counter,
+    connect: Counter,
+    reset: Counter,
+    no_endpoint: Counter,
+    overloaded: Counter,
+    nonsense: Counter,
+    bug: Counter,
     duration: Histogram,
 }
 
-const SUCCESS: &str = "success";
-
 impl Outcomes {
     pub fn new(upstream: &str, metrics: &Arc<Metrics>) -> Self {
-        let words = [
-            SUCCESS,
-            "invalid",
-            "conflict",
-            "too_many_requests",
-            "misconfigured",
-            "unavailable",
-            "timeout",
-            "connect",
-            "reset",
-            "no_endpoint",
-            "overloaded",
-            "nonsense",
-        ];
+        let upstream = upstream.to_owned();
         let counter = |outcome| {
-            let upstream = upstream.to_owned();
+            let upstream = upstream.clone();
             metrics
                 .upstream_requests
                 .get_or_create_owned(&UpstreamLabels { upstream, outcome })
         };
         Self {
-            by_word: words.map(|word| (word, counter(word))).into_iter().collect(),
-            duration: metrics.upstream_duration.get_or_create_owned(&UpstreamName {
-                upstream: upstream.to_owned(),
-            }),
+            success: counter("success"),
+            invalid: counter("invalid"),
+            conflict: counter("conflict"),
+            too_many_requests: counter("too_many_requests"),
+            misconfigured: counter("misconfigured"),
+            unavailable: counter("unavailable"),
+            timeout: counter("timeout"),
+            connect: counter("connect"),
+            reset: counter("reset"),
+            no_endpoint: counter("no_endpoint"),
+            overloaded: counter("overloaded"),
+            nonsense: counter("nonsense"),
+            bug: counter("bug"),
+            duration: metrics
+                .upstream_duration
+                .get_or_create_owned(&UpstreamName { upstream }),
         }
     }
 
     /// `took` is `None` where nothing was sent.
     pub fn count(&self, result: &Result<(), ForwardError>, took: Option<Duration>) {
-        let word = result.as_ref().err().map_or(SUCCESS, ForwardError::word);
-        if let Some(counter) = self.by_word.get(word) {
-            counter.inc();
-        }
+        let outcome = match result {
+            Ok(()) => &self.success,
+            Err(ForwardError::Invalid { .. }) => &self.invalid,
+            Err(ForwardError::Conflict { .. }) => &self.conflict,
+            Err(ForwardError::TooManyRequests { .. }) => &self.too_many_requests,
+            Err(ForwardError::Misconfigured { .. }) => &self.misconfigured,
+            Err(ForwardError::Unavailable { .. }) => &self.unavailable,
+            Err(ForwardError::Timeout) => &self.timeout,
+            Err(ForwardError::Connect) => &self.connect,
+            Err(ForwardError::Reset) => &self.reset,
+            Err(ForwardError::NoEndpoint) => &self.no_endpoint,
+            Err(ForwardError::Overloaded) => &self.overloaded,
+            Err(ForwardError::Nonsense) => &self.nonsense,
+            Err(ForwardError::TenantHeader) => &self.bug,
+        };
+        outcome.inc();
         if let Some(took) = took {
             self.duration.observe(took.as_secs_f64());
         }
@@ -240,8 +257,8 @@ mod tests {
 
     use super::*;
 
-    fn answer(status: u16, text: &str) -> Answer {
-        Answer {
+    fn answer(status: u16, text: &str) -> HttpAnswer {
+        HttpAnswer {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
             text: text.as_bytes().to_vec(),

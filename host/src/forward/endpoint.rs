@@ -6,21 +6,16 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::HeaderValue;
-use tokio::time::Instant;
-
-use super::balance::{self, Candidate, Standing};
-use super::client::{Address, Pool};
+use super::balance::Candidate;
 use super::health::{Health, Illness};
+use crate::net::{Address, Pool};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::EndpointLabels;
 
 pub struct Endpoint {
     pub address: Address,
-    /// The `Host` header.
-    pub host: HeaderValue,
     pub pool: Pool,
     in_flight: AtomicUsize,
     state: Mutex<State>,
@@ -56,26 +51,6 @@ pub struct Trip {
     ended: bool,
 }
 
-/// Chooses an endpoint and starts a trip to it. `excluded` has just failed this write; the second choice is never a
-/// trial, for it is the write's last chance.
-pub fn choose(endpoints: &[Arc<Endpoint>], excluded: Option<&Arc<Endpoint>>) -> Option<Trip> {
-    let now = Instant::now();
-    let candidates: Vec<Candidate> = endpoints
-        .iter()
-        .map(|endpoint| Candidate {
-            in_flight: endpoint.in_flight.load(Ordering::Relaxed),
-            standing: match (excluded, endpoint.locked().health.standing(now)) {
-                (Some(failed), _) if Arc::ptr_eq(failed, endpoint) => Standing::Excluded,
-                (Some(_), Standing::DueForTrial) => Standing::Ejected,
-                (_, standing) => standing,
-            },
-        })
-        .collect();
-    let chosen = balance::pick(&candidates, random())?;
-    let may_be_trial = candidates[chosen].standing == Standing::DueForTrial;
-    Some(Trip::start(&endpoints[chosen], may_be_trial, now))
-}
-
 impl Endpoint {
     pub fn new(upstream: &str, address: Address, metrics: Arc<Metrics>) -> Arc<Self> {
         let labels = EndpointLabels {
@@ -83,8 +58,6 @@ impl Endpoint {
             endpoint: address.to_string(),
         };
         Arc::new(Self {
-            // A name out of the DNS may hold anything; RFC 9112 section 3.2 has an empty Host for what cannot be said.
-            host: HeaderValue::from_str(&address.authority()).unwrap_or(HeaderValue::from_static("")),
             address,
             pool: Pool::default(),
             in_flight: AtomicUsize::new(0),
@@ -109,6 +82,14 @@ impl Endpoint {
         self.metrics.upstream_healthy.remove(&self.labels);
         drop(state);
         self.pool.clear();
+    }
+
+    /// What a choice among endpoints is made from.
+    pub fn candidate(&self, now: Instant) -> Candidate {
+        Candidate {
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            standing: self.locked().health.standing(now),
+        }
     }
 
     pub fn status(&self) -> EndpointStatus {
@@ -143,7 +124,7 @@ impl Endpoint {
 }
 
 impl Trip {
-    fn start(endpoint: &Arc<Endpoint>, may_be_trial: bool, now: Instant) -> Self {
+    pub fn start(endpoint: &Arc<Endpoint>, may_be_trial: bool, now: Instant) -> Self {
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
         // Another request may have become the trial since the choice was made; then this one is a straggler.
         let trial = may_be_trial && endpoint.locked().health.started(now);

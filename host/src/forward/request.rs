@@ -10,7 +10,6 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 
-use super::endpoint::Endpoint;
 use crate::tenant::Attribution;
 
 const TENANT: HeaderName = HeaderName::from_static("thanos-tenant");
@@ -56,10 +55,7 @@ pub fn forwarded_headers(sender: &HeaderMap) -> ForwardedHeaders {
     pass(RETRY_ATTEMPT, |v| {
         (1..=10).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_digit())
     });
-    pass(REQUEST_ID, |v| {
-        let legal = |b: u8| b.is_ascii_alphanumeric() || b"-_.:/+=@~".contains(&b);
-        (1..=MAX_REQUEST_ID).contains(&v.len()) && v.bytes().all(legal)
-    });
+    pass(REQUEST_ID, is_request_id);
     pass(TRACE_PARENT, is_trace_parent);
     // Trace Context section 3.3: a tracestate means nothing without its traceparent.
     if allowed.contains_key(TRACE_PARENT) {
@@ -71,6 +67,17 @@ pub fn forwarded_headers(sender: &HeaderMap) -> ForwardedHeaders {
         }
     }
     ForwardedHeaders(allowed)
+}
+
+/// The sender's `X-Request-ID`, where it is one that receivers are told too: the log and they know a write by one name.
+pub fn request_id(sender: &HeaderMap) -> Option<&str> {
+    only(sender, &REQUEST_ID)?.to_str().ok().filter(|id| is_request_id(id))
+}
+
+/// Plain enough for a log line and for anybody's header.
+fn is_request_id(text: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-_.:/+=@~".contains(&b);
+    (1..=MAX_REQUEST_ID).contains(&text.len()) && text.bytes().all(legal)
 }
 
 /// The value of a header that is there once. Twice is somebody's trick or mistake.
@@ -123,13 +130,13 @@ impl Template {
     }
 
     /// Content-Length is exact because hyper writes the length of the one piece the body is.
-    pub fn request(&self, endpoint: &Endpoint, tenant: &HeaderValue, outgoing: &Outgoing) -> Request<Full<Bytes>> {
+    pub fn request(&self, host: &HeaderValue, tenant: &HeaderValue, outgoing: &Outgoing) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(outgoing.body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
-        headers.insert(HOST, endpoint.host.clone());
+        headers.insert(HOST, host.clone());
         headers.insert(TENANT, tenant.clone());
         for (name, value) in &outgoing.trace.0 {
             headers.insert(name.clone(), value.clone());
@@ -226,6 +233,23 @@ mod tests {
             ["traceparent", "tracestate"]
         );
         assert_eq!(passed(&[("retry-attempt", "1234567890")]), ["retry-attempt"]);
+    }
+
+    #[test]
+    fn a_request_id_is_told_in_the_log_exactly_where_receivers_are_told_it() {
+        let longest = "a".repeat(MAX_REQUEST_ID);
+        let too_long = "a".repeat(MAX_REQUEST_ID + 1);
+        for id in ["f00-1", "user@host~1", &longest, &too_long, "", "a b", "a\"b", "é"] {
+            let sender = headers(&[("x-request-id", id)]);
+            let forwarded = forwarded_headers(&sender).0.get(REQUEST_ID).cloned();
+            assert_eq!(
+                request_id(&sender).map(str::as_bytes),
+                forwarded.as_ref().map(HeaderValue::as_bytes)
+            );
+        }
+        assert_eq!(request_id(&headers(&[("x-request-id", &longest)])), Some(&*longest));
+        let twice = headers(&[("x-request-id", "a"), ("x-request-id", "b")]);
+        assert_eq!(request_id(&twice), None);
     }
 
     #[test]

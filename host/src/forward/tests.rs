@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::*;
+use crate::config::EndpointSpec;
 use fakes::*;
 
 mod fakes;

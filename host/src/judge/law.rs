@@ -7,7 +7,7 @@
 use super::refusal::Refusal;
 use super::verdict::{Bug, Verdict};
 use super::words::{DropWords, Words};
-use crate::chain::{Labels, Outcome};
+use crate::chain::{LabelSet, Outcome};
 use crate::config;
 use crate::model::Label;
 use crate::wire::labels::{encode_labels, label_bytes, labels};
@@ -105,7 +105,7 @@ impl HostChecks {
     }
 
     /// Checks labels that policies made, and gives the label bytes that may go on.
-    fn check_edited(&self, labels: Labels) -> Result<Vec<u8>, Refusal> {
+    fn check_edited(&self, labels: LabelSet) -> Result<Vec<u8>, Refusal> {
         self.check(labels.into_vec())
     }
 
@@ -203,12 +203,12 @@ mod tests {
         Law { checks, words }
     }
 
-    fn labels(pairs: &[(&str, &str)]) -> Labels {
+    fn labels(pairs: &[(&str, &str)]) -> LabelSet {
         let label = |(name, value): &(&str, &str)| Label {
             name: (*name).into(),
             value: (*value).into(),
         };
-        Labels::check(pairs.iter().map(label)).unwrap()
+        LabelSet::check(pairs.iter().map(label)).unwrap()
     }
 
     fn kept(law: &Law, pairs: &[(&str, &str)]) -> Verdict {

@@ -155,7 +155,7 @@ impl Edited {
         let shorter = sent.len().min(labels.len());
         let first = same(shorter, &mut sent.iter().zip(labels));
         let last = same(shorter - first, &mut sent.iter().rev().zip(labels.iter().rev()));
-        let middle = labels.get(first..labels.len() - last).unwrap_or_default();
+        let middle = &labels[first..labels.len() - last];
         Self {
             middle: middle.into(),
             first: first as u16,

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use rcgen::SanType;
+use rustix::io::Errno;
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
@@ -594,7 +595,7 @@ fn an_error_of_accept_never_ends_and_never_spins() {
     for kind in [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset] {
         assert_eq!(pause_after(&io::Error::from(kind)), None);
     }
-    for number in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+    for number in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].map(Errno::raw_os_error) {
         assert_eq!(
             pause_after(&io::Error::from_raw_os_error(number)),
             Some(ACCEPT_PAUSE),

@@ -13,6 +13,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::{digest, hmac, rand};
+use data_encoding::HEXLOWER;
+use rustix::fs::OFlags;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -62,7 +64,11 @@ impl Identity {
     }
 
     fn file_name(&self) -> String {
-        format!("{}-{}.cwasm", hex(&self.sha256), hex(&self.engine[..8]))
+        format!(
+            "{}-{}.cwasm",
+            HEXLOWER.encode(&self.sha256),
+            HEXLOWER.encode(&self.engine[..8])
+        )
     }
 }
 
@@ -78,10 +84,6 @@ impl Hasher for Sha256Hasher {
     fn finish(&self) -> u64 {
         0
     }
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -205,7 +207,7 @@ fn read_ours(path: &Path, most: u64) -> Result<Vec<u8>, CacheError> {
     let io = |error| CacheError::Io(path.to_owned(), error);
     let file = OpenOptions::new()
         .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .open(path)
         .map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
@@ -228,7 +230,7 @@ fn write_ours(folder: &Path, path: &Path, parts: &[&[u8]], placing: Placing) -> 
     let io = |error| CacheError::Io(path.to_owned(), error);
     let mut random = [0; 8];
     rand::fill(&mut random).map_err(|_| io(io::Error::other("no random numbers")))?;
-    let temporary = folder.join(format!(".{}.tmp", hex(&random)));
+    let temporary = folder.join(format!(".{}.tmp", HEXLOWER.encode(&random)));
     let written = (|| {
         let mut file: File = OpenOptions::new()
             .write(true)

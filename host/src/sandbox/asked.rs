@@ -1,12 +1,10 @@
 //! The arguments of one `relabel`: the labels of all its series, one after the other.
 //!
-//! Takes names and values, gives them in one piece, or one by one for a plugin that wants them so. Its room is used again
-//! by the next call on the same thread. Never looks at what they say.
+//! Takes names and values, gives them in one piece. Its room is used again by the next call on the same thread. Never
+//! looks at what they say.
 
 use std::cell::Cell;
 use std::string::FromUtf8Error;
-
-use super::contract::types::LabelParam;
 
 /// Room kept for a thread's next call, in bytes of text.
 const KEPT: usize = 1 << 20;
@@ -70,23 +68,5 @@ impl Asked {
         // Once over all of it costs a tenth of once for each.
         self.text = String::from_utf8(text)?;
         Ok(())
-    }
-
-    /// The same for a plugin that takes labels one by one.
-    pub(super) fn series(&self) -> Vec<Vec<LabelParam<'_>>> {
-        let (mut rest, mut lengths) = (self.text.as_str(), self.lengths.iter());
-        let mut next = || {
-            let (part, after) = rest.split_at_checked(*lengths.next()? as usize)?;
-            rest = after;
-            Some(part)
-        };
-        let mut label = || {
-            let (name, value) = (next()?, next()?);
-            Some(LabelParam { name, value })
-        };
-        let series = self.labels.iter();
-        series
-            .map(|count| (0..*count).map_while(|_| label()).collect())
-            .collect()
     }
 }

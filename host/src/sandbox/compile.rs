@@ -12,13 +12,13 @@ use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use super::artefact::{Artefact, MAX_ARTEFACT};
-use super::engine;
 use super::plain::plain;
+use super::target;
 
 /// Largest plugin, in bytes. Python's, the largest known, has 18 MB.
 pub const MAX_PLUGIN: usize = 64 << 20;
@@ -41,7 +41,7 @@ pub struct Compiler {
 
 /// What one compilation may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct Quota {
     pub wall: Duration,
     /// Address space, in bytes.
     pub memory: u64,
@@ -73,14 +73,14 @@ pub enum CompileError {
 ///
 /// # Errors
 /// Says what is wrong with the plugin, or which bound it broke.
-pub async fn compile(compiler: &Compiler, bounds: Bounds, wasm: &[u8]) -> Result<Artefact, CompileError> {
+pub async fn compile(compiler: &Compiler, quota: Quota, wasm: &[u8]) -> Result<Artefact, CompileError> {
     precheck(wasm)?;
     let mut child = Command::new(&compiler.program)
         .args(&compiler.args)
         .arg(PROCESSOR_SECONDS)
-        .arg(bounds.wall.as_secs().max(1).to_string())
+        .arg(quota.wall.as_secs().max(1).to_string())
         .arg(MEMORY_BYTES)
-        .arg(bounds.memory.to_string())
+        .arg(quota.memory.to_string())
         .env_clear()
         // mimalloc reserves address space by the gigabyte, which is what the child has least of.
         .env("MIMALLOC_ARENA_RESERVE", "65536")
@@ -108,10 +108,10 @@ pub async fn compile(compiler: &Compiler, bounds: Bounds, wasm: &[u8]) -> Result
         read.0.and(read.1)?;
         child.wait().await
     };
-    let status = match tokio::time::timeout(bounds.wall, talk).await {
+    let status = match tokio::time::timeout(quota.wall, talk).await {
         Err(_) => {
             let _ = child.kill().await;
-            return Err(CompileError::TooSlow(bounds.wall));
+            return Err(CompileError::TooSlow(quota.wall));
         }
         Ok(Err(error)) => return Err(CompileError::NotRun(error.to_string())),
         Ok(Ok(status)) => status,
@@ -122,7 +122,7 @@ pub async fn compile(compiler: &Compiler, bounds: Bounds, wasm: &[u8]) -> Result
     if status.success() {
         return Ok(Artefact::from_child(code));
     }
-    Err(died(status, &complaint, bounds))
+    Err(died(status, &complaint, quota))
 }
 
 /// Tells apart what a child process need not be started for.
@@ -137,20 +137,24 @@ fn precheck(wasm: &[u8]) -> Result<(), CompileError> {
     }
 }
 
-fn died(status: ExitStatus, complaint: &[u8], bounds: Bounds) -> CompileError {
+fn died(status: ExitStatus, complaint: &[u8], quota: Quota) -> CompileError {
     use std::os::unix::process::ExitStatusExt;
     let complaint = plain(String::from_utf8_lossy(complaint).trim(), MAX_COMPLAINT);
-    match status.signal() {
-        Some(libc::SIGXCPU) => CompileError::TooSlow(bounds.wall),
+    let Some(signal) = status.signal() else {
+        return match out_of_memory(&complaint) {
+            true => CompileError::TooMuchMemory(quota.memory),
+            false => CompileError::Refused(complaint),
+        };
+    };
+    match Signal::from_named_raw(signal) {
+        Some(Signal::XCPU) => CompileError::TooSlow(quota.wall),
         // The limit's second threshold, or the system's memory is gone; nobody else kills it.
-        Some(libc::SIGKILL) => CompileError::Died("killed".to_owned()),
+        Some(Signal::KILL) => CompileError::Died("killed".to_owned()),
         // Allocation failures abort, and a stack that cannot grow faults.
-        Some(libc::SIGABRT | libc::SIGSEGV | libc::SIGBUS) if out_of_memory(&complaint) => {
-            CompileError::TooMuchMemory(bounds.memory)
+        Some(Signal::ABORT | Signal::SEGV | Signal::BUS) if out_of_memory(&complaint) => {
+            CompileError::TooMuchMemory(quota.memory)
         }
-        Some(signal) => CompileError::Died(format!("signal {signal}: {complaint}")),
-        None if out_of_memory(&complaint) => CompileError::TooMuchMemory(bounds.memory),
-        None => CompileError::Refused(complaint),
+        _ => CompileError::Died(format!("signal {signal}: {complaint}")),
     }
 }
 
@@ -205,7 +209,7 @@ fn child() -> Result<(), String> {
         .read_to_end(&mut wasm)
         .map_err(|error| format!("cannot read the plugin: {error}"))?;
     precheck(&wasm).map_err(|error| error.to_string())?;
-    let code = engine::compiling()
+    let code = target::compiling()
         .and_then(|engine| engine.precompile_component(&wasm))
         .map_err(|error| format!("{error:#}"))?;
     let mut stdout = std::io::stdout().lock();

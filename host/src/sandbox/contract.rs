@@ -1,15 +1,11 @@
-//! The plugin contract as Rust types, generated from `wit/policy.wit`.
+//! The plugin contract: what a policy may import, what it may export, and how it is called.
 //!
-//! Takes the `tenant-policy` world, which holds every function and type of the two smaller ones; gives the
-//! records that cross the boundary and the trait behind `gauntlet:policy/log`. Arguments are borrowed, so
-//! that judging a series copies its labels once, into the plugin's memory. Never calls a plugin: exports are
-//! looked up one by one in `plugin`, because a plugin may leave some out.
+//! Takes a compiled component, gives its exports once names and types are those of a version of `wit/`. One file per
+//! version of the package, which holds all that is particular to it; the rest of the house speaks in the words of the
+//! newest ([`types`]). Never runs a plugin.
 
-wasmtime::component::bindgen!({
-    path: "../wit",
-    world: "tenant-policy",
-    ownership: Borrowing { duplicate_if_necessary: true },
-});
+mod error;
+mod v0_1;
 
-pub use self::gauntlet::policy::log;
-pub use self::gauntlet::policy::types;
+pub use error::ContractError;
+pub use v0_1::{Exports, Functions, has_interface, link, log, types};

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use nix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Wall time per allowance of processor time. Nothing a plugin can call waits, so this ends only what the system
 /// itself holds up (a machine that swaps). Four was too little: on two processors with ten busy processes, a call
@@ -25,9 +25,9 @@ static ASLEEP: Mutex<Vec<Thread>> = Mutex::new(Vec::new());
 
 /// A plugin's code may be running. Whoever runs it holds one.
 #[derive(Debug)]
-pub struct Running(());
+pub struct Busy(());
 
-impl Running {
+impl Busy {
     pub fn begin() -> Self {
         // Whoever goes to sleep is in the list before it looks at the number, and the number is raised before the list
         // is looked at: one of the two sees the other.
@@ -58,7 +58,7 @@ fn asleep() -> MutexGuard<'static, Vec<Thread>> {
     ASLEEP.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Drop for Running {
+impl Drop for Busy {
     fn drop(&mut self) {
         RUNNING.fetch_sub(1, Ordering::SeqCst);
     }
@@ -91,8 +91,10 @@ impl Deadline {
     }
 }
 
-/// Processor time of this thread. Through libc: rustix reads the vDSO by itself, which does not work under valgrind.
+/// Processor time of this thread.
 pub fn thread_time() -> Duration {
-    // The clock is there on every Linux; were it not, wall time still ends a call.
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+    // No clock counts below zero; were it so, wall time still ends a call.
+    clock_gettime(ClockId::ThreadCPUTime)
+        .try_into()
+        .unwrap_or(Duration::ZERO)
 }

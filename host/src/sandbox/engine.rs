@@ -13,18 +13,19 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
-use wasmtime::{Config, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::artefact::{self, Cache, Identity};
 use super::compile::{self, CompileError, Compiler};
-use super::deadline::Running;
+use super::contract::{self, ContractError};
+use super::deadline::Busy;
 use super::imports::wasi;
-use super::instance::{
-    self, Instance, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES, Slot, Slots, State,
-};
-use super::plugin::{ContractError, Plugin};
+use super::instance::{Instance, Slot, Slots};
+use super::plugin::Plugin;
+use super::state::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES, State};
+use super::target;
 use super::threads::Threads;
-use super::warm::{Bounds, PolicyId, Warm};
+use super::warm::{PolicyId, Room, Warm};
 use crate::config;
 use crate::telemetry::Metrics;
 
@@ -33,8 +34,6 @@ use crate::telemetry::Metrics;
 const WARM: usize = 2048;
 /// Linear memory of all warm instances, in bytes. A standard plugin has 1.1 MiB, of which it touches a fifth.
 const WARM_BYTES: usize = 2 << 30;
-/// Wasm stack. The largest known need is Python's, under half of it; a thread's own stack is 2 MiB.
-const STACK: usize = 256 << 10;
 /// Memory a freed slot keeps for the next instance in place of giving it back to the system: about what a small
 /// plugin touches, so that a fresh instance costs microseconds.
 const KEEP_RESIDENT: usize = 1 << 20;
@@ -86,7 +85,7 @@ impl Engine {
     pub fn new(config: &config::Sandbox, compiler: Compiler, metrics: Arc<Metrics>) -> Result<Arc<Self>, EngineError> {
         let (wasm, warm_instances) = pooled(config).map_err(|e| EngineError::Wasmtime(format!("{e:#}")))?;
         let linker = linker(&wasm, config.wasi).map_err(|e| EngineError::Wasmtime(format!("{e:#}")))?;
-        let warm = Arc::new(Warm::new(Bounds {
+        let warm = Arc::new(Warm::new(Room {
             instances: warm_instances,
             bytes: WARM_BYTES,
             per_policy: config.threads.max(1),
@@ -163,11 +162,11 @@ impl Engine {
         source: &config::PluginSource,
         identity: &Identity,
     ) -> Result<Plugin, LoadError> {
-        let bounds = compile::Bounds {
+        let quota = compile::Quota {
             wall: self.sandbox.compile_timeout,
             memory: self.sandbox.compile_memory_limit,
         };
-        let artefact = compile::compile(&self.compiler, bounds, &source.bytes).await?;
+        let artefact = compile::compile(&self.compiler, quota, &source.bytes).await?;
         let (engine, identity) = (self.clone(), identity.clone());
         let load = move || {
             let component = artefact::load(&engine.wasm, &artefact).map_err(|e| LoadError::Load(format!("{e:#}")))?;
@@ -237,55 +236,18 @@ fn open_cache(folder: &Path) -> Option<Cache> {
 
 fn linker(engine: &wasmtime::Engine, wasi: bool) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
-    instance::link(&mut linker)?;
+    contract::link(&mut linker)?;
     if wasi {
         wasi::link(&mut linker)?;
     }
     Ok(linker)
 }
 
-/// What code is compiled for: the same in the compiling child and here, or nothing loads.
-fn config() -> Config {
-    let mut config = Config::new();
-    config
-        .epoch_interruption(true)
-        .max_wasm_stack(STACK)
-        .signals_based_traps(true)
-        .memory_init_cow(true)
-        // A few frames help a policy's author; a deep recursion's thousands help nobody.
-        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(8))
-        // Compiled in, because builds without them have bugs that abort; off, because no policy needs them.
-        .gc_support(false)
-        .wasm_gc(false)
-        .wasm_function_references(false)
-        .wasm_exceptions(false)
-        .wasm_threads(false)
-        .wasm_shared_everything_threads(false)
-        .shared_memory(false)
-        .wasm_memory64(false)
-        .wasm_relaxed_simd(false)
-        .wasm_stack_switching(false)
-        .wasm_custom_page_sizes(false)
-        .wasm_wide_arithmetic(false)
-        // The component model's async and threading proposals, which are also not compiled in.
-        .concurrency_support(false)
-        .wasm_component_model_gc(false)
-        .wasm_component_model_memory64(false)
-        .wasm_component_model_map(false)
-        .wasm_component_model_fixed_length_lists(false);
-    config
-}
-
-/// The engine of the compiling child: it only compiles, so it reserves no pool.
-pub(super) fn compiling() -> wasmtime::Result<wasmtime::Engine> {
-    wasmtime::Engine::new(&config())
-}
-
 /// An engine with as large a pool as the system allows, and how many instances it may keep warm.
 fn pooled(sandbox: &config::Sandbox) -> wasmtime::Result<(wasmtime::Engine, usize)> {
     let mut warm = WARM;
     loop {
-        let mut config = config();
+        let mut config = target::config();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
             sandbox,
             slots(warm, sandbox.threads),
@@ -345,7 +307,7 @@ impl Ticker {
         let thread = std::thread::Builder::new().name("plugin-ticker".to_owned());
         let handle = thread.spawn(move || {
             while owner.strong_count() > 0 {
-                if !Running::sleep() {
+                if !Busy::sleep() {
                     continue;
                 }
                 let Some(engine) = weak_engine.upgrade() else { return };

@@ -4,21 +4,20 @@
 //! judges those. Belongs to one policy of one tenant for life. Never used again after a fault: the caller drops
 //! it, and with it everything that the plugin could have left behind.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use wasmtime::component::{Func, HasSelf, Linker};
-use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, UpdateDeadline, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, WasmBacktrace};
 
 use super::asked::Asked;
-use super::contract::types::{Decision, Inputs, LabelParam, Verdict, Write};
-use super::contract::{gauntlet, log};
-use super::deadline::{Deadline, Running};
-use super::imports::log::{Lines, Share};
-use super::imports::wasi::Wasi;
+use super::contract::Functions;
+use super::contract::types::{Decision, Inputs, Verdict, Write};
+use super::deadline::{Busy, Deadline};
+use super::imports::log::Share;
 use super::plain::plain;
-use super::plugin::{PackedParams, Plugin};
+use super::plugin::Plugin;
+use super::state::State;
 
 /// What a plugin can make the host copy in one direction of one call, in bytes. A batch is at most
 /// `chain::relabel::BATCH_BYTES` of labels; edited and lifted those are 0.5 MiB of text and, at the shortest
@@ -26,15 +25,6 @@ use super::plugin::{PackedParams, Plugin};
 const HOSTCALL_FUEL: usize = 8 << 20;
 /// Handles of the component model one instance may hold; see also `wasi::MAX_HANDLES`.
 const MAX_HANDLES: usize = 1024;
-/// Core instances of one component. Python's has 38.
-pub const MAX_CORE_INSTANCES: usize = 64;
-/// Linear memories of one component. Python's has 3.
-pub const MAX_MEMORIES: usize = 4;
-/// Tables of one component. Python's has 3.
-pub const MAX_TABLES: usize = 6;
-/// Elements of one table. Python's has nearly 8000.
-pub const MAX_TABLE_ELEMENTS: usize = 10_000;
-
 /// An instance is replaced after so many calls: bounds what a slow leak or a plugin's own bookkeeping adds up to.
 const MAX_CALLS: u32 = 100_000;
 /// And after this time, for the same reason.
@@ -110,70 +100,6 @@ impl Drop for Slot {
     }
 }
 
-/// What the host keeps beside one instance.
-pub struct State {
-    pub wasi: Wasi,
-    lines: Arc<Mutex<Lines>>,
-    limits: Limits,
-    deadline: Deadline,
-}
-
-struct Limits {
-    memory: usize,
-    table_elements: usize,
-    memory_limit: usize,
-    denied: bool,
-}
-
-impl ResourceLimiter for Limits {
-    /// All memories of the instance together.
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.memory.saturating_add(desired.saturating_sub(current));
-        if total > self.memory_limit {
-            self.denied = true;
-            return Ok(false);
-        }
-        self.memory = total;
-        Ok(true)
-    }
-
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.table_elements.saturating_add(desired.saturating_sub(current));
-        if total > MAX_TABLE_ELEMENTS * 2 {
-            self.denied = true;
-            return Ok(false);
-        }
-        self.table_elements = total;
-        Ok(true)
-    }
-
-    fn instances(&self) -> usize {
-        MAX_CORE_INSTANCES
-    }
-
-    fn tables(&self) -> usize {
-        MAX_TABLES
-    }
-
-    fn memories(&self) -> usize {
-        MAX_MEMORIES
-    }
-}
-
-impl log::Host for State {
-    fn write(&mut self, level: log::Level, message: String) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.write(level, &message);
-    }
-}
-
-impl gauntlet::policy::types::Host for State {}
-
-/// Links `gauntlet:policy` itself.
-pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    log::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
-}
-
 /// How an instance is started.
 pub struct Start<'a> {
     pub plugin: &'a Plugin,
@@ -188,12 +114,8 @@ pub struct Start<'a> {
 
 pub struct Instance {
     // Before `slot`, so that the allocator's place is free by the time the slot is.
-    store: Store<State>,
-    relabel: Option<Func>,
-    relabel_packed: Option<Func>,
-    admit: Option<Func>,
-    admission_inputs: Option<Func>,
-    calls: u32,
+    guest: Guest,
+    functions: Functions,
     born: Instant,
     /// Memory once configured, in bytes.
     settled: usize,
@@ -206,20 +128,9 @@ impl Instance {
     /// # Errors
     /// Whatever the plugin did instead; [`Fault::Error`] is its own word on the settings.
     pub fn start(start: Start<'_>) -> Result<Self, Fault> {
-        let lines = Arc::new(Mutex::new(Lines::new(start.share.clone())));
-        let state = State {
-            wasi: Wasi::new(&lines),
-            lines,
-            limits: Limits {
-                memory: 0,
-                table_elements: 0,
-                memory_limit: start.memory_limit,
-                denied: false,
-            },
-            deadline: Deadline::after(start.allowance),
-        };
+        let state = State::new(start.share, start.memory_limit, Deadline::after(start.allowance));
         let mut store = Store::new(start.plugin.engine(), state);
-        store.limiter(|state| &mut state.limits);
+        store.limiter(|state| &mut state.growth);
         store.set_hostcall_fuel(HOSTCALL_FUEL);
         store.set_max_component_handles(MAX_HANDLES);
         store.epoch_deadline_callback(|mut store| {
@@ -232,40 +143,20 @@ impl Instance {
                 }
             })
         });
-        let mut instance = Self {
-            store,
-            relabel: None,
-            relabel_packed: None,
-            admit: None,
-            admission_inputs: None,
-            calls: 0,
+        let mut guest = Guest { store, calls: 0 };
+        let (functions, configured) = guest.guarded(start.allowance, |store| {
+            let functions = start.plugin.instantiate(&mut *store)?;
+            let configured = functions.configure(store, start.settings)?;
+            Ok((functions, configured))
+        })?;
+        own_word(configured)?;
+        Ok(Self {
+            settled: guest.memory(),
+            guest,
+            functions,
             born: Instant::now(),
-            settled: 0,
             _slot: start.slot,
-        };
-        let (configured, [relabel, relabel_packed, admit, admission_inputs]) =
-            instance.guarded(start.allowance, |store| {
-                let found = start.plugin.instantiate(&mut *store)?;
-                let configure =
-                    found.get_typed_func::<(&str,), (Result<(), String>,)>(&mut *store, start.plugin.configure)?;
-                let (configured,) = configure.call(&mut *store, (start.settings,))?;
-                let plugin = start.plugin;
-                let exports = [
-                    plugin.relabel,
-                    plugin.relabel_packed,
-                    plugin.admit,
-                    plugin.admission_inputs,
-                ];
-                let found = exports.map(|index| found.get_func(&mut *store, index?));
-                Ok((configured, found))
-            })?;
-        configured.map_err(|reason| Fault::Error(plain(&reason, MAX_FAULT_LENGTH)))?;
-        instance.relabel = relabel;
-        instance.relabel_packed = relabel_packed;
-        instance.admit = admit;
-        instance.admission_inputs = admission_inputs;
-        instance.settled = instance.memory();
-        Ok(instance)
+        })
     }
 
     /// One verdict per series, in order; their number is for the caller to check.
@@ -273,36 +164,19 @@ impl Instance {
     /// # Errors
     /// Whatever the plugin did instead.
     pub fn relabel(&mut self, asked: &Asked, allowance: Duration) -> Result<Vec<Verdict>, Fault> {
-        let (verdicts,) = match (self.relabel_packed, self.relabel) {
-            (Some(packed), _) => self.guarded(allowance, |store| {
-                packed
-                    .typed::<PackedParams<'_>, (Result<Vec<Verdict>, String>,)>(&*store)?
-                    .call(&mut *store, (&asked.text, &asked.lengths, &asked.labels))
-            })?,
-            (None, Some(relabel)) => self.guarded(allowance, |store| {
-                let series = asked.series();
-                let series: Vec<&[LabelParam<'_>]> = series.iter().map(Vec::as_slice).collect();
-                relabel
-                    .typed::<(&[&[LabelParam<'_>]],), (Result<Vec<Verdict>, String>,)>(&*store)?
-                    .call(&mut *store, (&series,))
-            })?,
-            (None, None) => return Err(Fault::Invalid("no relabel".to_owned())),
-        };
-        verdicts.map_err(|reason| Fault::Error(plain(&reason, MAX_FAULT_LENGTH)))
+        own_word(
+            self.guest
+                .guarded(allowance, |store| self.functions.relabel(store, asked))?,
+        )
     }
 
     /// # Errors
     /// Whatever the plugin did instead.
     pub fn admit(&mut self, write: &Write<'_>, allowance: Duration) -> Result<Decision, Fault> {
-        let Some(admit) = self.admit else {
-            return Err(Fault::Invalid("no admit".to_owned()));
-        };
-        let (decision,) = self.guarded(allowance, |store| {
-            admit
-                .typed::<(&Write<'_>,), (Result<Decision, String>,)>(&*store)?
-                .call(&mut *store, (write,))
-        })?;
-        decision.map_err(|reason| Fault::Error(plain(&reason, MAX_FAULT_LENGTH)))
+        own_word(
+            self.guest
+                .guarded(allowance, |store| self.functions.admit(store, write))?,
+        )
     }
 
     /// What of a write its decisions depend on: everything, where the plugin does not say.
@@ -310,26 +184,33 @@ impl Instance {
     /// # Errors
     /// Whatever the plugin did instead.
     pub fn admission_inputs(&mut self, allowance: Duration) -> Result<Inputs, Fault> {
-        let Some(admission_inputs) = self.admission_inputs else {
-            return Ok(Inputs::all());
-        };
-        let (inputs,) = self.guarded(allowance, |store| {
-            admission_inputs.typed::<(), (Inputs,)>(&*store)?.call(&mut *store, ())
-        })?;
-        Ok(inputs)
+        self.guest
+            .guarded(allowance, |store| self.functions.admission_inputs(store))
     }
 
     /// Whether it has done its share and another one should take over.
     pub fn worn(&self, now: Instant) -> bool {
-        let limit = self.store.data().limits.memory_limit;
-        self.calls >= MAX_CALLS
+        let limit = self.guest.store.data().growth.memory_limit;
+        self.guest.calls >= MAX_CALLS
             || now.saturating_duration_since(self.born) >= MAX_AGE
             || self.memory().saturating_sub(self.settled) > limit / 4
     }
 
     /// Linear memory, in bytes.
     pub fn memory(&self) -> usize {
-        self.store.data().limits.memory
+        self.guest.memory()
+    }
+}
+
+/// A store that only guarded code runs in.
+struct Guest {
+    store: Store<State>,
+    calls: u32,
+}
+
+impl Guest {
+    fn memory(&self) -> usize {
+        self.store.data().growth.memory
     }
 
     /// Runs guest code under the deadline.
@@ -339,26 +220,31 @@ impl Instance {
         call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
         self.calls += 1;
-        let _running = Running::begin();
+        let _busy = Busy::begin();
         let deadline = Deadline::after(allowance);
         let state = self.store.data_mut();
         state.deadline = deadline;
-        state.limits.denied = false;
-        state.lines.lock().unwrap_or_else(PoisonError::into_inner).begin_call();
+        state.growth.denied = false;
+        state.lines().begin_call();
         self.store.set_epoch_deadline(deadline.ticks_left().unwrap_or(1));
         let result = call(&mut self.store);
         // A straight-line `memory.fill` of many megabytes returns late without ever meeting the epoch.
         let late = deadline.ticks_left().is_none();
         let state = self.store.data();
-        state.lines.lock().unwrap_or_else(PoisonError::into_inner).end_call();
+        state.lines().end_call();
         match result {
             _ if late || state.deadline.expired => Err(Fault::Timeout),
             Ok(value) => Ok(value),
-            Err(_) if state.limits.denied => Err(Fault::Memory),
+            Err(_) if state.growth.denied => Err(Fault::Memory),
             Err(error) if error.is::<PoolConcurrencyLimitError>() => Err(Fault::NoRoom),
             Err(error) => Err(Fault::Trap(trap_text(&error))),
         }
     }
+}
+
+/// What the plugin says itself is a fault of its own, which its instance survives.
+fn own_word<T>(said: Result<T, String>) -> Result<T, Fault> {
+    said.map_err(|reason| Fault::Error(plain(&reason, MAX_FAULT_LENGTH)))
 }
 
 /// The reason first, then where: a deep stack must not push the reason out.

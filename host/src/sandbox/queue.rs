@@ -14,7 +14,7 @@ use crate::model::TenantId;
 
 /// How much may wait, and how much of one tenant may run at once.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct Capacity {
     pub waiting_per_tenant: usize,
     pub waiting: usize,
     pub running_per_tenant: usize,
@@ -25,7 +25,7 @@ pub struct Full;
 
 #[derive(Debug)]
 pub struct Fair<T> {
-    bounds: Bounds,
+    capacity: Capacity,
     lanes: HashMap<TenantId, Lane<T>>,
     waiting: usize,
     /// Virtual time of the work that was started last: no waiting tenant is behind it.
@@ -40,9 +40,9 @@ struct Lane<T> {
 }
 
 impl<T> Fair<T> {
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(capacity: Capacity) -> Self {
         Self {
-            bounds,
+            capacity,
             lanes: HashMap::new(),
             waiting: 0,
             floor: Duration::ZERO,
@@ -52,12 +52,12 @@ impl<T> Fair<T> {
     /// # Errors
     /// Where the tenant, or all of them together, have as much waiting as the bounds allow.
     pub fn push(&mut self, tenant: &TenantId, work: T) -> Result<(), Full> {
-        if self.waiting >= self.bounds.waiting {
+        if self.waiting >= self.capacity.waiting {
             return Err(Full);
         }
         let lane = self.lane(tenant);
         let waiting = lane.waiting.len();
-        if waiting >= self.bounds.waiting_per_tenant {
+        if waiting >= self.capacity.waiting_per_tenant {
             return Err(Full);
         }
         self.lane(tenant).waiting.push_back(work);
@@ -73,7 +73,7 @@ impl<T> Fair<T> {
 
     /// The next piece to run. [`Fair::finish`] must follow.
     pub fn pop(&mut self) -> Option<(TenantId, T)> {
-        let running_per_tenant = self.bounds.running_per_tenant;
+        let running_per_tenant = self.capacity.running_per_tenant;
         let (tenant, lane) = self
             .lanes
             .iter_mut()
@@ -130,7 +130,7 @@ mod tests {
     }
 
     fn fair(running_per_tenant: usize) -> Fair<u32> {
-        Fair::new(Bounds {
+        Fair::new(Capacity {
             waiting_per_tenant: 100,
             waiting: 150,
             running_per_tenant,

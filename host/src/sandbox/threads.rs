@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::deadline::thread_time;
 use super::instance::Instance;
-use super::queue::{Bounds, Fair, Full};
+use super::queue::{Capacity, Fair, Full};
 use super::warm::Warm;
 use crate::model::TenantId;
 
@@ -65,7 +65,7 @@ impl Threads {
         let threads = threads.max(1);
         let shared = Arc::new(Shared {
             state: Mutex::new(Queue {
-                fair: Fair::new(Bounds {
+                fair: Fair::new(Capacity {
                     waiting_per_tenant: WAITING_PER_TENANT,
                     waiting: WAITING,
                     // One tenant alone never holds every thread: a plugin in an endless loop would stop all others

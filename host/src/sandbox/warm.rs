@@ -14,14 +14,14 @@ pub type PolicyId = u64;
 const IDLE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct Room {
     pub instances: usize,
     pub bytes: usize,
     pub per_policy: usize,
 }
 
 pub struct Warm<T> {
-    bounds: Bounds,
+    room: Room,
     shelf: Mutex<Shelf<T>>,
 }
 
@@ -38,9 +38,9 @@ struct Kept<T> {
 }
 
 impl<T> Warm<T> {
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(room: Room) -> Self {
         Self {
-            bounds,
+            room,
             shelf: Mutex::new(Shelf {
                 policies: HashMap::new(),
                 instances: 0,
@@ -69,11 +69,11 @@ impl<T> Warm<T> {
         if shelf
             .policies
             .get(&policy)
-            .is_some_and(|kept| kept.len() > self.bounds.per_policy)
+            .is_some_and(|kept| kept.len() > self.room.per_policy)
         {
             over.extend(shelf.take_oldest_of(policy));
         }
-        while shelf.instances > self.bounds.instances || shelf.bytes > self.bounds.bytes {
+        while shelf.instances > self.room.instances || shelf.bytes > self.room.bytes {
             match shelf.take_oldest() {
                 Some(instance) => over.push(instance),
                 None => break,
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     fn warm() -> Warm<&'static str> {
-        Warm::new(Bounds {
+        Warm::new(Room {
             instances: 3,
             bytes: 100,
             per_policy: 2,

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::super::*;
+use crate::config::EndpointSpec;
 use crate::tenant::Attribution;
 
 /// Everything in these tests is over long before; a test that waits this long has failed.

@@ -160,26 +160,3 @@ async fn new_tls_material_is_used_on_new_connections_only() {
     );
     assert_eq!(stage.metric(&series), Some(1.0));
 }
-
-#[tokio::test]
-async fn unusable_tls_material_is_told_apart() {
-    let ca = Ca::new();
-    let (cert, _) = ca.issue("a.example");
-    let (_, key) = ca.issue("b.example");
-    let bytes = |text: &str| Arc::<[u8]>::from(text.as_bytes());
-    let tls = |ca: &str, client, name: Option<&str>| {
-        client::Tls::new(Some(&config::TlsClient {
-            ca: Some(bytes(ca)),
-            client,
-            server_name: name.map(str::to_owned),
-        }))
-        .err()
-        .unwrap()
-    };
-    assert!(matches!(tls("", None, None), TlsFault::Ca(_)));
-    let mixed = Some((bytes(&cert), bytes(&key)));
-    assert!(matches!(tls(&ca.pem, mixed, None), TlsFault::ClientCertificate(_)));
-    let none = Some((bytes(""), bytes(&key)));
-    assert!(matches!(tls(&ca.pem, none, None), TlsFault::ClientCertificate(_)));
-    assert!(matches!(tls(&ca.pem, None, Some("a b")), TlsFault::ServerName(_)));
-}

@@ -64,11 +64,11 @@ impl NameServer {
         let mut connection = ConnectionConfig::udp();
         connection.port = self.address.port();
         let server = NameServerConfig::new(self.address.ip(), true, vec![connection]);
-        let mut builder = TokioResolver::builder_with_config(
+        let mut builder = Resolver::builder_with_config(
             ResolverConfig::from_name_servers(vec![server]),
             TokioRuntimeProvider::default(),
         );
-        *builder.options_mut() = lookup::options(builder.options_mut().clone());
+        *builder.options_mut() = crate::net::names::options(builder.options_mut().clone());
         let metrics = Arc::new(Metrics::new());
         let upstreams = Upstreams::new(Arc::clone(&metrics));
         assert!(upstreams.resolver.set(builder.build().unwrap()).is_ok());

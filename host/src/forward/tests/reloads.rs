@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::net::TlsFault;
 
 #[tokio::test]
 async fn an_unchanged_upstream_is_the_same_object() {

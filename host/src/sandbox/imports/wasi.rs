@@ -19,7 +19,6 @@ use wasmtime_wasi::random::{Deterministic, WasiRandom};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use super::log::{Lines, Stdout};
-use crate::sandbox::instance::State;
 
 /// The interfaces that are linked, as a component names them.
 pub const INTERFACES: [&str; 5] = [
@@ -130,48 +129,51 @@ impl monotonic_clock::Host for AlwaysDue<'_> {
 }
 
 /// Links the interfaces. Sockets are left out, not denied: a plugin that imports them is refused by name.
-pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub fn link<S: AsMut<Wasi> + 'static>(linker: &mut Linker<S>) -> wasmtime::Result<()> {
     let l = linker;
-    wasmtime_wasi::p2::bindings::io::error::add_to_linker::<State, Io>(l, |s| &mut s.wasi.table)?;
-    sync::io::poll::add_to_linker::<State, Io>(l, |s| &mut s.wasi.table)?;
-    sync::io::streams::add_to_linker::<State, Io>(l, |s| &mut s.wasi.table)?;
-    clocks::wall_clock::add_to_linker::<State, WasiClocks>(l, clocks_of)?;
-    monotonic_clock::add_to_linker::<State, AlwaysDue<'static>>(l, |s| AlwaysDue(clocks_of(s)))?;
-    filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, files_of)?;
-    sync::filesystem::types::add_to_linker::<State, WasiFilesystem>(l, files_of)?;
-    random::random::add_to_linker::<State, WasiRandom>(l, |s| s.wasi.ctx.random())?;
-    random::insecure::add_to_linker::<State, WasiRandom>(l, |s| s.wasi.ctx.random())?;
-    random::insecure_seed::add_to_linker::<State, WasiRandom>(l, |s| s.wasi.ctx.random())?;
-    cli::environment::add_to_linker::<State, WasiCli>(l, cli_of)?;
-    cli::exit::add_to_linker::<State, WasiCli>(l, cli_of)?;
-    cli::stdin::add_to_linker::<State, WasiCli>(l, cli_of)?;
-    cli::stdout::add_to_linker::<State, WasiCli>(l, cli_of)?;
-    cli::stderr::add_to_linker::<State, WasiCli>(l, cli_of)?;
-    cli::terminal_input::add_to_linker::<State, WasiCli>(l, cli_of)?;
-    cli::terminal_output::add_to_linker::<State, WasiCli>(l, cli_of)?;
-    cli::terminal_stdin::add_to_linker::<State, WasiCli>(l, cli_of)?;
-    cli::terminal_stdout::add_to_linker::<State, WasiCli>(l, cli_of)?;
-    cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, cli_of)?;
+    wasmtime_wasi::p2::bindings::io::error::add_to_linker::<S, Io>(l, |s| &mut s.as_mut().table)?;
+    sync::io::poll::add_to_linker::<S, Io>(l, |s| &mut s.as_mut().table)?;
+    sync::io::streams::add_to_linker::<S, Io>(l, |s| &mut s.as_mut().table)?;
+    clocks::wall_clock::add_to_linker::<S, WasiClocks>(l, clocks_of)?;
+    monotonic_clock::add_to_linker::<S, AlwaysDue<'static>>(l, |s| AlwaysDue(clocks_of(s)))?;
+    filesystem::preopens::add_to_linker::<S, WasiFilesystem>(l, files_of)?;
+    sync::filesystem::types::add_to_linker::<S, WasiFilesystem>(l, files_of)?;
+    random::random::add_to_linker::<S, WasiRandom>(l, |s| s.as_mut().ctx.random())?;
+    random::insecure::add_to_linker::<S, WasiRandom>(l, |s| s.as_mut().ctx.random())?;
+    random::insecure_seed::add_to_linker::<S, WasiRandom>(l, |s| s.as_mut().ctx.random())?;
+    cli::environment::add_to_linker::<S, WasiCli>(l, cli_of)?;
+    cli::exit::add_to_linker::<S, WasiCli>(l, cli_of)?;
+    cli::stdin::add_to_linker::<S, WasiCli>(l, cli_of)?;
+    cli::stdout::add_to_linker::<S, WasiCli>(l, cli_of)?;
+    cli::stderr::add_to_linker::<S, WasiCli>(l, cli_of)?;
+    cli::terminal_input::add_to_linker::<S, WasiCli>(l, cli_of)?;
+    cli::terminal_output::add_to_linker::<S, WasiCli>(l, cli_of)?;
+    cli::terminal_stdin::add_to_linker::<S, WasiCli>(l, cli_of)?;
+    cli::terminal_stdout::add_to_linker::<S, WasiCli>(l, cli_of)?;
+    cli::terminal_stderr::add_to_linker::<S, WasiCli>(l, cli_of)?;
     Ok(())
 }
 
-fn cli_of(state: &mut State) -> WasiCliCtxView<'_> {
+fn cli_of<S: AsMut<Wasi>>(state: &mut S) -> WasiCliCtxView<'_> {
+    let wasi = state.as_mut();
     WasiCliCtxView {
-        ctx: state.wasi.ctx.cli(),
-        table: &mut state.wasi.table,
+        ctx: wasi.ctx.cli(),
+        table: &mut wasi.table,
     }
 }
 
-fn clocks_of(state: &mut State) -> WasiClocksCtxView<'_> {
+fn clocks_of<S: AsMut<Wasi>>(state: &mut S) -> WasiClocksCtxView<'_> {
+    let wasi = state.as_mut();
     WasiClocksCtxView {
-        ctx: state.wasi.ctx.clocks(),
-        table: &mut state.wasi.table,
+        ctx: wasi.ctx.clocks(),
+        table: &mut wasi.table,
     }
 }
 
-fn files_of(state: &mut State) -> WasiFilesystemCtxView<'_> {
+fn files_of<S: AsMut<Wasi>>(state: &mut S) -> WasiFilesystemCtxView<'_> {
+    let wasi = state.as_mut();
     WasiFilesystemCtxView {
-        ctx: state.wasi.ctx.filesystem(),
-        table: &mut state.wasi.table,
+        ctx: wasi.ctx.filesystem(),
+        table: &mut wasi.table,
     }
 }

@@ -1,0 +1,330 @@
+//! One upstream: which endpoints it has now, and how a write gets to one of them.
+//!
+//! Takes a write and a deadline, the answers of look-ups, the configuration that follows; gives the word of the last
+//! endpoint tried. Never tries more than two, and lets a look-up that is late change nothing.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::{self, ForwardError};
+use super::balance::{self, Candidate, Standing};
+use super::budget::Load;
+use super::endpoint::{Endpoint, EndpointStatus, Trip, random};
+use super::health::Illness;
+use super::request::{Outgoing, Template};
+use crate::config::{self, EndpointSpec};
+use crate::net::names::{is_looked_up, static_address};
+use crate::net::{Address, AddressError, Dialer, Tls, TlsFault};
+use crate::telemetry::Metrics;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SetupFault {
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
+    #[error("{0:?} is no absolute path")]
+    Path(String),
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error("the system's resolver configuration cannot be used: {0}")]
+    Resolver(String),
+}
+
+/// What the admin API says of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamStatus {
+    pub name: String,
+    pub in_flight: usize,
+    /// Why the last round of look-ups was not a full success.
+    pub lookup_error: Option<String>,
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+/// One upstream under one configuration.
+pub struct Upstream {
+    pub(super) config: Arc<config::Upstream>,
+    dialer: Dialer,
+    template: Template,
+    metrics: Arc<Metrics>,
+    outcomes: answer::Outcomes,
+    /// Shared with the configuration before and after this one.
+    pub(super) load: Arc<Load>,
+    pub(super) endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    members: Mutex<Members>,
+    /// Rounds of look-ups that have ended; begins at 1 where there is nothing to look up.
+    pub(super) rounds: watch::Sender<u64>,
+    pub(super) lookups: OnceLock<AbortHandle>,
+}
+
+/// What `endpoints` is made from.
+struct Members {
+    /// By place in `config.endpoints`: the last good answer.
+    by_spec: Vec<Vec<Address>>,
+    lookup_error: Option<String>,
+    /// A newer configuration has taken the endpoints over, or the upstream was removed: a look-up still under way
+    /// must not touch them any more.
+    superseded: bool,
+}
+
+impl Upstream {
+    pub(super) fn new(
+        config: &Arc<config::Upstream>,
+        load: Arc<Load>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, SetupFault> {
+        let https = config.endpoints.iter().any(|spec| match spec {
+            EndpointSpec::Static { https, .. }
+            | EndpointSpec::Dns { https, .. }
+            | EndpointSpec::DnsSrv { https, .. } => *https,
+        });
+        // A `tls_config` without an https endpoint is read all the same: its mistakes are found when it is written.
+        let tls = (https || config.tls.is_some())
+            .then(|| Tls::new(config.tls.as_ref()))
+            .transpose()?;
+        let by_spec: Vec<Vec<Address>> = config
+            .endpoints
+            .iter()
+            .map(|spec| Ok(static_address(spec)?.into_iter().collect()))
+            .collect::<Result<_, AddressError>>()?;
+        Ok(Self {
+            dialer: Dialer {
+                tls,
+                connect_timeout: config.connect_timeout,
+            },
+            template: Template::new(&config.path).map_err(SetupFault::Path)?,
+            outcomes: answer::Outcomes::new(&config.name, &metrics),
+            metrics,
+            load,
+            endpoints: ArcSwap::default(),
+            members: Mutex::new(Members {
+                by_spec,
+                lookup_error: None,
+                superseded: false,
+            }),
+            rounds: watch::Sender::new(u64::from(!config.endpoints.iter().any(is_looked_up))),
+            lookups: OnceLock::new(),
+            config: Arc::clone(config),
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Sends one write and waits for a receiver's word, at most until `deadline` or for the configured timeout. After a
+    /// failure that another endpoint may not have, one more is tried. Dropping the future frees all it holds.
+    ///
+    /// # Errors
+    /// Of the last endpoint tried.
+    pub async fn send(&self, outgoing: &Outgoing, deadline: Instant) -> Result<(), ForwardError> {
+        let Some(_place) = self.load.enter(self.config.max_in_flight) else {
+            return self.refuse(ForwardError::Overloaded);
+        };
+        let Ok(tenant) = HeaderValue::from_str(outgoing.attribution.as_str()) else {
+            return self.refuse(ForwardError::TenantHeader);
+        };
+        let started = Instant::now();
+        let end = deadline.min(started + self.config.timeout);
+        let endpoints = self.endpoints_by(end).await;
+        let Some(first) = choose(&endpoints, None) else {
+            return self.refuse(ForwardError::NoEndpoint);
+        };
+        // Two thirds for the first: a receiver that is well answers in milliseconds, so a third is plenty for the
+        // second, and a first that is only slow is not given up early.
+        let first_end = match endpoints.len() {
+            1 => end,
+            _ => started + end.saturating_duration_since(started) * 2 / 3,
+        };
+        let failed = Arc::clone(first.endpoint());
+        let result = self.attempt(first, &tenant, outgoing, first_end).await;
+        let Err(error) = result else { return Ok(()) };
+        if !error.may_pass_elsewhere() || Instant::now() >= end {
+            return Err(error);
+        }
+        match choose(&self.endpoints.load(), Some(&failed)) {
+            Some(second) if self.load.may_fail_over() => self.attempt(second, &tenant, outgoing, end).await,
+            _ => Err(error),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        trip: Trip,
+        tenant: &HeaderValue,
+        outgoing: &Outgoing,
+        until: Instant,
+    ) -> Result<(), ForwardError> {
+        let started = Instant::now();
+        let endpoint = Arc::clone(trip.endpoint());
+        // The pool may send it twice; `may_pass_elsewhere` says what that can cost.
+        let exchange = endpoint
+            .pool
+            .exchange(&endpoint.address, &self.dialer, answer::TEXT, || {
+                self.template.request(endpoint.address.host_header(), tenant, outgoing)
+            });
+        let result = match timeout_at(until, exchange).await {
+            Err(_) => Err(ForwardError::Timeout),
+            Ok(Err(fault)) => Err(fault.into()),
+            Ok(Ok(answer)) => answer::judge(&answer),
+        };
+        self.outcomes.count(&result, Some(started.elapsed()));
+        match result.as_ref().err().and_then(ForwardError::illness) {
+            None => trip.succeeded(),
+            // The sender's deadline was near: less than half the time the operator gives a receiver says nothing about
+            // it. The trip counts as abandoned.
+            Some(Illness::Timeout) if until.duration_since(started) < self.config.timeout / 2 => drop(trip),
+            Some(illness) => trip.failed(illness),
+        }
+        result
+    }
+
+    fn refuse(&self, error: ForwardError) -> Result<(), ForwardError> {
+        let refused = Err(error);
+        self.outcomes.count(&refused, None);
+        refused
+    }
+
+    /// The endpoints; where there are none because the first look-up is still under way, those it gives.
+    async fn endpoints_by(&self, end: Instant) -> Arc<Vec<Arc<Endpoint>>> {
+        let endpoints = self.endpoints.load_full();
+        if !endpoints.is_empty() || *self.rounds.borrow() > 0 {
+            return endpoints;
+        }
+        let mut rounds = self.rounds.subscribe();
+        // A name server that is down is not waited for longer than a receiver that is. Whether this is too late or has
+        // failed: what is there now is all there is.
+        let patience = end.min(Instant::now() + self.config.connect_timeout);
+        let _ = timeout_at(patience, rounds.wait_for(|n| *n > 0)).await;
+        self.endpoints.load_full()
+    }
+
+    pub(super) fn needs_lookups(&self) -> bool {
+        self.config.endpoints.iter().any(is_looked_up)
+    }
+
+    /// Begins with the endpoints that need no look-up: nothing was there before.
+    pub(super) fn begin(&self) {
+        self.install(&self.members(), &[]);
+    }
+
+    /// A look-up has answered.
+    pub(super) fn set_addresses(&self, spec: usize, addresses: Vec<Address>) {
+        let mut members = self.members();
+        if members.superseded {
+            return;
+        }
+        if let Some(of_spec) = members.by_spec.get_mut(spec) {
+            *of_spec = addresses;
+        }
+        let before = self.endpoints.load_full();
+        self.install(&members, &before);
+    }
+
+    /// A round of look-ups has ended.
+    pub(super) fn looked_up(&self, error: Option<String>) {
+        self.members().lookup_error = error;
+        self.rounds.send_modify(|n| *n += 1);
+    }
+
+    /// Takes the endpoints of `old` over as far as this configuration has them too.
+    pub(super) fn take_over(&self, old: &Upstream) {
+        let mut from = old.members();
+        from.superseded = true;
+        let mut members = self.members();
+        for (spec, addresses) in self.config.endpoints.iter().zip(&mut members.by_spec) {
+            let before = old.config.endpoints.iter().position(|s| s == spec);
+            if let Some(known) = before.and_then(|i| from.by_spec.get(i)) {
+                addresses.clone_from(known);
+            }
+        }
+        let before = old.endpoints.load_full();
+        if old.config.tls == self.config.tls {
+            self.install(&members, &before);
+        } else {
+            // Connections that stand were made with the old certificate and CA.
+            before.iter().for_each(|endpoint| endpoint.withdraw());
+            self.install(&members, &[]);
+        }
+        drop(members);
+        if !self.endpoints.load().is_empty() {
+            // What the look-ups of the old one found is enough to begin with.
+            self.rounds.send_modify(|n| *n += 1);
+        }
+        old.stop_lookups();
+    }
+
+    /// The upstream is configured no more. What is in flight finishes.
+    pub(super) fn withdraw(&self) {
+        self.members().superseded = true;
+        self.endpoints.load().iter().for_each(|endpoint| endpoint.withdraw());
+        self.stop_lookups();
+    }
+
+    /// Makes `endpoints` what `members` says, out of those `before` and new ones.
+    fn install(&self, members: &Members, before: &[Arc<Endpoint>]) {
+        // Two specs may lead to one receiver; under one name it is one endpoint.
+        let mut seen = HashSet::new();
+        let wanted = members.by_spec.iter().flatten().filter(|a| seen.insert(a.to_string()));
+        let next: Vec<Arc<Endpoint>> = wanted
+            .map(|address| {
+                let known = before.iter().find(|e| e.address == *address).cloned();
+                known.unwrap_or_else(|| Endpoint::new(self.name(), address.clone(), Arc::clone(&self.metrics)))
+            })
+            .collect();
+        let stays = |endpoint: &&Arc<Endpoint>| next.iter().any(|e| Arc::ptr_eq(e, endpoint));
+        before.iter().filter(|e| !stays(e)).for_each(|e| e.withdraw());
+        next.iter().for_each(|e| e.publish());
+        self.endpoints.store(Arc::new(next));
+    }
+
+    pub(super) fn status(&self) -> UpstreamStatus {
+        UpstreamStatus {
+            name: self.name().to_owned(),
+            in_flight: self.load.in_flight(),
+            lookup_error: self.members().lookup_error.clone(),
+            endpoints: self.endpoints.load().iter().map(|e| e.status()).collect(),
+        }
+    }
+
+    fn stop_lookups(&self) {
+        if let Some(task) = self.lookups.get() {
+            task.abort();
+        }
+    }
+
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Chooses an endpoint and starts a trip to it. `failed` has just failed this write; the second choice is never a
+/// trial, for it is the write's last chance.
+fn choose(endpoints: &[Arc<Endpoint>], failed: Option<&Arc<Endpoint>>) -> Option<Trip> {
+    let now = std::time::Instant::now();
+    let candidates: Vec<Candidate> = endpoints
+        .iter()
+        .map(|endpoint| {
+            let candidate = endpoint.candidate(now);
+            let standing = match (failed, candidate.standing) {
+                (Some(failed), _) if Arc::ptr_eq(failed, endpoint) => Standing::Excluded,
+                (Some(_), Standing::DueForTrial) => Standing::Ejected,
+                (_, standing) => standing,
+            };
+            Candidate { standing, ..candidate }
+        })
+        .collect();
+    let chosen = balance::pick(&candidates, random())?;
+    let may_be_trial = candidates[chosen].standing == Standing::DueForTrial;
+    Some(Trip::start(&endpoints[chosen], may_be_trial, now))
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.stop_lookups();
+    }
+}

@@ -1,0 +1,46 @@
+//! What plugins are compiled for: the same in the compiling child and in the gateway, or nothing loads.
+//!
+//! Takes nothing; gives the engine's configuration without a pool, and the child's engine. Never depends on a setting: an
+//! artefact in the cache is good for any of them.
+
+use wasmtime::Config;
+
+/// Wasm stack. The largest known need is Python's, under half of it; a thread's own stack is 2 MiB.
+const STACK: usize = 256 << 10;
+
+/// What code is compiled for: the same in the compiling child and here, or nothing loads.
+pub fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(STACK)
+        .signals_based_traps(true)
+        .memory_init_cow(true)
+        // A few frames help a policy's author; a deep recursion's thousands help nobody.
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(8))
+        // Compiled in, because builds without them have bugs that abort; off, because no policy needs them.
+        .gc_support(false)
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_exceptions(false)
+        .wasm_threads(false)
+        .wasm_shared_everything_threads(false)
+        .shared_memory(false)
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        .wasm_stack_switching(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false)
+        // The component model's async and threading proposals, which are also not compiled in.
+        .concurrency_support(false)
+        .wasm_component_model_gc(false)
+        .wasm_component_model_memory64(false)
+        .wasm_component_model_map(false)
+        .wasm_component_model_fixed_length_lists(false);
+    config
+}
+
+/// The engine of the compiling child: it only compiles, so it reserves no pool.
+pub fn compiling() -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(&config())
+}
