@@ -7,9 +7,6 @@
 //! the certificate says, and a header and a certificate that prove different tenants prove none (403). A verified
 //! certificate that belongs to no tenant does not spoil a good header: it may be a mesh's.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::Hash;
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
@@ -20,36 +17,16 @@ use crate::model::{Peer, TenantId};
 
 mod basic;
 mod bearer;
+mod claims;
 mod client_cert;
 
 pub use basic::VerifiedPasswords;
+pub use claims::AuthError;
+use claims::Owner;
 
 /// Longest `Authorization` header looked at. Bytes. More than any token or password in use, and what a
 /// stranger can make us decode and hash.
 const MAX_AUTHORIZATION: usize = 8 * 1024;
-
-/// Why a request has no tenant. Texts are public and the same for every way to be wrong.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AuthError {
-    /// 401.
-    #[error("no credential was given")]
-    NoCredential,
-    /// 401. Unknown, mistyped and malformed look alike on purpose.
-    #[error("the credential is not valid")]
-    WrongCredential,
-    /// 403. The certificate has names of two tenants, or proves another tenant than the header.
-    #[error("the credentials given belong to more than one tenant")]
-    Ambiguous,
-    /// 403.
-    #[error("the tenant is disabled")]
-    Disabled { tenant: TenantId },
-    /// 503. The credential is that of a tenant whose configuration cannot be read: not a stranger.
-    #[error("the tenant's configuration is not usable right now")]
-    Broken,
-    /// 503. Too many passwords are being checked at once.
-    #[error("credentials cannot be checked right now")]
-    Overloaded,
-}
 
 /// Proof that a request carries a tenant's credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,31 +43,6 @@ impl Proof {
     /// What the credential proved: a certificate's name, a user's name, or empty for a bearer token.
     pub fn subject(&self) -> &str {
         &self.subject
-    }
-}
-
-/// Whose a credential is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    /// By its place in [`Authenticator::tenants`].
-    Tenant(usize),
-    /// Some tenant that is known and cannot be served. Claims only what no sound tenant does.
-    Broken,
-}
-
-/// Who holds a credential; `None` where two tenants claim it. The configuration refuses that, but nothing here
-/// may depend on it: a credential that proves two tenants proves none.
-type Claims<K> = HashMap<K, Option<Owner>>;
-
-fn claim<K: Eq + Hash>(claims: &mut Claims<K>, credential: K, owner: Owner) {
-    match claims.entry(credential) {
-        Entry::Vacant(free) => {
-            free.insert(Some(owner));
-        }
-        Entry::Occupied(mut held) if owner != Owner::Broken && *held.get() != Some(owner) => {
-            held.insert(None);
-        }
-        Entry::Occupied(_) => {}
     }
 }
 

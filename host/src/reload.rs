@@ -11,8 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, ConfigError, Known, Loaded};
-use crate::forward::ForwardSetupError;
+use crate::config::{self, Known, Loaded};
 use crate::pipeline::{Pipeline, Shared};
 use crate::telemetry::metrics::{CertificateLabels, TenantLabels};
 use crate::tls::{self, TlsError};
@@ -23,24 +22,9 @@ mod restart;
 mod retired;
 
 use build::{Lineage, build};
-pub use report::{Broken, Report};
+pub use report::{Broken, ReloadError, Report};
 use restart::needs_restart;
 use retired::Retired;
-
-/// Why a configuration, or a part of it, is not in use.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    #[error("{}", lines(.0))]
-    Config(Vec<ConfigError>),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error(transparent)]
-    Upstream(#[from] ForwardSetupError),
-}
-
-fn lines(errors: &[ConfigError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
 
 struct State {
     lineage: Lineage,

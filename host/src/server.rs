@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Gateway};
 use crate::config::{self, Known, Loaded};
 use crate::listener::{self, ListenError, Listener, Reactors};
 use crate::model::Peer;
@@ -208,7 +208,7 @@ impl Running {
     }
 
     fn spawn_admin(&self, listener: TcpListener) {
-        let admin = Admin {
+        let gateway = Gateway {
             generations: Arc::clone(&self.generations),
             upstreams: Arc::clone(&self.shared.upstreams),
             metrics: Arc::clone(&self.shared.metrics),
@@ -216,7 +216,7 @@ impl Running {
         };
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
-            let serving = axum::serve(listener, admin::router(admin)).with_graceful_shutdown(stop.cancelled_owned());
+            let serving = axum::serve(listener, admin::router(gateway)).with_graceful_shutdown(stop.cancelled_owned());
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the admin listener ended");
             }

@@ -7,81 +7,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::auth::Proof;
-use crate::chain::Chain;
-use crate::config;
-use crate::judge::memo::HashKey;
-use crate::judge::{Clock, Judge};
 use crate::model::TenantId;
 
 mod account;
 mod counters;
 mod failures;
+mod generation;
 mod session;
 mod snapshot;
 
 pub use account::{Account, Accounts};
 pub use counters::{Counted, Counters};
 pub use failures::{Failures, LastFailure};
+pub use generation::Generation;
 pub use session::{Attribution, NotReady, Proved, Ready, Session};
 pub use snapshot::Snapshot;
-
-/// One generation of one tenant.
-pub struct Generation {
-    number: u64,
-    config: Arc<config::Tenant>,
-    judge: Judge,
-    clock: Clock,
-    account: Arc<Account>,
-}
-
-impl Generation {
-    /// The verdicts of the generation before are forgotten; what was active stays so.
-    pub fn new(
-        number: u64,
-        config: Arc<config::Tenant>,
-        chain: Chain,
-        account: Arc<Account>,
-        key: &Arc<HashKey>,
-        clock: Clock,
-    ) -> Self {
-        let (memo, of_memo) = account.begin_generation();
-        account.counters().expect_upstreams(&config.upstreams);
-        let judge = Judge::new(
-            &config,
-            chain,
-            memo,
-            of_memo,
-            Arc::clone(key),
-            clock,
-            Arc::clone(account.counters().metrics()),
-        );
-        Self {
-            number,
-            config,
-            judge,
-            clock,
-            account,
-        }
-    }
-
-    /// Counts the tenant's configurations that came into use.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
-    pub fn config(&self) -> &Arc<config::Tenant> {
-        &self.config
-    }
-
-    /// Publishes what the memo holds, and moves its window on. Called when metrics are read, not per request.
-    pub fn publish(&self) {
-        self.judge.publish();
-    }
-
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(self)
-    }
-}
 
 /// The tenants of one generation of everything.
 #[derive(Default)]

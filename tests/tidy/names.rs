@@ -11,13 +11,11 @@ const TO_BE_RENAMED: &str = "to be renamed";
 
 /// Names that more than one type has, and why. What is here and is one type's alone is a fault as well.
 const SHARED: &[(&str, &str)] = &[
-    ("Admin", TO_BE_RENAMED),
     ("Answer", TO_BE_RENAMED),
     (
         "Bounds",
         "of a compilation, of memos, of a queue, of instances kept: each within its own file",
     ),
-    ("Charge", TO_BE_RENAMED),
     ("Clock", TO_BE_RENAMED),
     ("Failure", TO_BE_RENAMED),
     ("Fault", TO_BE_RENAMED),
@@ -27,22 +25,20 @@ const SHARED: &[(&str, &str)] = &[
         "Options",
         "what one command of the command line takes, always named with its module",
     ),
-    ("OverRate", TO_BE_RENAMED),
-    ("Overloaded", TO_BE_RENAMED),
     ("Pair", TO_BE_RENAMED),
     (
         "Place",
         "of a file's text, and among requests in flight: neither leaves its room",
+    ),
+    (
+        "Proof",
+        "of a tenant by its credential, and of a body's series: each within its own steps of a write",
     ),
     ("Reply", TO_BE_RENAMED),
     ("Running", TO_BE_RENAMED),
     (
         "Source",
         "a file of the configuration, and where certificates come from: neither leaves its room",
-    ),
-    (
-        "Tenant",
-        "as configured, as proved, as served: each always named with its module",
     ),
     ("Upstream", "as configured, and as it is written to"),
     ("Value", "of YAML, and of a protobuf field: neither leaves its room"),

@@ -2,7 +2,8 @@
 //!
 //! Takes requests of operators, gives views in Prometheus' envelope. Never puts JSON together by hand: see `views`.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -11,12 +12,24 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 
-use super::Admin;
 use super::views::{PolicyView, ReportView, StatusView, Success, TenantView, UpstreamView};
+use crate::forward::Upstreams;
+use crate::reload::Generations;
+use crate::telemetry::Metrics;
 use crate::tenant::Snapshot;
 
+/// What the handlers read.
+#[derive(Clone)]
+pub struct Gateway {
+    pub generations: Arc<Generations>,
+    pub upstreams: Arc<Upstreams>,
+    pub metrics: Arc<Metrics>,
+    /// True from the first accepted connection to the beginning of the drain.
+    pub ready: Arc<AtomicBool>,
+}
+
 /// The routes of docs/api.md.
-pub fn router(admin: Admin) -> Router {
+pub fn router(gateway: Gateway) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(|| async { "healthy\n" }))
@@ -26,26 +39,26 @@ pub fn router(admin: Admin) -> Router {
         .route("/api/v1/policies", get(policies))
         .route("/api/v1/upstreams", get(upstreams))
         .route("/api/v1/status", get(status))
-        .with_state(admin)
+        .with_state(gateway)
 }
 
-async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    for generation in admin.generations.current().tenants.serving() {
+async fn metrics(State(gateway): State<Gateway>) -> impl IntoResponse {
+    for generation in gateway.generations.current().tenants.serving() {
         generation.publish();
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], admin.metrics.text())
+    ([(header::CONTENT_TYPE, kind)], gateway.metrics.text())
 }
 
-async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
-    match admin.ready.load(Ordering::Acquire) {
+async fn ready(State(gateway): State<Gateway>) -> impl IntoResponse {
+    match gateway.ready.load(Ordering::Acquire) {
         true => (StatusCode::OK, "ready\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
     }
 }
 
-async fn reload(State(admin): State<Admin>) -> impl IntoResponse {
-    let report = admin.generations.reload("POST /-/reload").await;
+async fn reload(State(gateway): State<Gateway>) -> impl IntoResponse {
+    let report = gateway.generations.reload("POST /-/reload").await;
     let code = if report.is_success() {
         StatusCode::OK
     } else {
@@ -54,32 +67,32 @@ async fn reload(State(admin): State<Admin>) -> impl IntoResponse {
     (code, success(ReportView::of(&report)))
 }
 
-async fn status(State(admin): State<Admin>) -> Response {
+async fn status(State(gateway): State<Gateway>) -> Response {
     success(StatusView {
-        report: ReportView::of(&admin.generations.report()),
+        report: ReportView::of(&gateway.generations.report()),
         version: env!("CARGO_PKG_VERSION"),
-        ready: admin.ready.load(Ordering::Acquire),
-        tenants: admin.generations.current().tenants.serving().count(),
+        ready: gateway.ready.load(Ordering::Acquire),
+        tenants: gateway.generations.current().tenants.serving().count(),
     })
 }
 
-async fn tenants(State(admin): State<Admin>) -> Response {
-    success(snapshots(&admin).iter().map(TenantView::of).collect::<Vec<_>>())
+async fn tenants(State(gateway): State<Gateway>) -> Response {
+    success(snapshots(&gateway).iter().map(TenantView::of).collect::<Vec<_>>())
 }
 
-async fn policies(State(admin): State<Admin>) -> Response {
-    success(snapshots(&admin).iter().flat_map(PolicyView::all).collect::<Vec<_>>())
+async fn policies(State(gateway): State<Gateway>) -> Response {
+    success(snapshots(&gateway).iter().flat_map(PolicyView::all).collect::<Vec<_>>())
 }
 
-async fn upstreams(State(admin): State<Admin>) -> Response {
-    let status = admin.upstreams.status();
+async fn upstreams(State(gateway): State<Gateway>) -> Response {
+    let status = gateway.upstreams.status();
     success(status.into_iter().map(UpstreamView::of).collect::<Vec<_>>())
 }
 
 /// By name.
-fn snapshots(admin: &Admin) -> Vec<Snapshot> {
-    let current = admin.generations.current();
-    let mut all: Vec<Snapshot> = current.tenants.serving().map(|g| g.snapshot()).collect();
+fn snapshots(gateway: &Gateway) -> Vec<Snapshot> {
+    let current = gateway.generations.current();
+    let mut all: Vec<Snapshot> = current.tenants.serving().map(|g| Snapshot::of(g)).collect();
     all.sort_by(|a, b| a.config.id.cmp(&b.config.id));
     all
 }

@@ -8,7 +8,6 @@ use serde::Serialize;
 use crate::config::{CertificateName, Credential};
 use crate::forward::{EndpointStatus, UpstreamStatus};
 use crate::reload::Report;
-
 use crate::tenant::{LastFailure, Snapshot};
 
 /// Prometheus' API envelope.

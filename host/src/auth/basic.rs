@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::{AuthError, Owner};
+use super::claims::{AuthError, Owner};
 use crate::config::Password;
 
 /// bcrypt looks at no more. Bytes. Longer passwords are cut here rather than there, so that all that are equal to

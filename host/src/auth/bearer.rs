@@ -4,7 +4,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::{Claims, Owner, claim};
+use super::claims::{Claims, Owner, claim};
 
 /// Tenants by the SHA-256 of their tokens.
 ///

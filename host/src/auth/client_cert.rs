@@ -6,7 +6,7 @@
 use crate::config::CertificateName;
 use crate::model::PeerCertificate;
 
-use super::{AuthError, Claims, Owner, claim};
+use super::claims::{AuthError, Claims, Owner, claim};
 
 /// Tenants by the names in their certificates. A map per kind, so that a look-up borrows the name.
 #[derive(Debug, Default)]

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 
-use super::report::{Broken, Report};
-use super::{ReloadError, lines};
+use super::report::{Broken, ReloadError, Report, lines};
 use crate::auth::Authenticator;
 use crate::chain::{BuildError, Chain};
 use crate::config::{self, BrokenTenant, Config, Credential, Loaded};

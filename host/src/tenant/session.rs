@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Generation;
 use super::account::Account;
 use super::counters::Counters;
+use super::generation::Generation;
 use crate::auth::Proof;
 use crate::config;
 use crate::judge::Judge;
@@ -68,7 +68,7 @@ impl<'g> Ready<'g> {
     /// # Errors
     /// Where the tenant or the process has too much in flight.
     pub fn enter(self, in_flight: &Arc<InFlight>) -> Result<Session<'g>, BoundMet> {
-        let (count, limits) = (&self.generation.account.in_flight, &self.generation.config.limits);
+        let (count, limits) = (&self.generation.account.in_flight, &self.generation.config().limits);
         Ok(Session {
             permit: in_flight.try_acquire(count, limits, 0)?,
             proof: self.proof,
@@ -112,7 +112,7 @@ impl<'g> Session<'g> {
     }
 
     pub fn config(&self) -> &'g config::Tenant {
-        &self.generation.config
+        self.generation.config()
     }
 
     pub fn judge(&self) -> &'g Judge {

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Generation;
 use super::counters::Counted;
 use super::failures::LastFailure;
+use super::generation::Generation;
 use crate::chain::PolicyStatus;
 use crate::config;
 use crate::judge::memo::MemoStats;
@@ -31,11 +31,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(super) fn of(generation: &Generation) -> Self {
+    pub fn of(generation: &Generation) -> Self {
         let account = &generation.account;
         Self {
-            config: Arc::clone(&generation.config),
-            generation: generation.number,
+            config: Arc::clone(generation.config()),
+            generation: generation.number(),
             policies: generation.judge.chain().status(),
             counted: account.counters().counted(),
             memo: account.memo().stats(generation.clock.tick()),
