@@ -122,7 +122,7 @@ fn benches(criterion: &mut Criterion) {
     }
     let limits = build(vec![policy("limits", LIMITS)]);
     let write = Write {
-        protocol: "1.0",
+        protocol: gauntlet::model::Protocol::V1,
         streams: vec![(
             Arc::from(""),
             Totals {

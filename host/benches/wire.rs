@@ -10,9 +10,9 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use gauntlet::model::Protocol::V1;
 use gauntlet::wire::labels::{encode_labels, labels};
-use gauntlet::wire::splice::{Patch, Piece};
-use gauntlet::wire::{Limits, Scanned, encode, scan, snappy, splice};
+use gauntlet::wire::{Limits, Patch, Piece, Scanned, encode, scan, snappy, splice};
 
 const LIMITS: Limits = Limits { max_series: 100_000 };
 
@@ -33,7 +33,7 @@ fn unsorted(scanned: &Scanned) -> Vec<u8> {
         let mut pairs = labels(scanned.label_bytes(series)).collect::<Vec<_>>();
         pairs.reverse();
         encode_labels(pairs.into_iter(), &mut bytes);
-        splice::edit(&mut body, scanned, series, &Patch::whole(&bytes));
+        splice::edit(&mut body, scanned, series, &Patch::whole(&bytes)).expect("a series of this body");
     }
     body
 }
@@ -41,7 +41,7 @@ fn unsorted(scanned: &Scanned) -> Vec<u8> {
 fn wire(criterion: &mut Criterion) {
     let compressed = recorded("00012");
     let body = decoded(&compressed);
-    let scanned = scan(body.clone(), &LIMITS).expect("a canonical body");
+    let scanned = scan(V1, body.clone(), &LIMITS).expect("a canonical body");
     let odd = unsorted(&scanned);
     let mut group = criterion.benchmark_group("wire");
     group.throughput(Throughput::Elements(scanned.totals().samples));
@@ -50,10 +50,10 @@ fn wire(criterion: &mut Criterion) {
         b.iter(|| snappy::decode(black_box(&compressed), 32 << 20))
     });
     group.bench_function("scan", |b| {
-        b.iter_batched(|| body.clone(), |body| scan(body, &LIMITS), BatchSize::LargeInput);
+        b.iter_batched(|| body.clone(), |body| scan(V1, body, &LIMITS), BatchSize::LargeInput);
     });
     group.bench_function("scan_unsorted", |b| {
-        b.iter_batched(|| odd.clone(), |body| scan(body, &LIMITS), BatchSize::LargeInput);
+        b.iter_batched(|| odd.clone(), |body| scan(V1, body, &LIMITS), BatchSize::LargeInput);
     });
     let mut out = Vec::with_capacity(2 * body.len());
     group.bench_function("splice_all_kept", |b| {
@@ -63,8 +63,9 @@ fn wire(criterion: &mut Criterion) {
                 &mut out,
                 &mut Vec::new(),
                 &scanned,
-                scanned.series().iter().map(splice::Piece::Keep),
-            );
+                scanned.series().iter().map(Piece::Keep),
+            )
+            .expect("series of this body");
         });
     });
     group.bench_function("splice_one_in_two_kept", |b| {
@@ -74,15 +75,17 @@ fn wire(criterion: &mut Criterion) {
                 &mut out,
                 &mut Vec::new(),
                 &scanned,
-                scanned.series().iter().step_by(2).map(splice::Piece::Keep),
-            );
+                scanned.series().iter().step_by(2).map(Piece::Keep),
+            )
+            .expect("series of this body");
         });
     });
     group.bench_function("splice_all_edited", |b| {
         b.iter(|| {
             out.clear();
             for series in scanned.series() {
-                splice::edit(&mut out, &scanned, series, &Patch::whole(scanned.label_bytes(series)));
+                splice::edit(&mut out, &scanned, series, &Patch::whole(scanned.label_bytes(series)))
+                    .expect("a series of this body");
             }
         });
     });
@@ -117,7 +120,8 @@ fn compare(criterion: &mut Criterion, name: &str, writes: &[(&Scanned, Vec<Piece
         b.iter(|| {
             for (scanned, pieces) in writes {
                 let mut body = Vec::with_capacity(scanned.body().len() + scanned.body().len() / 8);
-                splice::splice(&mut body, &mut Vec::new(), scanned, pieces.iter().copied());
+                splice::splice(&mut body, &mut Vec::new(), scanned, pieces.iter().copied())
+                    .expect("series of this body");
                 snappy::encode(&body, &mut compressed).expect("a short body");
             }
         });
@@ -126,7 +130,7 @@ fn compare(criterion: &mut Criterion, name: &str, writes: &[(&Scanned, Vec<Piece
         let mut compressed = Vec::new();
         b.iter(|| {
             for (scanned, pieces) in writes {
-                encode::encode(scanned, pieces.iter().copied(), &mut compressed).expect("a short body");
+                encode(scanned, pieces.iter().copied(), &mut compressed).expect("a short body");
             }
         });
     });
@@ -135,7 +139,7 @@ fn compare(criterion: &mut Criterion, name: &str, writes: &[(&Scanned, Vec<Piece
 
 fn spliced(criterion: &mut Criterion) {
     let bodies = ["00006", "00012", "00018", "00024"].map(|name| {
-        let scanned = scan(decoded(&recorded(name)), &LIMITS).expect("a canonical body");
+        let scanned = scan(V1, decoded(&recorded(name)), &LIMITS).expect("a canonical body");
         let edited = edited(&scanned);
         (scanned, edited)
     });

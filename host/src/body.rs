@@ -30,7 +30,7 @@ pub enum BodyError {
     TooLarge { limit: u64 },
     #[error("the body came slower than {min_rate} bytes per second")]
     Slow { min_rate: u64 },
-    #[error("the body took longer than {timeout:?}")]
+    #[error("the body took longer than {} s", .timeout.as_secs_f64())]
     TimedOut { timeout: Duration },
     #[error("the sender went away or broke the framing inside the body")]
     Disconnected,

@@ -15,7 +15,8 @@ use crate::sandbox::compile;
 use crate::server;
 use crate::telemetry::{self, LogFormat};
 
-/// Front door of a multi-tenant Thanos: TLS, a tenant proved by credential, sandboxed wasm policies.
+/// Takes Prometheus remote write for a multi-tenant Thanos: ends TLS, proves the tenant by its credential, and runs
+/// sandboxed WebAssembly policies on every write.
 #[derive(Debug, Parser)]
 #[command(name = "gauntlet", version, propagate_version = true)]
 struct Cli {
@@ -25,18 +26,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve remote write.
+    /// Serves remote write until SIGTERM or SIGINT.
     Serve(Serve),
-    /// Check a configuration with everything it names; exit 0 if all of it can be used.
+    /// Checks a configuration and every file it names; the exit code is 0 if all of it can be used, else 1.
     Check {
-        /// The configuration file.
+        /// The main configuration file.
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
-    /// Everything in one process, with sample tenants and a receiver in memory, to try it out.
+    /// Runs the gateway with sample tenants and a receiver in memory, all in one process, to try it out.
     #[cfg(feature = "dev")]
     Dev(dev::Options),
-    /// Compile one plugin from standard input to standard output, under limits.
+    /// Compiles one plugin from standard input to standard output, under limits.
     #[command(hide = true)]
     Compile {
         /// Bounds, set by the parent.
@@ -47,13 +48,14 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Serve {
-    /// The configuration file.
+    /// The main configuration file.
     #[arg(long = "config.file", env = "GAUNTLET_CONFIG_FILE", value_name = "FILE")]
     config_file: PathBuf,
-    /// How often files are compared with what is in use; 0 leaves it to SIGHUP and /-/reload.
+    /// How often the files of the configuration are compared with those in use. If this is `0s`, they are read again
+    /// only after SIGHUP or `POST /-/reload`.
     #[arg(long = "config.poll-interval", env = "GAUNTLET_CONFIG_POLL_INTERVAL", default_value = "5s", value_parser = config::parse_duration)]
     poll_interval: Duration,
-    /// How long writes in flight may take to finish after SIGTERM.
+    /// How long the writes in flight have to finish after SIGTERM.
     #[arg(long = "shutdown.timeout", env = "GAUNTLET_SHUTDOWN_TIMEOUT", default_value = "30s", value_parser = config::parse_duration)]
     shutdown_timeout: Duration,
     #[command(flatten)]
@@ -62,9 +64,11 @@ struct Serve {
 
 #[derive(Debug, Args)]
 struct Log {
-    /// error, warn, info, debug, trace, or a `tracing` filter.
+    /// The least important lines to log: `error`, `warn`, `info`, `debug` or `trace`; or a filter of the Rust crate
+    /// `tracing`.
     #[arg(long = "log.level", env = "GAUNTLET_LOG_LEVEL", default_value = "info")]
     level: String,
+    /// The shape of the lines that are logged to standard error.
     #[arg(long = "log.format", env = "GAUNTLET_LOG_FORMAT", value_enum, default_value_t)]
     format: LogFormat,
 }
@@ -131,4 +135,83 @@ fn check(file: &Path) -> ExitCode {
     errors.iter().for_each(|error| eprintln!("{error}"));
     eprintln!("{}: {} error(s)", file.display(), errors.len());
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::telemetry::page;
+
+    fn one_line(text: Option<&clap::builder::StyledStr>) -> String {
+        let text = text.map(ToString::to_string).unwrap_or_default();
+        text.trim_end_matches('.').replace('\n', " ")
+    }
+
+    fn values(argument: &clap::Arg) -> String {
+        let values = argument.get_possible_values();
+        let names: Vec<String> = values.iter().map(|value| format!("`{}`", value.get_name())).collect();
+        if names.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", names.join(", "))
+        }
+    }
+
+    /// A section per command, a row per argument.
+    fn reference() -> String {
+        let mut cli = Cli::command();
+        cli.build();
+        let mut text = format!("{}.\n", one_line(cli.get_about()));
+        for command in cli
+            .get_subcommands()
+            .filter(|command| !command.is_hide_set() && command.get_name() != "help")
+        {
+            let name = command.get_name();
+            let about = one_line(command.get_about());
+            write!(text, "\n## `gauntlet {name}`\n\n{about}.\n\n").unwrap();
+            text.push_str("| argument | variable | default | meaning |\n|---|---|---|---|\n");
+            for argument in command.get_arguments() {
+                let id = argument.get_id().as_str();
+                if ["help", "version"].contains(&id) {
+                    continue;
+                }
+                let flag = match argument.get_long() {
+                    Some(long) => format!("--{long}"),
+                    None => id.to_uppercase(),
+                };
+                let quoted = |text: &std::ffi::OsStr| format!("`{}`", text.to_string_lossy());
+                let default = match argument.get_default_values() {
+                    [value] => quoted(value),
+                    _ if argument.is_required_set() => "needed".to_owned(),
+                    _ => String::new(),
+                };
+                let variable = argument.get_env().map(quoted).unwrap_or_default();
+                let meaning = one_line(argument.get_help()) + &values(argument);
+                writeln!(text, "| `{flag}` | {variable} | {default} | {meaning} |").unwrap();
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn the_page_of_the_command_line_is_what_the_program_takes() {
+        let text = reference();
+        assert!(
+            text.contains("| `--config.file` | `GAUNTLET_CONFIG_FILE` | needed |"),
+            "{text}"
+        );
+        assert!(!text.contains("compile"), "{text}");
+        page::hold("cli.md", &text);
+    }
+
+    #[test]
+    fn every_command_and_argument_says_what_it_is() {
+        Cli::command().debug_assert();
+        let text = reference();
+        assert!(!text.contains("|  |\n") && !text.contains("\n.\n"), "{text}");
+    }
 }

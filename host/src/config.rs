@@ -39,7 +39,7 @@ pub use load::{Known, attempt, load};
 /// # Errors
 /// Says what was expected.
 pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
-    units::duration(text).ok_or_else(|| format!("{text:?} is not a duration such as 30s or 5m"))
+    units::duration(text).ok_or_else(|| format!("`{text}` is not a duration such as `30s` or `5m`"))
 }
 
 /// What one load gave.

@@ -29,21 +29,21 @@ const REFRESH: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Where the gateway listens for remote write.
+    /// The address on which the gateway listens for senders.
     #[arg(
         long = "remote-write.listen-address",
         env = "GAUNTLET_DEV_REMOTE_WRITE",
         default_value = "127.0.0.1:19291"
     )]
     remote_write: String,
-    /// Where the gateway answers operators.
+    /// The address on which the gateway listens for operators.
     #[arg(
         long = "admin.listen-address",
         env = "GAUNTLET_DEV_ADMIN",
         default_value = "127.0.0.1:10902"
     )]
     admin: String,
-    /// Stop by itself after this long, as a script wants it.
+    /// How long the demo runs. If this is left out, it runs until ^C or SIGTERM.
     #[arg(long = "duration", value_parser = crate::config::parse_duration)]
     duration: Option<Duration>,
 }
@@ -52,7 +52,7 @@ pub struct Options {
 pub enum DevError {
     #[error(transparent)]
     Start(StartError),
-    #[error("{0}; --remote-write.listen-address and --admin.listen-address choose others")]
+    #[error("{0}; choose another address with --remote-write.listen-address or --admin.listen-address")]
     Listen(StartError),
     #[error("cannot {what} {}: {reason}", .path.display())]
     File {
@@ -222,7 +222,8 @@ async fn watch(options: &Options, running: &Running, receiver: &Receiver) -> Res
         tokio::select! {
             _ = ticks.tick() => {
                 let report = running.generations.report();
-                table.draw(&running.shared.metrics.text(), &report, &receiver.counts());
+                let rows = table::rows(&running.shared.metrics.text());
+                table.draw(&rows, &report, &receiver.counts());
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,

@@ -3,15 +3,21 @@
 //! Takes method, path and headers; gives a [`Head`] or the reason there is none. Reads no body and knows no tenant, so
 //! that a sender which speaks another protocol learns it before it sends megabytes. Pure.
 
+use std::borrow::Cow;
+
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 
-use crate::model::{TenantId, TenantIdError};
+use crate::model::{Protocol, TenantId, TenantIdError};
 
 /// Where writes are accepted; each also by senders' other customary names.
 const PATHS: [&str; 3] = ["/api/v1/receive", "/api/v1/write", "/api/v1/push"];
 
 const V1: &str = "prometheus.WriteRequest";
+const V2: &str = "io.prometheus.write.v2.Request";
+
+/// What makes a Prometheus that was told to send 2.0 send what is taken here.
+pub const REMEDY: &str = "protobuf_message: prometheus.WriteRequest";
 
 /// What a write's head said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,13 +28,16 @@ pub struct Head {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
-    #[error("no such path")]
+    #[error("there is nothing at this path")]
     UnknownPath,
-    #[error("remote write is POST")]
+    #[error("remote write is sent with POST")]
     Method,
-    #[error("media type not supported: this is application/x-protobuf, remote write 1.0")]
+    #[error("the media type is not supported; remote write 1.0 is application/x-protobuf")]
     MediaType,
-    #[error("encoding not supported: this is snappy, block format")]
+    /// No Prometheus falls back to 1.0 by itself: it drops what it was to send, so its operator has to be told.
+    #[error("remote write 2.0 is not supported yet; set `{REMEDY}` in this remote_write of the sender")]
+    RemoteWrite2,
+    #[error("the encoding is not supported; remote write 1.0 is compressed with snappy in the block format")]
     Encoding,
 }
 
@@ -53,13 +62,17 @@ pub fn head(method: &Method, path: &str) -> Result<Head, HeadError> {
 /// Checks that the body claims to be remote write 1.0 in snappy; a missing header claims just that.
 ///
 /// # Errors
-/// 2.0 is refused as an unknown media type, so that a sender falls back to 1.0 (remote write 2.0, "415").
-pub fn schema(headers: &HeaderMap) -> Result<(), HeadError> {
+/// Anything else, 2.0 told apart. It is answered 415 as the remote write 2.0 specification says, which makes a sender
+/// that can fall back do so; Prometheus (3.15) cannot and drops the data.
+pub fn schema(headers: &HeaderMap) -> Result<Protocol, HeadError> {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
-    if let Some(first) = types.next()
-        && (types.next().is_some() || !first.to_str().is_ok_and(is_v1))
-    {
-        return Err(HeadError::MediaType);
+    if let Some(first) = types.next() {
+        let message = first.to_str().ok().filter(|_| types.next().is_none()).and_then(message);
+        match message.as_deref() {
+            Some(V1) => {}
+            Some(V2) => return Err(HeadError::RemoteWrite2),
+            _ => return Err(HeadError::MediaType),
+        }
     }
     let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
     if let Some(first) = encodings.next()
@@ -67,31 +80,26 @@ pub fn schema(headers: &HeaderMap) -> Result<(), HeadError> {
     {
         return Err(HeadError::Encoding);
     }
-    Ok(())
+    Ok(Protocol::V1)
 }
 
-/// `application/x-protobuf`, alone or with `proto=prometheus.WriteRequest`, as RFC 9110 section 8.3.1 writes it: type,
-/// subtype and parameter names in any case, spaces around `;`, values as token or quoted string.
-fn is_v1(text: &str) -> bool {
+/// The message that `application/x-protobuf` says it holds, [`V1`] if it does not say, as RFC 9110 section 8.3.1 writes
+/// it: type, subtype and parameter names in any case, spaces around `;`, values as token or quoted string.
+fn message(text: &str) -> Option<Cow<'static, str>> {
     let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
     if !essence.trim().eq_ignore_ascii_case("application/x-protobuf") {
-        return false;
+        return None;
     }
     let mut rest = parameters.trim();
-    let mut proto_seen = false;
+    let mut proto = None;
     while !rest.is_empty() {
-        let Some((name, value, after)) = parameter(rest) else {
-            return false;
-        };
-        if name.eq_ignore_ascii_case("proto") {
-            if proto_seen || value != V1 {
-                return false;
-            }
-            proto_seen = true;
+        let (name, value, after) = parameter(rest)?;
+        if name.eq_ignore_ascii_case("proto") && proto.replace(value).is_some() {
+            return None;
         }
         rest = after.trim_start_matches([';', ' ', '\t']);
     }
-    true
+    Some(proto.map_or(Cow::Borrowed(V1), Cow::Owned))
 }
 
 /// One `name=value` and what follows it.
@@ -206,12 +214,13 @@ mod tests {
             "application/x-protobuf; charset=utf-8; proto=prometheus.WriteRequest ",
             "application/x-protobuf;",
         ] {
-            assert_eq!(schema(&with(CONTENT_TYPE, &[good])), Ok(()), "{good}");
+            assert_eq!(schema(&with(CONTENT_TYPE, &[good])), Ok(Protocol::V1), "{good}");
         }
         for bad in [
             "application/json",
-            "application/x-protobuf;proto=io.prometheus.write.v2.Request",
-            "application/x-protobuf; proto=\"io.prometheus.write.v2.Request\"",
+            "application/json;proto=io.prometheus.write.v2.Request",
+            "application/x-protobuf;proto=io.prometheus.write.v3.Request",
+            "application/x-protobuf;proto=io.prometheus.write.v2.Request;proto=io.prometheus.write.v2.Request",
             "application/x-protobuf;proto=prometheus.WriteRequest;proto=io.prometheus.write.v2.Request",
             "application/x-protobuf;proto",
             "application/x-protobuf;proto=\"prometheus.WriteRequest",
@@ -219,15 +228,28 @@ mod tests {
         ] {
             assert_eq!(schema(&with(CONTENT_TYPE, &[bad])), Err(HeadError::MediaType), "{bad}");
         }
-        assert_eq!(schema(&HeaderMap::new()), Ok(()));
+        assert_eq!(schema(&HeaderMap::new()), Ok(Protocol::V1));
         let twice = with(CONTENT_TYPE, &["application/x-protobuf", "application/x-protobuf"]);
         assert_eq!(schema(&twice), Err(HeadError::MediaType));
     }
 
     #[test]
+    fn remote_write_2_is_told_apart_and_what_to_do_about_it() {
+        for v2 in [
+            "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+            "application/x-protobuf; proto=\"io.prometheus.write.v2.Request\"",
+        ] {
+            let refused = schema(&with(CONTENT_TYPE, &[v2]));
+            assert_eq!(refused, Err(HeadError::RemoteWrite2), "{v2}");
+            let text = refused.unwrap_err().to_string();
+            assert!(text.contains("`protobuf_message: prometheus.WriteRequest`"), "{text}");
+        }
+    }
+
+    #[test]
     fn snappy_is_the_only_encoding() {
-        assert_eq!(schema(&with(CONTENT_ENCODING, &["snappy"])), Ok(()));
-        assert_eq!(schema(&with(CONTENT_ENCODING, &["Snappy"])), Ok(()));
+        assert_eq!(schema(&with(CONTENT_ENCODING, &["snappy"])), Ok(Protocol::V1));
+        assert_eq!(schema(&with(CONTENT_ENCODING, &["Snappy"])), Ok(Protocol::V1));
         for bad in [
             &["zstd"][..],
             &["gzip"],

@@ -12,11 +12,10 @@ use prometheus_client::metrics::counter::Counter;
 
 use crate::chain::{Batch, CallError, Chain, Charge, Decision, Route, Settle, Terms, Write};
 use crate::config;
-use crate::model::TenantId;
+use crate::model::{Protocol, TenantId};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::TenantLabels;
-use crate::wire::heavy;
-use crate::wire::scan::{Framed, Proof, ScanError, Scanned, Series};
+use crate::wire::{AsIs, Framed, HashKey, Proof, ProvedHash, Recognised, ScanError, Scanned, heavy};
 
 mod law;
 pub mod memo;
@@ -29,7 +28,7 @@ mod words;
 mod tests;
 
 use law::Law;
-use memo::{AsIs, Bounds, Found, HashKey, Memo, NewSeries, NewVerdict, SeriesHash, TICK_SECONDS};
+use memo::{Bounds, Found, Memo, NewSeries, NewVerdict, TICK_SECONDS};
 pub use refusal::Refusal;
 use tally::tally;
 pub use tally::{Dropped, Tally};
@@ -110,18 +109,15 @@ pub struct Judge {
 
 /// A write whose every series is proved, with what is known of each.
 pub struct Recalled {
-    scanned: Scanned,
+    series: Recognised,
     memory: Memory,
 }
 
 #[derive(Default)]
 struct Memory {
-    hashes: Vec<SeriesHash>,
     fates: Vec<Fate>,
     edits: Edits,
     new: NewSeries,
-    /// Places of the series that are [`Fate::Unknown`].
-    misses: Vec<usize>,
 }
 
 /// A write with the fate of each of its series.
@@ -138,8 +134,7 @@ pub struct Judged {
 pub struct Origin<'a> {
     /// What the credential proved; empty for a bearer token.
     pub subject: &'a str,
-    /// `1.0` or `2.0`.
-    pub protocol: &'static str,
+    pub protocol: Protocol,
     pub compressed_bytes: u64,
 }
 
@@ -178,7 +173,7 @@ impl Admitted {
 
 impl Recalled {
     pub fn scanned(&self) -> &Scanned {
-        &self.scanned
+        self.series.scanned()
     }
 }
 
@@ -245,47 +240,39 @@ impl Judge {
         self.memo.stats(self.clock.tick()).active_series
     }
 
-    /// Looks every series up, and proves those that are not known. Whoever is in the memo was proved when it was stored,
-    /// to the bit.
+    /// Looks every series up, and has those proved that are not known.
     ///
     /// # Errors
     /// Where the body is none. See [`ScanError`].
-    pub async fn recall(&self, framed: Framed) -> Result<Recalled, ScanError> {
-        let memory = self.look_up(framed.body(), framed.series()).await;
-        let proof = heavy(framed.body().len(), || framed.prove(&memory.misses))?;
-        Ok(match proof {
-            Proof::AsFramed(scanned) => Recalled { scanned, memory },
-            Proof::Otherwise(scanned) => Recalled {
-                memory: self.look_up(scanned.body(), scanned.series()).await,
-                scanned,
-            },
-        })
+    pub async fn recall(&self, mut framed: Framed) -> Result<Recalled, ScanError> {
+        loop {
+            let memory = self.look_up(&mut framed).await;
+            match heavy(framed.size(), || framed.prove(&self.key))? {
+                Proof::AsFramed(series) => return Ok(Recalled { series, memory }),
+                // All of it is proved by now: the next round is the last.
+                Proof::Otherwise(proved) => framed = proved,
+            }
+        }
     }
 
-    async fn look_up(&self, body: &[u8], series: &[Series]) -> Memory {
+    async fn look_up(&self, framed: &mut Framed) -> Memory {
         let bounds = self.bounds();
+        let count = framed.series().len();
         let mut memory = Memory {
-            hashes: Vec::with_capacity(series.len()),
-            fates: Vec::with_capacity(series.len()),
+            fates: Vec::with_capacity(count),
             ..Memory::default()
         };
-        for (turn, some) in series.chunks(LOOK_UPS_PER_TURN).enumerate() {
+        for turn in 0..count.div_ceil(LOOK_UPS_PER_TURN) {
             if turn > 0 {
                 tokio::task::yield_now().await;
             }
-            let sent = |i: usize| &body[some[i].labels_range()];
-            let first = memory.hashes.len();
-            let hashes = (0..some.len()).map(|i| self.key.hash(sent(i)));
-            memory.hashes.extend(hashes);
             let found = &mut Found {
                 fates: &mut memory.fates,
                 edits: &mut memory.edits,
             };
-            self.memo
-                .look_up(&memory.hashes[first..], sent, &bounds, &mut memory.new, found);
+            let mut asked = framed.ask(&self.key, LOOK_UPS_PER_TURN);
+            self.memo.look_up(&mut asked, &bounds, &mut memory.new, found);
         }
-        let unknown = |(at, fate): (usize, &Fate)| (*fate == Fate::Unknown).then_some(at);
-        memory.misses = memory.fates.iter().enumerate().filter_map(unknown).collect();
         memory
     }
 
@@ -294,14 +281,15 @@ impl Judge {
     /// # Errors
     /// Where a policy failed and its `on_failure` is `retry`. Nothing was decided then.
     pub async fn judge(&self, recalled: Recalled) -> Result<Judged, JudgeError> {
-        let Recalled { scanned, mut memory } = recalled;
-        let (all, misses) = (memory.hashes.len(), memory.misses.len());
+        let Recalled { series, mut memory } = recalled;
+        let (all, misses) = (memory.fates.len(), series.unknown().len());
         self.hits.inc_by((all - misses) as u64);
         if misses > 0 {
             self.misses.inc_by(misses as u64);
-            self.judge_new(&scanned, &mut memory).await?;
+            self.judge_new(&series, &mut memory).await?;
         }
-        let Memory { fates, edits, new, .. } = memory;
+        let scanned = series.into_scanned();
+        let Memory { fates, edits, new } = memory;
         let tally = tally(&scanned, &fates, self.law.words())?;
         Ok(Judged {
             scanned,
@@ -392,17 +380,17 @@ impl Judge {
         }
     }
 
-    async fn judge_new(&self, scanned: &Scanned, memory: &mut Memory) -> Result<(), JudgeError> {
-        let (hashes, misses) = (&memory.hashes, &memory.misses);
+    async fn judge_new(&self, series: &Recognised, memory: &mut Memory) -> Result<(), JudgeError> {
+        let (scanned, misses) = (series.scanned(), series.unknown());
         // A series that comes twice in one write is judged once: its second verdict could be another one.
-        let mut first: HashMap<SeriesHash, usize, AsIs> =
+        let mut first: HashMap<ProvedHash, usize, AsIs> =
             HashMap::with_capacity_and_hasher(misses.len(), AsIs::default());
         let mut distinct = Vec::with_capacity(misses.len());
         // Of each miss, its place among the distinct ones.
         let places: Vec<usize> = misses
             .iter()
             .map(|&i| {
-                *first.entry(hashes[i]).or_insert_with(|| {
+                *first.entry(series.hash(i)).or_insert_with(|| {
                     distinct.push(i);
                     distinct.len() - 1
                 })
@@ -432,7 +420,7 @@ impl Judge {
             }
             let verdicts = some.iter().zip(&mut verdicts).map(|(&i, verdict)| {
                 Ok(NewVerdict {
-                    hash: hashes[i],
+                    hash: series.hash(i),
                     sent: &body[scanned.series()[i].labels_range()],
                     verdict: verdict?,
                 })

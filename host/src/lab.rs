@@ -17,7 +17,7 @@ use http::header::AUTHORIZATION;
 use crate::auth::{AuthError, Proof};
 use crate::config::{Credential, Known, Loaded};
 use crate::forward::delivery::Part;
-use crate::model::{Peer, TenantId};
+use crate::model::{Peer, Protocol, TenantId};
 use crate::pipeline::{Pipeline, Shared, SharedError};
 use crate::reload::{Generations, ReloadError};
 use crate::respond::Failure;
@@ -84,11 +84,11 @@ impl Lab {
     ///
     /// # Errors
     /// Whatever a write is refused for.
-    pub async fn process(&self, body: &Bytes) -> Result<Vec<Part>, Failure> {
+    pub async fn process(&self, protocol: Protocol, body: &Bytes) -> Result<Vec<Part>, Failure> {
         let proved = self.pipeline.tenants.of(self.proof.clone());
         let proved = proved.ok_or(Failure::Bug("the lab's tenant is gone"))?;
         let mut session = proved.ready()?.enter(&self.pipeline.shared.in_flight)?;
-        let processed = self.pipeline.process(&mut session, body.clone()).await?;
+        let processed = self.pipeline.process(&mut session, protocol, body.clone()).await?;
         Ok(processed.into_parts())
     }
 }

@@ -10,7 +10,7 @@ pub mod config;
 pub mod telemetry;
 pub mod net;
 
-// The way in: socket, TLS, what the head claims, who it is, the body.
+// The way in: socket, TLS, what the head claims, who it is, the body. Where one needs the other it stands below it.
 pub mod tls;
 pub mod listener;
 pub mod head;

@@ -15,7 +15,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -36,8 +35,8 @@ use tokio_util::task::TaskTracker;
 use self::clock::{Clock, Phase, Timed};
 use crate::config::RemoteWrite;
 use crate::model::Peer;
-use crate::telemetry::Metrics;
 use crate::telemetry::metrics::ReasonLabels;
+use crate::telemetry::{Metrics, Throttle};
 use crate::tls::{self, HandshakeError};
 
 mod clock;
@@ -53,7 +52,7 @@ const MAX_HEADERS: usize = 100;
 const READ_BUFFER: usize = 64 * 1024;
 /// Pause after an accept error that will not go away by trying again at once, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Shortest time between two log lines about the same trouble.
+/// Shortest time between two log lines about the same trouble: strangers must not fill the log.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why there is no listener.
@@ -119,7 +118,7 @@ struct Door<H> {
     deadlines: Deadlines,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
-    refusals: Seldom,
+    refusals: Throttle,
 }
 
 /// Accepts until `shutdown`, then returns at once; connections finish the request they are serving and end.
@@ -136,18 +135,21 @@ pub async fn serve<H, F>(
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
     let slots = Arc::new(Semaphore::new(listener.max_connections));
-    let (accept_errors, full) = (Seldom::default(), Seldom::default());
+    let (accept_errors, full) = (seldom(), seldom());
     let door = Arc::new(Door {
         tls,
         handler,
         deadlines: listener.deadlines,
         metrics: listener.metrics,
         shutdown: shutdown.clone(),
-        refusals: Seldom::default(),
+        refusals: seldom(),
     });
     loop {
-        if slots.available_permits() == 0 && full.due() {
+        if slots.available_permits() == 0
+            && let Some(untold) = full.due(now())
+        {
             tracing::warn!(
+                untold,
                 max_connections = listener.max_connections,
                 "all connections are in use; further senders wait"
             );
@@ -167,8 +169,8 @@ pub async fn serve<H, F>(
             }
             Err(error) => {
                 door.metrics.accept_errors.inc();
-                if accept_errors.due() {
-                    tracing::error!(%error, "a connection could not be accepted; the listener goes on");
+                if let Some(untold) = accept_errors.due(now()) {
+                    tracing::error!(%error, untold, "a connection could not be accepted; the listener goes on");
                 }
                 if let Some(pause) = pause_after(&error) {
                     tokio::select! {
@@ -179,6 +181,14 @@ pub async fn serve<H, F>(
             }
         }
     }
+}
+
+fn seldom() -> Throttle {
+    Throttle::new(1, LOG_INTERVAL)
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// The slot comes first: without one, the sender stays in the backlog.
@@ -193,7 +203,7 @@ async fn accept(
 
 /// Errors that belong to the connection that failed say nothing about the next. Everything else (no file
 /// descriptors, no memory) would come back at once and spin.
-fn pause_after(error: &io::Error) -> Option<Duration> {
+pub(crate) fn pause_after(error: &io::Error) -> Option<Duration> {
     match error.kind() {
         io::ErrorKind::ConnectionAborted
         | io::ErrorKind::ConnectionReset
@@ -343,8 +353,8 @@ impl<H> Door<H> {
             // A tenant's certificate ran out, or a CA is missing here: someone should hear of it.
             HandshakeError::ClientCertificate(_) | HandshakeError::NoClientCertificate => {
                 self.refused("client_certificate");
-                if self.refusals.due() {
-                    tracing::warn!(%peer, %error, "a handshake was refused");
+                if let Some(untold) = self.refusals.due(now()) {
+                    tracing::warn!(%peer, %error, untold, "a handshake was refused");
                 }
             }
             HandshakeError::Failed(_) => {
@@ -368,26 +378,6 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.connections.dec();
-    }
-}
-
-/// Keeps strangers from filling the log.
-#[derive(Default)]
-struct Seldom(AtomicU64);
-
-impl Seldom {
-    /// Whether it is time to speak again. Races cost a line too many, at most.
-    fn due(&self) -> bool {
-        static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-        // From 1 s on, so that 0 means never.
-        let now = START.get_or_init(Instant::now).elapsed() + Duration::from_secs(1);
-        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let last = self.0.load(Ordering::Relaxed);
-        let due = last == 0 || now - last.min(now) >= LOG_INTERVAL.as_millis() as u64;
-        if due {
-            self.0.store(now, Ordering::Relaxed);
-        }
-        due
     }
 }
 

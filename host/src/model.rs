@@ -1,4 +1,5 @@
-//! The words every stage shares: tenants, peers, labels, totals, and when to leave alone what keeps failing.
+//! The words every stage shares: tenants, peers, the protocol, labels, totals, and when to leave alone what keeps
+//! failing.
 //!
 //! Takes nothing, gives plain values that check themselves when made; never does I/O.
 
@@ -70,6 +71,26 @@ impl fmt::Debug for TenantId {
     }
 }
 
+/// The schema of a write, as its head claims it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// Remote write 1.0, `prometheus.WriteRequest`.
+    #[default]
+    V1,
+    /// Remote write 2.0, `io.prometheus.write.v2.Request`. No request has it yet: `head` refuses it.
+    V2,
+}
+
+impl Protocol {
+    /// What policies and people are told.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::V1 => "1.0",
+            Self::V2 => "2.0",
+        }
+    }
+}
+
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
@@ -109,19 +130,22 @@ pub struct Label {
     pub value: String,
 }
 
-/// What a write, a stream or a series holds. Counts, not bytes.
+/// What a write, a stream or a series holds, each kind apart: receivers and limits treat them as different things.
+/// Counts, not bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Totals {
     pub series: u64,
-    /// Float samples.
+    /// Float samples, stale markers among them.
     pub samples: u64,
-    /// Native histogram samples.
+    /// Native histogram samples, of integers and of floats.
     pub histograms: u64,
+    /// Of any series. They are no samples: accounting leaves them out.
     pub exemplars: u64,
 }
 
 impl Totals {
-    /// Float and histogram samples together: the unit that accounting (I6) keeps.
+    /// Float and histogram samples together: the unit of accounting (I6). Each of them ends up forwarded, dropped or
+    /// rejected.
     pub fn all_samples(&self) -> u64 {
         self.samples + self.histograms
     }

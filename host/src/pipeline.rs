@@ -1,8 +1,9 @@
 //! The whole life of a write, in one function.
 //!
 //! Takes a request and the connection it came on, gives an answer. [`Pipeline::write`] reads from top to bottom as
-//! the design's diagram does: head, auth, session, body, decode, frame, judge, admit, part, forward. A pipeline is one
-//! immutable generation of configuration; what must outlive it is in [`Shared`], and of each tenant in its account.
+//! ARCHITECTURE.md's line does: head, auth, session, body, decode, frame, judge, route, charge, part, forward. A pipeline
+//! is one immutable generation of configuration; what must outlive it is in [`Shared`], and of each tenant in its
+//! account.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,16 +20,14 @@ use crate::chain::Charge;
 use crate::config::{self, Config, OverRate};
 use crate::forward::delivery::{self, Part};
 use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet};
-use crate::head;
+use crate::head::{self, HeadError};
 use crate::judge::{Admission, Judged, Origin};
 use crate::limits::{ChargeError, Withdrawal};
-use crate::model::Peer;
+use crate::model::{Peer, Protocol};
 use crate::respond::{self, Context, Failure, Stored};
 use crate::route::{self, Routes};
 use crate::tenant::{Account, Session, Tenants};
-use crate::wire::heavy;
-use crate::wire::scan::{self, Framed};
-use crate::wire::snappy;
+use crate::wire::{self, Framed, heavy, snappy};
 
 mod ledger;
 mod shared;
@@ -115,13 +114,13 @@ impl Pipeline {
             return Err(Failure::PathTenant);
         }
         let ready = proved.ready()?;
-        head::schema(headers)?;
+        let protocol = head::schema(headers)?;
 
         // Session: from here on everything is asked of it. Body: under permits, deadlines and sizes.
         let mut session = ready.enter(&self.shared.in_flight)?;
         trace.over_rate = Some(session.config().over_rate);
         let compressed = self.read_body(incoming, &mut session).await?;
-        let processed = self.process(&mut session, compressed).await?;
+        let processed = self.process(&mut session, protocol, compressed).await?;
 
         // Forward: one request per upstream that gets something.
         let Processed {
@@ -139,11 +138,16 @@ impl Pipeline {
     ///
     /// # Errors
     /// Whatever a stage refuses. What was received is accounted for then.
-    pub async fn process<'g>(&self, session: &mut Session<'g>, compressed: Bytes) -> Result<Processed<'g>, Failure> {
+    pub async fn process<'g>(
+        &self,
+        session: &mut Session<'g>,
+        protocol: Protocol,
+        compressed: Bytes,
+    ) -> Result<Processed<'g>, Failure> {
         let limits = &session.config().limits;
         let decoded_size = snappy::decoded_length(&compressed, limits.max_decoded_size)?;
         session.hold(decoded_size as u64)?;
-        let framed = decode_and_frame(&compressed, decoded_size, limits)?;
+        let framed = decode_and_frame(protocol, &compressed, decoded_size, limits)?;
         let recalled = session.judge().recall(framed).await?;
         let scanned = recalled.scanned();
         let mut ledger = Ledger::open(session.counters(), scanned, compressed.len());
@@ -227,9 +231,18 @@ impl Pipeline {
             tracing::debug!(status, reason, request_id = id, peer = %peer.address, error = %failure, "request refused");
             return;
         };
-        let told = account.failures().due(reason, Instant::now(), || failure.to_string());
-        if let Some(untold) = told {
-            let tenant = account.tenant();
+        let (tenant, now) = (account.tenant(), Instant::now());
+        if matches!(failure, Failure::Head(HeadError::RemoteWrite2))
+            && let Some(untold) = account.failures().advice_due(now)
+        {
+            tracing::warn!(
+                %tenant,
+                untold,
+                remedy = head::REMEDY,
+                "a sender of this tenant speaks remote write 2.0, which is not supported yet, and loses what it sends"
+            );
+        }
+        if let Some(untold) = account.failures().due(reason, now, || failure.to_string()) {
             tracing::info!(%tenant, status, reason, request_id = id, error = %failure, untold, "write failed");
         }
     }
@@ -239,7 +252,7 @@ impl Pipeline {
 async fn admit(session: &Session<'_>, judged: &mut Judged, compressed: usize) -> Result<Routes, Failure> {
     let origin = Origin {
         subject: session.subject(),
-        protocol: "1.0",
+        protocol: judged.scanned().protocol(),
         compressed_bytes: compressed as u64,
     };
     let admitted = match session.judge().admit(judged, &origin).await? {
@@ -295,12 +308,17 @@ impl Processed<'_> {
     }
 }
 
-fn decode_and_frame(compressed: &[u8], decoded_size: usize, limits: &config::Limits) -> Result<Framed, Failure> {
+fn decode_and_frame(
+    protocol: Protocol,
+    compressed: &[u8],
+    decoded_size: usize,
+    limits: &config::Limits,
+) -> Result<Framed, Failure> {
     // By what it decodes to: that may be 21 times what came.
     heavy(decoded_size, || {
         let decoded = snappy::decode(compressed, limits.max_decoded_size)?;
         let max_series = limits.max_series_per_request;
-        Ok(scan::frame(decoded, &scan::Limits { max_series })?)
+        Ok(wire::frame(protocol, decoded, &wire::Limits { max_series })?)
     })
 }
 

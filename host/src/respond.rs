@@ -18,11 +18,10 @@ use crate::forward::{ConflictClass, ForwardError};
 use crate::head::HeadError;
 use crate::judge::JudgeError;
 use crate::limits::BoundMet;
-use crate::model::Totals;
+use crate::model::{Protocol, Totals};
 use crate::route::RouteError;
 use crate::tenant::NotReady;
-use crate::wire::scan::ScanError;
-use crate::wire::snappy::SnappyError;
+use crate::wire::{EncodeError, ScanError, SnappyError};
 
 /// Longest text a sender is told, in bytes.
 const MAX_TEXT: usize = 1024;
@@ -74,6 +73,7 @@ pub enum Failure {
 /// A write that ended well, and what of it was left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stored {
+    pub protocol: Protocol,
     pub received: Totals,
     /// What receivers acknowledged.
     pub forwarded: Totals,
@@ -137,7 +137,9 @@ impl Failure {
                 let (status, reason) = match error {
                     HeadError::UnknownPath => (StatusCode::NOT_FOUND, "unknown_path"),
                     HeadError::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
-                    HeadError::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type"),
+                    HeadError::MediaType | HeadError::RemoteWrite2 => {
+                        (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type")
+                    }
                     HeadError::Encoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding"),
                 };
                 refuse(status, reason, error.to_string())
@@ -186,7 +188,7 @@ impl Failure {
                     ScanError::TooManyHistograms { .. } => "too_many_histograms",
                     ScanError::TooManyLabels { .. } => "too_many_labels",
                     ScanError::TooLong { .. } => "decoded_too_long",
-                    ScanError::NotRewritten => return bug(),
+                    ScanError::NotRewritten | ScanError::NotRead(_) => return bug(),
                 };
                 refuse(StatusCode::BAD_REQUEST, reason, error.to_string())
             }
@@ -213,8 +215,8 @@ impl Failure {
             Self::Route(_) => keep("policy_route", A_POLICY_FAILED),
             Self::Part(error) => match error {
                 // A body is encoded from what policies made of one that was taken: its sender has done nothing wrong.
-                PartError::Encode(_) => keep(EDITED_TOO_LONG, A_POLICY_FAILED),
-                PartError::NotRouted(_) | PartError::Edits(_) => bug(),
+                PartError::Encode(EncodeError::Snappy(_)) => keep(EDITED_TOO_LONG, A_POLICY_FAILED),
+                PartError::Encode(EncodeError::Torn(_)) | PartError::NotRouted(_) | PartError::Edits(_) => bug(),
             },
             Self::Bug(_) => bug(),
             Self::Forward(error) => forward_answer(error, context, &keep, &refuse),
@@ -370,6 +372,8 @@ fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Torn;
+    use crate::model::Protocol;
 
     fn context(attempt: u32, jitter: u64) -> Context {
         Context {
@@ -414,6 +418,8 @@ mod tests {
             Failure::Bug("a part"),
             PartError::NotRouted(1).into(),
             ForwardError::TenantHeader.into(),
+            PartError::from(EncodeError::from(Torn)).into(),
+            ScanError::NotRead(Protocol::V2).into(),
         ] {
             assert_eq!(absent.answer(&context(0, 0)), bug.answer(&context(0, 0)));
         }

@@ -47,7 +47,7 @@ pub enum StartError {
     Shared(#[from] SharedError),
     #[error(transparent)]
     Listen(#[from] ListenError),
-    #[error("cannot listen on {address} for admin: {reason}")]
+    #[error("cannot listen on {address} for operators: {reason}")]
     Admin { address: String, reason: std::io::Error },
     #[error("cannot {what}: {reason}")]
     System { what: &'static str, reason: std::io::Error },

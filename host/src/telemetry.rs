@@ -9,8 +9,12 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 mod durations;
 pub mod metrics;
+#[cfg(test)]
+pub(crate) mod page;
+mod throttle;
 
 pub use metrics::Metrics;
+pub use throttle::Throttle;
 
 /// Shape of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -23,9 +27,10 @@ pub enum LogFormat {
 /// Starts logging to standard error.
 ///
 /// # Errors
-/// Where `level` is no level and no `tracing` filter, or logging was started before.
+/// If `level` is neither a level nor a `tracing` filter, or logging was started before.
 pub fn init(level: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level).map_err(|e| format!("--log.level {level:?}: {e}"))?;
+    let filter = EnvFilter::try_new(level)
+        .map_err(|e| format!("--log.level: `{level}` is neither a level nor a filter: {e}"))?;
     let lines = tracing_subscriber::registry().with(filter);
     match format {
         LogFormat::Logfmt => {

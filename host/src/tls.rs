@@ -30,13 +30,13 @@ pub type Stream = tokio_rustls::server::TlsStream<TcpStream>;
 /// What is wrong with a `tls_server_config`.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("{}: no valid PEM: {reason}", file.display())]
+    #[error("{}: the file is not valid PEM: {reason}", file.display())]
     Pem { file: PathBuf, reason: PemError },
-    #[error("{}: holds no certificate in PEM", file.display())]
+    #[error("{}: the file holds no certificate in PEM", file.display())]
     NoCertificate { file: PathBuf },
     #[error("{}: the certificate cannot be used: {reason}", file.display())]
     BadCertificate { file: PathBuf, reason: String },
-    #[error("{}: holds no private key in PEM", file.display())]
+    #[error("{}: the file holds no private key in PEM", file.display())]
     NoKey { file: PathBuf },
     #[error("{}: the private key cannot be used: {reason}", file.display())]
     BadKey { file: PathBuf, reason: String },
@@ -45,7 +45,7 @@ pub enum TlsError {
     #[error("client_auth_type asks for client certificates, but there is no client_ca_file to verify them by")]
     NoClientCa,
     /// Prometheus refuses this too: whoever names a CA believes that certificates are asked for.
-    #[error("{}: is named as client_ca_file, but client_auth_type asks for no certificate", file.display())]
+    #[error("{}: the file is named as client_ca_file, but client_auth_type asks for no certificate", file.display())]
     UnusedClientCa { file: PathBuf },
     #[error("the crypto library refused: {0}")]
     Provider(rustls::Error),

@@ -1,31 +1,36 @@
 //! Remote write on the wire.
 //!
-//! Takes a compressed body, gives proved series and the bytes to forward. [`snappy`] decodes within bounds,
-//! [`scan`](scan::scan) proves where each series lies, [`splice`] writes the series that are kept or edited, [`encode`]
-//! compresses them by what it knows of series, [`labels`](labels::labels) reads and
-//! [`encode_labels`](labels::encode_labels) writes one series' labels. Never interprets a sample: its bytes go through as
-//! they came.
+//! Takes a compressed body, gives proved series and the bytes to forward. [`snappy`] decodes within bounds, [`scan`]
+//! proves where each series lies, [`frame`] leaves that to be done for those that are not known by their hash,
+//! [`encode`] writes the series that are kept or edited and compresses them by what it knows of series,
+//! [`labels`](labels::labels) reads and [`encode_labels`](labels::encode_labels) writes one series' labels, [`write_series`] a
+//! whole one. Never interprets a sample: its bytes go through as they came.
+//!
+//! What does not lie where it should is a bug of ours and never an empty word, for that would be acknowledged: whatever
+//! is written says [`Torn`], and the write fails with it; what is only read panics, which costs one connection or one
+//! job. Nothing on the way of a write stands in for what is not there.
+//!
+//! From the ground up: `varint`, `fields`; the words, `series` and `identity`; `snappy`; `v1`, which alone knows how a
+//! write lies in its bytes; `scan`, the door.
 
-pub mod encode;
-pub mod labels;
-pub mod scan;
 pub mod snappy;
-pub mod splice;
 
-mod buffer;
-mod canonical;
-mod decode;
 mod fields;
-mod histogram;
-mod rewrite;
+mod identity;
+mod scan;
+mod series;
 mod v1;
 mod varint;
 
 #[cfg(test)]
 mod tests;
 
-pub use scan::{Framed, InvalidSeries, Limits, Rejected, ScanError, Scanned, Series, frame, scan};
+pub use identity::{AsIs, HashKey, NoRandomness, ProvedHash, SeriesHash};
+pub use scan::{Asked, Framed, Proof, Question, Recognised, frame, scan};
+pub use series::{InvalidSeries, Limits, Patch, Piece, Rejected, ScanError, Scanned, Series, Torn};
 pub use snappy::SnappyError;
+pub use v1::encode::{EncodeError, encode};
+pub use v1::{labels, splice, write_series};
 
 /// Above this many bytes, decoding, proving and encoding would hold an I/O thread longer than 500 us.
 const HEAVY_BYTES: usize = 1 << 20;

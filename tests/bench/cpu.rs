@@ -10,7 +10,7 @@ use crate::bodies::Source;
 use crate::gauntlet::{CERTIFICATE, Config, Gauntlet, Policies, RULES};
 use crate::load::{self, Pace, Target, Until};
 use crate::peers::{self, Thanos};
-use crate::process::Process;
+use crate::process::{Cpu, Process};
 use crate::setting::Setting;
 use crate::sink::Sink;
 use crate::table::{Figure, Row};
@@ -104,12 +104,12 @@ pub struct Spent {
 
 /// CPU of `process` for a load on it.
 pub fn spend(process: &Process, target: &Target, source: &Source, pace: Pace) -> Spent {
-    let before = process.cpu();
+    let before = Cpu::of(process.pid());
     let outcome = load::run(target, source, pace);
     thread::sleep(SETTLE);
-    let spent = process.cpu().since(&before);
+    let spent = Cpu::of(process.pid()).since(&before);
     if outcome.failed() > 0 {
-        eprintln!("{}", process.log());
+        eprintln!("{}", process.last_words());
     }
     let outcome = outcome.accepted(&target.name);
     Spent {

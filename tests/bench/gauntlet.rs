@@ -3,19 +3,20 @@
 //! Takes upstreams and tenants, gives a running gateway. The binary is the one beside this program.
 
 use std::fs;
-use std::io::{BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gauntlet_tests::gateway::beside;
+use gauntlet_tests::http;
 use gauntlet_tests::metrics::Metrics;
+use gauntlet_tests::setup::{replace, sha256};
 
 use crate::load::Target;
-use crate::process::{Process, slug};
+use crate::process::{Process, slug, start, wait_for};
 use crate::setting::Setting;
-use crate::sink::head;
 
 /// Three rules that match nothing; vmagent gets the same.
 pub const RULES: &str = r#"[{action: drop, source_labels: [__name__], regex: "absent_.*"}, {action: labeldrop, regex: "absent"}, {source_labels: [absent], regex: "(.+)", target_label: other}]"#;
@@ -74,9 +75,8 @@ pub const CERTIFICATE: &str = "client_certificate: {common_name: bench}";
 /// The token of tenant `number`, and its credential.
 pub fn token(number: usize) -> (Arc<str>, String) {
     let token = format!("token-of-tenant-{number}");
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
-    let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    (token.into(), format!("bearer_token_sha256: {hex}"))
+    let credential = format!("bearer_token_sha256: {}", sha256(token.as_bytes()));
+    (token.into(), credential)
 }
 
 /// A main file.
@@ -148,16 +148,13 @@ impl Config {
 
 /// Writes, or rewrites, the file of one tenant.
 pub fn write_tenant(folder: &Path, number: usize, text: &str) {
-    // Renamed into place: a half-written file is never read.
-    let new = folder.join("new");
-    fs::write(&new, text).expect("a tenant's file");
-    fs::rename(&new, folder.join(format!("{number:05}.yaml"))).expect("a tenant's file");
+    replace(&folder.join(format!("{number:05}.yaml")), text.as_bytes());
 }
 
 pub struct Gauntlet {
     pub process: Process,
     pub address: SocketAddr,
-    admin: SocketAddr,
+    admin: String,
     /// From start to listening.
     pub start_took: Duration,
 }
@@ -169,9 +166,12 @@ impl Gauntlet {
         command.arg(format!("--config.file={}", config.display()));
         let began = Instant::now();
         let hint = "cargo build --release -p gauntlet makes it";
-        let mut process = Process::start(name, setting.folder(), command, hint);
-        let (address, admin) = process.wait_for("listening", |log| {
-            Some((listening(log, "remote_write")?, listening(log, "admin")?))
+        let mut process = start(name, setting.folder(), command, hint);
+        let (address, admin) = wait_for(&mut process, "listening", |process| {
+            Some((
+                process.listening("remote_write")?,
+                process.listening("admin")?.to_string(),
+            ))
         });
         let start_took = began.elapsed();
         setting.started(name, process.pid());
@@ -200,11 +200,12 @@ impl Gauntlet {
     }
 
     pub fn metrics(&self) -> Metrics {
-        Metrics::parse(&self.ask("GET", "/metrics").1)
+        http::metrics(&self.admin).expect("metrics")
     }
 
     fn status(&self) -> serde_json::Value {
-        serde_json::from_str(&self.ask("GET", "/api/v1/status").1).expect("the status as JSON")
+        let page = http::get(&self.admin, "/api/v1/status").expect("the status");
+        serde_json::from_slice(&page.body).expect("the status as JSON")
     }
 
     /// Gives when the reload was answered.
@@ -212,42 +213,17 @@ impl Gauntlet {
     /// # Panics
     /// Where it failed.
     pub fn reload(&self) -> Instant {
-        let (status, text) = self.ask("POST", "/-/reload");
-        assert!(status == 200, "{}: reload: {text}", self.process.name());
+        let answer = http::post(&self.admin, "/-/reload", &[], b"").expect("an answer");
+        assert!(
+            answer.status == 200,
+            "{}: reload: {}",
+            self.process.name(),
+            answer.text()
+        );
         Instant::now()
     }
-
-    fn ask(&self, method: &str, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.admin).expect("the admin listener");
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-        )
-        .expect("a request");
-        let mut reader = BufReader::new(stream);
-        let mut first = String::new();
-        std::io::BufRead::read_line(&mut reader, &mut first).expect("an answer");
-        let status = first.split_whitespace().nth(1).and_then(|s| s.parse().ok());
-        let length = head(&mut reader).expect("a head");
-        let mut text = String::new();
-        let read = reader.read_to_string(&mut text).expect("a body");
-        assert!(
-            length == 0 || read == length,
-            "{path}: a body of {read} bytes, not {length}"
-        );
-        (status.expect("a status"), text)
-    }
-}
-
-fn listening(log: &str, listener: &str) -> Option<SocketAddr> {
-    let mut lines = log
-        .lines()
-        .filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-    let line = lines.find(|line| line["message"] == "listening" && line["listener"] == listener)?;
-    line["address"].as_str()?.parse().ok()
 }
 
 pub fn binary() -> PathBuf {
-    let own = std::env::current_exe().expect("this program");
-    own.with_file_name("gauntlet")
+    beside().expect("the program")
 }

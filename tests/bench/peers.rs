@@ -8,8 +8,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use gauntlet_tests::http;
+use gauntlet_tests::process::provisioned;
+
 use crate::load::Target;
-use crate::process::{Process, free_address, slug};
+use crate::process::{Process, free_address, slug, start, wait_for, wait_for_port};
 use crate::setting::Setting;
 
 /// Envoy's version, in the name of its file; scripts/provision names the same.
@@ -86,7 +89,7 @@ static_resources:
     );
     let config = setting.folder().join("envoy.yaml");
     fs::write(&config, text).expect("a configuration");
-    let mut command = Command::new(cached("envoy", ENVOY));
+    let mut command = Command::new(provisioned("envoy", ENVOY).expect("Envoy"));
     // One worker, as nginx has.
     command.args(["--concurrency", "1", "--log-level", "error", "--disable-hot-restart"]);
     command.arg("-c").arg(&config);
@@ -129,16 +132,16 @@ pub fn thanos(setting: &Setting, name: &str) -> (Thanos, Target) {
     let folder = setting.folder().join(slug(name));
     fs::create_dir_all(&folder).expect("a folder");
     let shared = setting.folder().display();
-    let start = |part: &str, write: std::net::SocketAddr, grpc: std::net::SocketAddr, more: Vec<String>| {
-        let mut command = Command::new(cached("thanos", THANOS));
-        let http = free_address();
+    let started = |part: &str, write: std::net::SocketAddr, grpc: std::net::SocketAddr, more: Vec<String>| {
+        let mut command = Command::new(provisioned("thanos", THANOS).expect("Thanos"));
+        let page = free_address().to_string();
         command.arg("receive").args([
             format!("--tsdb.path={}", folder.join(part).display()),
             // Without a retention it never prunes, which kills 0.42.4 where it has just started.
             "--tsdb.retention=0d".to_owned(),
             format!("--label=receiver_replica=\"{part}\""),
             format!("--remote-write.address={write}"),
-            format!("--http-address={http}"),
+            format!("--http-address={page}"),
             format!("--grpc-address={grpc}"),
             format!("--receive.capnproto-address={}", free_address()),
             "--http-grace-period=1s".to_owned(),
@@ -147,15 +150,17 @@ pub fn thanos(setting: &Setting, name: &str) -> (Thanos, Target) {
         ]);
         command.args(more);
         let label = format!("{name}, {part}");
-        let mut process = Process::start(&label, setting.folder(), command, HINT);
-        process.wait_for("/-/ready", |_| plain_ok(http, "/-/ready").then_some(()));
+        let mut process = start(&label, setting.folder(), command, HINT);
+        wait_for(&mut process, "/-/ready", |_| {
+            http::ok(&page, "/-/ready").ok()?.then_some(())
+        });
         setting.started(&label, process.pid());
         process
     };
     let grpc = free_address();
     // Two connections may overtake each other by some milliseconds.
     let late = vec!["--tsdb.out-of-order.time-window=10m".to_owned()];
-    let receiver = start("receiver", free_address(), grpc, late);
+    let receiver = started("receiver", free_address(), grpc, late);
     let rings = folder.join("hashrings.json");
     fs::write(
         &rings,
@@ -169,7 +174,7 @@ pub fn thanos(setting: &Setting, name: &str) -> (Thanos, Target) {
         format!("--remote-write.server-tls-key={shared}/server.key"),
         format!("--remote-write.server-tls-client-ca={shared}/ca.pem"),
     ];
-    let router = start("router", address, free_address(), tls);
+    let router = started("router", address, free_address(), tls);
     let target = Target {
         name: name.to_owned(),
         address,
@@ -190,8 +195,8 @@ fn started(
     address: std::net::SocketAddr,
     path: &'static str,
 ) -> (Process, Target) {
-    let mut process = Process::start(name, setting.folder(), command, HINT);
-    process.wait_for_port(address);
+    let mut process = start(name, setting.folder(), command, HINT);
+    wait_for_port(&mut process, address);
     setting.started(name, process.pid());
     let target = Target {
         name: name.to_owned(),
@@ -200,26 +205,6 @@ fn started(
         path,
     };
     (process, target)
-}
-
-/// Whether a plain HTTP page answers 200.
-fn plain_ok(address: std::net::SocketAddr, path: &str) -> bool {
-    use std::io::{Read, Write};
-    let Ok(mut stream) = std::net::TcpStream::connect(address) else {
-        return false;
-    };
-    let mut text = String::new();
-    let asked = write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
-    asked.is_ok() && stream.read_to_string(&mut text).is_ok() && text.starts_with("HTTP/1.0 200")
-}
-
-/// Where scripts/provision puts what it builds or downloads.
-fn cached(program: &str, version: &str) -> PathBuf {
-    let cache = match std::env::var("XDG_CACHE_HOME") {
-        Ok(path) if !path.is_empty() => PathBuf::from(path),
-        _ => PathBuf::from(std::env::var("HOME").expect("HOME")).join(".cache"),
-    };
-    cache.join("gauntlet/bin").join(format!("{program}-{version}"))
 }
 
 /// `name version` of every program in the tables.

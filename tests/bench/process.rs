@@ -1,125 +1,55 @@
-//! One child process: its start, its log, its CPU time and memory, its end.
+//! What is measured of a process: when it is there, and its CPU time.
 //!
-//! Takes a command line, gives a handle that stops the process when it goes, also in a panic. CPU time is the
-//! kernel's, never a clock around the code, and has the children's in it. Never leaves a process behind.
+//! Takes a command line, gives the toolkit's handle, which stops the process when it goes, also in a panic. CPU time is
+//! the kernel's, never a clock around the code, and has the children's in it.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use gauntlet_tests::deadline::until;
+pub use gauntlet_tests::process::{Process, free_address};
 
 /// From start to the first accepted connection or log line; 10,000 tenants on a busy machine take the longest.
 const READY: Duration = Duration::from_secs(180);
-/// From TERM to the end; then KILL.
-const END: Duration = Duration::from_secs(10);
+/// Short, because the time to the first connection is measured.
+const PAUSE: Duration = Duration::from_millis(5);
 
-pub struct Process {
-    name: String,
-    child: Child,
-    log: PathBuf,
+/// Starts `command` with its output in a file of `folder`.
+///
+/// # Panics
+/// Where it cannot be started, with `hint`: who installs it.
+pub fn start(name: &str, folder: &Path, command: Command, hint: &str) -> Process {
+    let log = folder.join(format!("{}.log", slug(name)));
+    let process = Process::start(name, log, command).unwrap_or_else(|e| panic!("{e:#}; {hint}"));
+    // nginx's master takes its worker with it only then.
+    process.asked_to_leave()
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(None)) {
-            return;
+/// Waits until `found` finds something.
+///
+/// # Panics
+/// Where the process ends first, or time runs out.
+pub fn wait_for<T>(process: &mut Process, what: &str, mut found: impl FnMut(&Process) -> Option<T>) -> T {
+    let what = format!("{}: {what}", process.name());
+    let found = until(&what, READY, PAUSE, || {
+        let found = found(process);
+        if found.is_none() {
+            process
+                .expect_alive()
+                .unwrap_or_else(|e| panic!("before {what}: {e:#}"));
         }
-        // TERM first: nginx's master takes its worker with it only then.
-        let _ = Command::new("kill").arg(self.pid().to_string()).status();
-        let deadline = Instant::now() + END;
-        while Instant::now() < deadline {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+        Ok(found)
+    });
+    found.unwrap_or_else(|e| panic!("{e:#}; {}", process.last_words()))
 }
 
-impl Process {
-    /// Starts `command` with its output in a file of `folder`.
-    ///
-    /// # Panics
-    /// Where it cannot be started, with `hint`: who installs it.
-    pub fn start(name: &str, folder: &Path, mut command: Command, hint: &str) -> Self {
-        let log = folder.join(format!("{}.log", slug(name)));
-        let file = File::create(&log).expect("a log file");
-        let again = file.try_clone().expect("a second handle");
-        let program = command.get_program().to_owned();
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(file)
-            .stderr(again)
-            .spawn()
-            .unwrap_or_else(|e| panic!("{name}: cannot start {}: {e}; {hint}", program.display()));
-        Self {
-            name: name.to_owned(),
-            child,
-            log,
-        }
-    }
-
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Waits until `found` finds something in the log.
-    ///
-    /// # Panics
-    /// Where the process ends first, or time runs out.
-    pub fn wait_for<T>(&mut self, what: &str, mut found: impl FnMut(&str) -> Option<T>) -> T {
-        let deadline = Instant::now() + READY;
-        loop {
-            let log = String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned();
-            if let Some(found) = found(&log) {
-                return found;
-            }
-            if let Ok(Some(status)) = self.child.try_wait() {
-                panic!("{} ended ({status}) before {what}:\n{}", self.name, tail(&log));
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{}: no sign of {what} in {READY:?}:\n{}",
-                self.name,
-                tail(&log)
-            );
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Waits until something listens at `address`.
-    pub fn wait_for_port(&mut self, address: SocketAddr) {
-        self.wait_for("listening", |_| TcpStream::connect(address).ok().map(drop));
-    }
-
-    pub fn log(&self) -> String {
-        tail(&String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()))
-    }
-
-    /// CPU time so far.
-    pub fn cpu(&self) -> Cpu {
-        Cpu::of(self.pid())
-    }
-
-    /// Resident memory in bytes (`VmRSS`).
-    pub fn rss(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process");
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .unwrap_or_else(|| panic!("{} has no VmRSS: it has ended\n{}", self.name, self.log()));
-        let kilobytes = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
-        kilobytes * 1024
-    }
+/// Waits until something listens at `address`.
+pub fn wait_for_port(process: &mut Process, address: SocketAddr) {
+    wait_for(process, "listening", |_| TcpStream::connect(address).ok().map(drop));
 }
 
 /// User and system time of a process and its children up to one moment.
@@ -178,20 +108,9 @@ impl Cpu {
     }
 }
 
-/// A port that nobody listens on.
-pub fn free_address() -> SocketAddr {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    free.local_addr().expect("its address")
-}
-
 /// A name as a file name.
 pub fn slug(name: &str) -> String {
     name.chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
         .collect()
-}
-
-fn tail(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(15)..].join("\n")
 }

@@ -40,7 +40,7 @@ fn bar(setting: &Setting, name: &str, policies: &Policies) -> Bar {
         let until = Until::Writes(writes);
         let outcome = load::run(target, source, Pace { rate: None, until });
         if outcome.failed() > 0 {
-            eprintln!("{}", gauntlet.process.log());
+            eprintln!("{}", gauntlet.process.last_words());
         }
         outcome.accepted(&target.name)
     };

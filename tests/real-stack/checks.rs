@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use gauntlet_tests::http;
 use serde_json::Value;
 
 use crate::Stack;
 use crate::body;
 use crate::curl::{Curl, Reply};
-use crate::http::{self, Api};
+use crate::query::Api;
 use crate::thanos::Thanos;
 use crate::wait::{now, until};
 
@@ -218,8 +219,7 @@ pub fn accounting(stack: &mut Stack) -> Result<String> {
     }
     let mut line = Vec::new();
     for tenant in TENANTS {
-        let label = format!("tenant=\"{tenant}\"");
-        let count = |name: &str| stack.gateway.metric(name, &[&label]);
+        let count = |name: &str| stack.gateway.metric(name, &[("tenant", tenant)]);
         let counts = until(&format!("{tenant}'s samples are accounted for"), SEEN, || {
             let received = count("gauntlet_received_samples_total")?;
             let forwarded = count("gauntlet_forwarded_samples_total")?;
@@ -255,13 +255,10 @@ pub fn store_gateway(stack: &mut Stack) -> Result<String> {
         ensure!(after == before, "{after} of {before} samples");
         Ok(Some(()))
     })?;
-    let loaded = http::metric(&stack.thanos.store, "thanos_bucket_store_blocks_loaded", &[])?;
-    let failures = http::metric(
-        &stack.thanos.compactor,
-        "thanos_compact_group_compactions_failures_total",
-        &[],
-    )?;
-    let halted = http::metric(&stack.thanos.compactor, "thanos_compact_halted", &[])?;
+    let loaded = http::metrics(&stack.thanos.store)?.sum("thanos_bucket_store_blocks_loaded", &[]);
+    let compactor = http::metrics(&stack.thanos.compactor)?;
+    let failures = compactor.sum("thanos_compact_group_compactions_failures_total", &[]);
+    let halted = compactor.sum("thanos_compact_halted", &[]);
     if failures + halted > 0.0 {
         bail!("the compactor failed {failures} times, halted: {halted}");
     }

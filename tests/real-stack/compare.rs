@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::Stack;
-use crate::http::Api;
+use crate::query::Api;
 use crate::sender::Sender;
 use crate::wait::{now, until};
 

@@ -6,11 +6,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use gauntlet_tests::http;
 
 use crate::Stack;
 use crate::checks::{TENANTS, expect};
 use crate::gateway::{setsuna_file, standard_relabel};
-use crate::http;
 use crate::wait::{now, until};
 
 /// From a fault, or its end, to its being felt everywhere.
@@ -66,7 +66,7 @@ fn soft_receiver(stack: &mut Stack) -> Result<String> {
     stack.thanos.soft("soft-a")?.start_again()?;
     let page = stack.thanos.soft("soft-a")?.http.clone();
     until("soft-a takes writes again", FELT, || {
-        let taken = http::metric(&page, "http_requests_total", &["handler=\"receive\"", "code=\"200\""])?;
+        let taken = http::metrics(&page)?.sum("http_requests_total", &[("handler", "receive"), ("code", "200")]);
         Ok((taken > 0.0).then_some(()))
     })?;
     Ok(format!(
@@ -99,7 +99,7 @@ fn gateway(stack: &mut Stack, politely: bool) -> Result<String> {
 }
 
 fn broken_policy(stack: &mut Stack) -> Result<String> {
-    stack.gateway.write_setsuna(&setsuna_file("go_(", "2"))?;
+    stack.gateway.write_setsuna(&setsuna_file("go_(", "2"));
     stack.gateway.reload(false)?;
     flowing(stack, &TENANTS, now() + 2.0)?;
     let status = http::get(&stack.gateway.admin, "/api/v1/status")?.text();
@@ -109,7 +109,7 @@ fn broken_policy(stack: &mut Stack) -> Result<String> {
     );
     let merged = stack.thanos.merged();
     expect(&merged, "count(up{tenant_id=\"setsuna\",edition=\"2\"})", 0.0)?;
-    stack.gateway.write_setsuna(&setsuna_file("go_.*", "2"))?;
+    stack.gateway.write_setsuna(&setsuna_file("go_.*", "2"));
     stack.gateway.reload(true)?;
     expect(
         &merged,
@@ -120,10 +120,10 @@ fn broken_policy(stack: &mut Stack) -> Result<String> {
 }
 
 fn broken_plugin(stack: &mut Stack) -> Result<String> {
-    stack.gateway.write_plugin(b"\0asm and then nothing")?;
+    stack.gateway.write_plugin(b"\0asm and then nothing");
     stack.gateway.reload(false)?;
     flowing(stack, &TENANTS, now() + 2.0)?;
-    stack.gateway.write_plugin(&standard_relabel()?)?;
+    stack.gateway.write_plugin(&standard_relabel()?);
     stack.gateway.reload(true)?;
     Ok("the old plugin kept serving".to_owned())
 }
@@ -172,10 +172,9 @@ fn caught_up(stack: &mut Stack, tenants: &[&str]) -> Result<f64> {
 
 /// Writes of a tenant answered 503 since the gateway started.
 fn refusals(stack: &Stack, tenant: &str) -> Result<f64> {
-    stack.gateway.metric(
-        "gauntlet_requests_total",
-        &[&format!("tenant=\"{tenant}\""), "code=\"503\""],
-    )
+    stack
+        .gateway
+        .metric("gauntlet_requests_total", &[("tenant", tenant), ("code", "503")])
 }
 
 /// Samples each sender sent again.

@@ -7,17 +7,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use aws_lc_rs::digest;
+use anyhow::{Context, Result};
+use gauntlet_tests::gateway::beside;
+use gauntlet_tests::http;
+use gauntlet_tests::setup::{replace, sha256};
 
 use crate::certs::Certs;
-use crate::http;
-use crate::process::{Ports, Process};
+use crate::process::{Ports, Process, start};
 use crate::sender::LOCAL_TOKEN;
 use crate::thanos::Thanos;
 use crate::wait;
 
 const READY: Duration = Duration::from_secs(90);
+
+/// In the folder of the configuration: the operator's plugin, and the tenant whose file is replaced.
+const PLUGIN: &str = "plugins/house-relabel.wasm";
+const SETSUNA: &str = "tenants/setsuna.yaml";
 
 pub struct Gateway {
     pub process: Process,
@@ -44,21 +49,25 @@ impl Gateway {
             format!("--config.file={}", config.join("gauntlet.yaml").display()),
             "--shutdown.timeout=10s".to_owned(),
         ];
+        replace(&config.join(PLUGIN), &standard_relabel()?);
+        replace(&config.join(SETSUNA), setsuna_file("go_.*", "1").as_bytes());
         let mut gateway = Self {
-            process: Process::start_later("gauntlet", logs, argv),
+            process: start("gauntlet", logs, argv)?,
             write,
             admin,
             config,
         };
-        gateway.write_plugin(&standard_relabel()?)?;
-        gateway.write_setsuna(&setsuna_file("go_.*", "1"))?;
-        gateway.start_again()?;
+        gateway.wait_ready()?;
         Ok(gateway)
     }
 
     /// Starts the process (again) and waits until it serves.
     pub fn start_again(&mut self) -> Result<()> {
         self.process.start_again()?;
+        self.wait_ready()
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
         wait::until("gauntlet is ready", READY, || {
             self.process.expect_alive()?;
             Ok(http::ok(&self.admin, "/-/ready")?.then_some(()))
@@ -66,19 +75,13 @@ impl Gateway {
     }
 
     /// Replaces setsuna's tenant file, as a whole.
-    pub fn write_setsuna(&self, text: &str) -> Result<()> {
-        self.replace("tenants/setsuna.yaml", text.as_bytes())
+    pub fn write_setsuna(&self, text: &str) {
+        replace(&self.config.join(SETSUNA), text.as_bytes());
     }
 
     /// Replaces the operator's plugin file, as a whole.
-    pub fn write_plugin(&self, bytes: &[u8]) -> Result<()> {
-        self.replace("plugins/house-relabel.wasm", bytes)
-    }
-
-    fn replace(&self, file: &str, bytes: &[u8]) -> Result<()> {
-        let new = self.config.join("new");
-        fs::write(&new, bytes)?;
-        Ok(fs::rename(&new, self.config.join(file))?)
+    pub fn write_plugin(&self, bytes: &[u8]) {
+        replace(&self.config.join(PLUGIN), bytes);
     }
 
     /// Asks for a reload and waits until `gauntlet_config_last_reload_successful` says how it went.
@@ -92,8 +95,8 @@ impl Gateway {
         )
     }
 
-    pub fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
-        http::metric(&self.admin, name, labels)
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
+        Ok(http::metrics(&self.admin)?.sum(name, labels))
     }
 }
 
@@ -102,12 +105,7 @@ pub fn program() -> Result<String> {
     if let Ok(path) = std::env::var("GAUNTLET_BIN") {
         return Ok(path);
     }
-    let own = std::env::current_exe()?;
-    let path = own.with_file_name("gauntlet");
-    if !path.is_file() {
-        bail!("{} is not there; `cargo build -p gauntlet` makes it", path.display());
-    }
-    Ok(path.display().to_string())
+    Ok(beside()?.display().to_string())
 }
 
 /// The committed standard relabel component: here it plays an operator's plugin file.
@@ -151,8 +149,7 @@ tenant_files: [\"tenants/*.yaml\"]
 }
 
 fn local_file() -> String {
-    let sha256 = digest::digest(&digest::SHA256, LOCAL_TOKEN.as_bytes());
-    let hex: String = sha256.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = sha256(LOCAL_TOKEN.as_bytes());
     format!(
         "tenant: local
 credentials:

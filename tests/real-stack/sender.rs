@@ -8,10 +8,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use gauntlet_tests::http;
 
 use crate::certs::{Certs, Pair};
-use crate::http::{self, Api};
-use crate::process::{Ports, Process};
+use crate::process::{Ports, Process, start};
+use crate::query::Api;
 use crate::wait;
 
 const READY: Duration = Duration::from_secs(60);
@@ -34,7 +35,7 @@ impl Sender {
 
     /// `prometheus_remote_storage_<name>` as the sender itself counts it.
     pub fn remote_storage(&self, name: &str) -> Result<f64> {
-        http::metric(&self.address, &format!("prometheus_remote_storage_{name}"), &[])
+        Ok(http::metrics(&self.address)?.sum(&format!("prometheus_remote_storage_{name}"), &[]))
     }
 }
 
@@ -52,7 +53,7 @@ impl Senders {
         let node = ports.address()?;
         // Never listened on: a target that is down.
         let nowhere = ports.address()?;
-        let node_exporter = Process::start("node_exporter", logs, node_exporter(&node))?;
+        let node_exporter = start("node_exporter", logs, node_exporter(&node))?;
         let token = dir.join("local.token");
         fs::write(&token, LOCAL_TOKEN)?;
         let client = |pair: &Pair| format!("cert_file: {}, key_file: {}", pair.cert.display(), pair.key.display());
@@ -130,7 +131,7 @@ fn prometheus(dir: &Path, logs: &Path, tenant: &'static str, address: String, te
         format!("--web.listen-address={address}"),
         "--web.console.libraries=/usr/share/prometheus/console_libraries".to_owned(),
     ];
-    let process = Process::start(&format!("prometheus-{tenant}"), logs, argv)?;
+    let process = start(&format!("prometheus-{tenant}"), logs, argv)?;
     Ok(Sender {
         tenant,
         address,

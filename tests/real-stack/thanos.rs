@@ -8,10 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use gauntlet_tests::http;
+use gauntlet_tests::process::provisioned;
+use gauntlet_tests::setup::replace;
 
-use crate::http::{self, Api};
-use crate::process::{Ports, Process};
+use crate::process::{Ports, Process, start};
+use crate::query::Api;
 use crate::wait;
 
 /// The version that is tested against; the binary's name in the cache carries it.
@@ -69,7 +72,7 @@ impl Thanos {
             .collect::<Result<Vec<_>>>()?;
         let rings = dir.join("rings");
         fs::create_dir_all(&rings)?;
-        write_rings(&rings, &hard, None)?;
+        write_rings(&rings, &hard, None);
         let soft = SOFT
             .iter()
             .map(|(name, factor)| maker.soft(name, *factor, &rings, ports))
@@ -145,7 +148,7 @@ impl Thanos {
 
     /// Rewrites the hashrings, leaving one hard receiver out, and waits until every routing receiver routes by them.
     pub fn rewrite_rings(&self, without: Option<&str>) -> Result<()> {
-        write_rings(&self.rings, &self.hard, without)?;
+        write_rings(&self.rings, &self.hard, without);
         let expected = HARD
             .iter()
             .filter(|(name, ring)| *ring == "kazusa" && Some(*name) != without)
@@ -156,7 +159,8 @@ impl Thanos {
                 &format!("{name} sees {expected} kazusa receivers"),
                 Duration::from_secs(30),
                 || {
-                    let nodes = http::metric(&receiver.http, "thanos_receive_hashring_nodes", &["name=\"kazusa\""])?;
+                    let metrics = http::metrics(&receiver.http)?;
+                    let nodes = metrics.sum("thanos_receive_hashring_nodes", &[("name", "kazusa")]);
                     Ok((nodes == expected as f64).then_some(()))
                 },
             )?;
@@ -204,20 +208,12 @@ fn program() -> Result<String> {
     if let Ok(path) = std::env::var("THANOS_BIN") {
         return Ok(path);
     }
-    let cache = match std::env::var("XDG_CACHE_HOME") {
-        Ok(path) if !path.is_empty() => PathBuf::from(path),
-        _ => PathBuf::from(std::env::var("HOME").context("HOME is not set")?).join(".cache"),
-    };
-    let path = cache.join("gauntlet/bin").join(format!("thanos-{VERSION}"));
-    if !path.is_file() {
-        bail!("{} is not there; `scripts/provision stack` builds it", path.display());
-    }
-    Ok(path.display().to_string())
+    Ok(provisioned("thanos", VERSION)?.display().to_string())
 }
 
 // Two files: a ring of one node cannot be replicated, so the factor-2 pool knows kazusa's ring alone and refuses
 // any other tenant in place of storing it wrongly.
-fn write_rings(folder: &Path, hard: &[Receiver], without: Option<&str>) -> Result<()> {
+fn write_rings(folder: &Path, hard: &[Receiver], without: Option<&str>) {
     let ring = |name: &str| {
         let members = hard.iter().filter(|receiver| receiver.ring == name);
         let endpoints: Vec<String> = members
@@ -238,12 +234,8 @@ fn write_rings(folder: &Path, hard: &[Receiver], without: Option<&str>) -> Resul
     let all = format!("[{},\n {},\n {}]\n", ring("setsuna"), ring("kazusa"), ring("default"));
     let replicated = format!("[{}]\n", ring("kazusa"));
     for (file, text) in [("hashrings.json", all), ("hashrings-replicated.json", replicated)] {
-        // Renamed into place: a half-written file is never read.
-        let new = folder.join(format!(".{file}"));
-        fs::write(&new, text)?;
-        fs::rename(&new, folder.join(file))?;
+        replace(&folder.join(file), text.as_bytes());
     }
-    Ok(())
 }
 
 /// Builds command lines.
@@ -257,7 +249,7 @@ impl Maker<'_> {
     fn start(&self, name: &str, arguments: Vec<String>) -> Result<Process> {
         let mut argv = vec![self.program.clone()];
         argv.extend(arguments);
-        Process::start(name, self.logs, argv)
+        start(name, self.logs, argv)
     }
 
     fn data(&self, name: &str) -> String {
@@ -414,7 +406,7 @@ impl Maker<'_> {
             format!("--web.listen-address={http}"),
             "--cluster.listen-address=".into(),
         ];
-        Process::start("alertmanager", self.logs, argv)
+        start("alertmanager", self.logs, argv)
     }
 }
 

@@ -3,27 +3,17 @@
 //! Takes a question; gives its answer or, at the deadline, an error that names what was waited for and what was
 //! seen last. Never waits for a length of time and hopes.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
+use gauntlet_tests::deadline;
 
 /// Pause between two questions: short beside a scrape interval, long beside the cost of asking.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Asks until the answer is `Some`; errors are taken for "not yet" and the last one is told at the deadline.
-pub fn until<T>(what: &str, deadline: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let end = Instant::now() + deadline;
-    loop {
-        let last = match ask() {
-            Ok(Some(answer)) => return Ok(answer),
-            Ok(None) => anyhow!("the answer was still no"),
-            Err(error) => error,
-        };
-        if Instant::now() >= end {
-            return Err(last).with_context(|| format!("waited {} s until {what}", deadline.as_secs()));
-        }
-        std::thread::sleep(PAUSE);
-    }
+pub fn until<T>(what: &str, deadline: Duration, ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    deadline::until(what, deadline, PAUSE, ask)
 }
 
 /// Unix time in seconds.

@@ -6,10 +6,39 @@
 
 use std::collections::BTreeMap;
 
-use gauntlet_policy::settings::{Object, Value, parse};
+use gauntlet_policy::settings;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-/// What is charged, in the order buckets are paid in.
-const BUCKETS: [&str; 5] = ["requests", "bytes", "decoded_bytes", "samples", "new_series"];
+/// The settings as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    requests: Option<WrittenRate>,
+    bytes: Option<WrittenRate>,
+    decoded_bytes: Option<WrittenRate>,
+    samples: Option<WrittenRate>,
+    new_series: Option<WrittenRate>,
+    request: Option<RequestLimits>,
+    head_series_limit: Option<u64>,
+    write: Option<LimitsFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenRate {
+    per_second: Option<f64>,
+    burst: Option<u64>,
+}
+
+/// Thanos' limits file, below its `write`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsFile {
+    global: Option<IgnoredAny>,
+    default: Option<TenantLimits>,
+    tenants: Option<BTreeMap<String, TenantLimits>>,
+}
 
 #[derive(Debug, Default)]
 pub struct Limits {
@@ -25,59 +54,60 @@ pub struct Rate {
     pub burst: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct TenantLimits {
     request: Option<RequestLimits>,
+    #[serde(rename = "head_series_limit")]
     head_series: Option<u64>,
 }
 
 /// Per request; `None` is not given, 0 is no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RequestLimits {
+    #[serde(rename = "size_bytes_limit")]
     pub size_bytes: Option<u64>,
+    #[serde(rename = "series_limit")]
     pub series: Option<u64>,
+    #[serde(rename = "samples_limit")]
     pub samples: Option<u64>,
 }
 
 impl Limits {
-    pub fn read(settings: &str) -> Result<Self, String> {
-        let value = parse(settings)?;
-        let mut object = Object::of(&value, "")?;
-        let mut limits = Self::default();
-        for bucket in BUCKETS {
-            limits.rates.extend(
-                object
-                    .object(bucket)?
-                    .map(|rate| Rate::read(rate, bucket))
-                    .transpose()?,
-            );
+    pub fn read(text: &str) -> Result<Self, String> {
+        let written: Written = settings(text)?;
+        let mut limits = Self {
+            default: TenantLimits {
+                request: written.request,
+                head_series: written.head_series_limit,
+            },
+            ..Self::default()
+        };
+        // In the order buckets are paid in.
+        for (bucket, rate) in [
+            ("requests", written.requests),
+            ("bytes", written.bytes),
+            ("decoded_bytes", written.decoded_bytes),
+            ("samples", written.samples),
+            ("new_series", written.new_series),
+        ] {
+            limits.rates.extend(rate.map(|rate| rate.checked(bucket)).transpose()?);
         }
-        limits.default = TenantLimits::read(&mut object)?;
-        if let Some(mut write) = object.object("write")? {
+        if let Some(write) = written.write {
             if limits.default.request.is_some() || limits.default.head_series.is_some() {
                 return Err("limits for the tenant stand under `write` or at the top, not both".to_owned());
             }
-            if write.value("global").is_some_and(|global| *global != Value::Null) {
+            if write.global.is_some() {
                 return Err(
                     "write.global is about one Thanos process: max_concurrent_requests in the gateway's \
                     `limits` takes its place"
                         .to_owned(),
                 );
             }
-            if let Some(mut default) = write.object("default")? {
-                limits.default = TenantLimits::read(&mut default)?;
-                default.finish()?;
-            }
-            if let Some(tenants) = write.object("tenants")? {
-                for (tenant, value) in tenants.entries() {
-                    let mut object = Object::of(value, tenants.path(tenant))?;
-                    limits.tenants.insert(tenant.clone(), TenantLimits::read(&mut object)?);
-                    object.finish()?;
-                }
-            }
-            write.finish()?;
+            limits.default = write.default.unwrap_or_default();
+            limits.tenants = write.tenants.unwrap_or_default();
         }
-        object.finish()?;
         Ok(limits)
     }
 
@@ -107,45 +137,20 @@ impl Limits {
     }
 }
 
-impl Rate {
+impl WrittenRate {
     /// Without `burst`, one second's worth.
-    fn read(mut object: Object<'_>, bucket: &'static str) -> Result<Self, String> {
-        let per_second = object.number("per_second")?.filter(|rate| *rate > 0.0);
-        let burst = object.whole("burst")?;
-        let (rate_path, burst_path) = (object.path("per_second"), object.path("burst"));
-        object.finish()?;
-        let per_second = per_second.ok_or_else(|| format!("{rate_path} must be a number above 0"))?;
+    fn checked(&self, bucket: &'static str) -> Result<Rate, String> {
+        let per_second = self.per_second.filter(|rate| *rate > 0.0);
+        let per_second = per_second.ok_or_else(|| format!("{bucket}.per_second must be a number above 0"))?;
         // Saturates, which is what is wanted of an absurd rate.
-        let burst = burst.unwrap_or(per_second.ceil() as u64);
+        let burst = self.burst.unwrap_or(per_second.ceil() as u64);
         if burst == 0 {
-            return Err(format!("{burst_path} must be above 0, or nothing would ever pass"));
+            return Err(format!("{bucket}.burst must be above 0, or nothing would ever pass"));
         }
-        Ok(Self {
+        Ok(Rate {
             bucket,
             per_second,
             burst,
         })
-    }
-}
-
-impl TenantLimits {
-    fn read(object: &mut Object<'_>) -> Result<Self, String> {
-        let request = object.object("request")?.map(RequestLimits::read).transpose()?;
-        Ok(Self {
-            request,
-            head_series: object.whole("head_series_limit")?,
-        })
-    }
-}
-
-impl RequestLimits {
-    fn read(mut object: Object<'_>) -> Result<Self, String> {
-        let limits = Self {
-            size_bytes: object.whole("size_bytes_limit")?,
-            series: object.whole("series_limit")?,
-            samples: object.whole("samples_limit")?,
-        };
-        object.finish()?;
-        Ok(limits)
     }
 }

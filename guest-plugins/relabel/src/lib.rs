@@ -7,6 +7,7 @@
 mod rules;
 mod template;
 mod working;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -119,3 +120,8 @@ fn apply(rule: &mut Rule, series: &mut Working<'_>, slots: &mut Slots) -> bool {
 }
 
 relabel_policy!(RelabelConfigs);
+
+// Which allocator a plugin has is its author's to say; this one is made for a series' many small blocks.
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static ALLOCATOR: gauntlet_policy::FreeLists = gauntlet_policy::FreeLists::new();

@@ -5,9 +5,10 @@
 
 use std::fmt::Write as _;
 
-use gauntlet_policy::settings::{Object, Value, nearest, parse};
+use gauntlet_policy::{nearest, settings};
 
 use crate::template::Template;
+use crate::written::{Settings, Written};
 use go_regex::{Regex, unicode};
 
 const ACTIONS: &[&str] = &[
@@ -74,23 +75,25 @@ pub enum Action {
 }
 
 /// Reads `{"relabel_configs": [...]}`.
-pub fn read(settings: &str) -> Result<Vec<Rule>, String> {
-    let value = parse(settings)?;
-    let mut object = Object::of(&value, "")?;
-    let rules = object.array("relabel_configs")?.unwrap_or(&[]);
-    object.finish()?;
+pub fn read(text: &str) -> Result<Vec<Rule>, String> {
+    let written = settings::<Settings>(text)?.relabel_configs.unwrap_or_default();
     // Every rule is read before any is checked, so that the first error is the one Prometheus gives.
-    let path = |index: usize| format!("relabel_configs[{index}]");
-    let read = |(index, rule)| Written::read(rule, path(index));
-    let written: Vec<Written> = rules.iter().enumerate().map(read).collect::<Result<_, _>>()?;
-    for (index, rule) in written.iter().enumerate() {
-        rule.check().map_err(|reason| format!("{}: {reason}", path(index)))?;
+    let mut rules = Vec::with_capacity(written.len());
+    for (index, rule) in written.into_iter().enumerate() {
+        rules.push(Unchecked::read(rule).map_err(|reason| in_rule(index, &reason))?);
     }
-    Ok(written.into_iter().map(Written::rule).collect())
+    for (index, rule) in rules.iter().enumerate() {
+        rule.check().map_err(|reason| in_rule(index, &reason))?;
+    }
+    Ok(rules.into_iter().map(Unchecked::rule).collect())
 }
 
-/// A rule as written, defaults filled in.
-struct Written {
+fn in_rule(index: usize, reason: &str) -> String {
+    format!("relabel_configs[{index}]: {reason}")
+}
+
+/// A rule with its defaults filled in and its pattern and action understood, though they may not go together.
+struct Unchecked {
     /// Whether it was given at all, even empty.
     has_source_labels: bool,
     source_labels: Vec<String>,
@@ -103,71 +106,30 @@ struct Written {
     action: &'static str,
 }
 
-/// Text as YAML gives it to a string field: numbers and truth values are taken as written, null is empty.
-fn text(object: &mut Object<'_>, key: &'static str) -> Result<Option<String>, String> {
-    let path = object.path(key);
-    object.value(key).map(|value| scalar(value, &path)).transpose()
-}
-
-fn scalar(value: &Value, path: &str) -> Result<String, String> {
-    match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Null => Ok(String::new()),
-        Value::Bool(truth) => Ok(truth.to_string()),
-        // 1.10 and 1e3 may no longer be what was written.
-        Value::Number(number) if number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') => Ok(number.clone()),
-        Value::Number(_) => Err(format!("{path} must be a string, put it in quotes")),
-        Value::Array(_) | Value::Object(_) => Err(format!("{path} must be a string")),
-    }
-}
-
-fn source_labels(object: &mut Object<'_>) -> Result<Option<Vec<String>>, String> {
-    let path = object.path("source_labels");
-    let Some(names) = object.array("source_labels")? else {
-        return Ok(None);
-    };
-    let read = |(index, value): (usize, &Value)| {
-        let name = scalar(value, &format!("{path}[{index}]"))?;
-        if name.is_empty() && *value != Value::Null {
-            Err(format!("{path}[{index}]: \"\" is not a valid label name"))
-        } else {
-            Ok(name)
-        }
-    };
-    names
-        .iter()
-        .enumerate()
-        .map(read)
-        .collect::<Result<_, String>>()
-        .map(Some)
-}
-
-impl Written {
-    /// Reads the keys in the order in which Prometheus declares them.
-    fn read(value: &Value, path: String) -> Result<Self, String> {
-        let mut object = Object::of(value, path.as_str())?;
-        let source_labels = source_labels(&mut object)?;
-        let separator = text(&mut object, "separator")?.unwrap_or_else(|| ";".to_owned());
-        let regex = text(&mut object, "regex")?
-            .map(|pattern| Regex::new(&pattern))
-            .transpose();
-        let written = Self {
-            has_source_labels: source_labels.is_some(),
-            source_labels: source_labels.unwrap_or_default(),
-            separator,
-            regex: regex.map_err(|error| format!("{path}: {error}"))?,
-            modulus: object.whole("modulus")?.unwrap_or(0),
-            target_label: text(&mut object, "target_label")?.unwrap_or_default(),
-            replacement: text(&mut object, "replacement")?.unwrap_or_else(|| "$1".to_owned()),
-            action: match text(&mut object, "action")? {
+impl Unchecked {
+    /// The pattern before the action, as Prometheus declares them.
+    fn read(written: Written) -> Result<Self, String> {
+        let regex = written.regex.map(|pattern| Regex::new(&pattern.0)).transpose();
+        Ok(Self {
+            has_source_labels: written.source_labels.is_some(),
+            source_labels: written
+                .source_labels
+                .unwrap_or_default()
+                .into_iter()
+                .map(|name| name.0)
+                .collect(),
+            separator: written.separator.map_or_else(|| ";".to_owned(), |text| text.0),
+            regex: regex.map_err(|error| error.to_string())?,
+            modulus: written.modulus.unwrap_or(0),
+            target_label: written.target_label.map(|text| text.0).unwrap_or_default(),
+            replacement: written.replacement.map_or_else(|| "$1".to_owned(), |text| text.0),
+            action: match written.action {
                 None => "replace",
                 // Null; an empty name is one that nobody knows.
-                Some(_) if object.is_null("action") => "",
-                Some(name) => action(&name).map_err(|reason| format!("{path}: {reason}"))?,
+                Some(None) => "",
+                Some(Some(name)) => action(&name.0)?,
             },
-        };
-        object.finish()?;
-        Ok(written)
+        })
     }
 
     /// `relabel.Config.Validate` under UTF-8 names, in its order.

@@ -89,3 +89,8 @@ impl Admit for Routes {
 }
 
 tenant_policy!(Routes);
+
+// Which allocator a plugin has is its author's to say; this one is made for a series' many small blocks.
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static ALLOCATOR: gauntlet_policy::FreeLists = gauntlet_policy::FreeLists::new();

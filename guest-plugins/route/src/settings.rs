@@ -2,10 +2,35 @@
 //!
 //! Takes JSON; gives routes ready to match, or why not.
 
-use gauntlet_policy::settings::{Object, Value, parse};
+use std::fmt;
+
+use gauntlet_policy::settings;
 use go_regex::Regex;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::OR;
+
+/// The settings as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    routes: Option<Vec<WrittenRoute>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenRoute {
+    r#match: Option<Patterns>,
+    stream: Option<String>,
+    upstream: Option<String>,
+    tenants: Option<Vec<String>>,
+}
+
+/// Labels and patterns, in the order in which they were written: an author puts first what is quick to fail.
+struct Patterns(Vec<(String, Regex)>);
+
+struct Pattern(Regex);
 
 #[derive(Debug)]
 pub struct Route {
@@ -25,15 +50,12 @@ impl Route {
     }
 }
 
-pub fn read(settings: &str) -> Result<Vec<Route>, String> {
-    let value = parse(settings)?;
-    let mut object = Object::of(&value, "")?;
-    let written = object.array("routes")?.unwrap_or(&[]);
-    object.finish()?;
+pub fn read(text: &str) -> Result<Vec<Route>, String> {
+    let written: Written = settings(text)?;
     let mut routes: Vec<Route> = Vec::new();
-    for (index, value) in written.iter().enumerate() {
+    for (index, route) in written.routes.unwrap_or_default().into_iter().enumerate() {
         let path = format!("routes[{index}]");
-        let route = read_route(Object::of(value, path.as_str())?)?;
+        let route = route.checked(&path)?;
         if let Some(other) = routes
             .iter()
             .find(|other| other.stream == route.stream && other.upstream != route.upstream)
@@ -48,50 +70,57 @@ pub fn read(settings: &str) -> Result<Vec<Route>, String> {
     Ok(routes)
 }
 
-fn read_route(mut object: Object<'_>) -> Result<Route, String> {
-    let upstream_path = object.path("upstream");
-    let upstream = object.string("upstream")?.filter(|name| !name.is_empty());
-    let upstream = upstream.ok_or_else(|| format!("{upstream_path} must name an upstream"))?;
-    // Most streams exist for one upstream and need no name of their own.
-    let stream = object.string("stream")?.unwrap_or_else(|| upstream.clone());
-    if stream.is_empty() || stream.contains(OR) {
-        return Err(format!("{} must be a name without `{OR}`", object.path("stream")));
-    }
-    let mut patterns = Vec::new();
-    if let Some(matches) = object.object("match")? {
-        for (label, pattern) in matches.entries() {
-            let path = matches.path(label);
-            let Value::String(pattern) = pattern else {
-                return Err(format!("{path} must be a pattern in quotes"));
-            };
-            patterns.push((
-                label.clone(),
-                Regex::new(pattern).map_err(|error| format!("{path}: {error}"))?,
+impl WrittenRoute {
+    fn checked(self, path: &str) -> Result<Route, String> {
+        let upstream = self.upstream.filter(|name| !name.is_empty());
+        let upstream = upstream.ok_or_else(|| format!("{path}.upstream must name an upstream"))?;
+        // Most streams exist for one upstream and need no name of their own.
+        let stream = self.stream.unwrap_or_else(|| upstream.clone());
+        if stream.is_empty() || stream.contains(OR) {
+            return Err(format!("{path}.stream must be a name without `{OR}`"));
+        }
+        let nobody = |tenants: &Vec<String>| tenants.is_empty() || tenants.iter().any(String::is_empty);
+        if self.tenants.as_ref().is_some_and(nobody) {
+            return Err(format!(
+                "{path}.tenants must be a list of tenants; leave it out for all of them"
             ));
         }
+        Ok(Route {
+            patterns: self.r#match.map(|Patterns(patterns)| patterns).unwrap_or_default(),
+            stream,
+            upstream,
+            tenants: self.tenants,
+        })
     }
-    let tenants = object
-        .array("tenants")?
-        .map(|tenants| read_tenants(tenants, &object.path("tenants")))
-        .transpose()?;
-    object.finish()?;
-    Ok(Route {
-        patterns,
-        stream,
-        upstream,
-        tenants,
-    })
 }
 
-fn read_tenants(tenants: &[Value], path: &str) -> Result<Vec<String>, String> {
-    let name = |tenant: &Value| match tenant {
-        Value::String(name) if !name.is_empty() => Some(name.clone()),
-        _ => None,
-    };
-    match tenants.iter().map(name).collect::<Option<Vec<_>>>() {
-        Some(names) if !names.is_empty() => Ok(names),
-        _ => Err(format!(
-            "{path} must be a list of tenants; leave it out for all of them"
-        )),
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let pattern = String::deserialize(deserializer).map_err(|_| D::Error::custom("must be a pattern in quotes"))?;
+        Regex::new(&pattern).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Patterns {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+struct InOrder;
+
+impl<'de> Visitor<'de> for InOrder {
+    type Value = Patterns;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a mapping of labels to patterns")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut written: A) -> Result<Patterns, A::Error> {
+        let mut patterns = Vec::new();
+        while let Some((label, Pattern(regex))) = written.next_entry()? {
+            patterns.push((label, regex));
+        }
+        Ok(Patterns(patterns))
     }
 }

@@ -1,6 +1,9 @@
 //! The macros that make a policy a plugin.
 //!
 //! Takes a type; gives the exports of one world. Never answers a call before `configure` has succeeded.
+//!
+//! None of them sets an allocator: a plugin has Rust's standard one unless its author sets another as its
+//! `#[global_allocator]`, which may be the SDK's `FreeLists`.
 
 /// Exports a type that is [`Relabel`](crate::Relabel) as a plugin of world `relabel-policy`.
 #[macro_export]

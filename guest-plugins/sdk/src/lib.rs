@@ -5,13 +5,18 @@
 //! depends on more than the settings and the series would be wrong half of the time.
 //!
 //! ```
-//! use gauntlet_policy::{Fate, Policy, Relabel, Series, relabel_policy};
+//! use gauntlet_policy::{Fate, Policy, Relabel, Series, relabel_policy, settings};
+//! use serde::Deserialize;
 //!
-//! struct NoGo;
+//! #[derive(Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct NoGo {
+//!     cluster: String,
+//! }
 //!
 //! impl Policy for NoGo {
-//!     fn configure(_settings: &str) -> Result<Self, String> {
-//!         Ok(NoGo)
+//!     fn configure(text: &str) -> Result<Self, String> {
+//!         settings(text)
 //!     }
 //! }
 //!
@@ -20,7 +25,7 @@
 //!         if series.value("__name__").starts_with("go_") {
 //!             return Fate::drop("go_metrics");
 //!         }
-//!         series.set("cluster", "setsuna");
+//!         series.set("cluster", &self.cluster);
 //!         Fate::Keep
 //!     }
 //! }
@@ -32,22 +37,26 @@
 // The generated code names this crate as its users do.
 extern crate self as gauntlet_policy;
 
-#[cfg(target_arch = "wasm32")]
-mod alloc;
 pub mod bindings;
 mod export;
+// With threads its lists would need a lock, which is what they are there to spare.
+#[cfg(all(target_arch = "wasm32", not(target_feature = "atomics")))]
+mod free_lists;
 mod inputs;
 mod series;
-pub mod settings;
+mod settings;
 
 pub use bindings::remembered::gauntlet::policy::types::Inputs;
 pub use bindings::tenant::gauntlet::policy::log;
 pub use bindings::tenant::gauntlet::policy::types::{
     Admission, Charge, Decision, Edit, Label, StreamTotals, Totals, Verdict, Write,
 };
+#[cfg(all(target_arch = "wasm32", not(target_feature = "atomics")))]
+pub use free_lists::FreeLists;
 #[doc(hidden)]
 pub use series::judge_packed;
 pub use series::{Fate, Series};
+pub use settings::{nearest, settings};
 #[doc(hidden)]
 pub use wit_bindgen;
 

@@ -1,346 +1,377 @@
-//! A policy's settings: strict JSON, read key by key.
+//! A policy's settings: JSON, read into the author's own serde types.
 //!
-//! Takes the text that `configure` gets; gives values, or an error that says where and, for a key nobody
-//! knows, which one was probably meant. Never guesses: unknown keys, duplicate keys and wrong types are errors.
-//! Numbers keep their text, so that a whole u64 survives.
+//! Takes the text that `configure` gets; gives a value, or an error for the operator that begins with the place, such as
+//! `routes[2].upstream`, and names the key that was probably meant. Never guesses: no key is taken twice, no list is
+//! taken for a mapping, and an error never quotes a value that may be a secret.
+//!
+//! JSON is read by `serde_json`, and first into a [`Tree`]. Reading types straight from the text would take a list for
+//! a struct, field by field, and would know neither the place nor, as anything but text, which keys there are.
 
 use std::fmt;
 
-/// Deep enough for any settings, shallow enough for a guest's stack.
-const MAX_DEPTH: usize = 32;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess, SeqAccess,
+    Unexpected, Visitor,
+};
 
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    Null,
-    Bool(bool),
-    /// As written.
-    Number(String),
-    String(String),
-    Array(Vec<Value>),
-    Object(Vec<(String, Value)>),
+/// Reads settings. With `#[serde(deny_unknown_fields)]` on `T`, a key that nobody knows is an error.
+///
+/// A reason of the type's own, as `serde::de::Error::custom` gives it, follows the place and a colon; one that begins
+/// with `must` makes a sentence with the place.
+///
+/// ```
+/// #[derive(Debug, serde::Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Settings {
+///     cluster: String,
+/// }
+///
+/// let error = gauntlet_policy::settings::<Settings>(r#"{"clutser": "setsuna"}"#).unwrap_err();
+/// assert_eq!(error, "unknown key `clutser`, did you mean `cluster`?");
+/// ```
+pub fn settings<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let tree: Tree = serde_json::from_str(text).map_err(|error| format!("settings are not JSON: {error}"))?;
+    T::deserialize(tree).map_err(|error| error.to_string())
 }
 
-impl Value {
-    /// The word an error uses for this kind of value.
+/// What JSON can say.
+enum Tree {
+    Null,
+    Bool(bool),
+    Whole(u64),
+    Negative(i64),
+    Decimal(f64),
+    Text(String),
+    List(Vec<Tree>),
+    Map(Vec<(String, Tree)>),
+}
+
+impl Tree {
+    /// The words an error uses for this kind of value.
     fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "a boolean",
-            Self::Number(_) => "a number",
-            Self::String(_) => "a string",
-            Self::Array(_) => "a list",
-            Self::Object(_) => "a mapping",
+            Self::Whole(_) => "a number",
+            Self::Negative(_) => "a negative number",
+            Self::Decimal(_) => "a number with a point or an exponent",
+            Self::Text(_) => "a string",
+            Self::List(_) => "a list",
+            Self::Map(_) => "a mapping",
         }
+    }
+
+    fn is_not(&self, wanted: &str) -> Error {
+        Error::here(format!("must be {wanted}, not {}", self.kind()))
     }
 }
 
-/// Reads one JSON text.
-pub fn parse(text: &str) -> Result<Value, String> {
-    let mut parser = Parser { text, at: 0 };
-    let value = parser.value(0)?;
-    parser.space();
-    if parser.at < text.len() {
-        return Err(parser.error("more after the end"));
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyTree)
     }
-    Ok(value)
 }
 
-struct Parser<'a> {
-    text: &'a str,
-    at: usize,
-}
+struct AnyTree;
 
-impl Parser<'_> {
-    fn error(&self, what: impl fmt::Display) -> String {
-        format!("settings are not JSON: {what} at byte {}", self.at)
+impl<'de> Visitor<'de> for AnyTree {
+    type Value = Tree;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
     }
 
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+    fn visit_unit<E>(self) -> Result<Tree, E> {
+        Ok(Tree::Null)
     }
 
-    fn space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            self.at += 1;
-        }
+    fn visit_bool<E>(self, truth: bool) -> Result<Tree, E> {
+        Ok(Tree::Bool(truth))
     }
 
-    fn eat(&mut self, byte: u8) -> bool {
-        self.space();
-        let hit = self.peek() == Some(byte);
-        self.at += usize::from(hit);
-        hit
+    fn visit_u64<E>(self, number: u64) -> Result<Tree, E> {
+        Ok(Tree::Whole(number))
     }
 
-    fn value(&mut self, depth: usize) -> Result<Value, String> {
-        if depth > MAX_DEPTH {
-            return Err(self.error("too deeply nested"));
-        }
-        self.space();
-        match self.peek() {
-            Some(b'{') => self.object(depth),
-            Some(b'[') => self.array(depth),
-            Some(b'"') => self.string().map(Value::String),
-            Some(b'-' | b'0'..=b'9') => self.number(),
-            _ => {
-                for (word, value) in [
-                    ("null", Value::Null),
-                    ("true", Value::Bool(true)),
-                    ("false", Value::Bool(false)),
-                ] {
-                    if self.text[self.at..].starts_with(word) {
-                        self.at += word.len();
-                        return Ok(value);
-                    }
-                }
-                Err(self.error("a value is missing"))
-            }
-        }
+    fn visit_i64<E>(self, number: i64) -> Result<Tree, E> {
+        Ok(u64::try_from(number).map_or(Tree::Negative(number), Tree::Whole))
     }
 
-    fn object(&mut self, depth: usize) -> Result<Value, String> {
-        self.at += 1;
-        let mut fields: Vec<(String, Value)> = Vec::new();
-        if self.eat(b'}') {
-            return Ok(Value::Object(fields));
-        }
-        loop {
-            self.space();
-            if self.peek() != Some(b'"') {
-                return Err(self.error("a key is missing"));
-            }
-            let key = self.string()?;
-            if fields.iter().any(|(known, _)| *known == key) {
-                return Err(format!("key `{key}` is given twice"));
-            }
-            if !self.eat(b':') {
-                return Err(self.error("a colon is missing"));
-            }
-            fields.push((key, self.value(depth + 1)?));
-            if self.eat(b'}') {
-                return Ok(Value::Object(fields));
-            }
-            if !self.eat(b',') {
-                return Err(self.error("a comma is missing"));
-            }
-        }
+    fn visit_f64<E>(self, number: f64) -> Result<Tree, E> {
+        Ok(Tree::Decimal(number))
     }
 
-    fn array(&mut self, depth: usize) -> Result<Value, String> {
-        self.at += 1;
+    fn visit_str<E>(self, text: &str) -> Result<Tree, E> {
+        Ok(Tree::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut written: A) -> Result<Tree, A::Error> {
         let mut items = Vec::new();
-        if self.eat(b']') {
-            return Ok(Value::Array(items));
+        while let Some(item) = written.next_element()? {
+            items.push(item);
         }
-        loop {
-            items.push(self.value(depth + 1)?);
-            if self.eat(b']') {
-                return Ok(Value::Array(items));
+        Ok(Tree::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut written: A) -> Result<Tree, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = written.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Tree::Map(fields))
+    }
+}
+
+/// Requests for one kind of value, which refuse every other in the operator's words.
+macro_rules! only {
+    ($($method:ident: $kind:pat, $wanted:literal;)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+            match self {
+                $kind => self.deserialize_any(visitor),
+                other => Err(other.is_not($wanted)),
             }
-            if !self.eat(b',') {
-                return Err(self.error("a comma is missing"));
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Tree {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self {
+            Self::Null => visitor.visit_unit(),
+            Self::Bool(truth) => visitor.visit_bool(truth),
+            Self::Whole(number) => visitor.visit_u64(number),
+            Self::Negative(number) => visitor.visit_i64(number),
+            Self::Decimal(number) => visitor.visit_f64(number),
+            Self::Text(text) => visitor.visit_string(text),
+            Self::List(items) => {
+                let mut items = Items(items.into_iter().enumerate());
+                let value = visitor.visit_seq(&mut items)?;
+                match items.0.next() {
+                    None => Ok(value),
+                    Some((index, _)) => Err(Error::here("is one item too many").in_item(index)),
+                }
             }
+            Self::Map(fields) => Fields::of(fields).and_then(|fields| visitor.visit_map(fields)),
         }
     }
 
-    fn number(&mut self) -> Result<Value, String> {
-        let start = self.at;
-        while let Some(b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9') = self.peek() {
-            self.at += 1;
-        }
-        let text = &self.text[start..self.at];
-        let digits = text.trim_start_matches('-');
-        let padded =
-            digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.") && !digits.starts_with("0e");
-        if padded || text.starts_with('+') || text.parse::<f64>().is_err() {
-            return Err(self.error(format_args!("`{text}` is not a number")));
-        }
-        Ok(Value::Number(text.to_owned()))
+    only! {
+        deserialize_bool: Self::Bool(_), "true or false";
+        deserialize_u8: Self::Whole(_), "a whole number";
+        deserialize_u16: Self::Whole(_), "a whole number";
+        deserialize_u32: Self::Whole(_), "a whole number";
+        deserialize_u64: Self::Whole(_), "a whole number";
+        deserialize_i8: Self::Whole(_) | Self::Negative(_), "a whole number";
+        deserialize_i16: Self::Whole(_) | Self::Negative(_), "a whole number";
+        deserialize_i32: Self::Whole(_) | Self::Negative(_), "a whole number";
+        deserialize_i64: Self::Whole(_) | Self::Negative(_), "a whole number";
+        deserialize_f32: Self::Whole(_) | Self::Negative(_) | Self::Decimal(_), "a number";
+        deserialize_f64: Self::Whole(_) | Self::Negative(_) | Self::Decimal(_), "a number";
+        deserialize_str: Self::Text(_), "a string";
+        deserialize_string: Self::Text(_), "a string";
+        deserialize_seq: Self::List(_), "a list";
+        deserialize_map: Self::Map(_), "a mapping";
     }
 
-    fn string(&mut self) -> Result<String, String> {
-        self.at += 1;
-        let mut out = String::new();
-        loop {
-            let start = self.at;
-            while self
-                .peek()
-                .is_some_and(|byte| byte != b'"' && byte != b'\\' && byte >= 0x20)
-            {
-                self.at += 1;
-            }
-            out.push_str(&self.text[start..self.at]);
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(out);
-                }
-                Some(b'\\') => {
-                    self.at += 1;
-                    out.push(self.escape()?);
-                }
-                _ => return Err(self.error("a string does not end")),
-            }
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self {
+            Self::Null => visitor.visit_none(),
+            given => visitor.visit_some(given),
         }
     }
 
-    fn escape(&mut self) -> Result<char, String> {
-        let letter = self.peek();
-        self.at += 1;
-        Ok(match letter {
-            Some(b'"') => '"',
-            Some(b'\\') => '\\',
-            Some(b'/') => '/',
-            Some(b'b') => '\u{8}',
-            Some(b'f') => '\u{c}',
-            Some(b'n') => '\n',
-            Some(b'r') => '\r',
-            Some(b't') => '\t',
-            Some(b'u') => {
-                let mut code = self.hex4()?;
-                if (0xd800..0xdc00).contains(&code) && self.text[self.at..].starts_with("\\u") {
-                    self.at += 2;
-                    let low = self.hex4()?;
-                    if !(0xdc00..0xe000).contains(&low) {
-                        return Err(self.error("half a surrogate pair"));
-                    }
-                    code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
-                }
-                char::from_u32(code).ok_or_else(|| self.error("half a surrogate pair"))?
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match self {
+            Self::Text(name) => visitor.visit_enum(name.into_deserializer()),
+            Self::Map(fields) if fields.len() == 1 => {
+                visitor.visit_enum(MapAccessDeserializer::new(Fields::of(fields)?))
             }
-            _ => return Err(self.error("an unknown escape")),
+            other => Err(other.is_not("a name")),
+        }
+    }
+
+    serde::forward_to_deserialize_any! {
+        i128 u128 char bytes byte_buf unit unit_struct tuple tuple_struct identifier ignored_any
+    }
+}
+
+struct Items(std::iter::Enumerate<std::vec::IntoIter<Tree>>);
+
+impl<'de> SeqAccess<'de> for &mut Items {
+    type Error = Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        let Some((index, item)) = self.0.next() else {
+            return Ok(None);
+        };
+        seed.deserialize(item).map(Some).map_err(|error| error.in_item(index))
+    }
+}
+
+struct Fields {
+    fields: std::vec::IntoIter<(String, Tree)>,
+    /// The field whose key was read.
+    current: Option<(String, Tree)>,
+}
+
+impl Fields {
+    fn of(fields: Vec<(String, Tree)>) -> Result<Self, Error> {
+        for (index, (key, _)) in fields.iter().enumerate() {
+            if fields[..index].iter().any(|(earlier, _)| earlier == key) {
+                return Err(Error::here("is given twice").in_field(key));
+            }
+        }
+        Ok(Self {
+            fields: fields.into_iter(),
+            current: None,
         })
     }
+}
 
-    fn hex4(&mut self) -> Result<u32, String> {
-        let digits = self
-            .text
-            .get(self.at..self.at + 4)
-            .filter(|d| d.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
-        self.at += 4;
-        code.ok_or_else(|| self.error("an unknown escape"))
+impl<'de> MapAccess<'de> for Fields {
+    type Error = Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        self.current = self.fields.next();
+        let key = self.current.as_ref().map(|(key, _)| key.as_str().into_deserializer());
+        key.map(|key| seed.deserialize(key)).transpose()
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
+        let (key, value) = self
+            .current
+            .take()
+            .ok_or_else(|| Error::here("a value was asked for before its key"))?;
+        seed.deserialize(value).map_err(|error| error.in_field(&key))
     }
 }
 
-/// Reads a mapping key by key; what is left over in the end is an error.
+/// Why settings were refused, and where; the place grows as the error is handed up.
 #[derive(Debug)]
-pub struct Object<'a> {
-    fields: &'a [(String, Value)],
-    /// Where the mapping is, such as `routes[2]`; empty at the top.
-    path: String,
-    asked: Vec<&'static str>,
+struct Error {
+    place: String,
+    fault: Fault,
 }
 
-impl<'a> Object<'a> {
-    /// `path` is where the value was found and begins every error about it.
-    pub fn of(value: &'a Value, path: impl Into<String>) -> Result<Self, String> {
-        let path = path.into();
-        match value {
-            Value::Object(fields) => Ok(Self {
-                fields,
-                path,
-                asked: Vec::new(),
-            }),
-            other if path.is_empty() => Err(format!("settings must be a mapping, not {}", other.kind())),
-            other => Err(format!("{path} must be a mapping, not {}", other.kind())),
+#[derive(Debug)]
+enum Fault {
+    /// A key of the mapping at that place.
+    UnknownKey {
+        key: String,
+        known: &'static [&'static str],
+    },
+    /// What is wrong with the value at that place.
+    Value(String),
+}
+
+impl Error {
+    fn here(reason: impl Into<String>) -> Self {
+        Self {
+            place: String::new(),
+            fault: Fault::Value(reason.into()),
         }
     }
 
-    /// `key` with the place of this mapping before it.
-    pub fn path(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
+    fn in_item(mut self, index: usize) -> Self {
+        self.place = joined(&format!("[{index}]"), &self.place);
+        self
+    }
+
+    fn in_field(mut self, key: &str) -> Self {
+        self.place = joined(key, &self.place);
+        self
+    }
+}
+
+/// A place, and one within it.
+fn joined(outer: &str, inner: &str) -> String {
+    let dot = if outer.is_empty() || inner.is_empty() || inner.starts_with('[') {
+        ""
+    } else {
+        "."
+    };
+    format!("{outer}{dot}{inner}")
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.fault {
+            Fault::UnknownKey { key, known } => {
+                write!(f, "unknown key `{}`{}", joined(&self.place, key), Known(key, known))
+            }
+            Fault::Value(reason) => {
+                let place = if self.place.is_empty() { "settings" } else { &self.place };
+                let sentence = ["must ", "is "].iter().any(|verb| reason.starts_with(verb));
+                write!(f, "{place}{}{reason}", if sentence { " " } else { ": " })
+            }
         }
     }
+}
 
-    /// The value under `key`, null included.
-    pub fn value(&mut self, key: &'static str) -> Option<&'a Value> {
-        self.asked.push(key);
-        self.fields.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+/// What follows a name that nobody knows: the one that was meant, or all there are.
+struct Known<'a>(&'a str, &'a [&'a str]);
+
+impl fmt::Display for Known<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match nearest(self.0, self.1) {
+            Some(meant) => write!(f, ", did you mean `{meant}`?"),
+            None => write!(f, "; known are {}", self.1.join(", ")),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl serde::de::Error for Error {
+    fn custom<T: fmt::Display>(reason: T) -> Self {
+        Self::here(reason.to_string())
     }
 
-    /// Whether `key` is there and null.
-    pub fn is_null(&mut self, key: &'static str) -> bool {
-        self.value(key) == Some(&Value::Null)
+    fn invalid_type(_found: Unexpected<'_>, wanted: &dyn Expected) -> Self {
+        Self::here(format!("must be {wanted}"))
     }
 
-    fn typed<T>(
-        &mut self,
-        key: &'static str,
-        wanted: &str,
-        read: impl FnOnce(&'a Value) -> Option<T>,
-    ) -> Result<Option<T>, String> {
-        match self.value(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => match read(value) {
-                Some(read) => Ok(Some(read)),
-                None => Err(format!("{} must be {wanted}, not {}", self.path(key), value.kind())),
+    fn invalid_value(_found: Unexpected<'_>, wanted: &dyn Expected) -> Self {
+        Self::here(format!("must be {wanted}"))
+    }
+
+    fn unknown_variant(variant: &str, known: &'static [&'static str]) -> Self {
+        Self::here(format!("unknown value `{variant}`{}", Known(variant, known)))
+    }
+
+    fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
+        Self {
+            place: String::new(),
+            fault: Fault::UnknownKey {
+                key: key.to_owned(),
+                known,
             },
         }
     }
 
-    pub fn string(&mut self, key: &'static str) -> Result<Option<String>, String> {
-        self.typed(key, "a string", |value| match value {
-            Value::String(text) => Some(text.clone()),
-            _ => None,
-        })
-    }
-
-    pub fn bool(&mut self, key: &'static str) -> Result<Option<bool>, String> {
-        self.typed(key, "true or false", |value| match value {
-            Value::Bool(truth) => Some(*truth),
-            _ => None,
-        })
-    }
-
-    /// A whole number from 0 to the largest u64.
-    pub fn whole(&mut self, key: &'static str) -> Result<Option<u64>, String> {
-        self.typed(key, "a whole number", |value| match value {
-            Value::Number(text) => text.parse().ok(),
-            _ => None,
-        })
-    }
-
-    /// A finite number.
-    pub fn number(&mut self, key: &'static str) -> Result<Option<f64>, String> {
-        self.typed(key, "a number", |value| match value {
-            Value::Number(text) => text.parse().ok().filter(|number: &f64| number.is_finite()),
-            _ => None,
-        })
-    }
-
-    pub fn array(&mut self, key: &'static str) -> Result<Option<&'a [Value]>, String> {
-        self.typed(key, "a list", |value| match value {
-            Value::Array(items) => Some(items.as_slice()),
-            _ => None,
-        })
-    }
-
-    pub fn object(&mut self, key: &'static str) -> Result<Option<Object<'a>>, String> {
-        let path = self.path(key);
-        match self.value(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => Object::of(value, path).map(Some),
-        }
-    }
-
-    /// Every key with its value: for mappings whose keys are the author's own.
-    pub fn entries(&self) -> &'a [(String, Value)] {
-        self.fields
-    }
-
-    /// Refuses keys that nobody asked for.
-    pub fn finish(self) -> Result<(), String> {
-        match self.fields.iter().find(|(key, _)| !self.asked.contains(&key.as_str())) {
-            None => Ok(()),
-            Some((key, _)) => Err(match nearest(key, &self.asked) {
-                Some(meant) => format!("unknown key `{}`, did you mean `{meant}`?", self.path(key)),
-                None => format!("unknown key `{}`; known are {}", self.path(key), self.asked.join(", ")),
-            }),
-        }
+    fn missing_field(key: &'static str) -> Self {
+        Self::here("is missing").in_field(key)
     }
 }
 
@@ -370,72 +401,4 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_every_kind_of_value() {
-        let text = r#" {"a": [1, -2.5e3, 18446744073709551615], "b": "x\n\u00e9\ud83d\ude00", "c": null, "d": true, "e": {}} "#;
-        let value = parse(text).unwrap();
-        let mut object = Object::of(&value, "").unwrap();
-        assert_eq!(
-            object.array("a").unwrap().unwrap()[2],
-            Value::Number("18446744073709551615".into())
-        );
-        assert_eq!(object.string("b").unwrap().unwrap(), "x\né😀");
-        assert_eq!(object.string("c").unwrap(), None);
-        assert_eq!(object.bool("d").unwrap(), Some(true));
-        assert!(object.object("e").unwrap().is_some());
-        object.finish().unwrap();
-    }
-
-    #[test]
-    fn refuses_what_is_not_json() {
-        for text in [
-            "",
-            "{",
-            "[1,]",
-            "{\"a\":1,}",
-            "{a:1}",
-            "01",
-            "1 2",
-            "\"\\x\"",
-            "\"\\ud800\"",
-            "\"a",
-            "+1",
-            "nul",
-            "1e999x",
-        ] {
-            assert!(parse(text).is_err(), "{text} was accepted");
-        }
-        assert!(parse(&"[".repeat(100)).unwrap_err().contains("nested"));
-        assert!(parse(r#"{"a":1,"a":2}"#).unwrap_err().contains("twice"));
-    }
-
-    #[test]
-    fn unknown_keys_name_the_nearest() {
-        let value = parse(r#"{"samples": {"per_secnd": 1}}"#).unwrap();
-        let mut top = Object::of(&value, "").unwrap();
-        let mut samples = top.object("samples").unwrap().unwrap();
-        assert_eq!(samples.number("per_second").unwrap(), None);
-        assert_eq!(samples.whole("burst").unwrap(), None);
-        assert_eq!(
-            samples.finish().unwrap_err(),
-            "unknown key `samples.per_secnd`, did you mean `per_second`?"
-        );
-    }
-
-    #[test]
-    fn wrong_types_say_what_was_found() {
-        let value = parse(r#"{"burst": "many", "per_second": -1}"#).unwrap();
-        let mut object = Object::of(&value, "samples").unwrap();
-        assert_eq!(
-            object.whole("burst").unwrap_err(),
-            "samples.burst must be a whole number, not a string"
-        );
-        assert_eq!(
-            object.whole("per_second").unwrap_err(),
-            "samples.per_second must be a whole number, not a number"
-        );
-    }
-}
+mod tests;

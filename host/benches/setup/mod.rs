@@ -14,9 +14,8 @@ use bytes::Bytes;
 use gauntlet::config;
 use gauntlet::forward::delivery::Part;
 use gauntlet::lab::Lab;
-use gauntlet::model::TenantId;
-use gauntlet::wire::snappy;
-use gauntlet::wire::splice::{self, Patch};
+use gauntlet::model::{Protocol, TenantId};
+use gauntlet::wire::{Patch, snappy, splice};
 use tokio::runtime::Runtime;
 
 /// Three relabel rules that match nothing, `limits`, `route`.
@@ -88,7 +87,7 @@ impl Gateway {
 
     /// From a body to what would go on.
     pub async fn process(&self, body: &Bytes) -> Vec<Part> {
-        self.lab.process(body).await.expect("a write that passes")
+        self.lab.process(Protocol::V1, body).await.expect("a write that passes")
     }
 }
 
@@ -154,14 +153,14 @@ impl Churn {
         use gauntlet::wire::labels::{encode_labels, labels};
         let decoded = snappy::decode(body, 32 << 20).expect("snappy");
         let limits = gauntlet::wire::Limits { max_series: u64::MAX };
-        let scanned = gauntlet::wire::scan(decoded, &limits).expect("a canonical body");
+        let scanned = gauntlet::wire::scan(Protocol::V1, decoded, &limits).expect("a canonical body");
         let (mut churned, mut places) = (Vec::new(), Vec::new());
         for series in scanned.series() {
             let own = labels(scanned.label_bytes(series)).chain([("zzz_churn", "0000000000000000")]);
             let mut bytes = Vec::new();
             encode_labels(own, &mut bytes);
             let before = churned.len();
-            splice::edit(&mut churned, &scanned, series, &Patch::whole(&bytes));
+            splice::edit(&mut churned, &scanned, series, &Patch::whole(&bytes)).expect("a series of this body");
             let tail = series.tail_range().len();
             places.push(churned.len() - tail - 16);
             assert!(churned[before..].windows(9).any(|name| name == b"zzz_churn"));

@@ -1,8 +1,8 @@
 //! A body of any content: the scan finds what prost finds.
 #![no_main]
 
-use gauntlet::wire::scan::{Proof, frame};
-use gauntlet::wire::{InvalidSeries, Limits, ScanError, Scanned, scan, splice};
+use gauntlet::model::Protocol::V1;
+use gauntlet::wire::{HashKey, InvalidSeries, Limits, Proof, ScanError, Scanned, frame, scan, splice};
 use libfuzzer_sys::fuzz_target;
 
 // Each target uses a part of it.
@@ -12,14 +12,20 @@ mod model;
 
 fuzz_target!(|data: &[u8]| {
     let limits = Limits { max_series: u64::MAX };
-    match scan(data.to_vec(), &limits) {
+    match scan(V1, data.to_vec(), &limits) {
         Ok(scanned) => {
             model::compare(data, Some(finding(&scanned)));
             // Framed first and proved as if nothing were known, it is the same.
-            let framed = frame(data.to_vec(), &limits).expect("what scans is framed");
-            let all: Vec<usize> = (0..framed.series().len()).collect();
-            let (Proof::AsFramed(proved) | Proof::Otherwise(proved)) = framed.prove(&all).expect("what scans is proved");
-            assert_eq!(proved, scanned);
+            let framed = frame(V1, data.to_vec(), &limits).expect("what scans is framed");
+            let key = HashKey::random().expect("randomness");
+            let mut proof = framed.prove(&key);
+            if let Ok(Proof::Otherwise(again)) = proof {
+                proof = again.prove(&key);
+            }
+            let Ok(Proof::AsFramed(proved)) = proof else {
+                panic!("what scans is proved");
+            };
+            assert_eq!(proved.scanned(), &scanned);
         }
         Err(ScanError::Malformed { .. }) => model::compare(data, None),
         // An input would have to be larger than the fuzzer makes it.
@@ -33,7 +39,7 @@ fn finding(scanned: &Scanned) -> model::Finding {
     scanned
         .series()
         .iter()
-        .for_each(|one| splice::keep(&mut series, scanned, one));
+        .for_each(|one| splice::keep(&mut series, scanned, one).expect("a series of this body"));
     let rejected = |wanted: &dyn Fn(InvalidSeries) -> bool| {
         scanned
             .rejected()

@@ -1,10 +1,10 @@
 //! Verdicts by a seed byte, a body of any content: what was spliced decodes to what was decided, encoded or not.
 #![no_main]
 
-use gauntlet::wire::encode::encode;
+use gauntlet::model::Protocol::V1;
 use gauntlet::wire::labels::{encode_labels, labels};
-use gauntlet::wire::splice::{Patch, Piece, keep, splice};
-use gauntlet::wire::{Limits, scan};
+use gauntlet::wire::splice::{keep, splice};
+use gauntlet::wire::{Limits, Patch, Piece, encode, scan};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 
@@ -19,14 +19,14 @@ const LIMITS: Limits = Limits { max_series: u64::MAX };
 
 fuzz_target!(|data: &[u8]| {
     let Some((seed, body)) = data.split_first() else { return };
-    let Ok(scanned) = scan(body.to_vec(), &LIMITS) else {
+    let Ok(scanned) = scan(V1, body.to_vec(), &LIMITS) else {
         return;
     };
     let mut all = Vec::new();
     scanned
         .series()
         .iter()
-        .for_each(|series| keep(&mut all, &scanned, series));
+        .for_each(|series| keep(&mut all, &scanned, series).expect("a series of this body"));
     let model = WriteRequest::decode(all.as_slice()).expect("a scan proves protobuf");
 
     // Edited: a label goes in front, the rest stays.
@@ -61,7 +61,7 @@ fuzz_target!(|data: &[u8]| {
         expected.push(model);
     }
     let mut out = Vec::new();
-    splice(&mut out, &mut Vec::new(), &scanned, pieces.iter().copied());
+    splice(&mut out, &mut Vec::new(), &scanned, pieces.iter().copied()).expect("series of this body");
     let mut compressed = Vec::new();
     encode(&scanned, pieces, &mut compressed).expect("a short body");
     assert_eq!(snap::raw::Decoder::new().decompress_vec(&compressed).unwrap(), out);
@@ -71,5 +71,5 @@ fuzz_target!(|data: &[u8]| {
             .timeseries,
         expected
     );
-    assert!(scan(out, &LIMITS).expect("splicing keeps it legal").is_as_sent());
+    assert!(scan(V1, out, &LIMITS).expect("splicing keeps it legal").is_as_sent());
 });

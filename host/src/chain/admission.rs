@@ -137,7 +137,7 @@ pub fn told<'a>(tenant: &'a TenantId, write: &'a Write, streams: &'a [wit::Strea
     wit::Write {
         tenant: tenant.as_str(),
         subject: &write.subject,
-        protocol: write.protocol,
+        protocol: write.protocol.word(),
         compressed_bytes: write.compressed_bytes,
         decoded_bytes: write.decoded_bytes,
         active_series: write.active_series,

@@ -113,7 +113,7 @@ mod tests {
     fn write(subject: &str) -> Write {
         Write {
             subject: subject.to_owned(),
-            protocol: "1.0",
+            protocol: crate::model::Protocol::V1,
             ..Write::default()
         }
     }
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(decisions.find(&written.clone()), Some(rejection("no")));
         let others: [fn(&mut Write); 9] = [
             |w| w.subject = "b".to_owned(),
-            |w| w.protocol = "2.0",
+            |w| w.protocol = crate::model::Protocol::V2,
             |w| w.compressed_bytes = 1,
             |w| w.decoded_bytes = 1,
             |w| w.active_series = 1,

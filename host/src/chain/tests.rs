@@ -132,7 +132,7 @@ fn kept(n: usize) -> Vec<Outcome> {
 fn write(subject: &str) -> Write {
     Write {
         subject: subject.to_owned(),
-        protocol: "1.0",
+        protocol: crate::model::Protocol::V1,
         ..Write::default()
     }
 }

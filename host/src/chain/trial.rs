@@ -13,7 +13,7 @@ use super::member::{Function, Member, Missed};
 use super::members::Members;
 use super::relabel::{self, Batch};
 use super::write::Write;
-use crate::model::Totals;
+use crate::model::{Protocol, Totals};
 use crate::sandbox::{Fault, Job, LoadError, Step};
 use crate::wire::labels::encode_labels;
 
@@ -156,7 +156,7 @@ fn golden_write() -> Write {
     };
     Write {
         subject: String::new(),
-        protocol: "1.0",
+        protocol: Protocol::V1,
         compressed_bytes: 20_000,
         decoded_bytes: 100_000,
         active_series: 1000,

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::model::Totals;
+use crate::model::{Protocol, Totals};
 use crate::sandbox::types::Inputs;
 
 /// What policies are told of a write. The tenant is the chain's own.
@@ -13,8 +13,7 @@ use crate::sandbox::types::Inputs;
 pub struct Write {
     /// What the credential proved; empty for a bearer token.
     pub subject: String,
-    /// `1.0` or `2.0`.
-    pub protocol: &'static str,
+    pub protocol: Protocol,
     pub compressed_bytes: u64,
     pub decoded_bytes: u64,
     /// Series of this tenant seen lately, this write included.

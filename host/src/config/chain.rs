@@ -162,7 +162,7 @@ fn known_plugin(field: &Field<'_>, plugins: &Plugins) -> Option<Arc<PluginSource
         Some(Declared::Read(plugin)) => return Some(Arc::clone(plugin)),
         Some(Declared::Unreadable(fault)) => {
             field.fail(format!(
-                "the file of plugin `{}` is at fault: {}",
+                "the file of plugin `{}` cannot be used: {}",
                 quote(name),
                 fault.message
             ));
@@ -183,7 +183,7 @@ fn settings(field: &Field<'_>) -> Option<String> {
         Ok("null") => Some("{}".to_owned()),
         Ok(json) => Some(json.to_owned()),
         Err(place) => {
-            let message = "a setting is not finite or is an integer beyond 64 bits; quote it if it is text";
+            let message = "a number is not finite or has more than 64 bits; quote it if it is meant as text";
             field.source.fail(*place, &field.path, message);
             None
         }

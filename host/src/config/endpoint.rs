@@ -65,10 +65,10 @@ fn web_scheme(text: &str) -> Option<(bool, &str)> {
 
 fn authority(text: &str) -> Result<(String, u16), String> {
     if text.contains('@') {
-        return Err("an endpoint holds no user or password".to_owned());
+        return Err("an endpoint cannot hold a user or a password".to_owned());
     }
     if text.contains(['/', '?', '#']) {
-        return Err("an endpoint ends after the port; the path is the upstream's `path`".to_owned());
+        return Err("an endpoint ends after the port; write the path as the upstream's `path`".to_owned());
     }
     let (host, port) = host_port(text)?;
     if host.is_empty() {

@@ -81,7 +81,7 @@ fn read(path: &Path, files: &Files, known: &mut Known) -> Result<Loaded, Vec<Con
     warnings.extend(warnings_of_files);
     warnings.extend(unused_certificates(&config));
     if config.tenants.is_empty() {
-        warnings.push("no tenant is served".to_owned());
+        warnings.push("there is no tenant, so every write is refused".to_owned());
     }
     Ok(Loaded {
         config,
@@ -231,7 +231,7 @@ fn tenant_files(main: &Main<'_>, source: &Source<'_>, path: &Path, absolute: &Pa
             }
         };
         if files.is_empty() {
-            source.warn(field.place(), &field.path, "matches no file");
+            source.warn(field.place(), &field.path, "this pattern matches no file");
         }
         for file in files {
             let shown = file
@@ -403,7 +403,7 @@ fn unused_certificates(config: &Config) -> Option<String> {
     let names: Vec<String> = waiting.map(|tenant| format!("`{}`", tenant.id)).collect();
     (!asks && !names.is_empty()).then(|| {
         format!(
-            "client certificates of {} are never asked for: `client_ca_file` is not set",
+            "client certificates of {} are never asked for, because `client_ca_file` is not set",
             names.join(", ")
         )
     })

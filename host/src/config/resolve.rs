@@ -131,7 +131,7 @@ fn remote_write(mut section: Section<'_>) -> Option<RemoteWrite> {
             None
         }
         (None, Some(false)) => {
-            section.fail("needs `tls_server_config`, or `insecure_http: true` to take credentials over plain HTTP");
+            section.fail("`tls_server_config` is missing; without TLS, set `insecure_http: true` to accept credentials over plain HTTP");
             None
         }
         (Some(field), _) => field.section().and_then(tls_server),
@@ -143,7 +143,7 @@ fn remote_write(mut section: Section<'_>) -> Option<RemoteWrite> {
         field.source.warn(
             field.place(),
             &field.path,
-            "credentials and samples cross the network unencrypted",
+            "credentials and samples cross the network without encryption",
         );
     }
     let remote_write = RemoteWrite {
@@ -209,7 +209,7 @@ fn tls_server(mut section: Section<'_>) -> Option<TlsServer> {
 /// Go's names. The two that accept a certificate without verifying it are refused: anyone can make one.
 fn client_auth_type(field: &Field<'_>, has_ca: bool) -> Option<ClientAuthType> {
     if matches!(field.text()?, "RequestClientCert" | "RequireAnyClientCert") {
-        field.fail("would take certificates that nobody verified; use `RequireAndVerifyClientCert`");
+        field.fail("this would accept certificates that nobody verified; use `RequireAndVerifyClientCert`");
         return None;
     }
     let auth = field.choice(&[
@@ -218,9 +218,9 @@ fn client_auth_type(field: &Field<'_>, has_ca: bool) -> Option<ClientAuthType> {
         ("RequireAndVerifyClientCert", ClientAuthType::RequireAndVerifyClientCert),
     ])?;
     match (auth, has_ca) {
-        (ClientAuthType::NoClientCert, true) => field.fail("never uses `client_ca_file`; remove one of the two"),
+        (ClientAuthType::NoClientCert, true) => field.fail("this never uses `client_ca_file`; remove one of the two"),
         (ClientAuthType::NoClientCert, false) | (_, true) => {}
-        (_, false) => field.fail("needs `client_ca_file` to verify against"),
+        (_, false) => field.fail("this needs a `client_ca_file` to verify certificates with"),
     }
     Some(auth)
 }
@@ -251,7 +251,7 @@ fn upstream(name: &str, mut section: Section<'_>, source: &Source<'_>) -> Option
             source.warn(
                 field.place(),
                 &field.path,
-                "unused, because no endpoint of this upstream is https",
+                "this is not used, because no endpoint of this upstream is https",
             );
         }
         field.section().and_then(tls_client)
@@ -302,7 +302,7 @@ fn write_path(field: &Field<'_>) -> Option<String> {
             .bytes()
             .all(|b| b.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&b))
     {
-        field.fail("expected a path such as `/api/v1/receive`, without query");
+        field.fail("expected a path such as `/api/v1/receive`, without a query");
         return None;
     }
     Some(path.to_owned())
@@ -313,7 +313,7 @@ fn tls_client(mut section: Section<'_>) -> Option<TlsClient> {
     let cert_field = section.field("cert_file");
     let key_field = section.field("key_file");
     if cert_field.is_some() != key_field.is_some() {
-        section.fail("`cert_file` and `key_file` go together");
+        section.fail("`cert_file` and `key_file` must be given together");
     }
     let cert = cert_field.and_then(|field| field.file());
     let key = key_field.and_then(|field| field.file());
@@ -353,7 +353,7 @@ fn reserved_labels(field: Option<&Field<'_>>) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     for item in list.items() {
         match item.text() {
-            Some("__name__") => item.fail("the metric name cannot be reserved"),
+            Some("__name__") => item.fail("`__name__` is the metric name and cannot be reserved"),
             Some(name) if out.iter().any(|other| other == name) => {
                 item.fail(format!("`{}` is listed twice", quote(name)))
             }
@@ -365,7 +365,7 @@ fn reserved_labels(field: Option<&Field<'_>>) -> Vec<String> {
         list.source.warn(
             list.place(),
             &list.path,
-            "nothing is reserved, so senders may set the receivers' own labels",
+            "no label is reserved, so senders may set the labels that receivers announce",
         );
     }
     out
@@ -377,7 +377,7 @@ fn sandbox(mut section: Section<'_>, source: &Source<'_>) -> Option<Sandbox> {
     let memory_limit = written.map_or(SANDBOX.memory_limit, |size| usize::try_from(size).unwrap_or(usize::MAX));
     // One wasm page; and the most a 32-bit linear memory can be.
     if let Some(field) = memory.filter(|_| !(64 << 10..=4 << 30).contains(&memory_limit)) {
-        field.fail("a plugin's memory is between 64KiB and 4GiB");
+        field.fail("the memory of a plugin must be between 64KiB and 4GiB");
     }
     let cache_dir = section
         .field("cache_dir")

@@ -279,7 +279,7 @@ impl<'a> Field<'a> {
         match &self.node.value {
             Value::Text(text) => match units::duration(text) {
                 Some(Duration::ZERO) => {
-                    self.fail("must be longer than nothing");
+                    self.fail("must be greater than zero");
                     None
                 }
                 Some(duration) => Some(duration),
@@ -409,7 +409,7 @@ impl<'a> Field<'a> {
         let written = self.text()?;
         let path = self.source.path(written);
         Some(match self.source.files.read(&path) {
-            Ok(bytes) if bytes.is_empty() => Err(format!("`{}` is empty", quote(written))),
+            Ok(bytes) if bytes.is_empty() => Err(format!("the file `{}` is empty", quote(written))),
             Ok(bytes) => Ok((path, bytes)),
             Err(reason) => Err(format!("cannot read `{}`: {reason}", quote(written))),
         })

@@ -150,7 +150,7 @@ fn upstreams(section: &mut Section<'_>, house: &House) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// The switch of PROTOCOL section 3, "tenant over its rate".
+/// How a tenant over its rate is answered (docs/protocol.md, "Answers").
 pub(super) fn over_rate(field: &Field<'_>) -> Option<OverRate> {
     field.choice(&[
         ("retry", OverRate::Retry),
@@ -180,7 +180,7 @@ pub(super) fn limits(mut section: Section<'_>, base: &Limits, ceiling: u64) -> L
     if limits.max_in_flight_size < largest {
         section.fail(format!(
             "`max_in_flight_size` ({}) is below `max_body_size` + `max_decoded_size` ({}): \
-             the largest write could never be let in",
+             a write of that size could never be accepted",
             show_size(limits.max_in_flight_size),
             show_size(largest)
         ));
@@ -188,7 +188,7 @@ pub(super) fn limits(mut section: Section<'_>, base: &Limits, ceiling: u64) -> L
     if ceiling < largest {
         section.fail(format!(
             "remote_write's `max_in_flight_size` ({}) is below `max_body_size` + `max_decoded_size` ({}): \
-             the largest write could never be let in",
+             a write of that size could never be accepted",
             show_size(ceiling),
             show_size(largest)
         ));

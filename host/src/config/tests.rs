@@ -426,12 +426,12 @@ tenants:
         .replace(&format!("{}/", folder.0.path().display()), "");
     assert_eq!(
         warnings,
-        "g.yaml:1:31: remote_write.insecure_http: credentials and samples cross the network unencrypted
-g.yaml:2:63: upstreams.soft.tls_config: unused, because no endpoint of this upstream is https
-g.yaml:3:18: reserved_labels: nothing is reserved, so senders may set the receivers' own labels
+        "g.yaml:1:31: remote_write.insecure_http: credentials and samples cross the network without encryption
+g.yaml:2:63: upstreams.soft.tls_config: this is not used, because no endpoint of this upstream is https
+g.yaml:3:18: reserved_labels: no label is reserved, so senders may set the labels that receivers announce
 g.yaml:6:5: tenants[0].credentials: this tenant has no credentials, so nobody can write as it
 g.yaml:8:55: tenants[1].credentials[1]: the same credential is listed twice
-g.yaml:4:16: tenant_files[0]: matches no file
-client certificates of `certified` are never asked for: `client_ca_file` is not set"
+g.yaml:4:16: tenant_files[0]: this pattern matches no file
+client certificates of `certified` are never asked for, because `client_ca_file` is not set"
     );
 }

@@ -18,7 +18,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::wire::{scan, snappy};
+use crate::listener::pause_after;
+use crate::model::Protocol;
+use crate::wire::{Limits, scan, snappy};
 
 const MAX_BODY: usize = 32 << 20;
 
@@ -43,7 +45,15 @@ impl Receiver {
                     () = stop.cancelled() => return,
                     accepted = listener.accept() => accepted,
                 };
-                let Ok((stream, _)) = accepted else { continue };
+                let stream = match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        if let Some(pause) = pause_after(&error) {
+                            tokio::time::sleep(pause).await;
+                        }
+                        continue;
+                    }
+                };
                 let (samples, stop) = (Arc::clone(&samples), stop.clone());
                 connections.spawn(async move {
                     let service = service_fn(move |request| receive(request, Arc::clone(&samples)));
@@ -95,6 +105,6 @@ async fn receive(request: Request<Incoming>, samples: Arc<Mutex<Counts>>) -> Res
 
 fn count(compressed: &[u8]) -> Option<u64> {
     let body = snappy::decode(compressed, MAX_BODY as u64).ok()?;
-    let scanned = scan::scan(body, &scan::Limits { max_series: u64::MAX }).ok()?;
+    let scanned = scan(Protocol::V1, body, &Limits { max_series: u64::MAX }).ok()?;
     Some(scanned.totals().all_samples())
 }

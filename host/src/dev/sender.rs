@@ -24,8 +24,7 @@ use tokio_util::task::TaskTracker;
 use super::DevError;
 use super::certificates::Certificates;
 use super::sample::{Kind, METRICS, Sample};
-use crate::wire::labels::encode_labels;
-use crate::wire::snappy;
+use crate::wire::{snappy, write_series};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -175,7 +174,8 @@ impl Sender {
                     labels.extend(fixed);
                     labels.extend(metric.label.map(|(label, _)| (label, *value)));
                     labels.sort_unstable();
-                    series(&mut body, &labels, value_at(metric.kind, scrapes, node + i), now);
+                    let sample = (value_at(metric.kind, scrapes, node + i), now);
+                    write_series(&mut body, labels.into_iter(), [sample].into_iter());
                 }
             }
         }
@@ -193,28 +193,4 @@ fn value_at(kind: Kind, scrapes: u64, which: usize) -> f64 {
         Kind::Gauge(1.0) => 1.0,
         Kind::Gauge(around) => around * (1.0 + 0.1 * (time / 30.0 + phase).sin()),
     }
-}
-
-/// Appends one `TimeSeries` with one sample, as remote write 1.0 lays it out.
-fn series(out: &mut Vec<u8>, labels: &[(&str, &str)], value: f64, timestamp_ms: i64) {
-    let mut message = Vec::new();
-    encode_labels(labels.iter().copied(), &mut message);
-    let mut sample = vec![0x09];
-    sample.extend(value.to_le_bytes());
-    sample.push(0x10);
-    varint(&mut sample, timestamp_ms as u64);
-    message.push(0x12);
-    varint(&mut message, sample.len() as u64);
-    message.extend(sample);
-    out.push(0x0a);
-    varint(out, message.len() as u64);
-    out.extend(message);
-}
-
-fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

@@ -1,7 +1,7 @@
 //! The demo's table: what became of every tenant's samples, from the gateway's own metrics.
 //!
-//! Takes the text of `/metrics` and the last reload's report, gives lines. Reads what an operator's Prometheus would
-//! read, so the table cannot say what the metrics do not.
+//! Takes a row per tenant and the last reload's report, gives lines. `rows` alone knows where the rows come from: the
+//! text that an operator's Prometheus would read, so the table cannot say what the metrics do not.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -11,15 +11,18 @@ use crate::reload::Report;
 /// One sample of the text format: labels and value.
 type Labelled<'a> = (BTreeMap<&'a str, &'a str>, f64);
 
+/// What became of one tenant's samples.
 #[derive(Default, Clone)]
-struct Row {
+pub(super) struct Row {
     received: f64,
     edited: f64,
     dropped: BTreeMap<String, f64>,
-    limited: f64,
     rejected: f64,
+    /// Writes, not samples: those told to wait.
+    limited: f64,
     forwarded: f64,
-    generation: f64,
+    /// None: no such tenant is configured.
+    generation: Option<f64>,
     /// Upper bound in seconds, and how many answers took at most that.
     buckets: Vec<(f64, f64)>,
 }
@@ -27,7 +30,7 @@ struct Row {
 pub(super) struct Table {
     terminal: bool,
     lines: usize,
-    generations: BTreeMap<String, f64>,
+    generations: BTreeMap<String, Option<f64>>,
     said: Vec<String>,
 }
 
@@ -42,10 +45,9 @@ impl Table {
     }
 
     /// Prints news of the configuration, if any, and the table; on a terminal over the last one.
-    pub(super) fn draw(&mut self, metrics: &str, report: &Report, receiver: &BTreeMap<String, u64>) {
-        let rows = rows(metrics);
-        let news = self.news(&rows, report);
-        let lines = render(&rows, receiver);
+    pub(super) fn draw(&mut self, rows: &BTreeMap<String, Row>, report: &Report, receiver: &BTreeMap<String, u64>) {
+        let news = self.news(rows, report);
+        let lines = render(rows, receiver);
         let mut out = String::new();
         if self.terminal && self.lines > 0 {
             // Up to the table's first line, and clear from there.
@@ -67,12 +69,13 @@ impl Table {
         let mut news = Vec::new();
         for (tenant, row) in rows {
             let before = self.generations.insert(tenant.clone(), row.generation);
-            if before.is_some_and(|before| before != row.generation) {
-                news.push(format!(
-                    "* {tenant}: new policies in use (generation {})",
-                    row.generation
-                ));
+            if before.is_none_or(|before| before == row.generation) {
+                continue;
             }
+            news.push(match row.generation {
+                Some(generation) => format!("* {tenant}: new policies in use (generation {generation})"),
+                None => format!("* {tenant}: the tenant is gone and its writes are refused"),
+            });
         }
         let mut said: Vec<String> = report
             .errors
@@ -100,8 +103,18 @@ impl Table {
 
 fn render(rows: &BTreeMap<String, Row>, receiver: &BTreeMap<String, u64>) -> Vec<String> {
     let head = format!(
-        "{:<10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8}  {}",
-        "tenant", "received", "kept", "edited", "dropped", "limited", "forwarded", "at thanos", "p99", "dropped by"
+        "{:<10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8} {:>8}  {}",
+        "tenant",
+        "received",
+        "kept",
+        "edited",
+        "dropped",
+        "rejected",
+        "forwarded",
+        "at thanos",
+        "limited",
+        "p99",
+        "dropped by"
     );
     let mut lines = vec![head];
     for (tenant, row) in rows {
@@ -112,7 +125,7 @@ fn render(rows: &BTreeMap<String, Row>, receiver: &BTreeMap<String, u64>) -> Vec
             .map(|(why, samples)| format!("{why} {samples}"))
             .collect();
         lines.push(format!(
-            "{tenant:<10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8}  {}",
+            "{tenant:<10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8} {:>8}  {}",
             row.received,
             row.forwarded - row.edited,
             row.edited,
@@ -120,6 +133,7 @@ fn render(rows: &BTreeMap<String, Row>, receiver: &BTreeMap<String, u64>) -> Vec
             row.rejected,
             row.forwarded,
             receiver.get(tenant).copied().unwrap_or(0),
+            row.limited,
             p99(&row.buckets),
             why.join(", "),
         ));
@@ -145,7 +159,7 @@ fn p99(buckets: &[(f64, f64)]) -> String {
     }
 }
 
-fn rows(metrics: &str) -> BTreeMap<String, Row> {
+pub(super) fn rows(metrics: &str) -> BTreeMap<String, Row> {
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     for line in metrics.lines().filter(|line| !line.starts_with('#')) {
         let Some((name, (labels, value))) = sample(line) else {
@@ -161,7 +175,7 @@ fn rows(metrics: &str) -> BTreeMap<String, Row> {
             "gauntlet_forwarded_samples_total" => row.forwarded += value,
             "gauntlet_rejected_samples_total" => row.rejected += value,
             "gauntlet_limited_requests_total" => row.limited += value,
-            "gauntlet_tenant_generation" => row.generation = value,
+            "gauntlet_tenant_generation" => row.generation = Some(value),
             "gauntlet_dropped_samples_total" => {
                 let word = |label| labels.get(label).copied().unwrap_or("");
                 *row.dropped
@@ -195,7 +209,7 @@ fn sample(line: &str) -> Option<(&str, Labelled<'_>)> {
 mod tests {
     use super::*;
     use crate::telemetry::Metrics;
-    use crate::telemetry::metrics::{DropLabels, TenantLabels};
+    use crate::telemetry::metrics::{DropLabels, PolicyLabels, RejectLabels, TenantLabels};
 
     #[test]
     fn the_table_shows_what_the_metrics_say() {
@@ -215,5 +229,46 @@ mod tests {
         let row = &rows["kazusa"];
         assert_eq!((row.received, row.dropped.values().sum::<f64>()), (7.0, 3.0));
         assert_eq!(p99(&row.buckets), "<2 ms");
+    }
+
+    #[test]
+    fn rejected_samples_and_writes_told_to_wait_have_a_column_each() {
+        let metrics = Metrics::new();
+        let rejected = RejectLabels {
+            tenant: "kazusa".into(),
+            reason: "label_value_too_long",
+        };
+        metrics.rejected_samples.get_or_create(&rejected).inc_by(5);
+        let limited = PolicyLabels {
+            tenant: "kazusa".into(),
+            policy: "limits".into(),
+        };
+        metrics.limited_requests.get_or_create(&limited).inc_by(2);
+        let lines = render(&rows(&metrics.text()), &BTreeMap::new());
+        let column = |name: &str| {
+            let place = lines[0].split_whitespace().position(|head| head == name).unwrap();
+            // "at thanos" is two words in the head.
+            let place = if name == "limited" { place - 1 } else { place };
+            lines[1].split_whitespace().nth(place).unwrap()
+        };
+        assert_eq!((column("rejected"), column("limited")), ("5", "2"));
+    }
+
+    #[test]
+    fn a_tenant_that_is_deleted_is_told_as_gone() {
+        let metrics = Metrics::new();
+        let labels = TenantLabels {
+            tenant: "kazusa".into(),
+        };
+        metrics.received_samples.get_or_create(&labels).inc();
+        metrics.tenant_generation.get_or_create(&labels).set(3);
+        let (mut table, report) = (Table::new(false), Report::default());
+        assert!(table.news(&rows(&metrics.text()), &report).is_empty());
+        metrics.tenant_generation.clear();
+        let gone = ["* kazusa: the tenant is gone and its writes are refused"];
+        assert_eq!(table.news(&rows(&metrics.text()), &report), gone);
+        metrics.tenant_generation.get_or_create(&labels).set(4);
+        let back = ["* kazusa: new policies in use (generation 4)"];
+        assert_eq!(table.news(&rows(&metrics.text()), &report), back);
     }
 }

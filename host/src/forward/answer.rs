@@ -1,4 +1,4 @@
-//! What a receiver's answer means for the write (PROTOCOL.md section 3).
+//! What a receiver's answer means for the write (docs/protocol.md, "What a receiver answers").
 //!
 //! Takes a status, a header and the start of a text; gives success or one fact. Never repeats a receiver's text to a
 //! sender: Thanos puts the names of the receivers behind it there.

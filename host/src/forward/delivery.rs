@@ -10,10 +10,7 @@ use crate::judge::verdict::Fate;
 use crate::judge::{Bug, Judged};
 use crate::model::Totals;
 use crate::route::Routes;
-use crate::wire::scan::Series;
-use crate::wire::snappy::SnappyError;
-use crate::wire::splice::Piece;
-use crate::wire::{self, heavy};
+use crate::wire::{self, EncodeError, Piece, Series, heavy};
 
 /// What one upstream gets.
 #[derive(Debug, Clone)]
@@ -29,7 +26,7 @@ pub struct Part {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PartError {
     #[error(transparent)]
-    Encode(#[from] SnappyError),
+    Encode(#[from] EncodeError),
     /// A bug: every stream of a write is routed before it is parted.
     #[error("stream {0} of the write was not routed")]
     NotRouted(usize),
@@ -116,9 +113,7 @@ fn spliced<'j>(
         Fate::Drop { .. } | Fate::Reject { .. } | Fate::OverActiveSeries | Fate::Unknown => None,
     });
     let mut body = Vec::new();
-    heavy(scanned.body().len(), || {
-        wire::encode::encode(scanned, pieces, &mut body)
-    })?;
+    heavy(scanned.body().len(), || wire::encode(scanned, pieces, &mut body))?;
     if let Some(bug) = bug {
         return Err(bug.into());
     }

@@ -1,4 +1,4 @@
-//! The request to a receiver, built from nothing (PROTOCOL.md section 4).
+//! The request to a receiver, built from nothing (docs/protocol.md, "What is sent to receivers").
 //!
 //! Takes a session's attribution, a body and [`ForwardedHeaders`], the only thing of the sender's head that gets past this point.
 //! Thanos believes its front door: a `THANOS-REPLICA` that slipped through would suppress replication, a second

@@ -6,7 +6,8 @@
 //! never looks at a label.
 //!
 //! Invariants the data path relies on:
-//! * only the hashes of label bytes that a scan has proved are stored: whoever is found here needs no second proof;
+//! * only the hashes of label bytes that a scan has proved are stored (there is no other [`ProvedHash`]): whoever is
+//!   found here needs no second proof;
 //! * a verdict is given out only under the generation that stored it;
 //! * `counts` holds exactly the entries with `ACTIVE` set whose tick is inside the window;
 //! * an entry lies in the shard that the first bits of its hash say;
@@ -20,12 +21,9 @@ use std::time::Duration;
 
 use hashbrown::HashTable;
 
-mod hash;
-
-pub use hash::{AsIs, HashKey, NoRandomness, SeriesHash};
-
 use super::refusal::Refusal;
 use super::verdict::{DropId, Edited, Edits, Fate, StreamId, Verdict};
+use crate::wire::{AsIs, Asked, ProvedHash, Question, SeriesHash};
 
 /// A series counts as active for this long after it was last sent.
 pub const ACTIVE_WINDOW: Duration = Duration::from_secs(WINDOW_TICKS as u64 * TICK_SECONDS);
@@ -58,7 +56,7 @@ pub struct Bounds {
 /// Series that this write lets through and that were not active before it. They become active when the write is
 /// admitted, not sooner: a write refused for its new series must meet the same refusal when it is sent again.
 #[derive(Debug, Default)]
-pub struct NewSeries(HashSet<SeriesHash, AsIs>);
+pub struct NewSeries(HashSet<ProvedHash, AsIs>);
 
 impl NewSeries {
     /// Makes room for so many more.
@@ -78,7 +76,7 @@ impl NewSeries {
 /// A verdict to be remembered, with the label bytes its series was sent with.
 #[derive(Debug)]
 pub struct NewVerdict<'a> {
-    pub hash: SeriesHash,
+    pub hash: ProvedHash,
     pub sent: &'a [u8],
     pub verdict: Verdict,
 }
@@ -110,30 +108,24 @@ impl Memo {
         }
     }
 
-    /// Looks `hashes` up in order; `sent` gives the label bytes of each by its index.
+    /// Looks up what is asked about, and shows what it knows.
     ///
     /// Marks what it finds as seen. Hits that are let through but not active are put in `new`, or are
     /// [`Fate::OverActiveSeries`].
-    pub fn look_up<'a>(
-        &self,
-        hashes: &[SeriesHash],
-        sent: impl Fn(usize) -> &'a [u8],
-        bounds: &Bounds,
-        new: &mut NewSeries,
-        found: &mut Found<'_>,
-    ) {
+    pub fn look_up(&self, asked: &mut Asked<'_>, bounds: &Bounds, new: &mut NewSeries, found: &mut Found<'_>) {
+        let all = asked.left();
         // The lock is taken per slice so that other connections of the tenant wait microseconds, not a whole body.
-        for (slice, chunk) in hashes.chunks(LOOK_UPS_PER_LOCK).enumerate() {
-            let first = slice * LOOK_UPS_PER_LOCK;
+        for slice in 0..all.div_ceil(LOOK_UPS_PER_LOCK) {
             let mut table = self.lock();
             table.advance(bounds.tick);
             if slice == 0 {
-                table.read_through(hashes.len());
+                table.read_through(all);
             }
-            for (i, hash) in chunk.iter().enumerate() {
-                let fate = table.look_up(*hash, || sent(first + i), bounds, new, found.edits);
-                found.fates.push(fate);
-            }
+            asked.answer(LOOK_UPS_PER_LOCK, |series| {
+                let known = table.look_up(&series, bounds, new, found.edits);
+                found.fates.push(known.map_or(Fate::Unknown, |(fate, _)| fate));
+                known.map(|(_, hash)| hash)
+            });
         }
     }
 
@@ -171,7 +163,7 @@ impl Memo {
 
     /// Makes the new series of an admitted write active, and gives back those that have no room any more: other
     /// writes, judged at the same time, may have taken it since.
-    pub fn activate(&self, new: &NewSeries, tick: u16, max_active_series: u64) -> HashSet<SeriesHash, AsIs> {
+    pub fn activate(&self, new: &NewSeries, tick: u16, max_active_series: u64) -> HashSet<ProvedHash, AsIs> {
         if new.is_empty() {
             return HashSet::default();
         }
@@ -212,7 +204,7 @@ impl Default for Memo {
 /// 24 bytes: a verdict packed into 32 bits, and when and for whom.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    hash: SeriesHash,
+    hash: ProvedHash,
     /// Kind in the top three bits, stream, reason, refusal or slot below.
     packed: u32,
     seen: u16,
@@ -221,6 +213,11 @@ struct Entry {
 }
 
 impl Entry {
+    /// Where it lies in its shard.
+    fn slot(&self) -> u64 {
+        self.hash.hash().low()
+    }
+
     fn is_active(&self, tick: u16) -> bool {
         self.tag & ACTIVE != 0 && tick.wrapping_sub(self.seen) < WINDOW_TICKS
     }
@@ -273,7 +270,7 @@ impl Table {
 
     fn shard(&self, hash: SeriesHash) -> usize {
         // In two steps: a number of 64 bits cannot be shifted by as many.
-        (hash.0[1] >> (u64::BITS - MOST_SHARD_BITS)) as usize >> (MOST_SHARD_BITS - self.shard_bits)
+        (hash.high() >> (u64::BITS - MOST_SHARD_BITS)) as usize >> (MOST_SHARD_BITS - self.shard_bits)
     }
 
     /// Of a hash that is not there.
@@ -281,8 +278,8 @@ impl Table {
         if self.entries >= SPLIT_ENTRIES * self.shards.len() && self.shard_bits < MOST_SHARD_BITS {
             self.split();
         }
-        let shard = self.shard(entry.hash);
-        self.shards[shard].insert_unique(entry.hash.0[0], entry, |e| e.hash.0[0]);
+        let shard = self.shard(entry.hash.hash());
+        self.shards[shard].insert_unique(entry.slot(), entry, Entry::slot);
         self.entries += 1;
     }
 
@@ -290,8 +287,8 @@ impl Table {
         self.shard_bits += SPLIT_BITS;
         let many = (0..1 << self.shard_bits).map(|_| HashTable::new()).collect();
         for entry in std::mem::replace(&mut self.shards, many).into_iter().flatten() {
-            let shard = self.shard(entry.hash);
-            self.shards[shard].insert_unique(entry.hash.0[0], entry, |e| e.hash.0[0]);
+            let shard = self.shard(entry.hash.hash());
+            self.shards[shard].insert_unique(entry.slot(), entry, Entry::slot);
         }
         self.to_sweep = self.shards.len();
         self.sweep = 0;
@@ -331,19 +328,18 @@ impl Table {
         }
     }
 
-    fn look_up<'a>(
+    /// The fate of a series, and by which entry. None where the chain has to be asked.
+    fn look_up(
         &mut self,
-        hash: SeriesHash,
-        sent: impl Fn() -> &'a [u8],
+        series: &Question<'_>,
         bounds: &Bounds,
         new: &mut NewSeries,
         edits: &mut Edits,
-    ) -> Fate {
+    ) -> Option<(Fate, ProvedHash)> {
         let tick = self.tick;
-        let shard = self.shard(hash);
-        let Some(entry) = self.shards[shard].find_mut(hash.0[0], |e| e.hash == hash) else {
-            return Fate::Unknown;
-        };
+        let shard = self.shard(series.hash);
+        let entry = self.shards[shard].find_mut(series.hash.low(), |e| e.hash.is_of(series.hash))?;
+        let hash = entry.hash;
         let seen = entry.seen;
         if seen != tick {
             entry.seen = tick;
@@ -358,11 +354,11 @@ impl Table {
             }
         }
         if entry.tag & GENERATION != bounds.generation & GENERATION {
-            return Fate::Unknown;
+            return None;
         }
         let is_active = entry.tag & ACTIVE != 0;
         let payload = entry.packed & PAYLOAD;
-        match entry.packed >> KIND_SHIFT {
+        let fate = match entry.packed >> KIND_SHIFT {
             KEEP if is_active || self.has_room_for(hash, bounds, new) => Fate::Keep {
                 stream: payload as StreamId,
             },
@@ -370,20 +366,21 @@ impl Table {
                 reason: payload as DropId,
             },
             // A number that stands for no refusal: asked again.
-            REJECT => Refusal::from_code(payload).map_or(Fate::Unknown, |refusal| Fate::Reject { refusal }),
+            REJECT => Fate::Reject {
+                refusal: Refusal::from_code(payload)?,
+            },
             EDIT if is_active || self.has_room_for(hash, bounds, new) => {
-                let edited = self.edits.get(payload as usize).and_then(Option::as_ref);
-                edited
-                    .and_then(|edited| Some(edits.push(edited.stream, &edited.of(sent())?)))
-                    .unwrap_or(Fate::Unknown)
+                let edited = self.edits.get(payload as usize)?.as_ref()?;
+                edits.push(edited.stream, &edited.of(series.sent())?)
             }
             KEEP | EDIT => Fate::OverActiveSeries,
-            _ => Fate::Unknown,
-        }
+            _ => return None,
+        };
+        Some((fate, hash))
     }
 
     /// Whether a series that policies let through and that is not active may pass: it must fit under the limit.
-    fn has_room_for(&self, hash: SeriesHash, bounds: &Bounds, new: &mut NewSeries) -> bool {
+    fn has_room_for(&self, hash: ProvedHash, bounds: &Bounds, new: &mut NewSeries) -> bool {
         if self.active + new.len() < bounds.max_active_series {
             new.0.insert(hash);
             return true;
@@ -391,25 +388,25 @@ impl Table {
         new.0.contains(&hash)
     }
 
-    fn is_known(&self, hash: SeriesHash) -> bool {
-        self.shards[self.shard(hash)]
-            .find(hash.0[0], |e| e.hash == hash)
-            .is_some()
+    fn find(&self, hash: ProvedHash) -> Option<&Entry> {
+        self.shards[self.shard(hash.hash())].find(hash.hash().low(), |e| e.hash == hash)
     }
 
-    fn is_active(&self, hash: SeriesHash) -> bool {
-        self.shards[self.shard(hash)]
-            .find(hash.0[0], |e| e.hash == hash)
-            .is_some_and(|e| e.is_active(self.tick))
+    fn is_known(&self, hash: ProvedHash) -> bool {
+        self.find(hash).is_some()
+    }
+
+    fn is_active(&self, hash: ProvedHash) -> bool {
+        self.find(hash).is_some_and(|e| e.is_active(self.tick))
     }
 
     /// Whether it was active before.
-    fn store(&mut self, hash: SeriesHash, sent: &[u8], verdict: &Verdict, generation: u16) -> bool {
+    fn store(&mut self, hash: ProvedHash, sent: &[u8], verdict: &Verdict, generation: u16) -> bool {
         let packed = self.pack(sent, verdict);
         let tick = self.tick;
         let (mut freed, mut is_active) = (None, false);
-        let shard = self.shard(hash);
-        match self.shards[shard].find_mut(hash.0[0], |e| e.hash == hash) {
+        let shard = self.shard(hash.hash());
+        match self.shards[shard].find_mut(hash.hash().low(), |e| e.hash == hash) {
             Some(entry) => {
                 freed = Some(entry.packed);
                 entry.packed = packed;
@@ -472,13 +469,13 @@ impl Table {
     }
 
     /// False where it is not active and has no room to become so.
-    fn activate(&mut self, hash: SeriesHash, max_active_series: u64) -> bool {
+    fn activate(&mut self, hash: ProvedHash, max_active_series: u64) -> bool {
         if self.active >= max_active_series && !self.is_active(hash) {
             return false;
         }
         let tick = self.tick;
-        let shard = self.shard(hash);
-        let Some(entry) = self.shards[shard].find_mut(hash.0[0], |e| e.hash == hash) else {
+        let shard = self.shard(hash.hash());
+        let Some(entry) = self.shards[shard].find_mut(hash.hash().low(), |e| e.hash == hash) else {
             // Evicted between judging and admission, or never stored: it is active all the same.
             self.insert(Entry {
                 hash,
@@ -562,7 +559,7 @@ impl Table {
         }
         let table = &mut self.shards[shard];
         if table.len() < table.capacity() / 4 {
-            table.shrink_to(table.len() * 2, |e| e.hash.0[0]);
+            table.shrink_to(table.len() * 2, Entry::slot);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::refusal::Refusal;
 use super::verdict::{Bug, DropId, Fate, StreamId};
 use super::words::{DropWords, Words};
 use crate::model::Totals;
-use crate::wire::scan::Scanned;
+use crate::wire::Scanned;
 
 /// What became of a write's series, by sum.
 #[derive(Debug, Default, Clone)]

@@ -63,7 +63,7 @@ impl Judge {
 fn origin(subject: &str) -> Origin<'_> {
     Origin {
         subject,
-        protocol: "1.0",
+        protocol: crate::model::Protocol::V1,
         compressed_bytes: 77,
     }
 }

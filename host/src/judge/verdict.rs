@@ -4,7 +4,7 @@
 //! Pure.
 
 use super::refusal::Refusal;
-use crate::wire::splice::Patch;
+use crate::wire::Patch;
 
 /// Names a stream within one generation of one tenant; 0 is the default stream.
 pub type StreamId = u16;

@@ -12,7 +12,7 @@ use crate::respond::{Failure, Stored};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{ReasonLabels, RequestLabels, TenantLabels};
 use crate::tenant::Counters;
-use crate::wire::scan::Scanned;
+use crate::wire::Scanned;
 
 /// One write's samples.
 pub(super) struct Ledger<'g> {
@@ -32,6 +32,7 @@ impl<'g> Ledger<'g> {
             counters,
             unsettled: received.all_samples(),
             stored: Stored {
+                protocol: scanned.protocol(),
                 received,
                 ..Stored::default()
             },

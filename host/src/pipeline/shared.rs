@@ -10,10 +10,10 @@ use crate::auth::VerifiedPasswords;
 use crate::config::Config;
 use crate::forward::Upstreams;
 use crate::judge::Clock;
-use crate::judge::memo::{HashKey, NoRandomness};
 use crate::limits::InFlight;
 use crate::sandbox::{Compiler, Engine, EngineError};
 use crate::telemetry::Metrics;
+use crate::wire::{HashKey, NoRandomness};
 
 /// One per process.
 pub struct Shared {

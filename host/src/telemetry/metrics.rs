@@ -1,7 +1,8 @@
 //! Every metric there is, with its labels, in one place.
 //!
 //! Takes counts, gives the text format. Per-tenant handles are looked up when a pipeline is built, not per
-//! request, so that the data path only adds to atomics.
+//! request, so that the data path only adds to atomics. A metric is one line of the table below; docs/metrics.md is
+//! made from it by the test at the end.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
@@ -15,25 +16,25 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub use super::durations::Durations;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct RequestLabels {
-    /// Empty where no tenant was proved.
+    /// Empty if no tenant was proved.
     pub tenant: String,
     pub code: u16,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct TenantLabels {
     pub tenant: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct ForwardLabels {
     pub tenant: String,
     pub upstream: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct DropLabels {
     pub tenant: String,
     pub policy: String,
@@ -41,60 +42,60 @@ pub struct DropLabels {
     pub reason: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct RejectLabels {
     pub tenant: String,
     pub reason: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct PolicyLabels {
     pub tenant: String,
     pub policy: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct PolicyCallLabels {
     pub tenant: String,
     pub policy: String,
     pub function: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct TrapLabels {
     pub tenant: String,
     pub policy: String,
     pub kind: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct UpstreamLabels {
     pub upstream: String,
     pub outcome: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct UpstreamName {
     pub upstream: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct EndpointLabels {
     pub upstream: String,
     pub endpoint: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct ReasonLabels {
     pub reason: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct CertificateLabels {
     pub file: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct BuildLabels {
     pub version: &'static str,
 }
@@ -103,58 +104,139 @@ type Counters<L> = Family<L, Counter<u64, AtomicU64>>;
 type Gauges<L> = Family<L, Gauge<i64, AtomicI64>>;
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
-/// The registry and a handle to each family. One per process.
-#[derive(Debug)]
-pub struct Metrics {
-    registry: Registry,
-    pub requests: Counters<RequestLabels>,
-    pub request_duration: Family<TenantLabels, Durations>,
-    pub received_samples: Counters<TenantLabels>,
-    pub received_bytes: Counters<TenantLabels>,
-    pub received_metadata: Counters<TenantLabels>,
-    pub forwarded_samples: Counters<ForwardLabels>,
-    pub edited_samples: Counters<TenantLabels>,
-    pub dropped_samples: Counters<DropLabels>,
-    pub rejected_samples: Counters<RejectLabels>,
-    pub limited_requests: Counters<PolicyLabels>,
-    pub in_flight_requests: Gauge,
-    pub in_flight_bytes: Gauge,
-    pub connections: Gauge,
-    pub refused_connections: Counters<ReasonLabels>,
-    pub accept_errors: Counter,
-    pub authentication_failures: Counters<ReasonLabels>,
-    pub active_series: Gauges<TenantLabels>,
-    pub policy_calls: Counters<PolicyCallLabels>,
-    pub policy_duration: Histograms<PolicyCallLabels>,
-    pub policy_traps: Counters<TrapLabels>,
-    pub policy_quarantined: Gauges<PolicyLabels>,
-    pub policy_bypassed: Counters<PolicyLabels>,
-    pub policy_log_lines_dropped: Counters<PolicyLabels>,
-    pub memo_hits: Counters<TenantLabels>,
-    pub memo_misses: Counters<TenantLabels>,
-    pub memo_entries: Gauges<TenantLabels>,
-    pub memo_bytes: Gauges<TenantLabels>,
-    pub upstream_requests: Counters<UpstreamLabels>,
-    pub upstream_duration: Histograms<UpstreamName>,
-    /// 1 or 0 per endpoint.
-    pub upstream_healthy: Gauges<EndpointLabels>,
-    pub reload_successful: Gauge,
-    pub reload_timestamp: Gauge,
-    pub tenant_generation: Gauges<TenantLabels>,
-    /// 1 where the tenant's newest configuration could not be used and an older one, or none, serves.
-    pub tenant_broken: Gauges<TenantLabels>,
-    pub certificate_expiry: Gauges<CertificateLabels>,
-}
-
-/// Tokens for [`Family::new_with_constructor`]: a plain function, so that the type can be named.
-fn seconds() -> Histogram {
+/// Buckets for [`Family::new_with_constructor`]: a plain function, so that the type can be named.
+fn millis() -> Histogram {
     // 1 ms to 32 s by doubling: one call to an upstream is 2-20 ms, the longest timeout 30 s.
     Histogram::new((0..16).map(|i| 0.001 * f64::from(1 << i)))
 }
 
-fn microseconds() -> Histogram {
+fn micros() -> Histogram {
     // 4 us to 131 ms by doubling: a standard plugin's call is 5-50 us, the deadline 50 ms.
     Histogram::new((0..16).map(|i| 0.000_004 * f64::from(1 << i)))
+}
+
+/// Makes [`Metrics`] of a table with one line per metric: field, type, (buckets,) name without prefix, unit and
+/// `_total`, (unit,) HELP without the full stop, which the encoder adds.
+macro_rules! metrics {
+    ($($field:ident: $type:ty, $(by $buckets:ident,)? $name:literal $(in $unit:ident)?, $help:literal;)*) => {
+        /// The registry and a handle to each family. One per process.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $(#[doc = $help] pub $field: $type,)*
+        }
+
+        impl Metrics {
+            /// A registry with every family in it and nothing counted yet.
+            pub fn new() -> Self {
+                let mut registry = Registry::with_prefix("gauntlet");
+                $(
+                    let $field: $type = metrics!(@make $($buckets)?);
+                    metrics!(@register registry, $name, $($unit)?, $help, $field);
+                )*
+                register_build(&mut registry);
+                Self { registry, $($field,)* }
+            }
+
+            /// One value in every family, so that all are exported.
+            #[cfg(test)]
+            fn touch(&self) {
+                $(tests::Touch::touch(&self.$field);)*
+            }
+        }
+    };
+    (@make) => { Default::default() };
+    (@make $buckets:ident) => { Family::new_with_constructor($buckets) };
+    (@register $registry:ident, $name:literal, , $help:literal, $field:ident) => {
+        $registry.register($name, $help, $field.clone())
+    };
+    (@register $registry:ident, $name:literal, $unit:ident, $help:literal, $field:ident) => {
+        $registry.register_with_unit($name, $help, Unit::$unit, $field.clone())
+    };
+}
+
+metrics! {
+    requests: Counters<RequestLabels>, "requests",
+        "Requests answered, by the tenant that was proved (empty if none was) and the status code";
+    request_duration: Family<TenantLabels, Durations>, "request_duration" in Seconds,
+        "Time from the end of a request's head to its answer";
+    received_samples: Counters<TenantLabels>, "received_samples",
+        "Samples, floats and native histograms, in bodies that could be read; each is forwarded, dropped or rejected";
+    received_bytes: Counters<TenantLabels>, "received" in Bytes,
+        "Bytes of compressed bodies received";
+    received_metadata: Counters<TenantLabels>, "received_metadata",
+        "Metadata entries received; they are acknowledged and not forwarded, because Thanos takes none";
+    forwarded_samples: Counters<ForwardLabels>, "forwarded_samples",
+        "Samples that a receiver of the upstream acknowledged";
+    edited_samples: Counters<TenantLabels>, "edited_samples",
+        "Samples forwarded with labels that a policy or the gateway changed";
+    dropped_samples: Counters<DropLabels>, "dropped_samples",
+        "Samples that a policy dropped on purpose, by the policy and the reason it gave";
+    rejected_samples: Counters<RejectLabels>, "rejected_samples",
+        "Samples that were refused or could not be forwarded, by reason; the sender keeps them if the answer was 5xx";
+    limited_requests: Counters<PolicyLabels>, "limited_requests",
+        "Writes refused because a rate limit of the policy was used up";
+    in_flight_requests: Gauge, "in_flight_requests",
+        "Writes being served now";
+    in_flight_bytes: Gauge, "in_flight" in Bytes,
+        "Bytes of request bodies held in memory now, compressed and decoded together";
+    connections: Gauge, "connections",
+        "Connections of senders open now";
+    refused_connections: Counters<ReasonLabels>, "refused_connections",
+        "Connections closed before a request could be read, by reason";
+    accept_errors: Counter, "accept_errors",
+        "Errors of accept(2) on the listener for senders, which goes on";
+    authentication_failures: Counters<ReasonLabels>, "authentication_failures",
+        "Requests refused before a tenant was proved, by reason";
+    active_series: Gauges<TenantLabels>, "active_series",
+        "Series accepted in the last 20 minutes";
+    policy_calls: Counters<PolicyCallLabels>, "policy_calls",
+        "Calls into plugins; a verdict that is remembered needs none";
+    policy_duration: Histograms<PolicyCallLabels>, by micros, "policy_duration" in Seconds,
+        "Time of one call into a plugin";
+    policy_traps: Counters<TrapLabels>, "policy_traps",
+        "Calls into plugins that failed, by the kind of failure";
+    policy_quarantined: Gauges<PolicyLabels>, "policy_quarantined",
+        "1 while a policy is not called because it keeps failing, otherwise 0";
+    policy_bypassed: Counters<PolicyLabels>, "policy_bypassed",
+        "Times a failing policy was left out because its on_failure is bypass";
+    policy_log_lines_dropped: Counters<PolicyLabels>, "policy_log_lines_dropped",
+        "Log lines of plugins that were not written because there were too many";
+    memo_hits: Counters<TenantLabels>, "policy_memo_hits",
+        "Series received whose verdict was remembered";
+    memo_misses: Counters<TenantLabels>, "policy_memo_misses",
+        "Series received that policies had to judge";
+    memo_entries: Gauges<TenantLabels>, "policy_memo_entries",
+        "Series whose verdict is remembered now";
+    memo_bytes: Gauges<TenantLabels>, "policy_memo" in Bytes,
+        "Bytes of memory that the remembered verdicts take";
+    upstream_requests: Counters<UpstreamLabels>, "upstream_requests",
+        "Requests sent to receivers, by outcome";
+    upstream_duration: Histograms<UpstreamName>, by millis, "upstream_duration" in Seconds,
+        "Time of one request to a receiver";
+    upstream_healthy: Gauges<EndpointLabels>, "upstream_healthy",
+        "1 if requests are sent to the endpoint, 0 if it is passed over because it failed";
+    reload_successful: Gauge, "config_last_reload_successful",
+        "1 if the newest configuration is in use as a whole, 0 if any part of it could not be used";
+    reload_timestamp: Gauge, "config_last_reload_success_timestamp_seconds",
+        "Unix time at which a configuration was last taken into use";
+    tenant_generation: Gauges<TenantLabels>, "tenant_generation",
+        "Number of the tenant's configuration in use; it grows when the configuration changes";
+    tenant_broken: Gauges<TenantLabels>, "tenant_broken",
+        "1 if the tenant's newest configuration could not be used and an older one, or none, is in use, otherwise 0";
+    certificate_expiry: Gauges<CertificateLabels>, "tls_certificate_expiry_timestamp_seconds",
+        "Unix time at which a certificate that is presented to senders or receivers expires";
+}
+
+fn register_build(registry: &mut Registry) {
+    let build = Family::<BuildLabels, Gauge>::default();
+    let version = env!("CARGO_PKG_VERSION");
+    build.get_or_create(&BuildLabels { version }).set(1);
+    registry.register(
+        "build_info",
+        "Always 1; the label tells the version of the program",
+        build,
+    );
 }
 
 impl Default for Metrics {
@@ -164,235 +246,109 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A registry with every family in it and nothing counted yet.
-    pub fn new() -> Self {
-        let mut metrics = Self {
-            registry: Registry::with_prefix("gauntlet"),
-            requests: Family::default(),
-            request_duration: Family::default(),
-            received_samples: Family::default(),
-            received_bytes: Family::default(),
-            received_metadata: Family::default(),
-            forwarded_samples: Family::default(),
-            edited_samples: Family::default(),
-            dropped_samples: Family::default(),
-            rejected_samples: Family::default(),
-            limited_requests: Family::default(),
-            in_flight_requests: Gauge::default(),
-            in_flight_bytes: Gauge::default(),
-            connections: Gauge::default(),
-            refused_connections: Family::default(),
-            accept_errors: Counter::default(),
-            authentication_failures: Family::default(),
-            active_series: Family::default(),
-            policy_calls: Family::default(),
-            policy_duration: Family::new_with_constructor(microseconds),
-            policy_traps: Family::default(),
-            policy_quarantined: Family::default(),
-            policy_bypassed: Family::default(),
-            policy_log_lines_dropped: Family::default(),
-            memo_hits: Family::default(),
-            memo_misses: Family::default(),
-            memo_entries: Family::default(),
-            memo_bytes: Family::default(),
-            upstream_requests: Family::default(),
-            upstream_duration: Family::new_with_constructor(seconds),
-            upstream_healthy: Family::default(),
-            reload_successful: Gauge::default(),
-            reload_timestamp: Gauge::default(),
-            tenant_generation: Family::default(),
-            tenant_broken: Family::default(),
-            certificate_expiry: Family::default(),
-        };
-        metrics.register();
-        metrics
-    }
-
-    fn register(&mut self) {
-        let r = &mut self.registry;
-        r.register("requests", "Answers given to senders.", self.requests.clone());
-        r.register_with_unit(
-            "request_duration",
-            "From the request's head to the answer's.",
-            Unit::Seconds,
-            self.request_duration.clone(),
-        );
-        r.register(
-            "received_samples",
-            "Samples (float and histogram) in bodies that could be read: forwarded + dropped + rejected.",
-            self.received_samples.clone(),
-        );
-        r.register_with_unit(
-            "received",
-            "Compressed body bytes received.",
-            Unit::Bytes,
-            self.received_bytes.clone(),
-        );
-        r.register(
-            "received_metadata",
-            "Metadata entries received; receivers take none, so they end here.",
-            self.received_metadata.clone(),
-        );
-        r.register(
-            "forwarded_samples",
-            "Samples that a receiver acknowledged.",
-            self.forwarded_samples.clone(),
-        );
-        r.register(
-            "edited_samples",
-            "Samples forwarded under labels that a policy changed.",
-            self.edited_samples.clone(),
-        );
-        r.register(
-            "dropped_samples",
-            "Samples that a policy dropped on purpose.",
-            self.dropped_samples.clone(),
-        );
-        r.register(
-            "rejected_samples",
-            "Samples that were refused or could not be forwarded; a sender may send them again.",
-            self.rejected_samples.clone(),
-        );
-        r.register(
-            "limited_requests",
-            "Writes refused because a policy's bucket was empty.",
-            self.limited_requests.clone(),
-        );
-        r.register(
-            "in_flight_requests",
-            "Requests being served.",
-            self.in_flight_requests.clone(),
-        );
-        r.register_with_unit(
-            "in_flight",
-            "Body bytes held in memory.",
-            Unit::Bytes,
-            self.in_flight_bytes.clone(),
-        );
-        r.register("connections", "Open connections of senders.", self.connections.clone());
-        r.register(
-            "refused_connections",
-            "Connections that ended before a request.",
-            self.refused_connections.clone(),
-        );
-        r.register(
-            "accept_errors",
-            "Errors of accept(2); the listener goes on.",
-            self.accept_errors.clone(),
-        );
-        r.register(
-            "authentication_failures",
-            "Requests without a tenant.",
-            self.authentication_failures.clone(),
-        );
-        r.register(
-            "active_series",
-            "Series seen lately and let through.",
-            self.active_series.clone(),
-        );
-        r.register(
-            "policy_calls",
-            "Calls into plugins; what is remembered is not asked.",
-            self.policy_calls.clone(),
-        );
-        r.register_with_unit(
-            "policy_duration",
-            "Time inside plugins.",
-            Unit::Seconds,
-            self.policy_duration.clone(),
-        );
-        r.register(
-            "policy_traps",
-            "Calls that ended in a trap, a timeout or nonsense.",
-            self.policy_traps.clone(),
-        );
-        r.register(
-            "policy_quarantined",
-            "1 while a policy is kept from running because it keeps failing.",
-            self.policy_quarantined.clone(),
-        );
-        r.register(
-            "policy_bypassed",
-            "Calls left out because a policy failed and `on_failure` is `bypass`.",
-            self.policy_bypassed.clone(),
-        );
-        r.register(
-            "policy_log_lines_dropped",
-            "Log lines of plugins over their bound.",
-            self.policy_log_lines_dropped.clone(),
-        );
-        r.register(
-            "policy_memo_hits",
-            "Series whose verdict was known.",
-            self.memo_hits.clone(),
-        );
-        r.register(
-            "policy_memo_misses",
-            "Series that policies had to judge.",
-            self.memo_misses.clone(),
-        );
-        r.register("policy_memo_entries", "Verdicts remembered.", self.memo_entries.clone());
-        r.register_with_unit(
-            "policy_memo",
-            "Memory of the remembered verdicts.",
-            Unit::Bytes,
-            self.memo_bytes.clone(),
-        );
-        r.register(
-            "upstream_requests",
-            "Requests to receivers by outcome.",
-            self.upstream_requests.clone(),
-        );
-        r.register_with_unit(
-            "upstream_duration",
-            "One request to a receiver.",
-            Unit::Seconds,
-            self.upstream_duration.clone(),
-        );
-        r.register(
-            "upstream_healthy",
-            "1 where an endpoint is picked, 0 where it is passed over.",
-            self.upstream_healthy.clone(),
-        );
-        r.register(
-            "config_last_reload_successful",
-            "1 where the newest configuration is wholly in use.",
-            self.reload_successful.clone(),
-        );
-        r.register(
-            "config_last_reload_success_timestamp_seconds",
-            "When a configuration was last taken into use.",
-            self.reload_timestamp.clone(),
-        );
-        r.register(
-            "tenant_generation",
-            "Number of the tenant's configuration in use.",
-            self.tenant_generation.clone(),
-        );
-        r.register(
-            "tenant_broken",
-            "1 where the tenant's newest configuration could not be used.",
-            self.tenant_broken.clone(),
-        );
-        r.register(
-            "tls_certificate_expiry_timestamp_seconds",
-            "End of the validity of a certificate that is served or presented.",
-            self.certificate_expiry.clone(),
-        );
-        let build = Family::<BuildLabels, Gauge>::default();
-        build
-            .get_or_create(&BuildLabels {
-                version: env!("CARGO_PKG_VERSION"),
-            })
-            .set(1);
-        r.register("build_info", "1, labelled by version.", build);
-    }
-
     /// The text that `/metrics` answers, in the OpenMetrics format.
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+    use crate::telemetry::page;
+
+    /// A value, whatever the kind of metric.
+    pub(super) trait Touch {
+        fn touch(&self);
+    }
+
+    impl Touch for Counter {
+        fn touch(&self) {
+            self.inc();
+        }
+    }
+
+    impl Touch for Gauge {
+        fn touch(&self) {
+            self.inc();
+        }
+    }
+
+    impl<L, M, C> Touch for Family<L, M, C>
+    where
+        L: Clone + Default + Eq + std::hash::Hash,
+        C: prometheus_client::metrics::family::MetricConstructor<M>,
+    {
+        fn touch(&self) {
+            drop(self.get_or_create(&L::default()));
+        }
+    }
+
+    fn exported() -> String {
+        let metrics = Metrics::new();
+        metrics.touch();
+        metrics.text()
+    }
+
+    /// The names of the labels in a metric's first value, less a histogram's own `le`. Before it comes the HELP text.
+    fn labels(values: &str) -> Vec<&str> {
+        let line = values.lines().skip(1).find(|line| !line.starts_with('#')).unwrap();
+        let Some((_, labels)) = line.split_once('{') else {
+            return Vec::new();
+        };
+        let names = labels.split("=\"").map(|part| part.rsplit(['"', ',']).next().unwrap());
+        let names = names.filter(|name| !name.is_empty() && *name != "le" && !name.contains('}'));
+        names.collect()
+    }
+
+    /// A row per family of the text format.
+    fn table(text: &str) -> String {
+        let mut rows = "| metric | type | labels | unit | meaning |\n|---|---|---|---|---|\n".to_owned();
+        for family in text.trim_end().trim_end_matches("# EOF").split("# HELP ").skip(1) {
+            let (name, rest) = family.split_once(' ').unwrap();
+            let help = rest.lines().next().unwrap();
+            let field = |keyword: &str| {
+                let mut lines = rest.lines();
+                lines.find_map(|line| line.strip_prefix(&format!("# {keyword} {name} ")))
+            };
+            let kind = field("TYPE").unwrap();
+            let total = if kind == "counter" { "_total" } else { "" };
+            let labels: Vec<String> = labels(rest).iter().map(|label| format!("`{label}`")).collect();
+            writeln!(
+                rows,
+                "| `{name}{total}` | {kind} | {} | {} | {help} |",
+                labels.join(", "),
+                field("UNIT").unwrap_or(""),
+            )
+            .unwrap();
+        }
+        rows
+    }
+
+    #[test]
+    fn the_page_of_metrics_is_what_is_exported() {
+        let table = table(&exported());
+        assert!(
+            table.contains("| `gauntlet_requests_total` | counter | `tenant`, `code` |"),
+            "{table}"
+        );
+        page::hold("metrics.md", &table);
+    }
+
+    #[test]
+    fn a_help_text_is_a_sentence_with_one_full_stop() {
+        let text = exported();
+        let helps: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
+        assert!(helps.len() > 30, "{text}");
+        for help in helps {
+            let (_, sentence) = help.split_once(' ').unwrap();
+            assert!(sentence.ends_with('.') && !sentence.ends_with(".."), "{help}");
+            assert!(sentence.starts_with(|c: char| c.is_uppercase() || c == '1'), "{help}");
+        }
     }
 }

@@ -8,22 +8,37 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::telemetry::Throttle;
+
 /// Lines about one reason in one [`WINDOW`].
 const LINES: u64 = 10;
 const WINDOW: Duration = Duration::from_secs(10);
+/// Shortest time between two lines that tell an operator what to change about a sender.
+const ADVICE_WINDOW: Duration = Duration::from_secs(3600);
 /// What failed for a reason is shown to operators for this long after the last time.
 const SHOWN: Duration = Duration::from_secs(3600);
 
 /// What failed lately, by reason; as many entries as there are reasons, at most.
-#[derive(Debug, Default)]
-pub struct Failures(Mutex<BTreeMap<&'static str, Told>>);
+#[derive(Debug)]
+pub struct Failures {
+    told: Mutex<BTreeMap<&'static str, Told>>,
+    advice: Throttle,
+}
 
 #[derive(Debug)]
 struct Told {
-    since: Instant,
-    writes: u64,
+    throttle: Throttle,
     last: Instant,
     text: String,
+}
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self {
+            told: Mutex::default(),
+            advice: Throttle::new(1, ADVICE_WINDOW),
+        }
+    }
 }
 
 /// The last write that failed for a reason.
@@ -39,24 +54,20 @@ impl Failures {
     /// Whether to tell this one: with how many of its kind were not told before it. `text` is asked for if so.
     pub fn due(&self, reason: &'static str, now: Instant, text: impl FnOnce() -> String) -> Option<u64> {
         let mut all = self.locked();
-        let told = all.entry(reason).or_insert(Told {
-            since: now,
-            writes: 0,
+        let told = all.entry(reason).or_insert_with(|| Told {
+            throttle: Throttle::new(LINES, WINDOW),
             last: now,
             text: String::new(),
         });
-        let mut untold = 0;
-        if now.saturating_duration_since(told.since) >= WINDOW {
-            untold = told.writes.saturating_sub(LINES);
-            (told.since, told.writes) = (now, 0);
-        }
-        told.writes += 1;
         told.last = told.last.max(now);
-        if told.writes > LINES {
-            return None;
-        }
+        let untold = told.throttle.due(now)?;
         told.text = text();
         Some(untold)
+    }
+
+    /// Whether to tell what the tenant's sender should be told to change.
+    pub fn advice_due(&self, now: Instant) -> Option<u64> {
+        self.advice.due(now)
     }
 
     /// Newest first.
@@ -80,7 +91,7 @@ impl Failures {
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<&'static str, Told>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -107,6 +118,16 @@ mod tests {
         // Where all were told, none is missing.
         assert_eq!(due(&b, "slow", start), Some(0));
         assert_eq!(due(&b, "slow", start + WINDOW), Some(0));
+    }
+
+    #[test]
+    fn advice_is_told_once_per_tenant_and_hour() {
+        let (a, b) = (Failures::default(), Failures::default());
+        let start = Instant::now();
+        assert_eq!(a.advice_due(start), Some(0));
+        assert_eq!(a.advice_due(start + ADVICE_WINDOW - Duration::from_nanos(1)), None);
+        assert_eq!(b.advice_due(start), Some(0));
+        assert_eq!(a.advice_due(start + ADVICE_WINDOW), Some(1));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::account::Account;
 use crate::chain::Chain;
 use crate::config;
-use crate::judge::memo::HashKey;
 use crate::judge::{Clock, Judge};
+use crate::wire::HashKey;
 
 /// One generation of one tenant.
 pub struct Generation {

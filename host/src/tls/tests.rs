@@ -166,14 +166,17 @@ fn an_error_names_the_file_and_what_is_wrong_with_it() {
     };
     assert_eq!(
         error(|c| c.cert = bytes("nothing here")),
-        "server.crt: holds no certificate in PEM"
+        "server.crt: the file holds no certificate in PEM"
     );
     assert_eq!(
         error(|c| c.key = bytes("nothing here")),
-        "server.key: holds no private key in PEM"
+        "server.key: the file holds no private key in PEM"
     );
     let unfinished = error(|c| c.cert = bytes("-----BEGIN CERTIFICATE-----\nAAAA\n"));
-    assert!(unfinished.starts_with("server.crt: no valid PEM: "), "{unfinished}");
+    assert!(
+        unfinished.starts_with("server.crt: the file is not valid PEM: "),
+        "{unfinished}"
+    );
     let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     assert!(
         error(|c| c.client_ca = Some(bytes("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")))
@@ -188,7 +191,7 @@ fn an_error_names_the_file_and_what_is_wrong_with_it() {
     );
     assert_eq!(
         error(|c| c.client_ca = Some(bytes(""))),
-        "ca.crt: holds no certificate in PEM"
+        "ca.crt: the file holds no certificate in PEM"
     );
     assert!(error(|c| c.client_ca = None).contains("no client_ca_file"));
     assert!(error(|c| c.client_auth_type = ClientAuthType::NoClientCert).starts_with("ca.crt: "));

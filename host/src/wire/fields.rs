@@ -5,7 +5,7 @@
 
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use super::scan::ScanError;
+use super::series::ScanError;
 
 pub(super) enum Value<'a> {
     Varint(u64),

@@ -1,125 +1,26 @@
-//! Where each series lies, proved.
+//! Where each series lies, proved or known.
 //!
 //! Takes a decoded body of any content, gives [`Scanned`]: the body, the extent of every valid series in it and the
-//! count of everything received. A canonical body is taken as it is, by a walk that allocates nothing per series; any
-//! other legal protobuf is written anew in canonical form first and then walked the same way, so that what later
-//! stages and receivers read cannot differ from what was judged. Never interprets a float sample.
-
-use std::ops::Range;
+//! count of everything received. Whoever remembers the series it met before frames the body first and is asked about
+//! each: what it knows, to the bit, needs no proof. Never takes its word for it: what is known is shown as a
+//! [`ProvedHash`], which can be had only of a series that was proved, and is compared here.
 
 use bytes::Bytes;
 
-use super::{canonical, rewrite};
-use crate::model::Totals;
+use super::identity::{HashKey, ProvedHash, SeriesHash};
+use super::series::{Limits, ScanError, Scanned, Series};
+use super::v1;
+use crate::model::Protocol;
 
-/// What a scan refuses before it spends memory on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// Series in one write, valid or not.
-    pub max_series: u64,
-}
-
-/// A write whose every series is canonical. Only [`scan`] and [`Framed::prove`] make one.
+/// Proves every series of `body`.
 ///
-/// Canonical means: labels first, each a name and a value, neither empty, both UTF-8, names ascending by bytes and
-/// each once, `__name__` among them; then samples, exemplars and histograms in this order; every field known, in its
-/// shortest form and in ascending order; every histogram consistent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scanned {
-    body: Bytes,
-    series: Vec<Series>,
-    valid: Totals,
-    totals: Totals,
-    rejected: Vec<Rejected>,
-    metadata: u64,
-    is_as_sent: bool,
-}
-
-/// Where one series lies in its body. Offsets in bytes, counts of its parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Series {
-    /// The tag: the series with its tag and length is `start..end`.
-    pub start: u32,
-    pub labels_start: u32,
-    /// Samples, exemplars and histograms follow.
-    pub labels_end: u32,
-    pub end: u32,
-    pub samples: u32,
-    pub histograms: u32,
-    pub exemplars: u32,
-}
-
-/// The series that were received and are not among the scanned ones, by reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rejected {
-    pub reason: InvalidSeries,
-    pub totals: Totals,
-}
-
-/// Why a series is refused while the rest of its write goes on (PROTOCOL.md section 2).
-///
-/// The text is for the sender.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
-pub enum InvalidSeries {
-    #[error("a label name or value is not UTF-8")]
-    InvalidUtf8,
-    #[error("a label has no name")]
-    EmptyLabelName,
-    #[error("a label name occurs twice")]
-    DuplicateLabel,
-    #[error("the label __name__ is missing or empty")]
-    MissingMetricName,
-    #[error("a native histogram is inconsistent")]
-    InvalidHistogram,
-}
-
-impl InvalidSeries {
-    pub const ALL: [Self; 5] = [
-        Self::InvalidUtf8,
-        Self::EmptyLabelName,
-        Self::DuplicateLabel,
-        Self::MissingMetricName,
-        Self::InvalidHistogram,
-    ];
-
-    /// The word for the `reason` label of a metric.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::InvalidUtf8 => "invalid_utf8",
-            Self::EmptyLabelName => "empty_label_name",
-            Self::DuplicateLabel => "duplicate_label",
-            Self::MissingMetricName => "missing_metric_name",
-            Self::InvalidHistogram => "invalid_histogram",
-        }
+/// # Errors
+/// See [`ScanError`]; a series that is invalid by itself is no error but among [`Scanned::rejected`].
+pub fn scan(protocol: Protocol, body: impl Into<Bytes>, limits: &Limits) -> Result<Scanned, ScanError> {
+    match protocol {
+        Protocol::V1 => v1::scan(body.into(), limits),
+        Protocol::V2 => Err(ScanError::NotRead(protocol)),
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ScanError {
-    /// No protobuf, or a known field with another wire type than the specification gives it.
-    #[error("the body is not a remote-write 1.0 message: {what}")]
-    Malformed { what: &'static str },
-    #[error("the write has more than {limit} series")]
-    TooManySeries { limit: u64 },
-    #[error("the write has more than {limit} native histograms")]
-    TooManyHistograms { limit: u64 },
-    #[error("a series has more than {limit} labels")]
-    TooManyLabels { limit: usize },
-    /// Offsets are 32 bits wide.
-    #[error("a body of {length} bytes is too long")]
-    TooLong { length: u64 },
-    /// The rewriting of a non-canonical body did not come out canonical: a bug here, not the sender's fault.
-    #[error("the body could not be brought into canonical form")]
-    NotRewritten,
-}
-
-/// A body whose series lie where they seem to. Of most of them no label was looked at yet.
-///
-/// What [`Framed::prove`] is not told to look at must be known: label bytes that a scan proved earlier, to the bit.
-#[derive(Debug)]
-pub struct Framed {
-    seeming: Scanned,
-    max_series: u64,
 }
 
 /// Finds the series of `body`. Cheap where a series ends in plain samples, as nearly all do: what lies before them
@@ -127,200 +28,189 @@ pub struct Framed {
 ///
 /// # Errors
 /// See [`ScanError`].
-pub fn frame(body: impl Into<Bytes>, limits: &Limits) -> Result<Framed, ScanError> {
-    let body = body.into();
-    let seeming = match walk(&body, limits, canonical::Labels::Seem)? {
-        Some(found) => Scanned::as_found(body, found),
-        None => rewritten(&body, limits)?,
+pub fn frame(protocol: Protocol, body: impl Into<Bytes>, limits: &Limits) -> Result<Framed, ScanError> {
+    let seeming = match protocol {
+        Protocol::V1 => v1::frame(body.into(), limits)?,
+        Protocol::V2 => return Err(ScanError::NotRead(protocol)),
     };
-    Ok(Framed {
-        seeming,
-        max_series: limits.max_series,
-    })
+    Ok(Framed::new(seeming, limits.clone(), false))
+}
+
+/// Whether the labels of this series are what they seem to be.
+fn proves_labels(seeming: &Scanned, series: &Series) -> bool {
+    match seeming.protocol() {
+        Protocol::V1 => v1::proves_labels(seeming.body(), series),
+        Protocol::V2 => false,
+    }
+}
+
+/// A body whose series lie where they seem to. Of most of them no label was looked at yet.
+#[derive(Debug)]
+pub struct Framed {
+    seeming: Scanned,
+    limits: Limits,
+    /// They are where they seem to be, whatever is known of them.
+    is_proved: bool,
+    /// Of as many series as were asked about.
+    hashes: Vec<SeriesHash>,
+    answered: usize,
+    /// Places of those among the answered that are not known.
+    unknown: Vec<usize>,
 }
 
 /// What [`Framed::prove`] came to.
 #[derive(Debug)]
 pub enum Proof {
     /// The series lie where they seemed to.
-    AsFramed(Scanned),
+    AsFramed(Recognised),
     /// They do not: the body was not canonical and is written anew, or a label's value looked like a sample. Places,
-    /// number and bytes may all be other ones.
-    Otherwise(Scanned),
+    /// number and bytes may all be other ones, all of them proved; which of them are known has to be asked again.
+    Otherwise(Framed),
+}
+
+/// A write whose every series is canonical, each called by its hash.
+#[derive(Debug)]
+pub struct Recognised {
+    scanned: Scanned,
+    hashes: Vec<SeriesHash>,
+    unknown: Vec<usize>,
 }
 
 impl Framed {
+    fn new(seeming: Scanned, limits: Limits, is_proved: bool) -> Self {
+        Self {
+            hashes: Vec::with_capacity(seeming.series().len()),
+            seeming,
+            limits,
+            is_proved,
+            answered: 0,
+            unknown: Vec::new(),
+        }
+    }
+
     /// In the order they came. The labels are what they seem to be.
     pub fn series(&self) -> &[Series] {
         self.seeming.series()
     }
 
-    pub fn body(&self) -> &Bytes {
-        self.seeming.body()
+    /// Bytes of the body.
+    pub fn size(&self) -> usize {
+        self.seeming.body().len()
     }
 
-    /// Proves the series at `unknown`, which the caller has not met before. The others are taken at his word.
+    /// Asks which of the next `most` series are known.
+    pub fn ask(&mut self, key: &HashKey, most: usize) -> Asked<'_> {
+        let body = self.seeming.body();
+        let next = self.seeming.series().iter().skip(self.hashes.len()).take(most);
+        self.hashes
+            .extend(next.map(|series| key.hash(&body[series.labels_range()])));
+        self.asked()
+    }
+
+    /// One series of these labels and this hash, for tests of what is asked about it.
+    #[cfg(test)]
+    pub(crate) fn made_up(labels: &[u8], hash: SeriesHash) -> Self {
+        let mut framed = Self::new(Scanned::made_up(labels), Limits { max_series: 1 }, true);
+        framed.hashes.push(hash);
+        framed
+    }
+
+    pub(crate) fn asked(&mut self) -> Asked<'_> {
+        Asked {
+            body: self.seeming.body(),
+            series: self.seeming.series(),
+            hashes: &self.hashes,
+            answered: &mut self.answered,
+            unknown: &mut self.unknown,
+        }
+    }
+
+    /// Proves the series that are not known, and those that nobody was asked about.
     ///
     /// # Errors
     /// See [`ScanError`].
-    pub fn prove(self, unknown: &[usize]) -> Result<Proof, ScanError> {
-        let body = self.seeming.body();
-        let proved = |&at: &usize| {
-            let series = self.seeming.series.get(at)?;
-            let found = canonical::walk_labels(body.get(..series.end as usize)?, series.labels_start as usize)?;
-            (found == series.labels_end as usize).then_some(())
-        };
-        if unknown.iter().all(|at| proved(at).is_some()) {
-            return Ok(Proof::AsFramed(self.seeming));
+    pub fn prove(mut self, key: &HashKey) -> Result<Proof, ScanError> {
+        if self.answered < self.series().len() {
+            self.ask(key, usize::MAX).answer(usize::MAX, |_| None);
         }
-        let limits = Limits {
-            max_series: self.max_series,
-        };
-        scan(self.seeming.body, &limits).map(Proof::Otherwise)
-    }
-}
-
-/// Proves every series of `body`.
-///
-/// # Errors
-/// See [`ScanError`]; a series that is invalid by itself is no error but among [`Scanned::rejected`].
-pub fn scan(body: impl Into<Bytes>, limits: &Limits) -> Result<Scanned, ScanError> {
-    let body = body.into();
-    match walk(&body, limits, canonical::Labels::Proved)? {
-        Some(found) => Ok(Scanned::as_found(body, found)),
-        None => rewritten(&body, limits),
-    }
-}
-
-/// The same write in canonical form.
-fn rewritten(body: &[u8], limits: &Limits) -> Result<Scanned, ScanError> {
-    let rewritten = rewrite::rewrite(body, limits)?;
-    let mut found = walk(&rewritten.body, limits, canonical::Labels::Proved)?.ok_or(ScanError::NotRewritten)?;
-    found.rejected.merge(&rewritten.rejected);
-    found.metadata += rewritten.metadata;
-    Ok(Scanned::new(rewritten.body.into(), found, false))
-}
-
-fn walk(body: &[u8], limits: &Limits, labels: canonical::Labels) -> Result<Option<canonical::Found>, ScanError> {
-    if u32::try_from(body.len()).is_err() {
-        return Err(ScanError::TooLong {
-            length: body.len() as u64,
-        });
-    }
-    canonical::walk(body, limits, labels)
-}
-
-impl Scanned {
-    fn as_found(body: Bytes, found: canonical::Found) -> Self {
-        let is_as_sent = found.metadata == 0 && found.rejected.is_empty();
-        Self::new(body, found, is_as_sent)
-    }
-
-    fn new(body: Bytes, found: canonical::Found, is_as_sent: bool) -> Self {
-        let rejected = found.rejected.list();
-        let mut totals = found.totals;
-        rejected.iter().for_each(|rejected| totals += rejected.totals);
-        Self {
-            body,
-            series: found.series,
-            valid: found.totals,
-            totals,
-            rejected,
-            metadata: found.metadata,
-            is_as_sent,
+        let is_proved = |&at: &usize| proves_labels(&self.seeming, &self.seeming.series()[at]);
+        if self.is_proved || self.unknown.iter().all(is_proved) {
+            return Ok(Proof::AsFramed(Recognised {
+                scanned: self.seeming,
+                hashes: self.hashes,
+                unknown: self.unknown,
+            }));
         }
-    }
-
-    /// The canonical bytes. Metadata may lie between the series.
-    pub fn body(&self) -> &Bytes {
-        &self.body
-    }
-
-    /// The valid series in the order they came.
-    pub fn series(&self) -> &[Series] {
-        &self.series
-    }
-
-    /// The labels of one of these series, as [`labels`](super::labels::labels) reads them.
-    pub fn label_bytes(&self, series: &Series) -> &[u8] {
-        self.body.get(series.labels_range()).unwrap_or_default()
-    }
-
-    /// Of the valid series.
-    pub fn valid(&self) -> Totals {
-        self.valid
-    }
-
-    /// Everything received, rejected series included.
-    pub fn totals(&self) -> Totals {
-        self.totals
-    }
-
-    /// At most one entry for each reason.
-    pub fn rejected(&self) -> &[Rejected] {
-        &self.rejected
-    }
-
-    /// Metadata entries received. They are counted and never forwarded: Thanos discards them.
-    pub fn metadata(&self) -> u64 {
-        self.metadata
-    }
-
-    /// Whether the body came canonical, with series only and all of them valid. If every series is kept, the
-    /// sender's compressed bytes say just what was judged and may go on as they are.
-    pub fn is_as_sent(&self) -> bool {
-        self.is_as_sent
+        let scanned = scan(self.seeming.protocol(), self.seeming.body().clone(), &self.limits)?;
+        Ok(Proof::Otherwise(Self::new(scanned, self.limits, true)))
     }
 }
 
-impl Series {
-    /// The whole field, tag and length included.
-    pub fn range(&self) -> Range<usize> {
-        self.start as usize..self.end as usize
-    }
+/// Some series of a framed body, to be answered in order.
+pub struct Asked<'a> {
+    body: &'a [u8],
+    series: &'a [Series],
+    hashes: &'a [SeriesHash],
+    answered: &'a mut usize,
+    unknown: &'a mut Vec<usize>,
+}
 
-    pub fn labels_range(&self) -> Range<usize> {
-        self.labels_start as usize..self.labels_end as usize
-    }
+/// Whether this series is known?
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    pub hash: SeriesHash,
+    body: &'a [u8],
+    series: &'a Series,
+}
 
-    /// What follows the labels: samples, exemplars, histograms.
-    pub fn tail_range(&self) -> Range<usize> {
-        self.labels_end as usize..self.end as usize
-    }
-
-    pub fn totals(&self) -> Totals {
-        Totals {
-            series: 1,
-            samples: self.samples.into(),
-            histograms: self.histograms.into(),
-            exemplars: self.exemplars.into(),
-        }
+impl<'a> Question<'a> {
+    /// The label bytes it seems to have been sent with.
+    pub fn sent(&self) -> &'a [u8] {
+        &self.body[self.series.labels_range()]
     }
 }
 
-/// Rejected series, counted by reason while walking.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Rejects([Totals; InvalidSeries::ALL.len()]);
+impl<'a> Asked<'a> {
+    /// Questions without an answer.
+    pub fn left(&self) -> usize {
+        self.hashes.len() - *self.answered
+    }
 
-impl Rejects {
-    pub(super) fn add(&mut self, reason: InvalidSeries, totals: Totals) {
-        if let Some(sum) = self.0.get_mut(reason as usize) {
-            *sum += totals;
+    /// Answers the next `most` questions: each with what is known of a series of this hash, or nothing.
+    #[inline(always)]
+    pub fn answer(&mut self, most: usize, mut known: impl FnMut(Question<'a>) -> Option<ProvedHash>) {
+        let asked = self.series.iter().zip(self.hashes).enumerate();
+        let (first, count) = (*self.answered, self.left().min(most));
+        for (at, (series, &hash)) in asked.skip(first).take(count) {
+            let question = Question {
+                hash,
+                body: self.body,
+                series,
+            };
+            if !known(question).is_some_and(|known| known.is_of(hash)) {
+                self.unknown.push(at);
+            }
         }
+        *self.answered += count;
+    }
+}
+
+impl Recognised {
+    pub fn scanned(&self) -> &Scanned {
+        &self.scanned
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(|totals| totals.series == 0)
+    /// Places of the series that were not known, ascending.
+    pub fn unknown(&self) -> &[usize] {
+        &self.unknown
     }
 
-    fn merge(&mut self, other: &Self) {
-        self.0.iter_mut().zip(other.0).for_each(|(sum, more)| *sum += more);
+    /// What the series at this place is called from now on.
+    pub fn hash(&self, at: usize) -> ProvedHash {
+        ProvedHash::proved(self.hashes[at])
     }
 
-    fn list(&self) -> Vec<Rejected> {
-        let all = InvalidSeries::ALL.into_iter().zip(self.0);
-        all.filter(|(_, totals)| totals.series > 0)
-            .map(|(reason, totals)| Rejected { reason, totals })
-            .collect()
+    pub fn into_scanned(self) -> Scanned {
+        self.scanned
     }
 }

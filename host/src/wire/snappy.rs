@@ -7,8 +7,11 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 
-use super::buffer::Buffer;
-use super::decode;
+mod buffer;
+mod decode;
+pub(super) mod elements;
+
+use buffer::Buffer;
 
 /// A compressed byte stands for at most 64/3 decoded ones (a copy of 64 bytes takes 3), so a body that declares
 /// more than this many times its size is lying.
@@ -65,7 +68,7 @@ pub fn decode(compressed: &[u8], max_decoded: u64) -> Result<Bytes, SnappyError>
     let declared = decoded_length(compressed, max_decoded)?;
     let mut buffer = Buffer::take(declared);
     let preamble = compressed.iter().take_while(|&&byte| byte >= 0x80).count() + 1;
-    let elements = compressed.get(preamble..).unwrap_or_default();
+    let elements = compressed.get(preamble..).ok_or(SnappyError::Malformed)?;
     if decode::decode(elements, buffer.room_mut()).is_none() {
         by_snap(compressed, buffer.room_mut())?;
     }
@@ -112,7 +115,7 @@ pub fn encode(raw: &[u8], out: &mut Vec<u8>) -> Result<(), SnappyError> {
         }
         let written = snap.compress(raw, scratch).map_err(|_| too_long())?;
         out.clear();
-        out.extend_from_slice(scratch.get(..written).unwrap_or_default());
+        out.extend_from_slice(&scratch[..written]);
         if scratch.len() > KEPT_SCRATCH_BYTES {
             *scratch = Vec::new();
         }

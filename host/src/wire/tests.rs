@@ -7,22 +7,35 @@ mod model;
 mod odd;
 mod properties;
 mod random;
+mod recognition;
+mod torn;
 
 use std::path::Path;
 
+use bytes::Bytes;
 use prost::Message;
 
 use super::labels::{encode_labels, labels};
-use super::scan::{InvalidSeries, Limits, Proof, ScanError, Scanned, frame, scan};
-use super::snappy;
-use super::splice::{self, Patch};
+use super::{
+    Framed, HashKey, InvalidSeries, Limits, Patch, Piece, Proof, Recognised, ScanError, Scanned, frame, scan, snappy,
+    splice, write_series,
+};
+use crate::model::Protocol::{self, V1};
 use crate::model::Totals;
 use model::{Label, Sample, TimeSeries, WriteRequest};
 
 const NO_LIMITS: Limits = Limits { max_series: u64::MAX };
 
 fn scan_model(write: &WriteRequest) -> Scanned {
-    scan(write.encode_to_vec(), &NO_LIMITS).unwrap()
+    scan(V1, write.encode_to_vec(), &NO_LIMITS).unwrap()
+}
+
+/// What lies where it seems to.
+fn proved(framed: Framed, key: &HashKey) -> Recognised {
+    match framed.prove(key).unwrap() {
+        Proof::AsFramed(recognised) => recognised,
+        Proof::Otherwise(_) => panic!("not as it was framed"),
+    }
 }
 
 /// The bytes of all valid series.
@@ -31,7 +44,7 @@ fn kept(scanned: &Scanned) -> Vec<u8> {
     scanned
         .series()
         .iter()
-        .for_each(|series| splice::keep(&mut out, scanned, series));
+        .for_each(|series| splice::keep(&mut out, scanned, series).unwrap());
     out
 }
 
@@ -54,7 +67,7 @@ fn patched(sent: &[u8], patch: &Patch<'_>) -> Vec<u8> {
 }
 
 fn compare(body: &[u8]) {
-    let finding = match scan(body.to_vec(), &NO_LIMITS) {
+    let finding = match scan(V1, body.to_vec(), &NO_LIMITS) {
         Ok(scanned) => Some(finding(&scanned)),
         Err(ScanError::Malformed { .. }) => None,
         Err(error) => panic!("{error}: {body:x?}"),
@@ -94,6 +107,10 @@ fn recorded() -> Vec<Vec<u8>> {
         .collect()
 }
 
+fn recorded_body() -> Bytes {
+    snappy::decode(&recorded()[0], 32 << 20).unwrap()
+}
+
 fn series(pairs: &[(&str, &str)]) -> TimeSeries {
     let labels = pairs.iter().map(|(name, value)| Label {
         name: name.as_bytes().into(),
@@ -121,11 +138,11 @@ fn write(series: &[TimeSeries]) -> WriteRequest {
 fn recorded_bodies_are_framed_as_they_are_scanned() {
     for compressed in recorded() {
         let body = snappy::decode(&compressed, 32 << 20).unwrap();
-        let scanned = scan(body.clone(), &NO_LIMITS).unwrap();
-        let framed = frame(body, &NO_LIMITS).unwrap();
+        let scanned = scan(V1, body.clone(), &NO_LIMITS).unwrap();
+        let framed = frame(V1, body, &NO_LIMITS).unwrap();
         assert_eq!(framed.series(), scanned.series());
-        let all: Vec<usize> = (0..2000).collect();
-        assert!(matches!(framed.prove(&all).unwrap(), Proof::AsFramed(proved) if proved == scanned));
+        let proved = proved(framed, &HashKey::random().unwrap());
+        assert_eq!((proved.unknown().len(), proved.scanned()), (2000, &scanned));
     }
 }
 
@@ -155,12 +172,14 @@ fn a_value_that_looks_like_a_sample_is_seen_for_what_it_is() {
         ]
         .concat();
         let body = [b"\x0a".as_slice(), &[labels.len() as u8], &labels].concat();
-        let framed = frame(body.clone(), &NO_LIMITS).unwrap();
+        let framed = frame(V1, body.clone(), &NO_LIMITS).unwrap();
         assert_eq!(framed.series()[0].samples, samples);
-        let Proof::Otherwise(scanned) = framed.prove(&[0]).unwrap() else {
+        let key = HashKey::random().unwrap();
+        let Proof::Otherwise(framed) = framed.prove(&key).unwrap() else {
             panic!("taken for samples: {body:x?}")
         };
-        assert_eq!(scanned, scan(body, &NO_LIMITS).unwrap());
+        let scanned = proved(framed, &key).into_scanned();
+        assert_eq!(scanned, scan(V1, body, &NO_LIMITS).unwrap());
         assert_eq!((scanned.series().len(), scanned.totals().samples), (0, 0));
     }
 }
@@ -169,7 +188,7 @@ fn a_value_that_looks_like_a_sample_is_seen_for_what_it_is() {
 fn recorded_bodies_are_canonical_and_come_out_byte_for_byte() {
     for compressed in recorded() {
         let body = snappy::decode(&compressed, 32 << 20).unwrap();
-        let scanned = scan(body.clone(), &NO_LIMITS).unwrap();
+        let scanned = scan(V1, body.clone(), &NO_LIMITS).unwrap();
         assert!(scanned.is_as_sent());
         assert_eq!(
             scanned.totals(),
@@ -186,15 +205,16 @@ fn recorded_bodies_are_canonical_and_come_out_byte_for_byte() {
             &mut spliced,
             &mut Vec::new(),
             &scanned,
-            scanned.series().iter().map(splice::Piece::Keep),
-        );
+            scanned.series().iter().map(Piece::Keep),
+        )
+        .unwrap();
         assert_eq!(spliced, body);
         // Editing every series to the labels it has changes nothing.
         let mut edited = Vec::new();
         for series in scanned.series() {
             let mut bytes = Vec::new();
             encode_labels(labels(scanned.label_bytes(series)), &mut bytes);
-            splice::edit(&mut edited, &scanned, series, &Patch::whole(&bytes));
+            splice::edit(&mut edited, &scanned, series, &Patch::whole(&bytes)).unwrap();
         }
         assert_eq!(edited, body);
         compare(&body);
@@ -203,7 +223,7 @@ fn recorded_bodies_are_canonical_and_come_out_byte_for_byte() {
 
 #[test]
 fn an_empty_body_is_a_write_of_nothing() {
-    let scanned = scan(Vec::new(), &Limits { max_series: 0 }).unwrap();
+    let scanned = scan(V1, Vec::new(), &Limits { max_series: 0 }).unwrap();
     assert!(scanned.is_as_sent());
     assert_eq!(scanned.totals(), Totals::default());
 }
@@ -231,9 +251,9 @@ fn a_write_may_have_as_many_series_as_the_limit_and_not_one_more() {
     // Unsorted labels, and empty messages: both leave the fast path and are counted there before anything is built.
     let odd = write(&vec![series(&[("__name__", "up"), ("A", "b")]); 3]).encode_to_vec();
     for body in [body, odd, [0x0a, 0x00].repeat(3)] {
-        assert!(scan(body.clone(), &Limits { max_series: 4 }).is_ok());
-        assert!(scan(body.clone(), &Limits { max_series: 3 }).is_ok());
-        let told = scan(body, &Limits { max_series: 2 }).unwrap_err();
+        assert!(scan(V1, body.clone(), &Limits { max_series: 4 }).is_ok());
+        assert!(scan(V1, body.clone(), &Limits { max_series: 3 }).is_ok());
+        let told = scan(V1, body, &Limits { max_series: 2 }).unwrap_err();
         assert_eq!(told, ScanError::TooManySeries { limit: 2 });
     }
 }
@@ -241,7 +261,7 @@ fn a_write_may_have_as_many_series_as_the_limit_and_not_one_more() {
 #[test]
 fn millions_of_empty_series_are_refused_by_count() {
     let body = [0x0a, 0x00].repeat(5_000_000);
-    let told = scan(body, &Limits { max_series: 1_000_000 }).unwrap_err();
+    let told = scan(V1, body, &Limits { max_series: 1_000_000 }).unwrap_err();
     assert_eq!(told, ScanError::TooManySeries { limit: 1_000_000 });
 }
 
@@ -252,7 +272,7 @@ fn histograms_are_bounded_in_number_on_both_paths() {
         let content = [label, odd, &[0x22, 0x00].repeat(histograms)].concat();
         let mut body = vec![0x0a];
         prost::encoding::encode_varint(content.len() as u64, &mut body);
-        scan([body, content].concat(), &NO_LIMITS)
+        scan(V1, [body, content].concat(), &NO_LIMITS)
     };
     for odd in [b"".as_slice(), b"\x28\x01"] {
         let scanned = with(100_000, odd).unwrap();
@@ -276,7 +296,7 @@ fn labels_are_bounded_in_number_on_both_paths() {
         if reversed {
             pairs.reverse();
         }
-        scan(write(&[series(&pairs)]).encode_to_vec(), &NO_LIMITS)
+        scan(V1, write(&[series(&pairs)]).encode_to_vec(), &NO_LIMITS)
     };
     for reversed in [false, true] {
         assert_eq!(with(10_000, reversed).unwrap().is_as_sent(), !reversed);
@@ -305,7 +325,7 @@ fn a_series_with_an_inconsistent_histogram_is_rejected_and_its_neighbours_pass()
     });
     for bad in [bad, odd] {
         let scanned = scan_model(&write(&[good.clone(), bad, good.clone()]));
-        let rejected = super::scan::Rejected {
+        let rejected = super::Rejected {
             reason: InvalidSeries::InvalidHistogram,
             totals: Totals {
                 series: 1,
@@ -340,14 +360,15 @@ fn metadata_is_counted_and_not_passed_on() {
     // Between two series it does not get into a run of kept ones either.
     let [first, last] = [0, 1].map(|i| write(&both.timeseries[i..=i]).encode_to_vec());
     let apart = [first.as_slice(), b"\x1a\x02\x08\x01", &last].concat();
-    let scanned = scan(apart, &NO_LIMITS).unwrap();
+    let scanned = scan(V1, apart, &NO_LIMITS).unwrap();
     let mut spliced = Vec::new();
     splice::splice(
         &mut spliced,
         &mut Vec::new(),
         &scanned,
-        scanned.series().iter().map(splice::Piece::Keep),
-    );
+        scanned.series().iter().map(Piece::Keep),
+    )
+    .unwrap();
     assert_eq!((scanned.metadata(), spliced), (1, plain));
     both.timeseries.clear();
     let scanned = scan_model(&both);
@@ -481,7 +502,7 @@ fn float_bits_survive_both_paths() {
 #[test]
 fn any_step_off_the_canonical_form_leaves_the_fast_path_and_changes_nothing_else() {
     let plain = write(&[series(&[("__name__", "up"), ("a", "é")])]).encode_to_vec();
-    assert!(scan(plain.clone(), &NO_LIMITS).unwrap().is_as_sent());
+    assert!(scan(V1, plain.clone(), &NO_LIMITS).unwrap().is_as_sent());
     let content = &plain[2..];
     let label = b"\x0a\x0e\x0a\x08__name__\x12\x02up";
     assert!(content.starts_with(label));
@@ -506,7 +527,7 @@ fn any_step_off_the_canonical_form_leaves_the_fast_path_and_changes_nothing_else
         wrap(&[label, sample, a].concat()),
     ];
     for odd in variants {
-        let scanned = scan(odd.clone(), &NO_LIMITS).unwrap_or_else(|error| panic!("{error}: {odd:x?}"));
+        let scanned = scan(V1, odd.clone(), &NO_LIMITS).unwrap_or_else(|error| panic!("{error}: {odd:x?}"));
         assert!(!scanned.is_as_sent(), "{odd:x?}");
         assert_eq!(*scanned.body(), plain);
         compare(&odd);
@@ -560,8 +581,8 @@ fn what_only_looks_canonical_at_first_leaves_the_fast_path() {
             prost::encoding::encode_varint(content.len() as u64, &mut body);
             [body, content].concat()
         });
-        assert!(scan(plain.clone(), &NO_LIMITS).unwrap().is_as_sent(), "{plain:x?}");
-        let scanned = scan(odd.clone(), &NO_LIMITS).unwrap();
+        assert!(scan(V1, plain.clone(), &NO_LIMITS).unwrap().is_as_sent(), "{plain:x?}");
+        let scanned = scan(V1, odd.clone(), &NO_LIMITS).unwrap();
         assert!(!scanned.is_as_sent(), "{odd:x?}");
         assert_eq!(*scanned.body(), plain);
         compare(&odd);
@@ -581,7 +602,7 @@ fn an_explicit_zero_can_be_read_in_one_way_and_stays() {
         b"\x12\x0b\x09\0\0\0\0\0\0\0\0\x10\x00",
     ] {
         let body = wrap(&[label, sample].concat());
-        let scanned = scan(body.clone(), &NO_LIMITS).unwrap();
+        let scanned = scan(V1, body.clone(), &NO_LIMITS).unwrap();
         assert!(scanned.is_as_sent());
         compare(&body);
     }
@@ -611,8 +632,34 @@ fn bytes_that_are_no_protobuf_are_malformed() {
         &[0xff; 12],
     ];
     for body in wrong_types.into_iter().chain(broken) {
-        let told = scan(body.to_vec(), &NO_LIMITS).unwrap_err();
+        let told = scan(V1, body.to_vec(), &NO_LIMITS).unwrap_err();
         assert!(matches!(told, ScanError::Malformed { .. }), "{body:x?}: {told}");
         compare(body);
     }
+}
+
+#[test]
+fn a_series_written_from_values_is_canonical_and_reads_as_them() {
+    let samples = [(1.5, 1_700_000_000_000), (0.0, -1), (-0.0, 0)];
+    let labels = [("__name__", "up"), ("a", "é")];
+    let mut body = Vec::new();
+    (0..2).for_each(|_| write_series(&mut body, labels.into_iter(), samples.into_iter()));
+    let sample = |(value, timestamp): (f64, i64)| Sample {
+        value: value.to_bits(),
+        timestamp,
+    };
+    let mut expected = series(&labels);
+    expected.samples = samples.map(sample).to_vec();
+    assert_eq!(
+        WriteRequest::decode(body.as_slice()).unwrap(),
+        write(&vec![expected; 2])
+    );
+    assert!(scan(V1, body, &NO_LIMITS).unwrap().is_as_sent());
+}
+
+#[test]
+fn a_protocol_that_is_not_read_is_an_error_and_not_an_empty_write() {
+    let told = ScanError::NotRead(Protocol::V2);
+    assert_eq!(scan(Protocol::V2, Vec::new(), &NO_LIMITS).unwrap_err(), told);
+    assert_eq!(frame(Protocol::V2, Vec::new(), &NO_LIMITS).unwrap_err(), told);
 }

@@ -1,3 +1,69 @@
-//! Remote write 1.0 messages that are decoded into values, generated from `proto/remote_write_v1.proto`.
+//! Remote write 1.0: the only place that knows its bytes.
+//!
+//! Takes a decoded body of any content, gives its series proved, or where they seem to lie. A canonical body is taken
+//! as it is, by a walk that allocates nothing per series; any other legal protobuf is written anew in canonical form
+//! first and then walked the same way, so that what later stages and receivers read cannot differ from what was judged.
+//! Never interprets a float sample.
 
-include!(concat!(env!("OUT_DIR"), "/gauntlet.wire.v1.rs"));
+use bytes::Bytes;
+
+pub mod encode;
+pub mod labels;
+pub mod splice;
+
+mod canonical;
+mod histogram;
+mod message;
+mod rewrite;
+mod tags;
+mod write;
+
+pub use write::write_series;
+
+use super::series::{Found, Limits, ScanError, Scanned, Series};
+use crate::model::Protocol;
+
+/// Finds the series of `body`: each proved here and now, or, if it ends in plain samples, with what lies before them
+/// taken for its labels.
+pub(super) fn frame(body: Bytes, limits: &Limits) -> Result<Scanned, ScanError> {
+    find(body, limits, canonical::Labels::Seem)
+}
+
+/// Proves every series of `body`.
+pub(super) fn scan(body: Bytes, limits: &Limits) -> Result<Scanned, ScanError> {
+    find(body, limits, canonical::Labels::Proved)
+}
+
+/// Whether the labels of a series that was only framed are what they seem to be.
+pub(super) fn proves_labels(body: &[u8], series: &Series) -> bool {
+    let labels = series.labels_range();
+    let found = body
+        .get(..series.range().end)
+        .and_then(|body| canonical::walk_labels(body, labels.start));
+    found == Some(labels.end)
+}
+
+fn find(body: Bytes, limits: &Limits, labels: canonical::Labels) -> Result<Scanned, ScanError> {
+    match walk(&body, limits, labels)? {
+        Some(found) => Ok(Scanned::as_found(Protocol::V1, body, found)),
+        None => rewritten(&body, limits),
+    }
+}
+
+/// The same write in canonical form.
+fn rewritten(body: &[u8], limits: &Limits) -> Result<Scanned, ScanError> {
+    let rewritten = rewrite::rewrite(body, limits)?;
+    let mut found = walk(&rewritten.body, limits, canonical::Labels::Proved)?.ok_or(ScanError::NotRewritten)?;
+    found.rejected.merge(&rewritten.rejected);
+    found.metadata += rewritten.metadata;
+    Ok(Scanned::rewritten(Protocol::V1, rewritten.body.into(), found))
+}
+
+fn walk(body: &[u8], limits: &Limits, labels: canonical::Labels) -> Result<Option<Found>, ScanError> {
+    if u32::try_from(body.len()).is_err() {
+        return Err(ScanError::TooLong {
+            length: body.len() as u64,
+        });
+    }
+    canonical::walk(body, limits, labels)
+}

@@ -120,7 +120,7 @@ async fn a_decision_is_asked_for_once_per_write_that_differs_in_what_counts() {
     assert_eq!(calls(&chain), [1]);
     let others: [fn(&mut Write); 6] = [
         |w| w.subject = "prometheus-0".to_owned(),
-        |w| w.protocol = "2.0",
+        |w| w.protocol = crate::model::Protocol::V2,
         |w| w.streams[0].1.samples += 1,
         |w| w.streams[1].0 = Arc::from("other"),
         |w| drop(w.streams.pop()),

@@ -201,6 +201,6 @@ fn a_plugin_that_cannot_be_read_is_the_matter_of_those_who_name_it() {
     assert!(loaded.config.tenants.contains_key(&tenant("sound")));
     assert_eq!(
         folder.say(&loaded.broken[0].errors),
-        "users.t:2:21: policies[0].plugin: the file of plugin `p` is at fault: cannot read `gone.wasm`: there is no such file\n"
+        "users.t:2:21: policies[0].plugin: the file of plugin `p` cannot be used: cannot read `gone.wasm`: there is no such file\n"
     );
 }

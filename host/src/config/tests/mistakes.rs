@@ -70,7 +70,7 @@ polices: {}
 sandbox: {wasi: alow}
 "
         ),
-        "g.yaml:2:3: remote_write: unknown key `listen_adress` (did you mean `listen_address`?)\ng.yaml:3:49: remote_write.tls_server_config.key_file: cannot read `none`: there is no such file\ng.yaml:3:73: remote_write.tls_server_config.client_auth_type: needs `client_ca_file` to verify against\ng.yaml:4:17: remote_write.idle_timeout: expected a duration such as `30s`, `5m` or `1h30m`, found `300` without a unit\ng.yaml:6:3: upstreams.soft tenants: a name has 1 to 63 of the characters [A-Za-z0-9._-]\ng.yaml:6:30: upstreams.soft tenants.endpoints[0]: an endpoint starts with `http://`, `https://`, `dns+`, `dns+https://`, `dnssrv+`, `dnssrv+https://` (did you mean `http://`?)\ng.yaml:6:41: upstreams.soft tenants.endpoints[1]: an endpoint starts with `http://`, `https://`, `dns+`, `dns+https://`, `dnssrv+`, `dnssrv+https://`\ng.yaml:7:18: upstreams.b.endpoints: at least one endpoint is needed\ng.yaml:8:1: unknown key `polices` (did you mean `policies`?)\ng.yaml:9:17: sandbox.wasi: expected `allow` or `deny`, found `alow` (did you mean `allow`?)\n"
+        "g.yaml:2:3: remote_write: unknown key `listen_adress` (did you mean `listen_address`?)\ng.yaml:3:49: remote_write.tls_server_config.key_file: cannot read `none`: there is no such file\ng.yaml:3:73: remote_write.tls_server_config.client_auth_type: this needs a `client_ca_file` to verify certificates with\ng.yaml:4:17: remote_write.idle_timeout: expected a duration such as `30s`, `5m` or `1h30m`, found `300` without a unit\ng.yaml:6:3: upstreams.soft tenants: a name has 1 to 63 of the characters [A-Za-z0-9._-]\ng.yaml:6:30: upstreams.soft tenants.endpoints[0]: an endpoint starts with `http://`, `https://`, `dns+`, `dns+https://`, `dnssrv+`, `dnssrv+https://` (did you mean `http://`?)\ng.yaml:6:41: upstreams.soft tenants.endpoints[1]: an endpoint starts with `http://`, `https://`, `dns+`, `dns+https://`, `dnssrv+`, `dnssrv+https://`\ng.yaml:7:18: upstreams.b.endpoints: at least one endpoint is needed\ng.yaml:8:1: unknown key `polices` (did you mean `policies`?)\ng.yaml:9:17: sandbox.wasi: expected `allow` or `deny`, found `alow` (did you mean `allow`?)\n"
     );
 }
 
@@ -80,11 +80,11 @@ fn the_listener() {
     for (text, expected) in [
         (
             "",
-            "g.yaml:1:1: remote_write: needs `tls_server_config`, or `insecure_http: true` to take credentials over plain HTTP",
+            "g.yaml:1:1: remote_write: `tls_server_config` is missing; without TLS, set `insecure_http: true` to accept credentials over plain HTTP",
         ),
         (
             "remote_write: {}\n",
-            "g.yaml:1:15: remote_write: needs `tls_server_config`, or `insecure_http: true` to take credentials over plain HTTP",
+            "g.yaml:1:15: remote_write: `tls_server_config` is missing; without TLS, set `insecure_http: true` to accept credentials over plain HTTP",
         ),
         (
             "remote_write: {insecure_http: true, tls_server_config: {cert_file: crt, key_file: key}}\n",
@@ -96,7 +96,7 @@ fn the_listener() {
         ),
         (
             "remote_write: {tls_server_config: {cert_file: crt, key_file: empty}}\n",
-            "g.yaml:1:62: remote_write.tls_server_config.key_file: `empty` is empty",
+            "g.yaml:1:62: remote_write.tls_server_config.key_file: the file `empty` is empty",
         ),
         (
             "remote_write: {tls_server_config: {cert_file: crt, key_file: key, min_version: TLS11}}\n",
@@ -104,11 +104,11 @@ fn the_listener() {
         ),
         (
             "remote_write: {tls_server_config: {cert_file: crt, key_file: key, client_auth_type: RequestClientCert}}\n",
-            "g.yaml:1:85: remote_write.tls_server_config.client_auth_type: would take certificates that nobody verified; use `RequireAndVerifyClientCert`",
+            "g.yaml:1:85: remote_write.tls_server_config.client_auth_type: this would accept certificates that nobody verified; use `RequireAndVerifyClientCert`",
         ),
         (
             "remote_write: {tls_server_config: {cert_file: crt, key_file: key, client_ca_file: crt, client_auth_type: NoClientCert}}\n",
-            "g.yaml:1:106: remote_write.tls_server_config.client_auth_type: never uses `client_ca_file`; remove one of the two",
+            "g.yaml:1:106: remote_write.tls_server_config.client_auth_type: this never uses `client_ca_file`; remove one of the two",
         ),
         (
             "remote_write: {insecure_http: yes}\n",
@@ -136,11 +136,11 @@ fn the_listener() {
         ),
         (
             "remote_write: {insecure_http: true, max_in_flight_size: 1MiB}\n",
-            "g.yaml:1:1: default_limits: remote_write's `max_in_flight_size` (1MiB) is below `max_body_size` + `max_decoded_size` (64MiB): the largest write could never be let in",
+            "g.yaml:1:1: default_limits: remote_write's `max_in_flight_size` (1MiB) is below `max_body_size` + `max_decoded_size` (64MiB): a write of that size could never be accepted",
         ),
         (
             "remote_write: {insecure_http: true, header_timeout: 0s}\n",
-            "g.yaml:1:53: remote_write.header_timeout: must be longer than nothing",
+            "g.yaml:1:53: remote_write.header_timeout: must be greater than zero",
         ),
         (
             "remote_write: {insecure_http: true, header_timeout: }\n",
@@ -178,11 +178,11 @@ fn upstreams_and_plugins() {
         ),
         (
             "upstreams: {a: {endpoints: ['http://me:pass@r:1']}}\n",
-            "g.yaml:2:29: upstreams.a.endpoints[0]: an endpoint holds no user or password",
+            "g.yaml:2:29: upstreams.a.endpoints[0]: an endpoint cannot hold a user or a password",
         ),
         (
             "upstreams: {a: {endpoints: ['http://r:1/api/v1/receive']}}\n",
-            "g.yaml:2:29: upstreams.a.endpoints[0]: an endpoint ends after the port; the path is the upstream's `path`",
+            "g.yaml:2:29: upstreams.a.endpoints[0]: an endpoint ends after the port; write the path as the upstream's `path`",
         ),
         (
             "upstreams: {a: {endpoints: ['http://r:1', 'http://r:1']}}\n",
@@ -190,12 +190,12 @@ fn upstreams_and_plugins() {
         ),
         (
             "upstreams: {a: {endpoints: ['http://r:1'], path: receive}}\n",
-            "g.yaml:2:50: upstreams.a.path: expected a path such as `/api/v1/receive`, without query",
+            "g.yaml:2:50: upstreams.a.path: expected a path such as `/api/v1/receive`, without a query",
         ),
         ("upstreams: {a: {endpoints: ['http://r:1'], timeout: 1s}}\n", "nothing"),
         (
             "upstreams: {a: {endpoints: ['https://r:1'], tls_config: {cert_file: crt}}}\n",
-            "g.yaml:2:57: upstreams.a.tls_config: `cert_file` and `key_file` go together",
+            "g.yaml:2:57: upstreams.a.tls_config: `cert_file` and `key_file` must be given together",
         ),
         (
             "upstreams: {a: {endpoints: ['http://r:1']}}\nplugins: {relabel: {file: crt}, mine: {}}\n",
@@ -207,7 +207,7 @@ fn upstreams_and_plugins() {
         ),
         (
             "upstreams: {a: {endpoints: ['http://r:1']}}\npolicies: {before: [{plugin: relabel, settings: {a: [.nan]}}], after: [{plugin: relabel, settings: {a: 18446744073709551616}}]}\n",
-            "g.yaml:3:54: policies.before[0].settings: a setting is not finite or is an integer beyond 64 bits; quote it if it is text\ng.yaml:3:104: policies.after[0].settings: a setting is not finite or is an integer beyond 64 bits; quote it if it is text",
+            "g.yaml:3:54: policies.before[0].settings: a number is not finite or has more than 64 bits; quote it if it is meant as text\ng.yaml:3:104: policies.after[0].settings: a number is not finite or has more than 64 bits; quote it if it is meant as text",
         ),
         (
             "upstreams: {a: {endpoints: ['http://r:1']}}\npolicies: {before: [{plugin: relabel, name: x}], after: [{plugin: relabel, name: x}, {plugin: relabel, name: a b}]}\n",
@@ -251,7 +251,7 @@ fn tenants() {
         ),
         (
             "tenants: [{tenant: a, limits: {max_body_size: 100MiB}}]",
-            "g.yaml:3:31: tenants[0].limits: `max_in_flight_size` (128MiB) is below `max_body_size` + `max_decoded_size` (132MiB): the largest write could never be let in",
+            "g.yaml:3:31: tenants[0].limits: `max_in_flight_size` (128MiB) is below `max_body_size` + `max_decoded_size` (132MiB): a write of that size could never be accepted",
         ),
         (
             "tenants: [{tenant: a, limits: {max_body_sise: 1MiB}}]",
@@ -267,7 +267,7 @@ fn tenants() {
         ),
         (
             "reserved_labels: [__name__, a, a]",
-            "g.yaml:3:19: reserved_labels[0]: the metric name cannot be reserved\ng.yaml:3:32: reserved_labels[2]: `a` is listed twice",
+            "g.yaml:3:19: reserved_labels[0]: `__name__` is the metric name and cannot be reserved\ng.yaml:3:32: reserved_labels[2]: `a` is listed twice",
         ),
         (
             "tenant_files: ['none/*.yaml']",
@@ -275,11 +275,11 @@ fn tenants() {
         ),
         (
             "default_limits: {max_decoded_size: 8GiB, max_in_flight_size: 16GiB}",
-            "g.yaml:3:17: default_limits: `max_decoded_size` is above 4 GiB, which no snappy block can declare\ng.yaml:3:17: default_limits: remote_write's `max_in_flight_size` (512MiB) is below `max_body_size` + `max_decoded_size` (8224MiB): the largest write could never be let in",
+            "g.yaml:3:17: default_limits: `max_decoded_size` is above 4 GiB, which no snappy block can declare\ng.yaml:3:17: default_limits: remote_write's `max_in_flight_size` (512MiB) is below `max_body_size` + `max_decoded_size` (8224MiB): a write of that size could never be accepted",
         ),
         (
             "sandbox: {memory_limit: 1KiB, threads: -1}",
-            "g.yaml:3:25: sandbox.memory_limit: a plugin's memory is between 64KiB and 4GiB\ng.yaml:3:40: sandbox.threads: expected a whole number above zero, found a number",
+            "g.yaml:3:25: sandbox.memory_limit: the memory of a plugin must be between 64KiB and 4GiB\ng.yaml:3:40: sandbox.threads: expected a whole number above zero, found a number",
         ),
     ]);
     let two = "upstreams: {a: {endpoints: ['http://r:1']}, b: {endpoints: ['http://r:1']}}\n";

@@ -2,14 +2,14 @@
 
 use super::*;
 use crate::judge::verdict::EDIT_OVERHEAD_BYTES;
-use crate::wire::splice::Patch;
+use crate::wire::{Framed, Patch};
 
 const BUDGET: usize = 1 << 20;
 
-fn hash(n: u64) -> SeriesHash {
+fn hash(n: u64) -> ProvedHash {
     // Spread over shards and slots as a real hash is.
     let spread = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    SeriesHash([spread, spread.rotate_left(17) ^ n])
+    ProvedHash::made_up([spread, spread.rotate_left(17) ^ n])
 }
 
 fn bounds(generation: u16, tick: u16, max: u64) -> Bounds {
@@ -33,7 +33,8 @@ fn look_up_edited(memo: &Memo, n: u64, sent: &[u8], bounds: Bounds, new: &mut Ne
         fates: &mut fates,
         edits: &mut edits,
     };
-    memo.look_up(&[hash(n)], |_| sent, &bounds, new, found);
+    let mut framed = Framed::made_up(sent, hash(n).hash());
+    memo.look_up(&mut framed.asked(), &bounds, new, found);
     (fates[0], edits)
 }
 

@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::encode::encode;
 use super::super::labels::{encode_labels, labels};
-use super::super::scan::{Scanned, scan};
-use super::super::splice::{Extent, Patch, Piece, splice};
-use super::super::{Series, snappy};
+use super::super::splice::{Extent, splice};
+use super::super::{Patch, Piece, Scanned, Series, encode, scan, snappy};
 use super::model::{Label, Sample, TimeSeries, WriteRequest};
 use super::{NO_LIMITS, patch, patched, random, recorded, scan_model};
+use crate::model::Protocol::V1;
 
 /// Encodes, and gives how many bytes that takes and how many the `snap` crate needs for the same body.
 fn compare_sizes<'a>(scanned: &Scanned, pieces: impl Iterator<Item = Piece<'a>> + Clone) -> (usize, usize) {
     let (mut body, mut extents) = (Vec::new(), Vec::new());
-    splice(&mut body, &mut extents, scanned, pieces.clone());
+    splice(&mut body, &mut extents, scanned, pieces.clone()).unwrap();
     assert_places(scanned, pieces.clone(), &body, &extents);
     // Whatever was there goes.
     let mut encoded = vec![7; 3];
@@ -64,7 +63,7 @@ fn with_label_added(scanned: &Scanned, series: &Series) -> Vec<u8> {
 #[test]
 fn recorded_bodies_come_back_and_are_hardly_larger_than_searched_ones() {
     for compressed in recorded() {
-        let scanned = scan(snappy::decode(&compressed, 32 << 20).unwrap(), &NO_LIMITS).unwrap();
+        let scanned = scan(V1, snappy::decode(&compressed, 32 << 20).unwrap(), &NO_LIMITS).unwrap();
         let all = scanned.series();
         let edited: Vec<Vec<u8>> = all.iter().map(|series| with_label_added(&scanned, series)).collect();
         let edits = all

@@ -4,10 +4,10 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::super::labels::encode_labels;
-use super::super::scan::{Proof, frame, scan};
-use super::super::splice;
+use super::super::{HashKey, Piece, Proof, frame, scan, splice};
 use super::model::{TimeSeries, WriteRequest};
-use super::{NO_LIMITS, compare, kept, odd, patch, random, scan_model};
+use super::{NO_LIMITS, compare, kept, odd, patch, proved, random, scan_model};
+use crate::model::Protocol::V1;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
@@ -15,7 +15,7 @@ proptest! {
     #[test]
     fn a_plain_encoding_scans_to_itself(write in random::write()) {
         let body = write.encode_to_vec();
-        let scanned = scan(body.clone(), &NO_LIMITS).unwrap();
+        let scanned = scan(V1, body.clone(), &NO_LIMITS).unwrap();
         prop_assert!(scanned.is_as_sent());
         prop_assert_eq!(kept(&scanned), body);
         compare(scanned.body());
@@ -24,17 +24,20 @@ proptest! {
     #[test]
     fn framed_and_proved_is_scanned(write in random::write(), seed: u64, odd: bool) {
         let body = if odd { odd::Odd(seed).write(&write) } else { write.encode_to_vec() };
-        let framed = frame(body.clone(), &NO_LIMITS).unwrap();
-        let all: Vec<usize> = (0..framed.series().len()).collect();
-        let (Proof::AsFramed(proved) | Proof::Otherwise(proved)) = framed.prove(&all).unwrap();
-        prop_assert_eq!(proved, scan(body, &NO_LIMITS).unwrap());
+        let framed = frame(V1, body.clone(), &NO_LIMITS).unwrap();
+        let key = HashKey::random().unwrap();
+        let proved = match framed.prove(&key).unwrap() {
+            Proof::AsFramed(proved) => proved,
+            Proof::Otherwise(framed) => proved(framed, &key),
+        };
+        prop_assert_eq!(proved.scanned(), &scan(V1, body, &NO_LIMITS).unwrap());
     }
 
     #[test]
     fn an_odd_encoding_scans_to_the_same_model(write in random::write(), seed: u64) {
         let body = odd::Odd(seed).write(&write);
         prop_assert_eq!(&WriteRequest::decode(body.as_slice()).unwrap().timeseries.into_iter().map(TimeSeries::normalised).collect::<Vec<_>>(), &write.timeseries);
-        let scanned = scan(body.clone(), &NO_LIMITS).unwrap();
+        let scanned = scan(V1, body.clone(), &NO_LIMITS).unwrap();
         prop_assert_eq!(kept(&scanned), write.encode_to_vec());
         compare(&body);
     }
@@ -56,26 +59,26 @@ proptest! {
                 None if i % 3 == 2 => {}
                 None => {
                     expected.push(model.clone());
-                    pieces.push(splice::Piece::Keep(series));
+                    pieces.push(Piece::Keep(series));
                 }
                 Some(labels) => {
                     expected.push(TimeSeries { labels: random::labels_of(labels), ..model.clone() });
-                    pieces.push(splice::Piece::Edit(series, patch(scanned.label_bytes(series), bytes)));
+                    pieces.push(Piece::Edit(series, patch(scanned.label_bytes(series), bytes)));
                 }
             }
         }
         let mut out = vec![];
-        splice::splice(&mut out, &mut Vec::new(), &scanned, pieces.iter().copied());
+        splice::splice(&mut out, &mut Vec::new(), &scanned, pieces.iter().copied()).unwrap();
         prop_assert_eq!(&WriteRequest::decode(out.as_slice()).unwrap().timeseries, &expected);
         let mut one_by_one = vec![];
         for piece in pieces {
             match piece {
-                splice::Piece::Keep(series) => splice::keep(&mut one_by_one, &scanned, series),
-                splice::Piece::Edit(series, patch) => splice::edit(&mut one_by_one, &scanned, series, &patch),
+                Piece::Keep(series) => splice::keep(&mut one_by_one, &scanned, series).unwrap(),
+                Piece::Edit(series, patch) => splice::edit(&mut one_by_one, &scanned, series, &patch).unwrap(),
             }
         }
         prop_assert_eq!(&one_by_one, &out);
-        prop_assert!(scan(out, &NO_LIMITS).unwrap().is_as_sent());
+        prop_assert!(scan(V1, out, &NO_LIMITS).unwrap().is_as_sent());
     }
 
     #[test]

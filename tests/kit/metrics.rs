@@ -101,4 +101,22 @@ mod tests {
         assert!(metrics.has("b", &[]));
         assert!(!metrics.has("a_total", &[("x", "3")]));
     }
+    const PAGE: &str = "\
+# TYPE writes_total counter
+writes_total{tenant=\"a\",code=\"204\"} 3
+writes_total{tenant=\"a\",code=\"503\"} 1
+writes_total{tenant=\"b\",code=\"204\"} 5
+writes_total_bytes{tenant=\"a\"} 100
+ready 1
+";
+
+    #[test]
+    fn a_metric_is_summed_over_the_series_that_match() {
+        let metrics = Metrics::parse(PAGE);
+        assert_eq!(metrics.sum("writes_total", &[("tenant", "a")]), 4.0);
+        assert_eq!(metrics.sum("writes_total", &[("tenant", "a"), ("code", "503")]), 1.0);
+        assert_eq!(metrics.sum("writes_total", &[]), 9.0);
+        assert_eq!(metrics.sum("ready", &[]), 1.0);
+        assert_eq!(metrics.sum("absent", &[]), 0.0);
+    }
 }

@@ -6,42 +6,9 @@
 
 use std::ops::Range;
 
-use super::canonical::SERIES;
-use super::scan::{Scanned, Series};
-use super::varint;
-
-/// What becomes of a series that goes on. Those that do not are left out.
-#[derive(Debug, Clone, Copy)]
-pub enum Piece<'a> {
-    Keep(&'a Series),
-    /// With these labels in place of its own.
-    Edit(&'a Series, Patch<'a>),
-}
-
-/// Label bytes ([`encode_labels`](super::labels::encode_labels)) by what they have in common with those that were sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patch<'a> {
-    /// How many of the sent bytes come first.
-    pub first: u16,
-    pub middle: &'a [u8],
-    /// How many of the sent bytes come last.
-    pub last: u16,
-}
-
-impl<'a> Patch<'a> {
-    /// Nothing in common.
-    pub fn whole(label_bytes: &'a [u8]) -> Self {
-        Self {
-            first: 0,
-            middle: label_bytes,
-            last: 0,
-        }
-    }
-
-    fn length(&self) -> usize {
-        usize::from(self.first) + self.middle.len() + usize::from(self.last)
-    }
-}
+use super::tags::SERIES;
+use crate::wire::series::{Patch, Piece, Scanned, Series, Torn};
+use crate::wire::varint;
 
 /// Where one series lies in what was spliced. It starts where the one before it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,12 +21,15 @@ pub struct Extent {
 
 /// Appends `pieces`, all of them series of `scanned`, and to `extents` where they lie: right for what ends before 4 GiB.
 /// Neighbours that are both kept are copied at once.
+///
+/// # Errors
+/// Where a piece is of another write and does not fit into this one. `out` holds a part of the pieces then.
 pub fn splice<'a>(
     out: &mut Vec<u8>,
     extents: &mut Vec<Extent>,
     scanned: &Scanned,
     pieces: impl IntoIterator<Item = Piece<'a>>,
-) {
+) -> Result<(), Torn> {
     let mut run = 0..0;
     for piece in pieces {
         match piece {
@@ -67,7 +37,7 @@ pub fn splice<'a>(
                 if series.range().start == run.end {
                     run.end = series.range().end;
                 } else {
-                    copy(out, scanned, std::mem::replace(&mut run, series.range()));
+                    copy(out, scanned, std::mem::replace(&mut run, series.range()))?;
                 }
                 let moved = |at: u32| at.wrapping_sub(run.start as u32).wrapping_add(out.len() as u32);
                 extents.push(Extent {
@@ -77,8 +47,8 @@ pub fn splice<'a>(
                 });
             }
             Piece::Edit(series, patch) => {
-                copy(out, scanned, std::mem::replace(&mut run, 0..0));
-                edit(out, scanned, series, &patch);
+                copy(out, scanned, std::mem::replace(&mut run, 0..0))?;
+                edit(out, scanned, series, &patch)?;
                 let tail = (out.len() - series.tail_range().len()) as u32;
                 extents.push(Extent {
                     labels: tail.wrapping_sub(patch.length() as u32),
@@ -88,27 +58,37 @@ pub fn splice<'a>(
             }
         }
     }
-    copy(out, scanned, run);
+    copy(out, scanned, run)
 }
 
 /// Appends one series as it stands.
-pub fn keep(out: &mut Vec<u8>, scanned: &Scanned, series: &Series) {
-    copy(out, scanned, series.range());
+///
+/// # Errors
+/// Where it is of another write and does not fit into this one.
+pub fn keep(out: &mut Vec<u8>, scanned: &Scanned, series: &Series) -> Result<(), Torn> {
+    copy(out, scanned, series.range())
 }
 
 /// Appends one series with the labels of `patch` in place of its own.
-pub fn edit(out: &mut Vec<u8>, scanned: &Scanned, series: &Series, patch: &Patch<'_>) {
+///
+/// # Errors
+/// Where it is of another write and does not fit into this one, or has fewer label bytes than the patch takes of them.
+pub fn edit(out: &mut Vec<u8>, scanned: &Scanned, series: &Series, patch: &Patch<'_>) -> Result<(), Torn> {
     let sent = series.labels_range();
     let first = sent.start..sent.start + usize::from(patch.first);
     // The samples lie behind the labels.
-    let rest = sent.end - usize::from(patch.last)..series.tail_range().end;
+    let rest = sent.end.saturating_sub(patch.last.into())..series.tail_range().end;
+    if first.end > rest.start {
+        return Err(Torn);
+    }
     out.push(SERIES);
     varint::put(out, (first.len() + patch.middle.len() + rest.len()) as u64);
-    copy(out, scanned, first);
+    copy(out, scanned, first)?;
     out.extend_from_slice(patch.middle);
-    copy(out, scanned, rest);
+    copy(out, scanned, rest)
 }
 
-fn copy(out: &mut Vec<u8>, scanned: &Scanned, range: Range<usize>) {
-    out.extend_from_slice(scanned.body().get(range).unwrap_or_default());
+fn copy(out: &mut Vec<u8>, scanned: &Scanned, range: Range<usize>) -> Result<(), Torn> {
+    out.extend_from_slice(scanned.body().get(range).ok_or(Torn)?);
+    Ok(())
 }

@@ -1,4 +1,5 @@
-//! The harness: certificates, a fake Thanos receiver, the real `gauntlet` process and a sender, for tests.
+//! The toolkit of end-to-end tests, real stack and bench: certificates, processes, HTTP, a fake Thanos receiver, the
+//! real `gauntlet` and a sender.
 //!
 //! A test reads as a story: `Receiver::start()` answers, `Gateway::setup()` says who writes where,
 //! `.start()` runs the real binary on ports the system picks, `gateway.sender()` writes. Everything speaks its
@@ -12,7 +13,9 @@
 pub mod certs;
 pub mod deadline;
 pub mod gateway;
+pub mod http;
 pub mod metrics;
+pub mod process;
 pub mod receiver;
 pub mod remote_write;
 pub mod sender;

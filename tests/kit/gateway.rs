@@ -3,17 +3,17 @@
 //! Takes a [`Setup`], gives a running gateway: its addresses from its own log, its metrics and API, signals and
 //! exit status. Killed when dropped; its log is shown where the test failed. Never reaches into the process.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Command, ExitStatus};
 
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use crate::certs::ClientCertificate;
 use crate::deadline::eventually;
 use crate::metrics::Metrics;
+use crate::process::Process;
 use crate::sender::{Response, Sender};
 use crate::setup::{Setup, Tenant};
 
@@ -22,7 +22,7 @@ pub struct Gateway {
     pub setup: Setup,
     pub remote_write: SocketAddr,
     pub admin: SocketAddr,
-    process: Process,
+    process: Watched,
 }
 
 /// What `gauntlet check` said.
@@ -57,16 +57,12 @@ impl Gateway {
     /// Starts the gateway and waits until it listens, ready or not.
     async fn spawn(setup: Setup, arguments: &[&str]) -> Self {
         setup.write();
-        let mut process = Process::spawn(&setup, arguments);
-        let mut addresses = [None, None];
-        eventually("both listeners", async || {
-            process.assert_runs();
-            let names = ["remote_write", "admin"];
-            addresses = names.map(|name| process.listening(name));
-            (addresses[0].is_some() && addresses[1].is_some()).then_some(())
+        let mut process = Watched::start(&setup, arguments);
+        let (remote_write, admin) = eventually("both listeners", async || {
+            process.0.expect_alive().unwrap();
+            Some((process.0.listening("remote_write")?, process.0.listening("admin")?))
         })
         .await;
-        let [remote_write, admin] = addresses.map(Option::unwrap);
         Self {
             setup,
             remote_write,
@@ -78,9 +74,9 @@ impl Gateway {
     /// Runs a gateway that is expected to end by itself, and gives how it ended and what it logged.
     pub async fn run_to_end(setup: &Setup) -> (ExitStatus, String) {
         setup.write();
-        let mut process = Process::spawn(setup, &[]);
+        let mut process = Watched::start(setup, &[]);
         let status = process.ended().await;
-        (status, process.log())
+        (status, process.0.log())
     }
 
     /// `gauntlet check` on the files of `setup` as they would be written.
@@ -173,12 +169,12 @@ impl Gateway {
     }
 
     pub fn sighup(&self) {
-        self.process.signal("HUP");
+        self.process.0.signal("HUP").unwrap();
     }
 
     /// Asks for an end and does not wait for it.
     pub fn terminate(&self) {
-        self.process.signal("TERM");
+        self.process.0.signal("TERM").unwrap();
     }
 
     /// Waits for the end.
@@ -188,7 +184,7 @@ impl Gateway {
 
     /// Everything logged so far, a line per event.
     pub fn log(&self) -> String {
-        self.process.log()
+        self.process.0.log()
     }
 
     /// Waits for a log line that contains all of `parts`.
@@ -204,9 +200,7 @@ impl Gateway {
 
     /// Resident memory of the process in bytes.
     pub fn memory(&self) -> u64 {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.process.child.id())).unwrap();
-        let pages: u64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
-        pages * 4096
+        self.process.0.rss()
     }
 }
 
@@ -218,94 +212,53 @@ fn checked(command: &mut Command) -> Checked {
     }
 }
 
-struct Process {
-    child: Child,
-    log: Arc<Mutex<Vec<String>>>,
-    reader: Option<std::thread::JoinHandle<()>>,
-}
+/// The process; its log is shown where the test failed.
+struct Watched(Process);
 
-impl Process {
-    fn spawn(setup: &Setup, arguments: &[&str]) -> Self {
-        let mut child = Command::new(binary())
+impl Watched {
+    fn start(setup: &Setup, arguments: &[&str]) -> Self {
+        let mut command = Command::new(binary());
+        command
             .arg("serve")
-            .arg(format!("--config.file={}", setup.main_file().display()))
-            .arg("--log.format=json")
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let kept = Arc::clone(&log);
-        // Ends when the process does.
-        let reader = std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                kept.lock().unwrap().push(line);
-            }
-        });
-        Self {
-            child,
-            log,
-            reader: Some(reader),
-        }
-    }
-
-    fn log(&self) -> String {
-        self.log.lock().unwrap().join("\n")
-    }
-
-    /// The address of a listener, once it was logged.
-    fn listening(&self, listener: &str) -> Option<SocketAddr> {
-        let log = self.log.lock().unwrap();
-        let mut events = log.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let event = events.find(|e| e["message"] == "listening" && e["listener"] == listener)?;
-        event["address"].as_str()?.parse().ok()
-    }
-
-    fn assert_runs(&mut self) {
-        if let Some(status) = self.child.try_wait().unwrap() {
-            panic!("the gateway ended with {status}:\n{}", self.log());
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let signal = format!("-{name}");
-        let sent = Command::new("kill")
-            .args([&signal, &self.child.id().to_string()])
-            .status();
-        assert!(sent.unwrap().success());
+            .arg(format!("--config.file={}", setup.main_file().display()));
+        command.arg("--log.format=json").args(arguments);
+        Self(Process::start("the gateway", setup.folder().join("gauntlet.log"), command).unwrap())
     }
 
     async fn ended(&mut self) -> ExitStatus {
-        let status = eventually("the gateway to end", async || self.child.try_wait().unwrap()).await;
-        if let Some(reader) = self.reader.take() {
-            reader.join().unwrap();
-        }
-        status
+        eventually("the gateway to end", async || self.0.ended().unwrap()).await
     }
 }
 
-impl Drop for Process {
+impl Drop for Watched {
     fn drop(&mut self) {
-        // Fails only where it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("---- log of the gateway ----\n{}\n----", self.log());
+            eprintln!("---- log of the gateway ----\n{}\n----", self.0.log());
         }
     }
 }
 
-/// `target/<profile>/gauntlet`, beside the folder of the running test.
-fn binary() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let binary = test.parent().unwrap().parent().unwrap().join("gauntlet");
-    assert!(
-        binary.exists(),
-        "{} is missing: run `cargo build` first",
-        binary.display()
+/// The program in the folder of this one: for programs that are built together with it.
+///
+/// # Errors
+/// Where it is not there.
+pub fn beside() -> Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name("gauntlet");
+    ensure!(
+        path.is_file(),
+        "{} is not there; `cargo build --workspace` makes it",
+        path.display()
     );
-    binary
+    Ok(path)
+}
+
+/// The program that cargo built for this very run of the tests.
+///
+/// # Panics
+/// Where the test was not started by cargo: what lies in the target folder then may be older than the sources.
+fn binary() -> PathBuf {
+    let built = std::env::var_os("CARGO_BIN_EXE_gauntlet");
+    built
+        .expect("cargo names the program it has built: run `cargo test -p gauntlet --test e2e`")
+        .into()
 }

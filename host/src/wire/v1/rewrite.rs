@@ -4,15 +4,18 @@
 //! Reads as protobuf prescribes: fields in any order, the last of a repeated scalar wins, unknown fields are skipped.
 //! Never builds the message: memory stays in proportion to the body, and series are counted before any is written.
 
-use super::canonical::{
-    EXEMPLAR, EXEMPLAR_LABEL, EXEMPLAR_TIMESTAMP, EXEMPLAR_VALUE, HISTOGRAM, METRIC_NAME, SAMPLE, SAMPLE_TIMESTAMP,
-    SAMPLE_VALUE, SERIES, is_ascii,
+use super::canonical::{METRIC_NAME, is_ascii};
+use super::histogram;
+use super::labels::{self, put_label};
+use super::tags::{
+    EXEMPLAR, EXEMPLAR_LABEL, EXEMPLAR_TIMESTAMP, EXEMPLAR_VALUE, HISTOGRAM, NAME, SAMPLE, SAMPLE_TIMESTAMP,
+    SAMPLE_VALUE, SERIES, VALUE,
 };
-use super::fields::Fields;
-use super::labels::{self, NAME, VALUE, put_label};
-use super::scan::{InvalidSeries, Limits, Rejects, ScanError};
-use super::{histogram, varint};
+use super::write::put_value;
 use crate::model::Totals;
+use crate::wire::fields::Fields;
+use crate::wire::series::{InvalidSeries, Limits, Rejects, ScanError};
+use crate::wire::varint;
 
 pub(super) struct Rewritten {
     pub(super) body: Vec<u8>,
@@ -230,18 +233,6 @@ fn label_parts(label: &[u8]) -> Result<(&[u8], &[u8]), ScanError> {
         }
     }
     Ok(parts)
-}
-
-/// Proto3 leaves zeros out. The comparison is of bits: a negative zero stays.
-fn put_value(out: &mut Vec<u8>, (value_tag, bits): (u8, u64), (timestamp_tag, timestamp): (u8, u64)) {
-    if bits != 0 {
-        out.push(value_tag);
-        out.extend_from_slice(&bits.to_le_bytes());
-    }
-    if timestamp != 0 {
-        out.push(timestamp_tag);
-        varint::put(out, timestamp);
-    }
 }
 
 fn put_exemplar_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::deadline::within;
+use crate::process::free_address;
 use crate::remote_write::{WriteRequest, decode};
 
 /// One request as it arrived.
@@ -244,8 +245,7 @@ impl Drop for Receiver {
 
 /// A loopback address where nobody listens.
 pub async fn refused_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+    free_address()
 }
 
 async fn accept(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, shared: Arc<Shared>) {

@@ -1,8 +1,9 @@
-//! The guest's allocator: free lists for small blocks, the standard allocator for the rest.
+//! An allocator for guests that want one: free lists for small blocks, the standard allocator for the rest.
 //!
 //! Takes layouts; gives memory. A series of ten labels is some forty small blocks that live for one call, and the
 //! general allocator was a third of a call's cost. Small blocks are never given back to it: what a call needed,
-//! the next will need, and the gateway bounds and recycles instances.
+//! the next will need, and the gateway bounds and recycles instances. Never made a plugin's allocator by the SDK: a
+//! program has one, and which is its author's to say.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -23,17 +24,28 @@ struct Lists {
     left: usize,
 }
 
-struct Small(UnsafeCell<Lists>);
+/// Memory for many small blocks that live for one call: the standard plugins' allocator. For wasm32 alone.
+///
+/// ```ignore
+/// #[cfg(target_arch = "wasm32")]
+/// #[global_allocator]
+/// static ALLOCATOR: gauntlet_policy::FreeLists = gauntlet_policy::FreeLists::new();
+/// ```
+pub struct FreeLists(UnsafeCell<Lists>);
+
+impl FreeLists {
+    #[allow(clippy::new_without_default)] // It is for a static.
+    pub const fn new() -> Self {
+        Self(UnsafeCell::new(Lists {
+            free: [null_mut(); SMALL / GRAIN + 1],
+            cut: null_mut(),
+            left: 0,
+        }))
+    }
+}
 
 // SAFETY: only for wasm32 without the threads proposal, where a guest has one thread and no signal handlers.
-unsafe impl Sync for Small {}
-
-#[global_allocator]
-static ALLOCATOR: Small = Small(UnsafeCell::new(Lists {
-    free: [null_mut(); SMALL / GRAIN + 1],
-    cut: null_mut(),
-    left: 0,
-}));
+unsafe impl Sync for FreeLists {}
 
 fn is_small(layout: Layout) -> bool {
     layout.size() <= SMALL && layout.align() <= GRAIN
@@ -67,7 +79,7 @@ impl Lists {
 
 // SAFETY: a small block is cut once, is at least as large and as aligned as asked for, and is on a list only from
 // `dealloc` to the next `alloc` of its size; everything else is the standard allocator's.
-unsafe impl GlobalAlloc for Small {
+unsafe impl GlobalAlloc for FreeLists {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !is_small(layout) {

@@ -8,14 +8,11 @@
 
 use std::cell::RefCell;
 
-use super::scan::Scanned;
-use super::snappy::SnappyError;
-use super::splice::{self, Extent, Piece};
-use super::varint;
-
-mod elements;
-
-use elements::Elements;
+use super::splice::{self, Extent};
+use crate::wire::series::{Piece, Scanned, Torn};
+use crate::wire::snappy::SnappyError;
+use crate::wire::snappy::elements::Elements;
+use crate::wire::varint;
 
 /// Entries of the tables, by bits. What collides is forgotten.
 const SEAM_BITS: u32 = 8;
@@ -48,22 +45,33 @@ thread_local! {
     });
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    #[error(transparent)]
+    Torn(#[from] Torn),
+    #[error(transparent)]
+    Snappy(#[from] SnappyError),
+}
+
 /// Encodes `pieces`, all of them series of `scanned`, into `out`, replacing what `out` held.
 ///
 /// # Errors
-/// `TooLong` for bodies of 4 GiB and more.
+/// Where [`splice`](splice::splice) has one, and `TooLong` for bodies of 4 GiB and more. `out` is as it was then.
 pub fn encode<'a>(
     scanned: &Scanned,
     pieces: impl IntoIterator<Item = Piece<'a>>,
     out: &mut Vec<u8>,
-) -> Result<(), SnappyError> {
+) -> Result<(), EncodeError> {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.body.clear();
         scratch.extents.clear();
         scratch.body.reserve(scanned.body().len() + scanned.body().len() / 8);
         scratch.extents.reserve(scanned.series().len());
-        splice::splice(&mut scratch.body, &mut scratch.extents, scanned, pieces);
-        let encoded = encode_spliced(scratch, out);
+        let spliced = splice::splice(&mut scratch.body, &mut scratch.extents, scanned, pieces);
+        let encoded = match spliced {
+            Ok(()) => encode_spliced(scratch, out).map_err(EncodeError::from),
+            Err(torn) => Err(torn.into()),
+        };
         if scratch.body.capacity() + scratch.out.capacity() > KEPT_SCRATCH_BYTES {
             (scratch.body, scratch.extents, scratch.out) = Default::default();
         }

@@ -3,14 +3,8 @@
 //! Takes canonical label bytes (those a scan proved, or those written here), gives names and values, and back.
 //! Never checks what it writes: order, uniqueness and non-empty values are the caller's to keep.
 
-use super::varint;
-
-/// `TimeSeries.labels`: field 1, a message.
-pub(super) const LABEL: u8 = 0x0a;
-/// `Label.name`: field 1, bytes.
-pub(super) const NAME: u8 = 0x0a;
-/// `Label.value`: field 2, bytes.
-pub(super) const VALUE: u8 = 0x12;
+use super::tags::{LABEL, NAME, VALUE};
+use crate::wire::varint;
 
 /// Most labels of one series, whatever the configuration allows: to sort them takes six times their bytes. Real series
 /// have tens.
@@ -18,21 +12,31 @@ pub(super) const MAX_COUNT: usize = 10_000;
 
 /// Names and values, in order, of a scanned series' label bytes.
 ///
-/// Ends early where the bytes are not what a scan proved; it never panics.
+/// # Panics
+/// Where the bytes are nothing that a scan proved or [`encode_labels`] wrote: a label left out could be the one that
+/// a policy or a host check is about.
 pub fn labels(bytes: &[u8]) -> impl Iterator<Item = (&str, &str)> + Clone {
-    let text = |(name, value)| Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?));
-    label_bytes(bytes).map_while(text).fuse()
+    let text = |bytes| std::str::from_utf8(bytes).unwrap_or_else(|_| not_proved());
+    label_bytes(bytes).map(move |(name, value)| (text(name), text(value)))
 }
 
 /// The same for whoever need not be told again that they are UTF-8, which costs more than finding them.
 pub fn label_bytes(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
     let mut rest = bytes;
     std::iter::from_fn(move || {
-        let (name, value, next) = read_one(rest)?;
+        if rest.is_empty() {
+            return None;
+        }
+        let (name, value, next) = read_one(rest).unwrap_or_else(|| not_proved());
         rest = next;
         Some((name, value))
     })
     .fuse()
+}
+
+#[cold]
+fn not_proved() -> ! {
+    panic!("labels were read from bytes that no scan has proved")
 }
 
 fn read_one(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
@@ -81,13 +85,15 @@ mod tests {
     }
 
     #[test]
-    fn bytes_nobody_proved_end_the_labels_and_nothing_else() {
+    fn bytes_nobody_proved_are_never_taken_for_fewer_labels() {
         let mut bytes = Vec::new();
         encode_labels([("a", "b"), ("c", "d")].into_iter(), &mut bytes);
-        for cut in 0..bytes.len() {
-            assert!(labels(&bytes[..cut]).count() <= 1);
+        let count = |bytes: &[u8]| std::panic::catch_unwind(|| labels(bytes).count()).ok();
+        for cut in 0..=bytes.len() {
+            let whole = (cut % 8 == 0).then_some(cut / 8);
+            assert_eq!(count(&bytes[..cut]), whole, "cut at {cut}");
         }
-        assert_eq!(labels(b"\x0a\x06\x0a\x01\xff\x12\x01b").count(), 0);
-        assert_eq!(labels(b"\x12\x00").count(), 0);
+        assert_eq!(count(b"\x0a\x06\x0a\x01\xff\x12\x01b"), None);
+        assert_eq!(count(b"\x12\x00"), None);
     }
 }

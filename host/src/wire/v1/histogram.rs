@@ -6,9 +6,9 @@
 
 use prost::Message;
 
-use super::scan::ScanError;
-use super::v1::histogram::{Count, ZeroCount};
-use super::v1::{BucketSpan, Histogram};
+use super::message::histogram::{Count, ZeroCount};
+use super::message::{BucketSpan, Histogram};
+use crate::wire::series::ScanError;
 
 /// Longest histogram that is decoded at all; a longer one counts as inconsistent. Decoded, a byte may become eight, and
 /// Prometheus' largest have a few hundred buckets.

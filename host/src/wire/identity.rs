@@ -2,17 +2,68 @@
 //!
 //! Takes canonical label bytes, gives 128 bits that no sender can predict. Never tells which labels they were.
 
+use std::borrow::Borrow;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use xxhash_rust::xxh3::xxh3_128_with_secret;
 
 /// Names a series without holding its labels. 128 bits, keyed per process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SeriesHash(pub(super) [u64; 2]);
+pub struct SeriesHash([u64; 2]);
+
+impl SeriesHash {
+    /// One half of it, for tables.
+    #[inline(always)]
+    pub fn low(self) -> u64 {
+        self.0[0]
+    }
+
+    /// The other half.
+    #[inline(always)]
+    pub fn high(self) -> u64 {
+        self.0[1]
+    }
+}
 
 impl Hash for SeriesHash {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.0[0]);
+    }
+}
+
+/// The hash of label bytes that a scan has proved: whoever is called the same, to the last bit, needs no second proof.
+///
+/// Made in this room only, of a series that was proved ([`Recognised::hash`](super::scan::Recognised::hash)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProvedHash(SeriesHash);
+
+impl ProvedHash {
+    /// The labels of this hash must have been proved.
+    pub(super) fn proved(hash: SeriesHash) -> Self {
+        Self(hash)
+    }
+
+    /// For tests of what stores them.
+    #[cfg(test)]
+    pub(crate) fn made_up(halves: [u64; 2]) -> Self {
+        Self(SeriesHash(halves))
+    }
+
+    #[inline(always)]
+    pub fn is_of(&self, hash: SeriesHash) -> bool {
+        self.0 == hash
+    }
+
+    #[inline(always)]
+    pub fn hash(&self) -> SeriesHash {
+        self.0
+    }
+}
+
+/// Sets of proved hashes can be asked about any.
+impl Borrow<SeriesHash> for ProvedHash {
+    fn borrow(&self) -> &SeriesHash {
+        &self.0
     }
 }
 

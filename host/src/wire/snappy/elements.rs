@@ -3,7 +3,7 @@
 //! Takes the bytes to encode and places in them that may hold the same bytes, gives the stream after its preamble.
 //! Never trusts a place: every copy was compared, so whatever the places, the stream decodes to the bytes.
 
-use super::super::varint;
+use crate::wire::varint;
 
 /// Longest literal whose length fits into its tag.
 const LITERAL_IN_TAG: usize = 60;
@@ -20,7 +20,7 @@ const SHORT_LITERAL: usize = 32;
 const SHORT_COPY: usize = 4 * COPY;
 const ROOM: usize = 64;
 
-pub(super) struct Elements<'a> {
+pub(in crate::wire) struct Elements<'a> {
     bytes: &'a [u8],
     /// How many of `bytes` are written.
     done: usize,
@@ -35,7 +35,7 @@ impl<'a> Elements<'a> {
     const PAST_FENCE: usize = 8;
 
     /// Of `bytes`, shorter than 4 GiB. Overwrites what `out` holds.
-    pub(super) fn new(bytes: &'a [u8], out: &'a mut Vec<u8>) -> Self {
+    pub(in crate::wire) fn new(bytes: &'a [u8], out: &'a mut Vec<u8>) -> Self {
         Self {
             bytes,
             done: 0,
@@ -47,12 +47,12 @@ impl<'a> Elements<'a> {
 
     /// How many of the bytes are written.
     #[inline(always)]
-    pub(super) fn done(&self) -> usize {
+    pub(in crate::wire) fn done(&self) -> usize {
         self.done
     }
 
     #[inline(always)]
-    pub(super) fn set_fence(&mut self, fence: usize) {
+    pub(in crate::wire) fn set_fence(&mut self, fence: usize) {
         self.fence = fence;
     }
 
@@ -62,7 +62,7 @@ impl<'a> Elements<'a> {
     ///
     /// Not to be inlined: its callers are many, and all registers are needed here.
     #[inline(never)]
-    pub(super) fn copy(&mut self, at: usize, from: usize, least: usize) -> bool {
+    pub(in crate::wire) fn copy(&mut self, at: usize, from: usize, least: usize) -> bool {
         if from >= at || at > self.bytes.len() {
             return false;
         }
@@ -124,7 +124,7 @@ impl<'a> Elements<'a> {
     /// Writes what lies before `to` as a literal, if it is not written yet.
     #[cold]
     #[inline(never)]
-    pub(super) fn literal(&mut self, to: usize) {
+    pub(in crate::wire) fn literal(&mut self, to: usize) {
         let Some(bytes) = self.bytes.get(self.done..to).filter(|bytes| !bytes.is_empty()) else {
             return;
         };
@@ -136,7 +136,7 @@ impl<'a> Elements<'a> {
             let above = above as u32;
             let width = 4 - above.leading_zeros() as usize / 8;
             self.put(&[(LITERAL_IN_TAG as u8 - 1 + width as u8) << 2]);
-            self.put(above.to_le_bytes().get(..width).unwrap_or_default());
+            self.put(&above.to_le_bytes()[..width]);
         }
         self.put(bytes);
     }
@@ -148,16 +148,16 @@ impl<'a> Elements<'a> {
             let part = length.min(COPY);
             length -= part;
             let (element, width) = copy_element(offset, part);
-            self.put(element.get(..width).unwrap_or_default());
+            self.put(&element[..width]);
         }
     }
 
     /// Writes what lies before `to`, if it is not written yet, as `snap` finds best.
     #[cold]
-    pub(super) fn search(&mut self, to: usize, snap: &mut snap::raw::Encoder) {
-        let bytes = self.bytes.get(self.done..to).unwrap_or_default();
+    pub(in crate::wire) fn search(&mut self, to: usize, snap: &mut snap::raw::Encoder) {
+        let bytes = &self.bytes[self.done..to];
         self.reserve(snap::raw::max_compress_len(bytes.len()));
-        let room = self.out.get_mut(self.end..).unwrap_or_default();
+        let room = &mut self.out[self.end..];
         let Ok(length) = snap.compress(bytes, room) else {
             return self.literal(to);
         };
@@ -169,17 +169,15 @@ impl<'a> Elements<'a> {
     }
 
     /// Writes all that is left, and gives the stream.
-    pub(super) fn finish(mut self) -> &'a [u8] {
+    pub(in crate::wire) fn finish(mut self) -> &'a [u8] {
         self.literal(self.bytes.len());
         let Self { out, end, .. } = self;
-        out.get(..end).unwrap_or_default()
+        &out[..end]
     }
 
     fn put(&mut self, bytes: &[u8]) {
         self.reserve(bytes.len());
-        if let Some(room) = self.out.get_mut(self.end..self.end + bytes.len()) {
-            room.copy_from_slice(bytes);
-        }
+        self.out[self.end..self.end + bytes.len()].copy_from_slice(bytes);
         self.end += bytes.len();
     }
 

@@ -7,26 +7,14 @@
 //! ascending, lengths shortest, absent scalars where they are zero. An explicit zero is accepted too, since it can be
 //! read in one way only.
 
-use super::labels::{self, LABEL, NAME, VALUE};
-use super::scan::{InvalidSeries, Limits, Rejects, ScanError, Series};
-use super::{histogram, varint};
+use super::tags::{
+    EXEMPLAR, EXEMPLAR_LABEL, EXEMPLAR_TIMESTAMP, EXEMPLAR_VALUE, HISTOGRAM, LABEL, METADATA, NAME, SAMPLE,
+    SAMPLE_TIMESTAMP, SAMPLE_VALUE, SERIES, VALUE,
+};
+use super::{histogram, labels};
 use crate::model::Totals;
-
-/// `WriteRequest.timeseries`: field 1, a message.
-pub(super) const SERIES: u8 = 0x0a;
-/// `WriteRequest.metadata`: field 3, a message.
-const METADATA: u8 = 0x1a;
-/// `TimeSeries.samples`, `.exemplars`, `.histograms`: fields 2, 3 and 4, messages.
-pub(super) const SAMPLE: u8 = 0x12;
-pub(super) const EXEMPLAR: u8 = 0x1a;
-pub(super) const HISTOGRAM: u8 = 0x22;
-/// `Sample.value`: field 1, eight bytes; `.timestamp`: field 2, a varint.
-pub(super) const SAMPLE_VALUE: u8 = 0x09;
-pub(super) const SAMPLE_TIMESTAMP: u8 = 0x10;
-/// `Exemplar.labels`: field 1, a message; `.value`: field 2, eight bytes; `.timestamp`: field 3, a varint.
-pub(super) const EXEMPLAR_LABEL: u8 = 0x0a;
-pub(super) const EXEMPLAR_VALUE: u8 = 0x11;
-pub(super) const EXEMPLAR_TIMESTAMP: u8 = 0x18;
+use crate::wire::series::{Found, InvalidSeries, Limits, Rejects, ScanError, Series};
+use crate::wire::varint;
 
 pub(super) const METRIC_NAME: &[u8; 8] = b"__name__";
 const METRIC_NAME_PREFIX: u64 = u64::from_be_bytes(*METRIC_NAME);
@@ -40,14 +28,6 @@ pub(super) enum Labels {
     Proved,
     /// Where a series ends in usual samples, what is before them is taken for its labels; the caller has to prove it.
     Seem,
-}
-
-pub(super) struct Found {
-    pub(super) series: Vec<Series>,
-    /// Of `series`.
-    pub(super) totals: Totals,
-    pub(super) rejected: Rejects,
-    pub(super) metadata: u64,
 }
 
 /// Walks `body`, which must be shorter than 4 GiB. None where it is not canonical, be it legal or not.

@@ -205,7 +205,7 @@ mod tests {
 
     fn by_snap(elements: &[u8], length: usize) -> Option<Vec<u8>> {
         let mut whole = Vec::new();
-        super::super::varint::put(&mut whole, length as u64);
+        crate::wire::varint::put(&mut whole, length as u64);
         whole.extend_from_slice(elements);
         snap::raw::Decoder::new().decompress_vec(&whole).ok()
     }

@@ -1,0 +1,312 @@
+//! One write, whatever its protocol: where its series lie, what they hold, what was refused of it.
+//!
+//! Takes what a walk found, gives the words in which the rest of the house speaks of a write. Never walks a byte.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::model::{Protocol, Totals};
+
+/// What a scan refuses before it spends memory on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Series in one write, valid or not.
+    pub max_series: u64,
+}
+
+/// A write whose every series is canonical. Only [`scan`](super::scan::scan) and
+/// [`Framed::prove`](super::scan::Framed::prove) make one.
+///
+/// Canonical means: labels first, each a name and a value, neither empty, both UTF-8, names ascending by bytes and
+/// each once, `__name__` among them; then samples, exemplars and histograms in this order; every field known, in its
+/// shortest form and in ascending order; every histogram consistent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scanned {
+    protocol: Protocol,
+    body: Bytes,
+    series: Vec<Series>,
+    valid: Totals,
+    totals: Totals,
+    rejected: Vec<Rejected>,
+    metadata: u64,
+    is_as_sent: bool,
+}
+
+/// Where one series lies in its body. Offsets in bytes, counts of its parts. Made only where a body is walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Series {
+    /// The tag: the series with its tag and length is `start..end`.
+    pub(super) start: u32,
+    pub(super) labels_start: u32,
+    /// Samples, exemplars and histograms follow.
+    pub(super) labels_end: u32,
+    pub(super) end: u32,
+    pub(super) samples: u32,
+    pub(super) histograms: u32,
+    pub(super) exemplars: u32,
+}
+
+/// The series that were received and are not among the scanned ones, by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejected {
+    pub reason: InvalidSeries,
+    pub totals: Totals,
+}
+
+/// Why a series is refused while the rest of its write goes on (docs/protocol.md, "Series").
+///
+/// The text is for the sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+pub enum InvalidSeries {
+    #[error("a label name or value is not UTF-8")]
+    InvalidUtf8,
+    #[error("a label has no name")]
+    EmptyLabelName,
+    #[error("a label name occurs twice")]
+    DuplicateLabel,
+    #[error("the label __name__ is missing or empty")]
+    MissingMetricName,
+    #[error("a native histogram is inconsistent")]
+    InvalidHistogram,
+}
+
+impl InvalidSeries {
+    pub const ALL: [Self; 5] = [
+        Self::InvalidUtf8,
+        Self::EmptyLabelName,
+        Self::DuplicateLabel,
+        Self::MissingMetricName,
+        Self::InvalidHistogram,
+    ];
+
+    /// The word for the `reason` label of a metric.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::EmptyLabelName => "empty_label_name",
+            Self::DuplicateLabel => "duplicate_label",
+            Self::MissingMetricName => "missing_metric_name",
+            Self::InvalidHistogram => "invalid_histogram",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScanError {
+    /// No protobuf, or a known field with another wire type than the specification gives it.
+    #[error("the body is not a remote-write 1.0 message: {what}")]
+    Malformed { what: &'static str },
+    #[error("the write has more than {limit} series")]
+    TooManySeries { limit: u64 },
+    #[error("the write has more than {limit} native histograms")]
+    TooManyHistograms { limit: u64 },
+    #[error("a series has more than {limit} labels")]
+    TooManyLabels { limit: usize },
+    /// Offsets are 32 bits wide.
+    #[error("a body of {length} bytes is too long")]
+    TooLong { length: u64 },
+    /// `head` lets no such write pass: a bug here, not the sender's fault.
+    #[error("remote write {} is not read here", .0.word())]
+    NotRead(Protocol),
+    /// The rewriting of a non-canonical body did not come out canonical: a bug here, not the sender's fault.
+    #[error("the body could not be brought into canonical form")]
+    NotRewritten,
+}
+
+impl Scanned {
+    /// Of a body that came canonical.
+    pub(super) fn as_found(protocol: Protocol, body: Bytes, found: Found) -> Self {
+        let is_as_sent = found.metadata == 0 && found.rejected.is_empty();
+        Self::new(protocol, body, found, is_as_sent)
+    }
+
+    /// Of a body that was written anew.
+    pub(super) fn rewritten(protocol: Protocol, body: Bytes, found: Found) -> Self {
+        Self::new(protocol, body, found, false)
+    }
+
+    fn new(protocol: Protocol, body: Bytes, found: Found, is_as_sent: bool) -> Self {
+        let rejected = found.rejected.list();
+        let mut totals = found.totals;
+        rejected.iter().for_each(|rejected| totals += rejected.totals);
+        Self {
+            protocol,
+            body,
+            series: found.series,
+            valid: found.totals,
+            totals,
+            rejected,
+            metadata: found.metadata,
+            is_as_sent,
+        }
+    }
+
+    /// One series that is nothing but these labels.
+    #[cfg(test)]
+    pub(super) fn made_up(labels: &[u8]) -> Self {
+        let series = Series {
+            start: 0,
+            labels_start: 0,
+            labels_end: labels.len() as u32,
+            end: labels.len() as u32,
+            samples: 0,
+            histograms: 0,
+            exemplars: 0,
+        };
+        let found = Found {
+            series: vec![series],
+            totals: series.totals(),
+            rejected: Rejects::default(),
+            metadata: 0,
+        };
+        Self::as_found(Protocol::V1, Bytes::copy_from_slice(labels), found)
+    }
+
+    /// What it came as, and is written as.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The canonical bytes. Metadata may lie between the series.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The valid series in the order they came.
+    pub fn series(&self) -> &[Series] {
+        &self.series
+    }
+
+    /// The labels of one of these series, as [`labels`](super::v1::labels::labels) reads them.
+    ///
+    /// # Panics
+    /// Where it is none of these and lies elsewhere.
+    pub fn label_bytes(&self, series: &Series) -> &[u8] {
+        &self.body[series.labels_range()]
+    }
+
+    /// Of the valid series.
+    pub fn valid(&self) -> Totals {
+        self.valid
+    }
+
+    /// Everything received, rejected series included.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// At most one entry for each reason.
+    pub fn rejected(&self) -> &[Rejected] {
+        &self.rejected
+    }
+
+    /// Metadata entries received. They are counted and never forwarded: Thanos discards them.
+    pub fn metadata(&self) -> u64 {
+        self.metadata
+    }
+
+    /// Whether the body came canonical, with series only and all of them valid. If every series is kept, the
+    /// sender's compressed bytes say just what was judged and may go on as they are.
+    pub fn is_as_sent(&self) -> bool {
+        self.is_as_sent
+    }
+}
+
+impl Series {
+    /// The whole field, tag and length included.
+    pub fn range(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    pub fn labels_range(&self) -> Range<usize> {
+        self.labels_start as usize..self.labels_end as usize
+    }
+
+    /// What follows the labels: samples, exemplars, histograms.
+    pub fn tail_range(&self) -> Range<usize> {
+        self.labels_end as usize..self.end as usize
+    }
+
+    pub fn totals(&self) -> Totals {
+        Totals {
+            series: 1,
+            samples: self.samples.into(),
+            histograms: self.histograms.into(),
+            exemplars: self.exemplars.into(),
+        }
+    }
+}
+
+/// What is to be written lies outside of the body, or was never in it: a bug here, and nothing that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a series does not lie in its body")]
+pub struct Torn;
+
+/// What becomes of a series that goes on. Those that do not are left out.
+#[derive(Debug, Clone, Copy)]
+pub enum Piece<'a> {
+    Keep(&'a Series),
+    /// With these labels in place of its own.
+    Edit(&'a Series, Patch<'a>),
+}
+
+/// Label bytes ([`encode_labels`](super::v1::labels::encode_labels)) by what they have in common with those that were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patch<'a> {
+    /// How many of the sent bytes come first.
+    pub first: u16,
+    pub middle: &'a [u8],
+    /// How many of the sent bytes come last.
+    pub last: u16,
+}
+
+impl<'a> Patch<'a> {
+    /// Nothing in common.
+    pub fn whole(label_bytes: &'a [u8]) -> Self {
+        Self {
+            first: 0,
+            middle: label_bytes,
+            last: 0,
+        }
+    }
+
+    /// Of the label bytes, in bytes.
+    pub(super) fn length(&self) -> usize {
+        usize::from(self.first) + self.middle.len() + usize::from(self.last)
+    }
+}
+
+/// What a walk over a body found.
+pub(super) struct Found {
+    pub(super) series: Vec<Series>,
+    /// Of `series`.
+    pub(super) totals: Totals,
+    pub(super) rejected: Rejects,
+    pub(super) metadata: u64,
+}
+
+/// Rejected series, counted by reason while walking.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rejects([Totals; InvalidSeries::ALL.len()]);
+
+impl Rejects {
+    pub(super) fn add(&mut self, reason: InvalidSeries, totals: Totals) {
+        self.0[reason as usize] += totals;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|totals| totals.series == 0)
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, more)| *sum += more);
+    }
+
+    fn list(&self) -> Vec<Rejected> {
+        let all = InvalidSeries::ALL.into_iter().zip(self.0);
+        all.filter(|(_, totals)| totals.series > 0)
+            .map(|(reason, totals)| Rejected { reason, totals })
+            .collect()
+    }
+}

@@ -1,0 +1,203 @@
+//! The reference pages in docs/ say what the gateway does: the admin API's routes and keys, the reasons of answers.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use gauntlet_tests::setup::{relabel, replace};
+use gauntlet_tests::{Gateway, Receiver, Setup};
+use serde_json::{Value, json};
+
+use crate::{small_write, tenant};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn page(name: &str) -> String {
+    std::fs::read_to_string(root().join("docs").join(name)).unwrap()
+}
+
+/// The host's own code in `<module>.rs` and `<module>/`, without the tests at the end of a file.
+fn module(name: &str) -> String {
+    let source = root().join("host/src");
+    let mut files = vec![source.join(format!("{name}.rs"))];
+    if let Ok(folder) = std::fs::read_dir(source.join(name)) {
+        files.extend(folder.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()));
+    }
+    let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
+    texts
+        .map(|text| text.split("#[cfg(test)]").next().unwrap().to_owned())
+        .collect()
+}
+
+/// Where each key of an answer stands, whatever the values: `[].endpoints[].address`.
+fn keys(value: &Value, at: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let at = format!("{at}.{key}");
+                keys(value, &at, found);
+                found.insert(at);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                keys(item, &format!("{at}[]"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn keys_of(value: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    keys(value, "", &mut found);
+    found
+}
+
+/// The example under the heading of a route.
+fn example(page: &str, route: &str) -> Value {
+    let section = page.split(&format!("\n## `{route}`\n")).nth(1);
+    let section = section.unwrap_or_else(|| panic!("docs/api.md has no section of {route}"));
+    let example = section.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    serde_json::from_str(example).unwrap_or_else(|error| panic!("the example of {route}: {error}"))
+}
+
+#[tokio::test]
+async fn the_page_of_the_admin_api_has_the_keys_that_are_answered() {
+    let receiver = Receiver::start().await;
+    let a = tenant("a")
+        .certificate("uri_san", "spiffe://a")
+        .certificate("dns_san", "a.example.com")
+        .certificate("common_name", "a")
+        .basic("a", "password")
+        .policy("relabel", relabel(json!([])));
+    let gateway = Gateway::start(Setup::with_receiver(&receiver).tenant(a).tenant(tenant("b"))).await;
+    assert_eq!(
+        gateway.sender().bearer("a-token").write(&small_write()).await.status,
+        204
+    );
+    // One tenant is broken, so that every list holds something.
+    replace(&gateway.setup.tenant_file("b"), b"tenant: b\ndisabeld: true\n");
+    let reload = gateway.admin("POST", "/-/reload").await;
+    assert_eq!(reload.status, 500, "{reload:?}");
+    let page = page("api.md");
+    let mut answers = vec![(
+        "POST /-/reload".to_owned(),
+        serde_json::from_str::<Value>(&reload.text).unwrap()["data"].take(),
+    )];
+    for path in ["status", "tenants", "policies", "upstreams"] {
+        let path = format!("/api/v1/{path}");
+        answers.push((format!("GET {path}"), gateway.api(&path).await));
+    }
+    for (route, answer) in answers {
+        let keys = keys_of(&answer);
+        assert!(keys.len() > 5, "{route}: {answer}");
+        assert_eq!(keys_of(&example(&page, &route)), keys, "{route}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_are_told_by_kind_and_name_and_never_by_their_secret() {
+    let receiver = Receiver::start().await;
+    let a = tenant("a")
+        .certificate("dns_san", "a.example.com")
+        .basic("user", "hunter2");
+    let gateway = Gateway::start(Setup::with_receiver(&receiver).tenant(a)).await;
+    let tenants = gateway.api("/api/v1/tenants").await;
+    assert_eq!(
+        tenants[0]["credentials"],
+        json!([
+            {"kind": "bearer_token"},
+            {"kind": "client_certificate", "dns_san": "a.example.com"},
+            {"kind": "basic_auth", "username": "user"},
+        ])
+    );
+}
+
+#[test]
+fn the_page_of_the_admin_api_has_its_routes_and_no_others() {
+    let page = page("api.md");
+    let code = module("admin");
+    let routes: Vec<&str> = code
+        .split(".route(\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
+    assert!(routes.len() > 5, "{routes:?}");
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let listed: BTreeSet<&str> = rows
+        .flat_map(|row| row.split('`').nth(1))
+        .filter_map(|cell| cell.split_once(' '))
+        .map(|(_method, path)| path)
+        .collect();
+    assert_eq!(listed, BTreeSet::from_iter(routes));
+}
+
+#[test]
+fn the_page_of_the_protocol_has_every_reason_and_no_others() {
+    let word = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b"_0123456789".contains(&b))
+    };
+    let page = page("protocol.md");
+    let (_, series) = page.split_once("| reason | because |").unwrap();
+    let (series, rest) = series.split_once("\n\n").unwrap();
+    let (_, answers) = rest.split_once("| status | reason | when |").unwrap();
+    let (answers, _) = answers.split_once("\n\n").unwrap();
+    let quoted = |cell: &str| {
+        cell.split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let of_series: BTreeSet<String> = series
+        .lines()
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(quoted)
+        .collect();
+    let of_answers: BTreeSet<String> = answers
+        .lines()
+        .filter_map(|row| row.split('|').nth(2))
+        .flat_map(quoted)
+        .collect();
+    assert!(
+        of_series.len() > 10 && of_answers.len() > 30,
+        "{of_series:?} {of_answers:?}"
+    );
+
+    // Every word in quotes that is in the one map from failures to answers is a reason.
+    let respond = module("respond");
+    let in_respond: BTreeSet<String> = respond
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| line.split('"').skip(1).step_by(2))
+        .filter(|text| word(text))
+        .map(str::to_owned)
+        .collect();
+    let missing: Vec<_> = in_respond.difference(&of_answers).collect();
+    assert!(missing.is_empty(), "docs/protocol.md does not have {missing:?}");
+
+    // And what the page has is in the code, wherever it moved.
+    let mut code = String::new();
+    let mut folders = vec![root().join("host/src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                code.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    for reason in of_series.union(&of_answers) {
+        assert!(
+            code.contains(&format!("\"{reason}\"")),
+            "docs/protocol.md has `{reason}`, which nothing answers"
+        );
+    }
+}

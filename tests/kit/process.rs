@@ -1,0 +1,207 @@
+//! One process: started with its output in a file, watched, signalled, ended.
+//!
+//! Takes a command; gives a handle that can be stopped in the ways an operator's or a machine's failure stops it, and
+//! started again with the same command line. Never leaves a process behind: dropping the handle ends it.
+
+use std::fs::{self, File, OpenOptions};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::deadline::until;
+
+/// How long a process may take to leave when asked politely.
+const LEAVE: Duration = Duration::from_secs(20);
+/// Between two looks at whether it has left.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Lines of a log that are shown with an error.
+const LAST_WORDS: usize = 15;
+
+/// A running (or stopped) program.
+pub struct Process {
+    name: String,
+    command: Command,
+    log: PathBuf,
+    child: Option<Child>,
+    /// Whether dropping the handle asks first: some programs take their children with them only then.
+    polite: bool,
+}
+
+impl Process {
+    /// Starts `command` with its output in the file `log`, which is made anew.
+    ///
+    /// # Errors
+    /// Where the program or the file cannot be had.
+    pub fn start(name: &str, log: PathBuf, mut command: Command) -> Result<Self> {
+        File::create(&log).with_context(|| format!("making {}", log.display()))?;
+        command.stdin(Stdio::null());
+        let mut process = Self {
+            name: name.to_owned(),
+            command,
+            log,
+            child: None,
+            polite: false,
+        };
+        process.start_again()?;
+        Ok(process)
+    }
+
+    /// Asked with SIGTERM and given time before it is killed, where the handle is dropped.
+    pub fn asked_to_leave(mut self) -> Self {
+        self.polite = true;
+        self
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Starts the same command line again after [`Self::kill`] or [`Self::terminate`]; the log goes on.
+    ///
+    /// # Errors
+    /// Where it runs already, or cannot be started.
+    pub fn start_again(&mut self) -> Result<()> {
+        if self.child.is_some() {
+            bail!("{} is already running", self.name);
+        }
+        let log = OpenOptions::new().append(true).open(&self.log)?;
+        self.command.stdout(log.try_clone()?).stderr(log);
+        let program = self.command.get_program().to_owned();
+        let child = self.command.spawn();
+        self.child = Some(child.with_context(|| format!("starting {}: {}", self.name, program.display()))?);
+        Ok(())
+    }
+
+    /// # Panics
+    /// Where it was ended through this handle.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a process that was started").id()
+    }
+
+    /// How it ended, where it has by itself.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.as_mut().map(Child::try_wait).transpose()?.flatten())
+    }
+
+    /// # Errors
+    /// Where the process has ended by itself; its last words are in the error.
+    pub fn expect_alive(&mut self) -> Result<()> {
+        match self.ended()? {
+            None => Ok(()),
+            Some(status) => bail!("{} ended by itself ({status}); {}", self.name, self.last_words()),
+        }
+    }
+
+    /// SIGKILL: the machine is gone.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill().with_context(|| format!("killing {}", self.name))?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for the process to leave.
+    ///
+    /// # Errors
+    /// Where it does not run, or does not leave.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        self.signal("TERM")?;
+        let what = format!("{} leaves after SIGTERM", self.name);
+        let status = until(&what, LEAVE, PAUSE, || self.ended())?;
+        self.child = None;
+        Ok(status)
+    }
+
+    /// Sends a signal by name, `HUP` or `TERM`.
+    ///
+    /// # Errors
+    /// Where it does not run.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        let Some(child) = self.child.as_ref() else {
+            bail!("{} is not running", self.name)
+        };
+        let script = format!("kill -{signal} {}", child.id());
+        let status = Command::new("sh").args(["-c", &script]).status()?;
+        if !status.success() {
+            bail!("`{script}` for {}: {status}", self.name);
+        }
+        Ok(())
+    }
+
+    /// Everything it has written so far, in whole lines.
+    pub fn log(&self) -> String {
+        let written = fs::read(&self.log).unwrap_or_default();
+        let whole = written.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        String::from_utf8_lossy(&written[..whole]).into_owned()
+    }
+
+    /// The end of the log, for an error message.
+    pub fn last_words(&self) -> String {
+        let text = self.log();
+        let lines: Vec<&str> = text.lines().collect();
+        let tail = lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n    ");
+        format!("{} ends with\n    {tail}", self.log.display())
+    }
+
+    /// Where a gateway's listener listens, once it was logged as JSON.
+    pub fn listening(&self, listener: &str) -> Option<SocketAddr> {
+        let log = self.log();
+        let mut events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let event = events.find(|event| event["message"] == "listening" && event["listener"] == listener)?;
+        event["address"].as_str()?.parse().ok()
+    }
+
+    /// Resident memory in bytes (`VmRSS`).
+    ///
+    /// # Panics
+    /// Where it has ended.
+    pub fn rss(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = line.unwrap_or_else(|| panic!("{} has no VmRSS: it has ended; {}", self.name, self.last_words()));
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Nobody to report to: it may have ended already, which is what is wanted.
+        if self.polite && matches!(self.ended(), Ok(None)) {
+            let _ = self.terminate();
+        }
+        let _ = self.kill();
+    }
+}
+
+/// A loopback address where nobody listens.
+pub fn free_address() -> SocketAddr {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    free.local_addr().expect("its address")
+}
+
+/// Where scripts/provision puts what it builds or downloads.
+///
+/// # Errors
+/// Where it is not there.
+pub fn provisioned(program: &str, version: &str) -> Result<PathBuf> {
+    let cache = match std::env::var("XDG_CACHE_HOME") {
+        Ok(path) if !path.is_empty() => PathBuf::from(path),
+        _ => PathBuf::from(std::env::var("HOME").context("HOME is not set")?).join(".cache"),
+    };
+    let path = cache.join("gauntlet/bin").join(format!("{program}-{version}"));
+    if !path.is_file() {
+        bail!("{} is not there; scripts/provision installs it", path.display());
+    }
+    Ok(path)
+}
