@@ -372,8 +372,8 @@ fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Torn;
     use crate::model::Protocol;
+    use crate::wire::Torn;
 
     fn context(attempt: u32, jitter: u64) -> Context {
         Context {

@@ -11,14 +11,7 @@ const TO_BE_RENAMED: &str = "to be renamed";
 
 /// Names that more than one type has, and why. What is here and is one type's alone is a fault as well.
 const SHARED: &[(&str, &str)] = &[
-    ("Answer", TO_BE_RENAMED),
-    (
-        "Bounds",
-        "of a compilation, of memos, of a queue, of instances kept: each within its own file",
-    ),
     ("Clock", TO_BE_RENAMED),
-    ("Failure", TO_BE_RENAMED),
-    ("Fault", TO_BE_RENAMED),
     ("Found", TO_BE_RENAMED),
     ("Limits", TO_BE_RENAMED),
     (
@@ -34,8 +27,6 @@ const SHARED: &[(&str, &str)] = &[
         "Proof",
         "of a tenant by its credential, and of a body's series: each within its own steps of a write",
     ),
-    ("Reply", TO_BE_RENAMED),
-    ("Running", TO_BE_RENAMED),
     (
         "Source",
         "a file of the configuration, and where certificates come from: neither leaves its room",

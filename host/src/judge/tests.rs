@@ -3,8 +3,7 @@
 use super::*;
 use crate::chain::tests::{chain, fixture, hostile, policy, standard};
 use crate::config::{Limits, OverRate};
-use crate::wire::labels::encode_labels;
-use crate::wire::scan;
+use crate::wire;
 
 async fn judge(name: &str, policies: &[config::Policy]) -> Judge {
     let tenant = config::Tenant {
@@ -39,14 +38,11 @@ async fn judge(name: &str, policies: &[config::Policy]) -> Judge {
 fn framed(labels: impl IntoIterator<Item = (&'static str, String)>) -> Framed {
     let mut body = Vec::new();
     for (name, value) in labels {
-        let mut series = Vec::new();
-        encode_labels([("__name__", "up"), (name, &value)].into_iter(), &mut series);
-        series.extend_from_slice(b"\x12\x0b\x09\0\0\0\0\0\0\xf0\x3f\x10\x01");
-        body.extend_from_slice(&[0x0a, series.len() as u8]);
-        body.extend_from_slice(&series);
+        let labels = [("__name__", "up"), (name, value.as_str())];
+        wire::write_series(&mut body, labels.into_iter(), [(1.0, 1)].into_iter());
     }
     let max_series = 1000;
-    scan::frame(body, &scan::Limits { max_series }).unwrap()
+    wire::frame(Protocol::V1, body, &wire::Limits { max_series }).unwrap()
 }
 
 /// As many as asked for, which no other call gives.
@@ -63,7 +59,7 @@ impl Judge {
 fn origin(subject: &str) -> Origin<'_> {
     Origin {
         subject,
-        protocol: crate::model::Protocol::V1,
+        protocol: Protocol::V1,
         compressed_bytes: 77,
     }
 }
