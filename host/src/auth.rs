@@ -22,7 +22,7 @@ mod client_cert;
 
 pub use basic::VerifiedPasswords;
 pub use claims::AuthError;
-use claims::Owner;
+use claims::Holder;
 
 /// Longest `Authorization` header looked at. Bytes. More than any token or password in use, and what a
 /// stranger can make us decode and hash.
@@ -70,11 +70,11 @@ impl Authenticator {
         };
         let mut passwords = Vec::new();
         let sound = it.tenants.iter().enumerate().flat_map(|(place, tenant)| {
-            let owned = move |credential| (credential, Owner::Tenant(place));
+            let owned = move |credential| (credential, Holder::Tenant(place));
             tenant.credentials.iter().cloned().map(owned)
         });
         // The broken come last: they take only what is left.
-        let broken = broken.into_iter().map(|credential| (credential, Owner::Broken));
+        let broken = broken.into_iter().map(|credential| (credential, Holder::Broken));
         for (credential, owner) in sound.chain(broken) {
             match credential {
                 Credential::BearerToken(sha256) => it.tokens.add(sha256, owner),
@@ -100,8 +100,8 @@ impl Authenticator {
         let (owner, subject) = match self.by_header(headers, verified).await? {
             Some(found) => match certified {
                 // Whether they agree shows once the tenant is sound again.
-                Ok(Some((Owner::Broken, _))) => return Err(AuthError::Broken),
-                Ok(Some((other, _))) if other != found.0 && found.0 != Owner::Broken => {
+                Ok(Some((Holder::Broken, _))) => return Err(AuthError::Broken),
+                Ok(Some((other, _))) if other != found.0 && found.0 != Holder::Broken => {
                     return Err(AuthError::Ambiguous);
                 }
                 Err(AuthError::Ambiguous) => return Err(AuthError::Ambiguous),
@@ -112,7 +112,7 @@ impl Authenticator {
                 None => return Err(AuthError::NoCredential),
             },
         };
-        let Owner::Tenant(place) = owner else {
+        let Holder::Tenant(place) = owner else {
             return Err(AuthError::Broken);
         };
         let config = self.tenants.get(place).ok_or(AuthError::WrongCredential)?;
@@ -132,7 +132,7 @@ impl Authenticator {
         &self,
         headers: &HeaderMap,
         verified: &VerifiedPasswords,
-    ) -> Result<Option<(Owner, String)>, AuthError> {
+    ) -> Result<Option<(Holder, String)>, AuthError> {
         let mut given = headers.get_all(AUTHORIZATION).iter();
         let Some(header) = given.next() else {
             return Ok(None);

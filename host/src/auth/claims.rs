@@ -33,7 +33,7 @@ pub enum AuthError {
 
 /// Whose a credential is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(super) enum Holder {
     /// By its place in the authenticator's list.
     Tenant(usize),
     /// Some tenant that is known and cannot be served. Claims only what no sound tenant does.
@@ -42,14 +42,14 @@ pub(super) enum Owner {
 
 /// Who holds a credential; `None` where two tenants claim it. The configuration refuses that, but nothing here
 /// may depend on it: a credential that proves two tenants proves none.
-pub(super) type Claims<K> = HashMap<K, Option<Owner>>;
+pub(super) type Claims<K> = HashMap<K, Option<Holder>>;
 
-pub(super) fn claim<K: Eq + Hash>(claims: &mut Claims<K>, credential: K, owner: Owner) {
+pub(super) fn claim<K: Eq + Hash>(claims: &mut Claims<K>, credential: K, owner: Holder) {
     match claims.entry(credential) {
         Entry::Vacant(free) => {
             free.insert(Some(owner));
         }
-        Entry::Occupied(mut held) if owner != Owner::Broken && *held.get() != Some(owner) => {
+        Entry::Occupied(mut held) if owner != Holder::Broken && *held.get() != Some(owner) => {
             held.insert(None);
         }
         Entry::Occupied(_) => {}
