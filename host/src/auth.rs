@@ -1,65 +1,41 @@
 //! Who is writing: from a request's credential to a tenant, default deny.
 //!
-//! Takes the headers and the verified certificate; gives a [`Tenant`], which cannot be made anywhere else. Never
+//! Takes the headers and the verified certificate; gives a [`Proof`], which cannot be made anywhere else. Never
 //! believes a header that names a tenant, never logs a credential, never says which part of one was wrong.
 //!
 //! Which credential counts where several are given: an `Authorization` header must be right by itself, whatever
 //! the certificate says, and a header and a certificate that prove different tenants prove none (403). A verified
 //! certificate that belongs to no tenant does not spoil a good header: it may be a mesh's.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::Hash;
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
 use crate::config::{self, Credential};
-use crate::listener::Peer;
-use crate::model::{TenantId, TenantIdError};
+use crate::model::{Peer, TenantId};
 
 mod basic;
 mod bearer;
+mod claims;
 mod client_cert;
 
 pub use basic::VerifiedPasswords;
+pub use claims::AuthError;
+use claims::Holder;
 
 /// Longest `Authorization` header looked at. Bytes. More than any token or password in use, and what a
 /// stranger can make us decode and hash.
 const MAX_AUTHORIZATION: usize = 8 * 1024;
 
-/// Why a request has no tenant. Texts are public and the same for every way to be wrong.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AuthError {
-    /// 401.
-    #[error("no credential was given")]
-    NoCredential,
-    /// 401. Unknown, mistyped and malformed look alike on purpose.
-    #[error("the credential is not valid")]
-    WrongCredential,
-    /// 403. The certificate has names of two tenants, or proves another tenant than the header.
-    #[error("the credentials given belong to more than one tenant")]
-    Ambiguous,
-    /// 403.
-    #[error("the tenant is disabled")]
-    Disabled { tenant: TenantId },
-    /// 503. The credential is that of a tenant whose configuration cannot be read: not a stranger.
-    #[error("the tenant's configuration is not usable right now")]
-    Broken,
-    /// 503. Too many passwords are being checked at once.
-    #[error("credentials cannot be checked right now")]
-    Overloaded,
-}
-
 /// Proof that a request carries a tenant's credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tenant {
+pub struct Proof {
     id: TenantId,
     subject: String,
 }
 
-impl Tenant {
+impl Proof {
     pub fn id(&self) -> &TenantId {
         &self.id
     }
@@ -67,31 +43,6 @@ impl Tenant {
     /// What the credential proved: a certificate's name, a user's name, or empty for a bearer token.
     pub fn subject(&self) -> &str {
         &self.subject
-    }
-}
-
-/// Whose a credential is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    /// By its place in [`Authenticator::tenants`].
-    Tenant(usize),
-    /// Some tenant that is known and cannot be served. Claims only what no sound tenant does.
-    Broken,
-}
-
-/// Who holds a credential; `None` where two tenants claim it. The configuration refuses that, but nothing here
-/// may depend on it: a credential that proves two tenants proves none.
-type Claims<K> = HashMap<K, Option<Owner>>;
-
-fn claim<K: Eq + Hash>(claims: &mut Claims<K>, credential: K, owner: Owner) {
-    match claims.entry(credential) {
-        Entry::Vacant(free) => {
-            free.insert(Some(owner));
-        }
-        Entry::Occupied(mut held) if owner != Owner::Broken && *held.get() != Some(owner) => {
-            held.insert(None);
-        }
-        Entry::Occupied(_) => {}
     }
 }
 
@@ -119,11 +70,11 @@ impl Authenticator {
         };
         let mut passwords = Vec::new();
         let sound = it.tenants.iter().enumerate().flat_map(|(place, tenant)| {
-            let owned = move |credential| (credential, Owner::Tenant(place));
+            let owned = move |credential| (credential, Holder::Tenant(place));
             tenant.credentials.iter().cloned().map(owned)
         });
         // The broken come last: they take only what is left.
-        let broken = broken.into_iter().map(|credential| (credential, Owner::Broken));
+        let broken = broken.into_iter().map(|credential| (credential, Holder::Broken));
         for (credential, owner) in sound.chain(broken) {
             match credential {
                 Credential::BearerToken(sha256) => it.tokens.add(sha256, owner),
@@ -144,13 +95,13 @@ impl Authenticator {
         headers: &HeaderMap,
         peer: &Peer,
         verified: &VerifiedPasswords,
-    ) -> Result<Tenant, AuthError> {
+    ) -> Result<Proof, AuthError> {
         let certified = self.names.owner(peer.certificate.as_ref());
         let (owner, subject) = match self.by_header(headers, verified).await? {
             Some(found) => match certified {
                 // Whether they agree shows once the tenant is sound again.
-                Ok(Some((Owner::Broken, _))) => return Err(AuthError::Broken),
-                Ok(Some((other, _))) if other != found.0 && found.0 != Owner::Broken => {
+                Ok(Some((Holder::Broken, _))) => return Err(AuthError::Broken),
+                Ok(Some((other, _))) if other != found.0 && found.0 != Holder::Broken => {
                     return Err(AuthError::Ambiguous);
                 }
                 Err(AuthError::Ambiguous) => return Err(AuthError::Ambiguous),
@@ -161,7 +112,7 @@ impl Authenticator {
                 None => return Err(AuthError::NoCredential),
             },
         };
-        let Owner::Tenant(place) = owner else {
+        let Holder::Tenant(place) = owner else {
             return Err(AuthError::Broken);
         };
         let config = self.tenants.get(place).ok_or(AuthError::WrongCredential)?;
@@ -171,7 +122,7 @@ impl Authenticator {
                 tenant: config.id.clone(),
             });
         }
-        Ok(Tenant {
+        Ok(Proof {
             id: config.id.clone(),
             subject,
         })
@@ -181,7 +132,7 @@ impl Authenticator {
         &self,
         headers: &HeaderMap,
         verified: &VerifiedPasswords,
-    ) -> Result<Option<(Owner, String)>, AuthError> {
+    ) -> Result<Option<(Holder, String)>, AuthError> {
         let mut given = headers.get_all(AUTHORIZATION).iter();
         let Some(header) = given.next() else {
             return Ok(None);
@@ -222,45 +173,6 @@ fn split(header: &[u8]) -> Option<(&[u8], &[u8])> {
     let space = header.iter().position(|byte| *byte == b' ')?;
     let (scheme, rest) = header.split_at(space);
     Some((scheme, rest.trim_ascii()))
-}
-
-/// The tenant named by `/api/metrics/v1/{tenant}/api/v1/receive`; `None` for any other path.
-///
-/// It proves nothing: the caller compares it with the credential's and answers 403 where they differ. The segment
-/// is percent-decoded exactly once and must then be a legal id, so an encoded slash, dot segment or second layer
-/// of encoding is an error, never another tenant.
-pub fn path_tenant(path: &str) -> Option<Result<TenantId, PathTenantError>> {
-    let segment = path.strip_prefix("/api/metrics/v1/")?.strip_suffix("/api/v1/receive")?;
-    if segment.contains('/') {
-        return None;
-    }
-    Some(decode_percent(segment).and_then(|id| Ok(TenantId::new(&id)?)))
-}
-
-/// Why a path names no tenant.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PathTenantError {
-    #[error("the tenant in the path is not well encoded")]
-    Encoding,
-    #[error(transparent)]
-    Id(#[from] TenantIdError),
-}
-
-fn decode_percent(text: &str) -> Result<String, PathTenantError> {
-    let digit = |byte: Option<u8>| byte.and_then(|b| char::from(b).to_digit(16));
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        match (digit(bytes.next()), digit(bytes.next())) {
-            (Some(high), Some(low)) => decoded.push((high * 16 + low) as u8),
-            _ => return Err(PathTenantError::Encoding),
-        }
-    }
-    String::from_utf8(decoded).map_err(|_| PathTenantError::Encoding)
 }
 
 #[cfg(test)]

@@ -23,10 +23,6 @@ pub struct BodyLimits {
     pub min_rate: u64,
 }
 
-/// The shared memory for bodies is used up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Overloaded;
-
 /// Why there is no body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
@@ -38,43 +34,40 @@ pub enum BodyError {
     TimedOut { timeout: Duration },
     #[error("the sender went away or broke the framing inside the body")]
     Disconnected,
-    #[error("too many bytes of bodies are in memory")]
-    Overloaded,
 }
 
 /// Reads all of `body`. Trailers are ignored: remote write has none.
 ///
-/// `hold` is asked for each piece before it is kept, and decides whether memory for it is left.
+/// `hold` is asked for each piece before it is kept, and decides whether memory for it is left; its error, with the bound
+/// that was met, is handed on as it is.
 /// A body that announces too much is refused before the first byte is read, so that a sender that
 /// `Expect`s `100-continue` is spared the upload.
 ///
 /// # Errors
 /// `TooLarge` is the sender's fault; every other means that the same write may succeed later.
-pub async fn read<B>(
-    body: B,
-    limits: &BodyLimits,
-    hold: impl FnMut(usize) -> Result<(), Overloaded>,
-) -> Result<Bytes, BodyError>
+pub async fn read<B, E>(body: B, limits: &BodyLimits, hold: impl FnMut(usize) -> Result<(), E>) -> Result<Bytes, E>
 where
     B: Body<Data = Bytes>,
+    E: From<BodyError>,
 {
     read_paced(body, limits, hold, Duration::from_secs(1)).await
 }
 
 /// [`read`], with the length of a pace slot open to tests.
-async fn read_paced<B>(
+async fn read_paced<B, E>(
     body: B,
     limits: &BodyLimits,
-    mut hold: impl FnMut(usize) -> Result<(), Overloaded>,
+    mut hold: impl FnMut(usize) -> Result<(), E>,
     slot: Duration,
-) -> Result<Bytes, BodyError>
+) -> Result<Bytes, E>
 where
     B: Body<Data = Bytes>,
+    E: From<BodyError>,
 {
     let too_large = BodyError::TooLarge { limit: limits.max_size };
     let announced = body.size_hint().exact();
     if announced.is_some_and(|length| length > limits.max_size) {
-        return Err(too_large);
+        return Err(too_large.into());
     }
     let mut body = pin!(body);
     let mut clock = pin!(sleep(limits.timeout));
@@ -86,23 +79,21 @@ where
         match event {
             Event::Piece(piece) => {
                 if kept.length() + piece.len() as u64 > limits.max_size {
-                    return Err(too_large);
+                    return Err(too_large.into());
                 }
-                hold(piece.len()).map_err(|Overloaded| BodyError::Overloaded)?;
+                hold(piece.len())?;
                 rate.count(piece.len());
                 kept.push(piece);
             }
             Event::End => return Ok(kept.finish()),
-            Event::Broken => return Err(BodyError::Disconnected),
+            Event::Broken => return Err(BodyError::Disconnected.into()),
             Event::Timeout => {
-                return Err(BodyError::TimedOut {
-                    timeout: limits.timeout,
-                });
+                let timeout = limits.timeout;
+                return Err(BodyError::TimedOut { timeout }.into());
             }
             Event::SlotOver if rate.too_slow() => {
-                return Err(BodyError::Slow {
-                    min_rate: limits.min_rate,
-                });
+                let min_rate = limits.min_rate;
+                return Err(BodyError::Slow { min_rate }.into());
             }
             Event::SlotOver => {
                 let end = pace.deadline() + slot;

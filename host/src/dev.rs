@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::server::{self, Running, StartError};
+use crate::tenant::Snapshot;
 
 mod certificates;
 mod receiver;
@@ -222,7 +223,8 @@ async fn watch(options: &Options, running: &Running, receiver: &Receiver) -> Res
         tokio::select! {
             _ = ticks.tick() => {
                 let report = running.generations.report();
-                let rows = table::rows(&running.shared.metrics.text());
+                let current = running.generations.current();
+                let rows = table::rows(current.tenants.serving().map(|generation| Snapshot::of(generation)));
                 table.draw(&rows, &report, &receiver.counts());
             }
             _ = terminate.recv() => break,

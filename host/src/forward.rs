@@ -16,6 +16,7 @@ use crate::telemetry::Metrics;
 mod answer;
 pub mod balance;
 mod budget;
+pub mod delivery;
 mod endpoint;
 mod health;
 mod lookup;

@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 
-use crate::auth::{self, PathTenantError};
 use crate::model::{Protocol, TenantId, TenantIdError};
 
 /// Where writes are accepted; each also by senders' other customary names.
@@ -48,7 +47,7 @@ pub enum HeadError {
 /// The first thing that is not a remote write 1.0 request, in the order path, method. Media type and encoding are
 /// [`schema`]'s, after the tenant is proved.
 pub fn head(method: &Method, path: &str) -> Result<Head, HeadError> {
-    let path_tenant = auth::path_tenant(path);
+    let path_tenant = path_tenant(path);
     // A path with no tenant in the tenant's place is no path of ours; any other tenant there is somebody's mistake.
     let nobody = Some(Err(PathTenantError::Id(TenantIdError::Empty)));
     if path_tenant == nobody || (path_tenant.is_none() && !PATHS.contains(&path)) {
@@ -127,6 +126,45 @@ fn parameter(text: &str) -> Option<(&str, String, &str)> {
     }
     let end = rest.find(';').unwrap_or(rest.len());
     Some((name, rest[..end].trim_end().to_owned(), &rest[end..]))
+}
+
+/// The tenant named by `/api/metrics/v1/{tenant}/api/v1/receive`; `None` for any other path.
+///
+/// It proves nothing: the caller compares it with the credential's and answers 403 where they differ. The segment
+/// is percent-decoded exactly once and must then be a legal id, so an encoded slash, dot segment or second layer
+/// of encoding is an error, never another tenant.
+fn path_tenant(path: &str) -> Option<Result<TenantId, PathTenantError>> {
+    let segment = path.strip_prefix("/api/metrics/v1/")?.strip_suffix("/api/v1/receive")?;
+    if segment.contains('/') {
+        return None;
+    }
+    Some(decode_percent(segment).and_then(|id| Ok(TenantId::new(&id)?)))
+}
+
+/// Why a path names no tenant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PathTenantError {
+    #[error("the tenant in the path is not well encoded")]
+    Encoding,
+    #[error(transparent)]
+    Id(#[from] TenantIdError),
+}
+
+fn decode_percent(text: &str) -> Result<String, PathTenantError> {
+    let digit = |byte: Option<u8>| byte.and_then(|b| char::from(b).to_digit(16));
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        match (digit(bytes.next()), digit(bytes.next())) {
+            (Some(high), Some(low)) => decoded.push((high * 16 + low) as u8),
+            _ => return Err(PathTenantError::Encoding),
+        }
+    }
+    String::from_utf8(decoded).map_err(|_| PathTenantError::Encoding)
 }
 
 #[cfg(test)]
@@ -225,6 +263,47 @@ mod tests {
                 Err(HeadError::Encoding),
                 "{bad:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_path_tenant_is_decoded_once_and_checked() {
+        let path = |tenant: &str| path_tenant(&format!("/api/metrics/v1/{tenant}/api/v1/receive"));
+        let id = |text| Some(Ok(TenantId::new(text).unwrap()));
+        assert_eq!(path("kazusa"), id("kazusa"));
+        assert_eq!(path("k%61zusa"), id("kazusa"));
+        assert_eq!(path("team%28a%29"), id("team(a)"));
+        assert_eq!(
+            path("a%2Fb"),
+            Some(Err(PathTenantError::Id(TenantIdError::Character('/'))))
+        );
+        assert_eq!(path("%2e%2E"), Some(Err(PathTenantError::Id(TenantIdError::Dots))));
+        assert_eq!(
+            path("a%00"),
+            Some(Err(PathTenantError::Id(TenantIdError::Character('\0'))))
+        );
+        // Decoded twice this would be `kazusa`.
+        assert_eq!(
+            path("k%2561zusa"),
+            Some(Err(PathTenantError::Id(TenantIdError::Character('%'))))
+        );
+        assert_eq!(path(""), Some(Err(PathTenantError::Id(TenantIdError::Empty))));
+        for broken in ["%", "a%4", "a%zz", "%ff", "a%+1"] {
+            assert_eq!(path(broken), Some(Err(PathTenantError::Encoding)), "{broken}");
+        }
+    }
+
+    #[test]
+    fn other_paths_name_no_tenant() {
+        for path in [
+            "/api/v1/receive",
+            "/api/metrics/v1/kazusa/api/v1/query",
+            "/api/metrics/v1/a/b/api/v1/receive",
+            "/api/metrics/v1/api/v1/receive",
+            "/api/metrics/v1/kazusa/api/v1/receive/",
+            "/x/api/metrics/v1/kazusa/api/v1/receive",
+        ] {
+            assert_eq!(path_tenant(path), None, "{path}");
         }
     }
 }

@@ -13,18 +13,19 @@ pub mod net;
 // The way in: socket, TLS, what the head claims, who it is, the body. Where one needs the other it stands below it.
 pub mod tls;
 pub mod listener;
-pub mod auth;
 pub mod head;
+pub mod auth;
 pub mod body;
 
 // Strangers' code: the sandbox it runs in, and a tenant's chain of policies.
 pub mod sandbox;
 pub mod chain;
 
-// What is decided about it: per series, per write, and where it goes.
+// What is decided about it: per series, per write, where it goes, and in whose name.
 pub mod judge;
 pub mod limits;
 pub mod route;
+pub mod tenant;
 
 // The way out.
 pub mod forward;
@@ -33,6 +34,7 @@ pub mod respond;
 // What holds it together.
 pub mod pipeline;
 pub mod reload;
+pub mod lab;
 pub mod admin;
 pub mod server;
 #[cfg(feature = "dev")]

@@ -34,9 +34,10 @@ use tokio_util::task::TaskTracker;
 
 use self::clock::{Clock, Phase, Timed};
 use crate::config::RemoteWrite;
+use crate::model::Peer;
 use crate::telemetry::metrics::ReasonLabels;
 use crate::telemetry::{Metrics, Throttle};
-use crate::tls::{self, HandshakeError, PeerCertificate};
+use crate::tls::{self, HandshakeError};
 
 mod clock;
 mod reactors;
@@ -59,14 +60,6 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub enum ListenError {
     #[error("cannot listen on {address}: {reason}")]
     Bind { address: String, reason: io::Error },
-}
-
-/// Who is at the other end of a connection.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    pub address: SocketAddr,
-    /// `None` on plain HTTP, without a client certificate, and where it names nobody.
-    pub certificate: Option<PeerCertificate>,
 }
 
 /// Deadlines of a connection. They hold for the life of the process; a reload does not change them.

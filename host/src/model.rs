@@ -1,10 +1,13 @@
-//! The words every stage shares: tenants, the protocol, labels, totals, and when to leave alone what keeps failing.
+//! The words every stage shares: tenants, peers, the protocol, labels, totals, and when to leave alone what keeps
+//! failing.
 //!
 //! Takes nothing, gives plain values that check themselves when made; never does I/O.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::AddAssign;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub mod breaker;
 
@@ -86,6 +89,38 @@ impl Protocol {
             Self::V2 => "2.0",
         }
     }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// `None` on plain HTTP, without a client certificate, and where it names nobody.
+    pub certificate: Option<PeerCertificate>,
+}
+
+/// The names in a client certificate that a handshake verified. `tls` alone makes it, once per connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerCertificate {
+    pub uri_sans: Vec<String>,
+    pub dns_sans: Vec<String>,
+    /// Only where there is exactly one: two leave open which is meant.
+    pub common_name: Option<String>,
+    /// End of its validity, seconds since 1970.
+    pub not_after: i64,
+}
+
+impl PeerCertificate {
+    /// Whether it has ended since the handshake. Connections and resumed sessions may outlive it.
+    pub fn has_expired(&self) -> bool {
+        self.not_after < seconds_since_1970()
+    }
+}
+
+/// The time of day, for what is compared with certificates.
+pub fn seconds_since_1970() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// One label of a series. Both parts are UTF-8.

@@ -1,12 +1,12 @@
 //! The whole life of a write, in one function.
 //!
 //! Takes a request and the connection it came on, gives an answer. [`Pipeline::write`] reads from top to bottom as
-//! ARCHITECTURE.md's line does: head, auth, admit body, decode, scan, judge, route, charge, encode, forward. A pipeline
-//! is one immutable generation of configuration; what must outlive it is in [`Shared`].
+//! ARCHITECTURE.md's line does: head, auth, session, body, decode, frame, judge, route, charge, part, forward. A pipeline
+//! is one immutable generation of configuration; what must outlive it is in [`Shared`], and of each tenant in its
+//! account.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,70 +14,43 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use crate::auth::{self, Authenticator, VerifiedPasswords};
+use crate::auth::Authenticator;
 use crate::body::{self, BodyLimits};
 use crate::chain::Charge;
 use crate::config::{self, Config, OverRate};
-use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet, Upstreams};
+use crate::forward::delivery::{self, Part};
+use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet};
 use crate::head::{self, HeadError};
-use crate::judge::verdict::Fate;
-use crate::judge::{Admission, Clock, Judge, JudgeError, Judged, Origin};
-use crate::limits::bucket::{self, Buckets};
-use crate::limits::in_flight::{InFlight, Permit};
-use crate::listener::Peer;
-use crate::model::{Protocol, TenantId};
+use crate::judge::{Admission, Judged, Origin};
+use crate::limits::{ChargeError, Withdrawal};
+use crate::model::{Peer, Protocol};
 use crate::respond::{self, Context, Failure, Stored};
 use crate::route::{self, Routes};
-use crate::sandbox::Engine;
-use crate::telemetry::Metrics;
-use crate::wire::{self, Framed, HashKey, Piece, heavy, snappy};
+use crate::tenant::{Account, Session, Tenants};
+use crate::wire::{self, Framed, heavy, snappy};
 
-mod failures;
 mod ledger;
+mod shared;
 
-pub use failures::FailureLog;
 use ledger::Ledger;
-pub use ledger::Meter;
+pub use shared::{Shared, SharedError};
 
 /// Whatever an upstream's own timeout: Prometheus gives up after 30 s, and an answer must reach it before.
 const FORWARD_DEADLINE: Duration = Duration::from_secs(25);
-
-/// What outlives a reload.
-pub struct Shared {
-    pub metrics: Arc<Metrics>,
-    pub engine: Arc<Engine>,
-    pub upstreams: Arc<Upstreams>,
-    pub buckets: Buckets,
-    pub in_flight: Arc<InFlight>,
-    pub verified: VerifiedPasswords,
-    pub hash_key: Arc<HashKey>,
-    pub clock: Clock,
-    pub requests: AtomicU64,
-    pub failures: FailureLog,
-}
-
-/// One generation of one tenant.
-pub struct Tenant {
-    pub config: Arc<config::Tenant>,
-    pub generation: u64,
-    pub judge: Judge,
-    pub meter: Meter,
-}
 
 /// One generation of everything.
 pub struct Pipeline {
     pub config: Arc<Config>,
     pub authenticator: Authenticator,
-    pub tenants: HashMap<TenantId, Arc<Tenant>>,
+    pub tenants: Tenants,
     pub upstreams: Arc<UpstreamSet>,
     pub shared: Arc<Shared>,
 }
 
 /// What the answer and the log need to know, filled in as the write goes.
 #[derive(Default)]
-struct Trace<'a> {
-    tenant: Option<TenantId>,
-    meter: Option<&'a Meter>,
+struct Trace<'g> {
+    of: Option<&'g Account>,
     over_rate: Option<OverRate>,
 }
 
@@ -96,65 +69,58 @@ impl Pipeline {
             // Fibonacci hashing: neighbours in number are far apart in jitter.
             jitter: number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33,
         };
-        let of = trace.tenant.as_ref();
-        let tenant = of.map_or("", TenantId::as_str);
         let response = match &result {
-            Ok(written) => {
+            Ok(stored) => {
                 tracing::debug!(
-                    tenant,
+                    tenant = trace.of.map_or("", |of| of.tenant().as_str()),
                     request_id = id,
-                    series = written.received_series,
+                    series = stored.received.series,
                     "write stored"
                 );
-                respond::stored(written)
+                respond::stored(stored)
             }
             Err(failure) => {
                 let answer = failure.answer(&context);
-                self.log_failure(failure, &answer, of, &id, peer);
+                self.log_failure(failure, &answer, trace.of, &id, peer);
                 respond::failed(&answer, || self.authenticator.challenge())
             }
         };
-        ledger::count_request(
-            &self.shared.metrics,
-            trace.meter,
-            tenant,
-            response.status(),
-            started.elapsed(),
-        );
+        let (status, seconds) = (response.status(), started.elapsed().as_secs_f64());
+        match trace.of {
+            Some(account) => account.counters().request(status, seconds),
+            None => ledger::count_stranger(&self.shared.metrics, status, seconds),
+        }
         response
     }
 
-    async fn write<'a>(
-        &'a self,
+    async fn write<'g>(
+        &'g self,
         request: Request<Incoming>,
         peer: &Peer,
-        trace: &mut Trace<'a>,
+        trace: &mut Trace<'g>,
     ) -> Result<Stored, Failure> {
         let (parts, incoming) = request.into_parts();
         let headers = &parts.headers;
 
         // Head and auth: no byte of the body is read for a stranger.
         let head = head::head(&parts.method, parts.uri.path())?;
-        let proved = self
-            .authenticator
-            .authenticate(headers, peer, &self.shared.verified)
-            .await?;
-        trace.tenant = Some(proved.id().clone());
+        let verified = &self.shared.verified;
+        let proof = self.authenticator.authenticate(headers, peer, verified).await?;
+        let proved = self.tenants.of(proof).ok_or(Failure::Bug(
+            "a credential proves a tenant that this generation does not have",
+        ))?;
+        trace.of = Some(proved.account());
         if head.path_tenant.is_some_and(|named| named.as_ref() != Ok(proved.id())) {
             return Err(Failure::PathTenant);
         }
-        let tenant = self.tenants.get(proved.id()).ok_or(Failure::NoGeneration)?;
-        trace.over_rate = Some(tenant.config.over_rate);
-        trace.meter = Some(&tenant.meter);
+        let ready = proved.ready()?;
         let protocol = head::schema(headers)?;
 
-        // Body: under permits, deadlines and sizes.
-        let mut permit = self
-            .shared
-            .in_flight
-            .try_acquire(proved.id(), &tenant.config.limits, 0)?;
-        let compressed = self.read_body(incoming, &tenant.config.limits, &mut permit).await?;
-        let processed = self.process(tenant, &proved, protocol, compressed, &mut permit).await?;
+        // Session: from here on everything is asked of it. Body: under permits, deadlines and sizes.
+        let mut session = ready.enter(&self.shared.in_flight)?;
+        trace.over_rate = Some(session.config().over_rate);
+        let compressed = self.read_body(incoming, &mut session).await?;
+        let processed = self.process(&mut session, protocol, compressed).await?;
 
         // Forward: one request per upstream that gets something.
         let Processed {
@@ -162,8 +128,8 @@ impl Pipeline {
             edited,
             mut ledger,
         } = processed;
-        self.forward(tenant, parts, forward::forwarded_headers(headers), &mut ledger)
-            .await?;
+        let headers = forward::forwarded_headers(headers);
+        self.forward(&session, parts, headers, &mut ledger).await?;
         ledger.edited(edited);
         Ok(ledger.close())
     }
@@ -172,150 +138,75 @@ impl Pipeline {
     ///
     /// # Errors
     /// Whatever a stage refuses. What was received is accounted for then.
-    pub async fn process<'a>(
-        &'a self,
-        tenant: &'a Tenant,
-        proved: &'a auth::Tenant,
+    pub async fn process<'g>(
+        &self,
+        session: &mut Session<'g>,
         protocol: Protocol,
         compressed: Bytes,
-        permit: &mut Permit,
-    ) -> Result<Processed<'a>, Failure> {
-        let limits = &tenant.config.limits;
+    ) -> Result<Processed<'g>, Failure> {
+        let limits = &session.config().limits;
         let decoded_size = snappy::decoded_length(&compressed, limits.max_decoded_size)?;
-        permit.grow(decoded_size as u64)?;
+        session.hold(decoded_size as u64)?;
         let framed = decode_and_frame(protocol, &compressed, decoded_size, limits)?;
-        let recalled = tenant.judge.recall(framed).await?;
+        let recalled = session.judge().recall(framed).await?;
         let scanned = recalled.scanned();
-        let mut ledger = Ledger::open(
-            &self.shared.metrics,
-            &tenant.meter,
-            proved.id(),
-            scanned,
-            compressed.len(),
-        );
+        let mut ledger = Ledger::open(session.counters(), scanned, compressed.len());
 
         // Policy: every series gets its fate, host checks included.
-        let mut judged = tenant
-            .judge
-            .judge(recalled)
-            .await
-            .map_err(|e| ledger.fail(Failure::from(e)))?;
-        permit
-            .grow(judged.edits().size() as u64)
-            .map_err(|e| ledger.fail(Failure::from(e)))?;
-        let routes = self
-            .admit(tenant, proved, &mut judged, compressed.len())
-            .await
-            .map_err(|e| ledger.fail(e))?;
+        let judging = session.judge().judge(recalled).await;
+        let mut judged = judging.map_err(|e| ledger.fail(e.into()))?;
+        let held = session.hold(judged.edits().size() as u64);
+        held.map_err(|e| ledger.fail(e.into()))?;
+        let admitted = admit(session, &mut judged, compressed.len()).await;
+        let routes = admitted.map_err(|e| ledger.fail(e))?;
 
-        // Encode. The receivers may take seconds: of all this only the parts are held for them.
+        // Part and encode. The receivers may take seconds: of all this only the parts are held for them.
         ledger.judged(&judged);
-        let parts = encode(&judged, &compressed, &routes).map_err(|e| ledger.fail(e))?;
+        let parts = delivery::part(&judged, &compressed, &routes).map_err(|e| ledger.fail(e.into()))?;
         let edited = judged.tally.edited.all_samples();
         Ok(Processed { parts, edited, ledger })
     }
 
-    async fn read_body(
-        &self,
-        incoming: Incoming,
-        limits: &config::Limits,
-        permit: &mut Permit,
-    ) -> Result<Bytes, Failure> {
+    async fn read_body(&self, incoming: Incoming, session: &mut Session<'_>) -> Result<Bytes, Failure> {
         let listener = &self.config.remote_write;
         let bounds = BodyLimits {
-            max_size: limits.max_body_size,
+            max_size: session.config().limits.max_body_size,
             timeout: listener.body_timeout,
             min_rate: listener.min_body_rate,
         };
-        Ok(body::read(incoming, &bounds, |bytes| {
-            permit.grow(bytes as u64).map_err(|_| body::Overloaded)
-        })
-        .await?)
-    }
-
-    /// Asks the policies that judge writes, resolves their routes, and charges what they ask for.
-    async fn admit(
-        &self,
-        tenant: &Tenant,
-        proved: &auth::Tenant,
-        judged: &mut Judged,
-        compressed: usize,
-    ) -> Result<Routes, Failure> {
-        let origin = Origin {
-            subject: proved.subject(),
-            protocol: judged.scanned().protocol(),
-            compressed_bytes: compressed as u64,
-        };
-        let admitted = match tenant.judge.admit(judged, &origin).await? {
-            Admission::Admit(admitted) => admitted,
-            Admission::Reject { reason } => {
-                return Err(Failure::Refused {
-                    text: reason.to_string(),
-                });
-            }
-        };
-        // A write that cannot be routed costs nothing, so charging comes last.
-        let routes = route::route(admitted.streams(), admitted.routes(), &tenant.config.upstreams)?;
-        self.charge(proved.id(), admitted.charges())?;
-        tenant.judge.admitted(judged)?;
-        Ok(routes)
-    }
-
-    fn charge(&self, id: &TenantId, charges: &[Charge]) -> Result<(), Failure> {
-        let charges: Vec<bucket::Charge<'_>> = charges
-            .iter()
-            .map(|charge| bucket::Charge {
-                policy: &charge.policy,
-                bucket: &charge.bucket,
-                tokens: charge.tokens,
-                per_second: charge.per_second,
-                burst: charge.burst,
-            })
-            .collect();
-        match self.shared.buckets.charge(id, &charges, Instant::now()) {
-            Ok(()) => Ok(()),
-            Err(bucket::ChargeError::OverRate(over)) => {
-                ledger::count_limited(&self.shared.metrics, id, &over.policy);
-                Err(Failure::OverRate {
-                    bucket: over.bucket,
-                    retry_after_seconds: over.retry_after.as_secs() + 1,
-                })
-            }
-            Err(error) => Err(Failure::Charges(error.to_string())),
-        }
+        body::read(incoming, &bounds, |bytes| Ok(session.hold(bytes as u64)?)).await
     }
 
     /// Sends every part at once and waits for all: a part that was stored is stored whatever becomes of the others.
     async fn forward(
         &self,
-        tenant: &Tenant,
+        session: &Session<'_>,
         parts: Vec<Part>,
         headers: ForwardedHeaders,
         ledger: &mut Ledger<'_>,
     ) -> Result<(), Failure> {
         let deadline = tokio::time::Instant::now() + FORWARD_DEADLINE;
         let sends = parts.iter().map(|part| {
-            let name = tenant.config.upstreams[part.upstream].as_str();
             let outgoing = Outgoing {
-                tenant: tenant.config.id.clone(),
+                attribution: session.attribution(),
                 body: part.body.clone(),
                 trace: headers.clone(),
             };
             async move {
-                match self.upstreams.find(name) {
-                    Some(upstream) => upstream.send(&outgoing, deadline).await,
-                    None => Err(ForwardError::NoEndpoint),
-                }
+                let name = session.config().upstreams.get(part.upstream);
+                let name = name.ok_or(Failure::Bug("a part is for an upstream that the tenant does not have"))?;
+                let upstream = self.upstreams.find(name).ok_or(ForwardError::NoEndpoint)?;
+                upstream.send(&outgoing, deadline).await?;
+                Ok(name.as_str())
             }
         });
-        let results = futures_util::future::join_all(sends).await;
+        let results: Vec<Result<&str, Failure>> = futures_util::future::join_all(sends).await;
         let mut worst: Option<Failure> = None;
         for (part, result) in parts.iter().zip(results) {
             match result {
-                Ok(()) => ledger.forwarded(part.upstream, part.samples),
-                Err(error) => {
-                    let failure = Failure::Forward(error);
-                    ledger.rejected(failure.reason(), part.samples);
+                Ok(upstream) => ledger.forwarded(upstream, &part.totals),
+                Err(failure) => {
+                    ledger.rejected(failure.reason(), part.totals.all_samples());
                     // Any retryable failure wins over any refusal.
                     if worst
                         .as_ref()
@@ -332,17 +223,17 @@ impl Pipeline {
         }
     }
 
-    fn log_failure(&self, failure: &Failure, answer: &respond::Answer, of: Option<&TenantId>, id: &str, peer: &Peer) {
+    fn log_failure(&self, failure: &Failure, answer: &respond::Answer, of: Option<&Account>, id: &str, peer: &Peer) {
         let (status, reason) = (answer.status.as_u16(), answer.reason);
-        let Some(tenant) = of else {
+        let Some(account) = of else {
             // Anyone on the internet can cause these lines; the metric counts them.
             ledger::count_unauthenticated(&self.shared.metrics, reason);
             tracing::debug!(status, reason, request_id = id, peer = %peer.address, error = %failure, "request refused");
             return;
         };
-        let now = Instant::now();
+        let (tenant, now) = (account.tenant(), Instant::now());
         if matches!(failure, Failure::Head(HeadError::RemoteWrite2))
-            && let Some(untold) = self.shared.failures.advice_due(tenant, now)
+            && let Some(untold) = account.failures().advice_due(now)
         {
             tracing::warn!(
                 %tenant,
@@ -351,34 +242,70 @@ impl Pipeline {
                 "a sender of this tenant speaks remote write 2.0, which is not supported yet, and loses what it sends"
             );
         }
-        if let Some(untold) = self.shared.failures.due(tenant, reason, now) {
+        if let Some(untold) = account.failures().due(reason, now, || failure.to_string()) {
             tracing::info!(%tenant, status, reason, request_id = id, error = %failure, untold, "write failed");
         }
     }
 }
 
-/// A write that is ready to go on.
-pub struct Processed<'a> {
-    parts: Vec<Part>,
-    edited: u64,
-    ledger: Ledger<'a>,
+/// Asks the policies that judge writes, resolves their routes, and charges what they ask for.
+async fn admit(session: &Session<'_>, judged: &mut Judged, compressed: usize) -> Result<Routes, Failure> {
+    let origin = Origin {
+        subject: session.subject(),
+        protocol: judged.scanned().protocol(),
+        compressed_bytes: compressed as u64,
+    };
+    let admitted = match session.judge().admit(judged, &origin).await? {
+        Admission::Admit(admitted) => admitted,
+        Admission::Reject { reason } => {
+            return Err(Failure::Refused {
+                text: reason.to_string(),
+            });
+        }
+    };
+    // A write that cannot be routed costs nothing, so charging comes last.
+    let routes = route::route(admitted.streams(), admitted.routes(), &session.config().upstreams)?;
+    charge(session, admitted.charges())?;
+    session.judge().admitted(judged)?;
+    Ok(routes)
 }
 
-impl Processed<'_> {
-    /// For whoever has no receiver to send them to: the write counts as abandoned.
-    pub fn into_parts(self) -> Vec<Part> {
-        self.parts
+fn charge(session: &Session<'_>, charges: &[Charge]) -> Result<(), Failure> {
+    let withdrawals: Vec<Withdrawal<'_>> = charges
+        .iter()
+        .map(|charge| Withdrawal {
+            policy: &charge.policy,
+            bucket: &charge.bucket,
+            tokens: charge.tokens,
+            per_second: charge.per_second,
+            burst: charge.burst,
+        })
+        .collect();
+    match session.charge(&withdrawals, Instant::now()) {
+        Ok(()) => Ok(()),
+        Err(ChargeError::Empty(empty)) => {
+            session.counters().limited(&empty.policy);
+            Err(Failure::OverRate {
+                bucket: empty.bucket,
+                retry_after_seconds: empty.retry_after.as_secs() + 1,
+            })
+        }
+        Err(error) => Err(Failure::Charges(error.to_string())),
     }
 }
 
-/// What goes to one upstream.
-#[derive(Debug)]
-pub struct Part {
-    /// Index into the tenant's list.
-    pub upstream: usize,
-    /// A remote-write 1.0 request in snappy's block format.
-    pub body: Bytes,
-    pub samples: u64,
+/// A write that is ready to go on.
+pub struct Processed<'g> {
+    parts: Vec<Part>,
+    edited: u64,
+    ledger: Ledger<'g>,
+}
+
+impl Processed<'_> {
+    /// What would go on. The write is accounted for as given up.
+    pub fn into_parts(self) -> Vec<Part> {
+        self.parts
+    }
 }
 
 fn decode_and_frame(
@@ -393,67 +320,6 @@ fn decode_and_frame(
         let max_series = limits.max_series_per_request;
         Ok(wire::frame(protocol, decoded, &wire::Limits { max_series })?)
     })
-}
-
-/// The bytes for each upstream: the sender's own where every series was kept and goes to one place, else spliced.
-fn encode(judged: &Judged, compressed: &Bytes, routes: &Routes) -> Result<Vec<Part>, Failure> {
-    let streams = &judged.tally.streams;
-    let targets = routes.targets(|stream| streams.get(stream).is_some_and(|totals| totals.series > 0));
-    if let [upstream] = targets[..]
-        && judged.all_kept()
-        && judged.scanned().is_as_sent()
-    {
-        let samples = judged.tally.forwardable().all_samples();
-        return Ok(vec![Part {
-            upstream,
-            body: compressed.clone(),
-            samples,
-        }]);
-    }
-    let spliced = targets.into_iter().map(|upstream| {
-        heavy(judged.scanned().body().len(), || {
-            let (body, samples) = encode_for(judged, routes, upstream)?;
-            Ok(Part {
-                upstream,
-                body,
-                samples,
-            })
-        })
-    });
-    spliced.collect()
-}
-
-fn encode_for(judged: &Judged, routes: &Routes, upstream: usize) -> Result<(Bytes, u64), Failure> {
-    let scanned = judged.scanned();
-    let mut body = Vec::new();
-    let mut samples = 0;
-    let mut bug = None;
-    let pieces = scanned
-        .series()
-        .iter()
-        .zip(judged.fates())
-        .filter_map(|(series, fate)| {
-            let (piece, stream) = match *fate {
-                Fate::Keep { stream } => (Piece::Keep(series), stream),
-                Fate::Edit { stream, edit } => match judged.edits().get(edit) {
-                    Ok(patch) => (Piece::Edit(series, patch), stream),
-                    Err(error) => {
-                        bug = Some(error);
-                        return None;
-                    }
-                },
-                _ => return None,
-            };
-            (routes.upstream_of(usize::from(stream)) == upstream).then(|| {
-                samples += series.totals().all_samples();
-                piece
-            })
-        });
-    wire::encode(scanned, pieces, &mut body)?;
-    if let Some(bug) = bug {
-        return Err(JudgeError::Bug(bug).into());
-    }
-    Ok((Bytes::from(body), samples))
 }
 
 fn retry_attempt(headers: &HeaderMap) -> u32 {

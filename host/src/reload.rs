@@ -4,67 +4,34 @@
 //! tenant whose new configuration cannot be used keeps its last good one, and nobody else notices (I5). Never stops the
 //! process once it has begun.
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Authenticator;
-use crate::chain::{BuildError, Chain};
-use crate::config::{self, Config, ConfigError, Known, Loaded};
-use crate::forward::ForwardSetupError;
-use crate::judge::Judge;
-use crate::judge::memo::Memo;
-use crate::model::TenantId;
-use crate::pipeline::{Meter, Pipeline, Shared, Tenant};
+use crate::config::{self, Known, Loaded};
+use crate::pipeline::{Pipeline, Shared};
 use crate::telemetry::metrics::{CertificateLabels, TenantLabels};
 use crate::tls::{self, TlsError};
 
+mod build;
 mod report;
 mod restart;
+mod retired;
 
-pub use report::{Broken, Report};
+use build::{Lineage, build};
+pub use report::{Broken, ReloadError, Report};
 use restart::needs_restart;
-
-/// Chains built at once: compiling is one at a time anyway, configuring a few plugins is not.
-const BUILDS_AT_ONCE: usize = 4;
-
-/// How often a generation that was replaced is asked whether its last request has ended.
-const RETIRE_POLL: Duration = Duration::from_millis(100);
-
-/// Why a configuration, or a part of it, is not in use.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    #[error("{}", lines(.0))]
-    Config(Vec<ConfigError>),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error(transparent)]
-    Upstream(#[from] ForwardSetupError),
-}
-
-fn lines(errors: &[ConfigError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-struct MemoSlot {
-    memo: Arc<Memo>,
-    generation: u16,
-}
+use retired::Retired;
 
 struct State {
-    memos: HashMap<TenantId, MemoSlot>,
-    generation: u64,
+    lineage: Lineage,
     /// What the newest load read, whether or not it came to anything.
     inputs: config::Inputs,
     /// What need not be read again where it is the same.
     known: Known,
-    /// A chain could not be tried for want of room: the next poll tries again, whatever the files say.
-    again: bool,
 }
 
 /// The gateway as it is configured now.
@@ -75,6 +42,7 @@ pub struct Generations {
     tls: Arc<tls::Source>,
     /// Held over a whole reload: they come one at a time.
     state: tokio::sync::Mutex<State>,
+    retired: Retired<Pipeline>,
     report: Mutex<Report>,
 }
 
@@ -89,19 +57,18 @@ impl Generations {
             None => None,
         };
         let mut state = State {
-            memos: HashMap::new(),
-            generation: 0,
+            lineage: Lineage::default(),
             inputs: loaded.inputs.clone(),
             known,
-            again: false,
         };
-        let (pipeline, report) = build(&shared, &mut state, loaded, None, "start").await?;
+        let (pipeline, report) = build(&shared, &mut state.lineage, loaded, None, "start").await?;
         let generations = Self {
             path: path.to_owned(),
             shared,
             tls: Arc::new(tls::Source::new(tls)),
             current: ArcSwap::from_pointee(pipeline),
             state: tokio::sync::Mutex::new(state),
+            retired: Retired::default(),
             report: Mutex::new(report),
         };
         generations.publish();
@@ -145,7 +112,7 @@ impl Generations {
         let (is_same, inputs) = blocking(move || (inputs.look() == inputs.loaded(), inputs)).await;
         state.inputs = inputs;
         let cause = match is_same {
-            true if !state.again => return,
+            true if !state.lineage.again => return,
             true => "another try",
             false => "files changed",
         };
@@ -161,6 +128,14 @@ impl Generations {
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => self.reload_if_changed().await,
             }
+        }
+    }
+
+    /// Frees what was replaced as its last write ends, until `shutdown`.
+    pub async fn free_retired(&self, shutdown: CancellationToken) {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.retired.free_ended() => {}
         }
     }
 
@@ -193,6 +168,17 @@ impl Generations {
     }
 
     async fn try_reload(&self, state: &mut State, cause: &'static str) -> Result<Report, ReloadError> {
+        let loaded = self.read_again(state).await?;
+        let previous = self.current();
+        let new_tls = new_tls(&previous, &loaded)?;
+        let (pipeline, mut report) = build(&self.shared, &mut state.lineage, loaded, Some(&previous), cause).await?;
+        let restart = needs_restart(&previous.config, &pipeline.config);
+        report.warnings.extend(restart);
+        self.take_into_use(pipeline, new_tls);
+        Ok(report)
+    }
+
+    async fn read_again(&self, state: &mut State) -> Result<Loaded, ReloadError> {
         let path = self.path.clone();
         // Reading 500 files takes milliseconds that an I/O thread does not have.
         let mut known = std::mem::take(&mut state.known);
@@ -202,28 +188,19 @@ impl Generations {
         })
         .await;
         (state.inputs, state.known) = (inputs, known);
-        let loaded = loaded.map_err(ReloadError::Config)?;
-        let previous = self.current();
-        let mut tls_changed = None;
-        if loaded.config.remote_write.tls != previous.config.remote_write.tls {
-            tls_changed = Some(match &loaded.config.remote_write.tls {
-                Some(tls) => Some(tls::server_config(tls)?),
-                None => None,
-            });
-        }
-        let (pipeline, mut report) = build(&self.shared, state, loaded, Some(&previous), cause).await?;
-        report
-            .warnings
-            .extend(needs_restart(&previous.config, &pipeline.config));
+        loaded.map_err(ReloadError::Config)
+    }
+
+    /// From here on new requests have the new generation; those that began go on with theirs.
+    fn take_into_use(&self, pipeline: Pipeline, new_tls: Option<NewTls>) {
         let listener = &pipeline.config.remote_write;
         self.shared
             .in_flight
             .set_limits(listener.max_in_flight_size, listener.max_concurrent_requests);
-        tokio::spawn(retire(self.current.swap(Arc::new(pipeline))));
-        if let Some(tls) = tls_changed {
+        self.retired.push(self.current.swap(Arc::new(pipeline)));
+        if let Some(NewTls(tls)) = new_tls {
             self.tls.swap(tls);
         }
-        Ok(report)
     }
 
     /// Brings the gauges in line with what serves.
@@ -241,12 +218,14 @@ impl Generations {
         metrics.memo_entries.clear();
         metrics.memo_bytes.clear();
         let current = self.current();
-        for (id, tenant) in &current.tenants {
-            let labels = TenantLabels { tenant: id.to_string() };
+        for generation in current.tenants.serving() {
+            let labels = TenantLabels {
+                tenant: generation.config().id.to_string(),
+            };
             metrics
                 .tenant_generation
                 .get_or_create(&labels)
-                .set(tenant.generation as i64);
+                .set(generation.number() as i64);
             metrics.tenant_broken.get_or_create(&labels).set(0);
         }
         for broken in report.broken.iter().filter_map(|broken| broken.tenant.as_ref()) {
@@ -270,12 +249,17 @@ impl Generations {
     }
 }
 
-/// Frees a generation here, below the writes, and not where its last request ends: ten thousand tenants take
-/// milliseconds that an I/O thread does not have.
-async fn retire(old: Arc<Pipeline>) {
-    while Arc::strong_count(&old) > 1 {
-        tokio::time::sleep(RETIRE_POLL).await;
+/// What the listener's next handshakes are made with; none: plain HTTP.
+struct NewTls(Option<Arc<tls::ServerConfig>>);
+
+/// `None` where it is the same: connections made under the one in use need not end.
+fn new_tls(previous: &Pipeline, loaded: &Loaded) -> Result<Option<NewTls>, TlsError> {
+    let (was, is) = (&previous.config.remote_write.tls, &loaded.config.remote_write.tls);
+    if was == is {
+        return Ok(None);
     }
+    let config = is.as_ref().map(tls::server_config).transpose()?;
+    Ok(Some(NewTls(config)))
 }
 
 /// Runs what reads files, away from the I/O threads.
@@ -283,195 +267,5 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
-}
-
-/// One generation of everything, from what was loaded and what serves already.
-async fn build(
-    shared: &Arc<Shared>,
-    state: &mut State,
-    loaded: Loaded,
-    previous: Option<&Pipeline>,
-    cause: &'static str,
-) -> Result<(Pipeline, Report), ReloadError> {
-    let Loaded {
-        mut config,
-        broken,
-        plugins,
-        warnings,
-        ..
-    } = loaded;
-    let plugins = plugins.iter().map(ToString::to_string).collect();
-    let mut report = Report {
-        plugins,
-        warnings,
-        ..Report::new(cause)
-    };
-    let mut tenants = HashMap::new();
-    let kept = |id: &TenantId| previous.and_then(|pipeline| pipeline.tenants.get(id)).cloned();
-
-    // Unchanged tenants keep their instances, their memo and their generation.
-    let mut changed = Vec::new();
-    for (id, tenant) in &config.tenants {
-        match kept(id).filter(|old| old.config == *tenant) {
-            Some(old) => drop(tenants.insert(id.clone(), old)),
-            None => changed.push(Arc::clone(tenant)),
-        }
-    }
-    state.again = false;
-    let first = state.generation + 1;
-    state.generation += changed.len() as u64;
-    for (generation, tenant, built) in build_chains(shared, first, changed).await {
-        match built {
-            Ok(chain) => {
-                let id = tenant.id.clone();
-                tenants.insert(id, Arc::new(new_tenant(shared, state, generation, tenant, chain)));
-            }
-            Err(error) => {
-                state.again |= error.may_pass();
-                let old = kept(&tenant.id);
-                report.broken.push(Broken {
-                    tenant: Some(tenant.id.clone()),
-                    file: tenant.file.clone(),
-                    error: error.to_string(),
-                    serving: old.as_ref().map(|old| old.generation),
-                });
-                tenants.extend(old.map(|old| (tenant.id.clone(), old)));
-            }
-        }
-    }
-
-    // A file that cannot be read takes nothing from the tenant that it configured before.
-    let mut waiting = Vec::new();
-    for broken in broken {
-        let old = previous
-            .into_iter()
-            .flat_map(|pipeline| pipeline.tenants.values())
-            .find(|old| {
-                !tenants.contains_key(&old.config.id)
-                    && match &broken.tenant {
-                        Some(id) => *id == old.config.id,
-                        None => broken.file == old.config.file,
-                    }
-            });
-        if old.is_none() {
-            waiting.extend(broken.credentials);
-        }
-        report.broken.push(Broken {
-            tenant: broken.tenant.or_else(|| old.map(|old| old.config.id.clone())),
-            file: broken.file,
-            error: lines(&broken.errors),
-            serving: old.map(|old| old.generation),
-        });
-        if let Some(old) = old {
-            tenants.insert(old.config.id.clone(), Arc::clone(old));
-        }
-    }
-    for error in &report.plugins {
-        tracing::error!(error, "plugin not in use");
-    }
-    for broken in &report.broken {
-        let tenant = broken.tenant.as_ref().map_or("", TenantId::as_str);
-        tracing::error!(tenant, file = %broken.file.display(), error = broken.error, serving = broken.serving, "tenant configuration not in use");
-    }
-
-    keep_needed_upstreams(&mut config, &tenants, previous);
-    let upstreams = shared.upstreams.apply(&config.upstreams)?;
-    let authenticator = Authenticator::new(provable(&config, &tenants).into_values(), waiting);
-    state.memos.retain(|id, _| tenants.contains_key(id));
-    let pipeline = Pipeline {
-        config: Arc::new(config),
-        authenticator,
-        tenants,
-        upstreams,
-        shared: Arc::clone(shared),
-    };
-    Ok((pipeline, report))
-}
-
-/// Who can be proved: everybody served, and the sound tenants without a generation, whose writes wait (503) and are
-/// not refused (401). A tenant that goes on with an old generation loses what the new configuration gives to another:
-/// a credential that proves two tenants proves none, and the other one did nothing wrong.
-fn provable(config: &Config, tenants: &HashMap<TenantId, Arc<Tenant>>) -> BTreeMap<TenantId, Arc<config::Tenant>> {
-    let given: HashMap<Vec<u8>, &TenantId> = config
-        .tenants
-        .values()
-        .flat_map(|tenant| {
-            tenant
-                .credentials
-                .iter()
-                .map(|credential| (credential.identity(), &tenant.id))
-        })
-        .collect();
-    let mut provable = config.tenants.clone();
-    for (id, tenant) in tenants {
-        let stays = |c: &config::Credential| given.get(&c.identity()).is_none_or(|owner| *owner == id);
-        let served = match tenant.config.credentials.iter().all(stays) {
-            true => Arc::clone(&tenant.config),
-            false => {
-                let mut config = (*tenant.config).clone();
-                config.credentials.retain(stays);
-                Arc::new(config)
-            }
-        };
-        provable.insert(id.clone(), served);
-    }
-    provable
-}
-
-async fn build_chains(
-    shared: &Arc<Shared>,
-    first: u64,
-    tenants: Vec<Arc<config::Tenant>>,
-) -> Vec<(u64, Arc<config::Tenant>, Result<Chain, BuildError>)> {
-    let builds = (first..).zip(tenants).map(|(generation, tenant)| async move {
-        let chain = Chain::build(&shared.engine, &tenant.id, &tenant.policies, generation).await;
-        (generation, tenant, chain)
-    });
-    futures_util::stream::iter(builds)
-        .buffered(BUILDS_AT_ONCE)
-        .collect()
-        .await
-}
-
-fn new_tenant(
-    shared: &Shared,
-    state: &mut State,
-    generation: u64,
-    config: Arc<config::Tenant>,
-    chain: Chain,
-) -> Tenant {
-    let slot = state.memos.entry(config.id.clone()).or_insert_with(|| MemoSlot {
-        memo: Arc::default(),
-        generation: 0,
-    });
-    slot.generation = slot.generation.wrapping_add(1);
-    slot.memo.forget_verdicts();
-    let judge = Judge::new(
-        &config,
-        chain,
-        Arc::clone(&slot.memo),
-        slot.generation,
-        Arc::clone(&shared.hash_key),
-        shared.clock,
-        Arc::clone(&shared.metrics),
-    );
-    Tenant {
-        meter: Meter::new(&shared.metrics, &config),
-        config,
-        generation,
-        judge,
-    }
-}
-
-/// A tenant that goes on with an old generation may name an upstream that the new configuration has no more.
-fn keep_needed_upstreams(config: &mut Config, tenants: &HashMap<TenantId, Arc<Tenant>>, previous: Option<&Pipeline>) {
-    let Some(previous) = previous else { return };
-    for name in tenants.values().flat_map(|tenant| &tenant.config.upstreams) {
-        if !config.upstreams.contains_key(name)
-            && let Some(upstream) = previous.config.upstreams.get(name)
-        {
-            config.upstreams.insert(name.clone(), Arc::clone(upstream));
-        }
     }
 }

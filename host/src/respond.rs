@@ -13,17 +13,23 @@ use http_body_util::Full;
 use crate::auth::AuthError;
 use crate::body::BodyError;
 use crate::config::OverRate;
+use crate::forward::delivery::PartError;
 use crate::forward::{ConflictClass, ForwardError};
 use crate::head::HeadError;
 use crate::judge::JudgeError;
-use crate::limits::in_flight::Overloaded;
+use crate::limits::BoundMet;
+use crate::model::{Protocol, Totals};
 use crate::route::RouteError;
-use crate::wire::{EncodeError, ScanError, SnappyError, Torn};
+use crate::tenant::NotReady;
+use crate::wire::{EncodeError, ScanError, SnappyError};
 
 /// Longest text a sender is told, in bytes.
 const MAX_TEXT: usize = 1024;
 /// Longest Retry-After, in seconds; Prometheus' own back-off ends at 5 s by default, agents' at minutes.
 const MAX_RETRY_AFTER: u64 = 60;
+
+const EDITED_TOO_LONG: &str = "edited_too_long";
+const A_POLICY_FAILED: &str = "a policy failed, try again";
 
 /// Everything that ends a write before it is stored.
 #[derive(Debug, thiserror::Error)]
@@ -34,19 +40,16 @@ pub enum Failure {
     Auth(#[from] AuthError),
     #[error("the tenant in the path is not the credential's")]
     PathTenant,
-    /// The tenant is configured and none of its generations could be built.
-    #[error("the tenant's policies are not ready")]
-    NoGeneration,
     #[error(transparent)]
-    Overloaded(#[from] Overloaded),
+    NotReady(#[from] NotReady),
+    #[error(transparent)]
+    BoundMet(#[from] BoundMet),
     #[error(transparent)]
     Body(#[from] BodyError),
     #[error(transparent)]
     Snappy(#[from] SnappyError),
     #[error(transparent)]
     Scan(#[from] ScanError),
-    #[error(transparent)]
-    Torn(#[from] Torn),
     #[error(transparent)]
     Policy(#[from] JudgeError),
     #[error("refused by policy: {text}")]
@@ -59,22 +62,21 @@ pub enum Failure {
     #[error(transparent)]
     Route(#[from] RouteError),
     #[error(transparent)]
+    Part(#[from] PartError),
+    #[error(transparent)]
     Forward(#[from] ForwardError),
-}
-
-impl From<EncodeError> for Failure {
-    fn from(error: EncodeError) -> Self {
-        match error {
-            EncodeError::Torn(torn) => torn.into(),
-            EncodeError::Snappy(error) => error.into(),
-        }
-    }
+    /// What cannot be absent is absent. The data is as good as it was.
+    #[error("a bug of the gateway: {0}")]
+    Bug(&'static str),
 }
 
 /// A write that ended well, and what of it was left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stored {
-    pub received_series: u64,
+    pub protocol: Protocol,
+    pub received: Totals,
+    /// What receivers acknowledged.
+    pub forwarded: Totals,
     /// Text and number of series, for the sender.
     pub rejected: Vec<(String, u64)>,
 }
@@ -123,6 +125,13 @@ impl Failure {
             text,
             reason,
         };
+        let bug = || {
+            refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "bug",
+                "an error of the gateway".into(),
+            )
+        };
         match self {
             Self::Head(error) => {
                 let (status, reason) = match error {
@@ -137,8 +146,22 @@ impl Failure {
             }
             Self::Auth(error) => auth_answer(error, &keep, &refuse),
             Self::PathTenant => refuse(StatusCode::FORBIDDEN, "path_tenant", self.to_string()),
-            Self::NoGeneration => keep("no_generation", "policies are not ready"),
-            Self::Overloaded(_) => keep("overloaded", "overloaded, try again"),
+            Self::NotReady(NotReady) => keep("no_generation", "policies are not ready"),
+            Self::BoundMet(bound) => {
+                let (reason, text) = match bound {
+                    BoundMet::Requests => ("overloaded_requests", "overloaded, try again"),
+                    BoundMet::Bytes => ("overloaded_bytes", "overloaded, try again"),
+                    BoundMet::TenantRequests => (
+                        "tenant_requests",
+                        "this tenant has max_concurrent_requests requests in flight, try again",
+                    ),
+                    BoundMet::TenantBytes => (
+                        "tenant_bytes",
+                        "this tenant has max_in_flight_size bytes of bodies in flight, try again",
+                    ),
+                };
+                keep(reason, text)
+            }
             Self::Body(error) => match error {
                 BodyError::TooLarge { limit } => refuse(
                     StatusCode::BAD_REQUEST,
@@ -148,35 +171,31 @@ impl Failure {
                 BodyError::Slow { .. } => keep("slow_body", "body came too slowly"),
                 BodyError::TimedOut { .. } => keep("body_timeout", "body was not complete in time"),
                 BodyError::Disconnected => keep("disconnected", "connection ended"),
-                BodyError::Overloaded => keep("overloaded", "overloaded, try again"),
             },
-            // A body is encoded from what policies made of one that was taken: its sender has done nothing wrong.
-            Self::Snappy(SnappyError::TooLong { .. }) => keep("edited_too_long", "a policy failed, try again"),
-            // A bug, and the data is as good as it was.
-            Self::Scan(ScanError::NotRewritten | ScanError::NotRead(_))
-            | Self::Torn(Torn)
-            | Self::Policy(JudgeError::Bug(_)) => refuse(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "bug",
-                "an error of the gateway".into(),
-            ),
             Self::Snappy(error) => {
                 let reason = match error {
                     SnappyError::TooLarge { .. } => "decoded_too_large",
-                    _ => "snappy",
+                    SnappyError::Implausible { .. } | SnappyError::Malformed => "snappy",
+                    // Of what is encoded, which is no fault of the sender's.
+                    SnappyError::TooLong { .. } => return keep(EDITED_TOO_LONG, A_POLICY_FAILED),
                 };
                 refuse(StatusCode::BAD_REQUEST, reason, error.to_string())
             }
             Self::Scan(error) => {
                 let reason = match error {
+                    ScanError::Malformed { .. } => "malformed",
                     ScanError::TooManySeries { .. } => "too_many_series",
-                    _ => "malformed",
+                    ScanError::TooManyHistograms { .. } => "too_many_histograms",
+                    ScanError::TooManyLabels { .. } => "too_many_labels",
+                    ScanError::TooLong { .. } => "decoded_too_long",
+                    ScanError::NotRewritten | ScanError::NotRead(_) => return bug(),
                 };
                 refuse(StatusCode::BAD_REQUEST, reason, error.to_string())
             }
+            Self::Policy(JudgeError::Bug(_)) => bug(),
             Self::Policy(error) => Answer {
                 retry_after_seconds: Some(retry_after(error.retry_after().as_secs(), context)),
-                ..keep(error.reason(), "a policy failed, try again")
+                ..keep(error.reason(), A_POLICY_FAILED)
             },
             Self::Refused { text } => refuse(
                 StatusCode::BAD_REQUEST,
@@ -192,8 +211,14 @@ impl Failure {
                 text: format!("over the rate of {bucket}"),
                 reason: "over_rate",
             },
-            Self::Charges(_) => keep("policy_charges", "a policy failed, try again"),
-            Self::Route(_) => keep("policy_route", "a policy failed, try again"),
+            Self::Charges(_) => keep("policy_charges", A_POLICY_FAILED),
+            Self::Route(_) => keep("policy_route", A_POLICY_FAILED),
+            Self::Part(error) => match error {
+                // A body is encoded from what policies made of one that was taken: its sender has done nothing wrong.
+                PartError::Encode(EncodeError::Snappy(_)) => keep(EDITED_TOO_LONG, A_POLICY_FAILED),
+                PartError::Encode(EncodeError::Torn(_)) | PartError::NotRouted(_) | PartError::Edits(_) => bug(),
+            },
+            Self::Bug(_) => bug(),
             Self::Forward(error) => forward_answer(error, context, &keep, &refuse),
         }
     }
@@ -302,7 +327,7 @@ pub fn stored(stored: &Stored) -> Response<Full<Bytes>> {
     }
     let mut text = format!(
         "{rejected} of {} series refused, the others were stored: ",
-        stored.received_series
+        stored.received.series
     );
     for (i, (why, series)) in stored.rejected.iter().enumerate() {
         let comma = if i == 0 { "" } else { ", " };
@@ -348,6 +373,7 @@ fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 mod tests {
     use super::*;
     use crate::model::Protocol;
+    use crate::wire::Torn;
 
     fn context(attempt: u32, jitter: u64) -> Context {
         Context {
@@ -388,18 +414,50 @@ mod tests {
     fn what_is_the_gateways_own_fault_keeps_the_data() {
         let bug = Failure::from(ScanError::NotRewritten);
         assert_eq!(bug.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
-        let bug = Failure::from(ForwardError::TenantHeader);
-        assert_eq!(bug.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
-        let torn = Failure::from(EncodeError::from(Torn));
-        let not_read = Failure::from(ScanError::NotRead(Protocol::V2));
-        let judged = Failure::from(JudgeError::from(crate::judge::Bug::NoStream));
-        for other in [torn, not_read, judged] {
-            assert_eq!(other.answer(&context(0, 0)), bug.answer(&context(0, 0)));
+        for absent in [
+            Failure::Bug("a part"),
+            PartError::NotRouted(1).into(),
+            ForwardError::TenantHeader.into(),
+            PartError::from(EncodeError::from(Torn)).into(),
+            ScanError::NotRead(Protocol::V2).into(),
+            JudgeError::from(crate::judge::Bug::NoStream).into(),
+        ] {
+            assert_eq!(absent.answer(&context(0, 0)), bug.answer(&context(0, 0)));
         }
         let grown = Failure::from(SnappyError::TooLong { length: 1 << 32 });
         assert!(bug.is_retryable() && grown.is_retryable());
         assert!(!Failure::from(SnappyError::Malformed).is_retryable());
         assert!(!Failure::from(ScanError::TooManySeries { limit: 1 }).is_retryable());
+    }
+
+    #[test]
+    fn each_bound_has_a_word_of_its_own_and_a_sender_hears_whether_it_is_its_own() {
+        let told = [
+            (BoundMet::Requests, "overloaded_requests", false),
+            (BoundMet::Bytes, "overloaded_bytes", false),
+            (BoundMet::TenantRequests, "tenant_requests", true),
+            (BoundMet::TenantBytes, "tenant_bytes", true),
+        ];
+        for (bound, reason, own) in told {
+            let answer = Failure::from(bound).answer(&context(0, 0));
+            assert_eq!((answer.status.as_u16(), answer.reason), (503, reason));
+            assert_eq!(answer.text.contains("this tenant"), own, "{}", answer.text);
+        }
+    }
+
+    #[test]
+    fn a_limit_is_not_told_as_a_malformed_body() {
+        let told = [
+            (ScanError::Malformed { what: "x" }, "malformed"),
+            (ScanError::TooManySeries { limit: 1 }, "too_many_series"),
+            (ScanError::TooManyHistograms { limit: 1 }, "too_many_histograms"),
+            (ScanError::TooManyLabels { limit: 1 }, "too_many_labels"),
+            (ScanError::TooLong { length: 1 }, "decoded_too_long"),
+        ];
+        for (error, reason) in told {
+            let answer = Failure::from(error).answer(&context(0, 0));
+            assert_eq!((answer.status, answer.reason), (StatusCode::BAD_REQUEST, reason));
+        }
     }
 
     #[test]
@@ -413,8 +471,12 @@ mod tests {
     fn a_write_with_nothing_refused_is_204_and_else_says_what_and_how_many() {
         assert_eq!(stored(&Stored::default()).status(), StatusCode::NO_CONTENT);
         let partly = Stored {
-            received_series: 10,
+            received: Totals {
+                series: 10,
+                ..Totals::default()
+            },
             rejected: vec![("a label name twice".into(), 2)],
+            ..Stored::default()
         };
         assert_eq!(stored(&partly).status(), StatusCode::BAD_REQUEST);
     }

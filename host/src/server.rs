@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -13,21 +13,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, Admin};
-use crate::auth::VerifiedPasswords;
-use crate::config::{self, Config, Known, Loaded};
-use crate::forward::Upstreams;
-use crate::judge::Clock;
-use crate::limits::bucket::Buckets;
-use crate::limits::in_flight::InFlight;
+use crate::admin::{self, Gateway};
+use crate::config::{self, Known, Loaded};
 use crate::listener::{self, ListenError, Listener, Reactors};
-use crate::pipeline::{FailureLog, Shared};
+use crate::model::Peer;
+use crate::pipeline::{Shared, SharedError};
 use crate::reload::{Generations, ReloadError};
-use crate::sandbox::{Compiler, Engine, EngineError};
-use crate::telemetry::Metrics;
-use crate::wire::{HashKey, NoRandomness};
 
-/// How often state that outlives its users (idle buckets, in-flight counts) is looked through.
+/// How often what tenants did not use for long (idle buckets, old failures) is looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Two, so that a probe is answered while a reload puts generations together.
 const CONTROL_THREADS: usize = 2;
@@ -51,13 +44,11 @@ pub enum StartError {
     #[error(transparent)]
     Generation(#[from] ReloadError),
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Shared(#[from] SharedError),
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error("cannot listen on {address} for operators: {reason}")]
     Admin { address: String, reason: std::io::Error },
-    #[error(transparent)]
-    Randomness(#[from] NoRandomness),
     #[error("cannot {what}: {reason}")]
     System { what: &'static str, reason: std::io::Error },
 }
@@ -116,7 +107,7 @@ pub fn run(options: &Options) -> Result<(), StartError> {
 /// Where nothing could be served.
 pub fn check(loaded: Loaded) -> Result<Vec<String>, StartError> {
     runtime()?.block_on(async {
-        let shared = shared(&loaded.config, Arc::new(Metrics::new()))?;
+        let shared = Shared::new(&loaded.config)?;
         // What the configuration itself says was reported already; here is what came of the plugins.
         let known = loaded.broken.len();
         let generations = Generations::start(std::path::Path::new(""), loaded, Known::default(), shared).await?;
@@ -144,34 +135,6 @@ fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
         })
 }
 
-fn shared(config: &Config, metrics: Arc<Metrics>) -> Result<Arc<Shared>, StartError> {
-    let program = std::env::current_exe().map_err(|reason| StartError::System {
-        what: "find this program, which compiles plugins",
-        reason,
-    })?;
-    let compiler = Compiler {
-        program,
-        args: vec!["compile".into()],
-    };
-    let listener = &config.remote_write;
-    Ok(Arc::new(Shared {
-        engine: Engine::new(&config.sandbox, compiler, Arc::clone(&metrics))?,
-        upstreams: Upstreams::new(Arc::clone(&metrics)),
-        buckets: Buckets::new(),
-        in_flight: InFlight::new(
-            Arc::clone(&metrics),
-            listener.max_in_flight_size,
-            listener.max_concurrent_requests,
-        ),
-        verified: VerifiedPasswords::new(),
-        hash_key: Arc::new(HashKey::random()?),
-        clock: Clock::start(),
-        requests: AtomicU64::new(0),
-        failures: FailureLog::default(),
-        metrics,
-    }))
-}
-
 /// Loads, builds, listens.
 ///
 /// # Errors
@@ -190,11 +153,10 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
         tracing::warn!("{warning}");
     }
     let config = loaded.config.clone();
-    let metrics = Arc::new(Metrics::new());
-    let shared = shared(&config, Arc::clone(&metrics))?;
+    let shared = Shared::new(&config)?;
     let generations = Arc::new(Generations::start(&options.config_file, loaded, known, Arc::clone(&shared)).await?);
 
-    let listener = Listener::bind(&config.remote_write, Arc::clone(&metrics)).await?;
+    let listener = Listener::bind(&config.remote_write, Arc::clone(&shared.metrics)).await?;
     let address = config.admin.listen_address.clone();
     let admin_failed = |reason| StartError::Admin {
         address: address.clone(),
@@ -229,7 +191,7 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
 impl Running {
     fn spawn_remote_write(&self, listener: Listener) {
         let generations = Arc::clone(&self.generations);
-        let handler = move |request, peer: Arc<listener::Peer>| {
+        let handler = move |request, peer: Arc<Peer>| {
             // A request holds the generation it began with to its end.
             let pipeline = generations.current();
             async move { pipeline.answer(request, &peer).await }
@@ -246,7 +208,7 @@ impl Running {
     }
 
     fn spawn_admin(&self, listener: TcpListener) {
-        let admin = Admin {
+        let gateway = Gateway {
             generations: Arc::clone(&self.generations),
             upstreams: Arc::clone(&self.shared.upstreams),
             metrics: Arc::clone(&self.shared.metrics),
@@ -254,7 +216,7 @@ impl Running {
         };
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
-            let serving = axum::serve(listener, admin::router(admin)).with_graceful_shutdown(stop.cancelled_owned());
+            let serving = axum::serve(listener, admin::router(gateway)).with_graceful_shutdown(stop.cancelled_owned());
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the admin listener ended");
             }
@@ -267,20 +229,20 @@ impl Running {
             self.tasks
                 .spawn(async move { generations.watch(poll_interval, stop).await });
         }
-        let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
-        let generations = Arc::clone(&self.generations);
+        let (generations, stop) = (Arc::clone(&self.generations), self.stop.clone());
+        self.tasks.spawn(async move { generations.free_retired(stop).await });
+        let (generations, stop) = (Arc::clone(&self.generations), self.stop.clone());
         self.tasks.spawn(async move {
             let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     _ = ticks.tick() => {
-                        shared.buckets.retain_active(std::time::Instant::now());
-                        shared.in_flight.retain_active();
+                        let current = generations.current();
+                        let now = std::time::Instant::now();
+                        current.tenants.accounts().for_each(|account| account.forget_idle(now));
                         // Moves every memo's window on: an idle tenant's would stand still and come to mean the future.
-                        for tenant in generations.current().tenants.values() {
-                            tenant.judge.publish();
-                        }
+                        current.tenants.serving().for_each(|generation| generation.publish());
                     }
                 }
             }
@@ -337,7 +299,7 @@ mod tests {
         // Whoever asks over HTTP and hangs up drops the future in just this way.
         assert!(running.generations.reload("test").now_or_never().is_none());
         let in_use = async {
-            while running.generations.current().tenants.is_empty() {
+            while running.generations.current().tenants.serving().next().is_none() {
                 tokio::task::yield_now().await;
             }
         };

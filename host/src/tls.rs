@@ -7,7 +7,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{Error as PemError, PemObject};
@@ -21,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::config::{ClientAuthType, TlsServer, TlsVersion};
+use crate::model::{PeerCertificate, seconds_since_1970};
 
 pub use rustls::ServerConfig;
 
@@ -161,7 +161,7 @@ fn client_verifier(
 }
 
 fn warn_if_expired(pem: &[u8], file: &Path) {
-    if expiry(pem).is_some_and(|end| end < now()) {
+    if expiry(pem).is_some_and(|end| end < seconds_since_1970()) {
         tracing::warn!(file = %file.display(), "the certificate has expired; senders that verify it will refuse");
     }
 }
@@ -171,22 +171,6 @@ pub fn expiry(pem: &[u8]) -> Option<i64> {
     let leaf = CertificateDer::from_pem_slice(pem).ok()?;
     let (_, certificate) = X509Certificate::from_der(&leaf).ok()?;
     Some(certificate.validity().not_after.timestamp())
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
-/// The names in a client certificate that a handshake verified, parsed once per connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerCertificate {
-    pub uri_sans: Vec<String>,
-    pub dns_sans: Vec<String>,
-    /// Only where there is exactly one: two leave open which is meant.
-    pub common_name: Option<String>,
-    /// End of its validity, seconds since 1970.
-    not_after: i64,
 }
 
 impl PeerCertificate {
@@ -217,11 +201,6 @@ impl PeerCertificate {
             names.common_name = only.as_str().ok().map(str::to_owned);
         }
         Some(names)
-    }
-
-    /// Whether it has ended since the handshake. Connections and resumed sessions may outlive it.
-    pub fn has_expired(&self) -> bool {
-        self.not_after < now()
     }
 }
 

@@ -106,7 +106,7 @@ fn holds(chain: &Chain, writes: &[Sent]) -> Result<(), TestCaseError> {
             let raw = snap::raw::Decoder::new().decompress_vec(&part.body).unwrap();
             let write = WriteRequest::decode(raw.as_slice()).expect("protobuf");
             let samples: usize = write.timeseries.iter().map(all_samples).sum();
-            prop_assert_eq!(part.samples, samples as u64);
+            prop_assert_eq!(part.totals.all_samples(), samples as u64);
             got[part.upstream] = write.timeseries;
         }
         let mut expected = [const { Vec::new() }; UPSTREAMS];

@@ -77,7 +77,14 @@ async fn the_page_of_the_admin_api_has_the_keys_that_are_answered() {
         gateway.sender().bearer("a-token").write(&small_write()).await.status,
         204
     );
-    // One tenant is broken, so that every list holds something.
+    // One write has failed and one tenant is broken, so that every list holds something.
+    let refused = gateway
+        .sender()
+        .bearer("a-token")
+        .request(b"no snappy".to_vec())
+        .send()
+        .await;
+    assert_eq!(refused.status, 400, "{refused:?}");
     replace(&gateway.setup.tenant_file("b"), b"tenant: b\ndisabeld: true\n");
     let reload = gateway.admin("POST", "/-/reload").await;
     assert_eq!(reload.status, 500, "{reload:?}");

@@ -11,8 +11,6 @@ const TO_BE_RENAMED: &str = "to be renamed";
 
 /// Names that more than one type has, and why. What is here and is one type's alone is a fault as well.
 const SHARED: &[(&str, &str)] = &[
-    ("Admin", TO_BE_RENAMED),
-    ("Charge", TO_BE_RENAMED),
     ("Clock", TO_BE_RENAMED),
     ("Found", TO_BE_RENAMED),
     ("Limits", TO_BE_RENAMED),
@@ -20,20 +18,18 @@ const SHARED: &[(&str, &str)] = &[
         "Options",
         "what one command of the command line takes, always named with its module",
     ),
-    ("OverRate", TO_BE_RENAMED),
-    ("Overloaded", TO_BE_RENAMED),
     ("Pair", TO_BE_RENAMED),
     (
         "Place",
         "of a file's text, and among requests in flight: neither leaves its room",
     ),
     (
-        "Source",
-        "a file of the configuration, and where certificates come from: neither leaves its room",
+        "Proof",
+        "of a tenant by its credential, and of a body's series: each within its own steps of a write",
     ),
     (
-        "Tenant",
-        "as configured, as proved, as served: each always named with its module",
+        "Source",
+        "a file of the configuration, and where certificates come from: neither leaves its room",
     ),
     ("Upstream", "as configured, and as it is written to"),
     ("Value", "of YAML, and of a protobuf field: neither leaves its room"),

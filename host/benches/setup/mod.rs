@@ -8,16 +8,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
-use gauntlet::auth;
-use gauntlet::listener::Peer;
-use gauntlet::model::Protocol;
-use gauntlet::pipeline::{Part, Pipeline, Tenant};
-use gauntlet::server::{self, Options, Running};
+use gauntlet::config;
+use gauntlet::forward::delivery::Part;
+use gauntlet::lab::Lab;
+use gauntlet::model::{Protocol, TenantId};
 use gauntlet::wire::{Patch, snappy, splice};
 use tokio::runtime::Runtime;
 
@@ -49,15 +46,10 @@ pub const EDITED: &str = r#"
   settings: {relabel_configs: [{target_label: cluster, replacement: bench}]}
 "#;
 
-const TOKEN: &str = "in memory";
-
-/// A gateway with one tenant. Its listeners are bound and never used.
+/// A gateway with one tenant and without listeners.
 pub struct Gateway {
     pub runtime: Runtime,
-    pipeline: Arc<Pipeline>,
-    tenant: Arc<Tenant>,
-    proved: auth::Tenant,
-    _running: Running,
+    lab: Lab,
     _folder: tempfile::TempDir,
 }
 
@@ -68,15 +60,14 @@ impl Gateway {
         std::fs::create_dir_all(&cache).expect("a folder for compiled plugins");
         let cache = cache.display();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, TOKEN.as_bytes());
-        let sha256: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         let config_file = folder.path().join("gauntlet.yaml");
         let text = format!(
-            "remote_write: {{listen_address: '127.0.0.1:0', insecure_http: true}}\nadmin: {{listen_address: '127.0.0.1:0'}}\n\
+            "remote_write: {{insecure_http: true}}\n\
              upstreams: {{sink: {{endpoints: ['http://127.0.0.1:1']}}, other: {{endpoints: ['http://127.0.0.1:1']}}}}\n\
              sandbox: {{call_timeout: 5s, compile_timeout: 10m, compile_memory_limit: 128GiB, cache_dir: '{cache}'}}\n\
-             tenants:\n- tenant: bench\n  credentials: [{{bearer_token_sha256: '{sha256}'}}]\n  upstreams: [sink, other]\n  policies:{}\n",
-            policies.replace('\n', "\n  ")
+             tenants:\n- tenant: bench\n  credentials: [{{bearer_token_sha256: '{nobody}'}}]\n  upstreams: [sink, other]\n  policies:{}\n",
+            policies.replace('\n', "\n  "),
+            nobody = "0".repeat(64),
         );
         std::fs::write(&config_file, text).expect("a configuration");
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -84,46 +75,19 @@ impl Gateway {
             .enable_all()
             .build()
             .expect("a runtime");
-        let options = Options {
-            config_file,
-            poll_interval: Duration::ZERO,
-            shutdown_timeout: Duration::ZERO,
-        };
-        let running = runtime.block_on(server::start(&options)).expect("a gateway");
-        let broken = running.generations.report().broken;
-        assert!(broken.is_empty(), "{broken:?}");
-        let pipeline = running.generations.current();
-        let bearer = format!("Bearer {TOKEN}").parse().expect("a header");
-        let headers = http::HeaderMap::from_iter([(http::header::AUTHORIZATION, bearer)]);
-        let peer = Peer {
-            address: ([127, 0, 0, 1], 1).into(),
-            certificate: None,
-        };
-        let proving = pipeline
-            .authenticator
-            .authenticate(&headers, &peer, &pipeline.shared.verified);
-        let proved = runtime.block_on(proving).expect("the tenant");
-        let tenant = Arc::clone(pipeline.tenants.get(proved.id()).expect("a tenant without faults"));
+        let loaded = config::load(&config_file).expect("a configuration without faults");
+        let tenant = TenantId::new("bench").expect("an id");
+        let lab = runtime.block_on(Lab::new(loaded, &tenant)).expect("a gateway");
         Self {
             runtime,
-            pipeline,
-            tenant,
-            proved,
-            _running: running,
+            lab,
             _folder: folder,
         }
     }
 
     /// From a body to what would go on.
     pub async fn process(&self, body: &Bytes) -> Vec<Part> {
-        let limits = &self.tenant.config.limits;
-        let in_flight = &self.pipeline.shared.in_flight;
-        let mut permit = in_flight.try_acquire(self.proved.id(), limits, 0).expect("room");
-        let body = body.clone();
-        let processing = self
-            .pipeline
-            .process(&self.tenant, &self.proved, Protocol::V1, body, &mut permit);
-        processing.await.expect("a write that passes").into_parts()
+        self.lab.process(Protocol::V1, body).await.expect("a write that passes")
     }
 }
 

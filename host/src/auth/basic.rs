@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::{AuthError, Owner};
+use super::claims::{AuthError, Holder};
 use crate::config::Password;
 
 /// bcrypt looks at no more. Bytes. Longer passwords are cut here rather than there, so that all that are equal to
@@ -62,7 +62,7 @@ impl Pair {
 #[derive(Clone)]
 struct Candidate {
     password: Password,
-    owner: Option<Owner>,
+    owner: Option<Holder>,
 }
 
 /// A username and everything that may go with it: several passwords while one is being replaced.
@@ -120,7 +120,7 @@ impl Default for Users {
 }
 
 impl Users {
-    pub(super) fn new(passwords: Vec<(String, Password, Owner)>) -> Self {
+    pub(super) fn new(passwords: Vec<(String, Password, Holder)>) -> Self {
         let mut cost = None;
         let mut candidates: HashMap<String, Vec<Candidate>> = HashMap::new();
         for (username, password, owner) in passwords {
@@ -147,7 +147,7 @@ impl Users {
 
     /// # Errors
     /// `WrongCredential`, or `Overloaded` where bcrypt's turn did not come in time.
-    pub(super) async fn owner(&self, pair: &Pair, verified: &VerifiedPasswords) -> Result<Owner, AuthError> {
+    pub(super) async fn owner(&self, pair: &Pair, verified: &VerifiedPasswords) -> Result<Holder, AuthError> {
         let user = self.known.get(&pair.username).unwrap_or(&self.nobody);
         let matched = if user.slow {
             verified.check(user, pair).await?
@@ -192,7 +192,7 @@ fn matching(candidates: &[Candidate], password: &[u8]) -> Option<usize> {
         if matches {
             let other = found.and_then(|index| candidates.get(index));
             // The broken stand last and take only what no sound tenant has.
-            let yields = candidate.owner == Some(Owner::Broken);
+            let yields = candidate.owner == Some(Holder::Broken);
             contested |= !yields && other.is_some_and(|other| other.owner != candidate.owner);
             found = found.or(Some(index));
         }

@@ -4,7 +4,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::{Claims, Owner, claim};
+use super::claims::{Claims, Holder, claim};
 
 /// Tenants by the SHA-256 of their tokens.
 ///
@@ -22,7 +22,7 @@ impl std::fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    pub(super) fn add(&mut self, sha256: [u8; 32], owner: Owner) {
+    pub(super) fn add(&mut self, sha256: [u8; 32], owner: Holder) {
         claim(&mut self.0, sha256, owner);
     }
 
@@ -30,7 +30,7 @@ impl Tokens {
         self.0.is_empty()
     }
 
-    pub(super) fn owner(&self, token: &[u8]) -> Option<Owner> {
+    pub(super) fn owner(&self, token: &[u8]) -> Option<Holder> {
         // The digest of nothing is well known; a token file that was empty must not open the door.
         if token.is_empty() {
             return None;

@@ -4,9 +4,9 @@
 //! against its own: a DNS name never passes for a URI, nor the common name for either.
 
 use crate::config::CertificateName;
-use crate::tls::PeerCertificate;
+use crate::model::PeerCertificate;
 
-use super::{AuthError, Claims, Owner, claim};
+use super::claims::{AuthError, Claims, Holder, claim};
 
 /// Tenants by the names in their certificates. A map per kind, so that a look-up borrows the name.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn add(&mut self, name: CertificateName, owner: Owner) {
+    pub(super) fn add(&mut self, name: CertificateName, owner: Holder) {
         match name {
             CertificateName::UriSan(name) => claim(&mut self.uri_sans, name, owner),
             CertificateName::DnsSan(name) => claim(&mut self.dns_sans, name, owner),
@@ -30,11 +30,11 @@ impl Names {
     /// # Errors
     /// `WrongCredential` where no name is a tenant's or the certificate has ended since the handshake,
     /// `Ambiguous` where the names belong to several tenants: to pick one would be to guess. Where one of those
-    /// is broken it is not yet known whether they are several, so the answer is [`Owner::Broken`]: wait.
+    /// is broken it is not yet known whether they are several, so the answer is [`Holder::Broken`]: wait.
     pub(super) fn owner<'c>(
         &self,
         certificate: Option<&'c PeerCertificate>,
-    ) -> Result<Option<(Owner, &'c str)>, AuthError> {
+    ) -> Result<Option<(Holder, &'c str)>, AuthError> {
         let Some(certificate) = certificate else {
             return Ok(None);
         };
@@ -44,7 +44,7 @@ impl Names {
         let uris = certificate.uri_sans.iter().map(|name| (&self.uri_sans, name));
         let dns = certificate.dns_sans.iter().map(|name| (&self.dns_sans, name));
         let common = certificate.common_name.iter().map(|name| (&self.common_names, name));
-        let mut found: Option<(Owner, &str)> = None;
+        let mut found: Option<(Holder, &str)> = None;
         for (claims, name) in uris.chain(dns).chain(common) {
             let Some(owner) = claims.get(name) else {
                 continue;
@@ -53,8 +53,8 @@ impl Names {
             found = match found {
                 None => Some((owner, name)),
                 Some((first, _)) if first == owner => found,
-                Some((Owner::Tenant(_), _)) if owner != Owner::Broken => return Err(AuthError::Ambiguous),
-                Some((_, name)) => Some((Owner::Broken, name)),
+                Some((Holder::Tenant(_), _)) if owner != Holder::Broken => return Err(AuthError::Ambiguous),
+                Some((_, name)) => Some((Holder::Broken, name)),
             };
         }
         found.map(Some).ok_or(AuthError::WrongCredential)

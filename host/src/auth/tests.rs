@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::*;
 use crate::config::{CertificateName, Limits, OverRate, Password};
-use crate::tls::PeerCertificate;
+use crate::model::PeerCertificate;
 use crate::tls::tests::{Authority, uri};
 
 fn tenant(id: &str, credentials: Vec<Credential>) -> config::Tenant {
@@ -384,45 +384,4 @@ fn secrets_do_not_print() {
     );
     let digest = format!("{:?}", sha256("kazusa-token"));
     assert!(!printed.contains(digest.trim_matches(['[', ']'])), "{printed}");
-}
-
-#[test]
-fn a_path_tenant_is_decoded_once_and_checked() {
-    let path = |tenant: &str| path_tenant(&format!("/api/metrics/v1/{tenant}/api/v1/receive"));
-    let id = |text| Some(Ok(TenantId::new(text).unwrap()));
-    assert_eq!(path("kazusa"), id("kazusa"));
-    assert_eq!(path("k%61zusa"), id("kazusa"));
-    assert_eq!(path("team%28a%29"), id("team(a)"));
-    assert_eq!(
-        path("a%2Fb"),
-        Some(Err(PathTenantError::Id(TenantIdError::Character('/'))))
-    );
-    assert_eq!(path("%2e%2E"), Some(Err(PathTenantError::Id(TenantIdError::Dots))));
-    assert_eq!(
-        path("a%00"),
-        Some(Err(PathTenantError::Id(TenantIdError::Character('\0'))))
-    );
-    // Decoded twice this would be `kazusa`.
-    assert_eq!(
-        path("k%2561zusa"),
-        Some(Err(PathTenantError::Id(TenantIdError::Character('%'))))
-    );
-    assert_eq!(path(""), Some(Err(PathTenantError::Id(TenantIdError::Empty))));
-    for broken in ["%", "a%4", "a%zz", "%ff", "a%+1"] {
-        assert_eq!(path(broken), Some(Err(PathTenantError::Encoding)), "{broken}");
-    }
-}
-
-#[test]
-fn other_paths_name_no_tenant() {
-    for path in [
-        "/api/v1/receive",
-        "/api/metrics/v1/kazusa/api/v1/query",
-        "/api/metrics/v1/a/b/api/v1/receive",
-        "/api/metrics/v1/api/v1/receive",
-        "/api/metrics/v1/kazusa/api/v1/receive/",
-        "/x/api/metrics/v1/kazusa/api/v1/receive",
-    ] {
-        assert_eq!(path_tenant(path), None, "{path}");
-    }
 }

@@ -54,7 +54,7 @@ fn limits(max_size: u64) -> BodyLimits {
     }
 }
 
-fn free(_: usize) -> Result<(), Overloaded> {
+fn free(_: usize) -> Result<(), BodyError> {
     Ok(())
 }
 
@@ -94,10 +94,20 @@ async fn an_empty_body_is_empty() {
 
 #[tokio::test]
 async fn every_piece_is_held_before_it_is_kept_and_a_refusal_ends_the_reading() {
+    #[derive(Debug, PartialEq)]
+    enum Failed {
+        Body(BodyError),
+        NoMemory,
+    }
+    impl From<BodyError> for Failed {
+        fn from(error: BodyError) -> Self {
+            Self::Body(error)
+        }
+    }
     let held = Cell::new(0);
     let hold = |bytes| {
         held.set(held.get() + bytes);
-        if held.get() > 10 { Err(Overloaded) } else { Ok(()) }
+        if held.get() > 10 { Err(Failed::NoMemory) } else { Ok(()) }
     };
     assert!(
         read(given(None, &[b"12345", b"67890"]), &limits(100), hold)
@@ -108,7 +118,7 @@ async fn every_piece_is_held_before_it_is_kept_and_a_refusal_ends_the_reading() 
     held.set(0);
     assert_eq!(
         read(given(None, &[b"12345", b"678901"]), &limits(100), hold).await,
-        Err(BodyError::Overloaded)
+        Err(Failed::NoMemory)
     );
 }
 

@@ -1,36 +1,34 @@
-//! The demo's table: what became of every tenant's samples, from the gateway's own metrics.
+//! The demo's table: what became of every tenant's samples.
 //!
-//! Takes a row per tenant and the last reload's report, gives lines. `rows` alone knows where the rows come from: the
-//! text that an operator's Prometheus would read, so the table cannot say what the metrics do not.
+//! Takes a row per tenant and the last reload's report, gives lines. Rows are made of snapshots, which are counted by
+//! what `/metrics` shows, so the table cannot say what the metrics do not.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 
 use crate::reload::Report;
-
-/// One sample of the text format: labels and value.
-type Labelled<'a> = (BTreeMap<&'a str, &'a str>, f64);
+use crate::tenant::Snapshot;
 
 /// What became of one tenant's samples.
 #[derive(Default, Clone)]
 pub(super) struct Row {
-    received: f64,
-    edited: f64,
-    dropped: BTreeMap<String, f64>,
-    rejected: f64,
+    received: u64,
+    edited: u64,
+    dropped: BTreeMap<String, u64>,
+    rejected: u64,
     /// Writes, not samples: those told to wait.
-    limited: f64,
-    forwarded: f64,
-    /// None: no such tenant is configured.
-    generation: Option<f64>,
-    /// Upper bound in seconds, and how many answers took at most that.
-    buckets: Vec<(f64, f64)>,
+    limited: u64,
+    forwarded: u64,
+    generation: u64,
+    /// Upper bound in seconds, and how many answers took at most that and more than the bound before.
+    buckets: Vec<(f64, u64)>,
 }
 
 pub(super) struct Table {
     terminal: bool,
     lines: usize,
-    generations: BTreeMap<String, Option<f64>>,
+    /// None: the tenant is gone.
+    generations: BTreeMap<String, Option<u64>>,
     said: Vec<String>,
 }
 
@@ -67,15 +65,17 @@ impl Table {
     /// What changed since the last time, one line each.
     fn news(&mut self, rows: &BTreeMap<String, Row>, report: &Report) -> Vec<String> {
         let mut news = Vec::new();
-        for (tenant, row) in rows {
-            let before = self.generations.insert(tenant.clone(), row.generation);
-            if before.is_none_or(|before| before == row.generation) {
-                continue;
+        for (tenant, generation) in &mut self.generations {
+            if generation.is_some() && !rows.contains_key(tenant) {
+                *generation = None;
+                news.push(format!("* {tenant}: the tenant is gone and its writes are refused"));
             }
-            news.push(match row.generation {
-                Some(generation) => format!("* {tenant}: new policies in use (generation {generation})"),
-                None => format!("* {tenant}: the tenant is gone and its writes are refused"),
-            });
+        }
+        for (tenant, Row { generation, .. }) in rows {
+            let before = self.generations.insert(tenant.clone(), Some(*generation));
+            if before.is_some_and(|before| before != Some(*generation)) {
+                news.push(format!("* {tenant}: new policies in use (generation {generation})"));
+            }
         }
         let mut said: Vec<String> = report
             .errors
@@ -118,7 +118,7 @@ fn render(rows: &BTreeMap<String, Row>, receiver: &BTreeMap<String, u64>) -> Vec
     );
     let mut lines = vec![head];
     for (tenant, row) in rows {
-        let dropped = row.dropped.values().fold(0.0, |sum, samples| sum + samples);
+        let dropped: u64 = row.dropped.values().sum();
         let why: Vec<String> = row
             .dropped
             .iter()
@@ -127,7 +127,7 @@ fn render(rows: &BTreeMap<String, Row>, receiver: &BTreeMap<String, u64>) -> Vec
         lines.push(format!(
             "{tenant:<10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8} {:>8}  {}",
             row.received,
-            row.forwarded - row.edited,
+            row.forwarded.saturating_sub(row.edited),
             row.edited,
             dropped,
             row.rejected,
@@ -140,7 +140,7 @@ fn render(rows: &BTreeMap<String, Row>, receiver: &BTreeMap<String, u64>) -> Vec
     }
     let limited: Vec<String> = rows
         .iter()
-        .filter(|(_, row)| row.limited > 0.0)
+        .filter(|(_, row)| row.limited > 0)
         .map(|(tenant, row)| format!("{tenant}: {} writes told to wait (503), sent again later", row.limited))
         .collect();
     lines.push(limited.join("   "));
@@ -148,103 +148,127 @@ fn render(rows: &BTreeMap<String, Row>, receiver: &BTreeMap<String, u64>) -> Vec
 }
 
 /// The bound under which 99 of 100 answers were given.
-fn p99(buckets: &[(f64, f64)]) -> String {
-    let total = buckets.iter().map(|(_, count)| *count).fold(0.0, f64::max);
-    if total == 0.0 {
+fn p99(buckets: &[(f64, u64)]) -> String {
+    let total: u64 = buckets.iter().map(|(_, count)| count).sum();
+    if total == 0 {
         return "-".into();
     }
-    match buckets.iter().find(|(_, count)| *count >= total * 0.99) {
+    let mut within = 0;
+    let found = buckets.iter().find(|(_, count)| {
+        within += count;
+        within * 100 >= total * 99
+    });
+    match found {
         Some((bound, _)) if bound.is_finite() => format!("<{} ms", bound * 1000.0),
         _ => ">32 s".into(),
     }
 }
 
-pub(super) fn rows(metrics: &str) -> BTreeMap<String, Row> {
-    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
-    for line in metrics.lines().filter(|line| !line.starts_with('#')) {
-        let Some((name, (labels, value))) = sample(line) else {
-            continue;
-        };
-        let Some(tenant) = labels.get("tenant").filter(|tenant| !tenant.is_empty()) else {
-            continue;
-        };
-        let row = rows.entry((*tenant).to_owned()).or_default();
-        match name {
-            "gauntlet_received_samples_total" => row.received += value,
-            "gauntlet_edited_samples_total" => row.edited += value,
-            "gauntlet_forwarded_samples_total" => row.forwarded += value,
-            "gauntlet_rejected_samples_total" => row.rejected += value,
-            "gauntlet_limited_requests_total" => row.limited += value,
-            "gauntlet_tenant_generation" => row.generation = Some(value),
-            "gauntlet_dropped_samples_total" => {
-                let word = |label| labels.get(label).copied().unwrap_or("");
-                *row.dropped
-                    .entry(format!("{}: {}", word("policy"), word("reason")))
-                    .or_default() += value;
-            }
-            "gauntlet_request_duration_seconds_bucket" => {
-                let bound = labels.get("le").and_then(|le| le.replace("+Inf", "inf").parse().ok());
-                row.buckets.push((bound.unwrap_or(f64::INFINITY), value));
-            }
-            _ => {}
-        }
-    }
-    rows
+pub(super) fn rows(tenants: impl Iterator<Item = Snapshot>) -> BTreeMap<String, Row> {
+    tenants
+        .map(|tenant| (tenant.config.id.to_string(), row(tenant)))
+        .collect()
 }
 
-/// `name{label="value",...} number`. Label values here are tenants, policies and bounds: nothing that is escaped but
-/// a policy's reason, which is shown as it stands.
-fn sample(line: &str) -> Option<(&str, Labelled<'_>)> {
-    let (name, rest) = line.split_once('{')?;
-    let (labels, value) = rest.rsplit_once("} ")?;
-    let mut parsed = BTreeMap::new();
-    for pair in labels.split("\",") {
-        let (label, value) = pair.split_once("=\"")?;
-        parsed.insert(label, value.trim_end_matches('"'));
+fn row(tenant: Snapshot) -> Row {
+    let counted = tenant.counted;
+    let dropped = counted.dropped.iter();
+    let dropped = dropped.map(|(words, samples)| (format!("{}: {}", words.policy, words.reason), *samples));
+    Row {
+        received: counted.received,
+        edited: counted.edited,
+        dropped: dropped.collect(),
+        rejected: counted.rejected.iter().map(|(_, samples)| samples).sum(),
+        limited: counted.limited.iter().map(|(_, writes)| writes).sum(),
+        forwarded: counted.forwarded.iter().map(|(_, samples)| samples).sum(),
+        generation: tenant.generation,
+        buckets: tenant.request_duration,
     }
-    Some((name, (parsed, value.split(' ').next()?.parse().ok()?)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::telemetry::Metrics;
-    use crate::telemetry::metrics::{DropLabels, PolicyLabels, RejectLabels, TenantLabels};
+    use crate::config::{self, Limits, OverRate};
+    use crate::judge::DropWords;
+    use crate::judge::memo::MemoStats;
+    use crate::model::TenantId;
+    use crate::tenant::Counted;
+
+    fn kazusa(generation: u64, counted: Counted) -> BTreeMap<String, Row> {
+        let config = config::Tenant {
+            id: TenantId::new("kazusa").unwrap(),
+            enabled: true,
+            file: "tenants.yaml".into(),
+            credentials: Vec::new(),
+            policies: Vec::new(),
+            limits: Limits {
+                max_body_size: 1,
+                max_decoded_size: 1,
+                max_in_flight_size: 1,
+                max_concurrent_requests: 1,
+                max_active_series: 1,
+                max_series_per_request: 1,
+                max_labels_per_series: 1,
+                max_label_name_length: 1,
+                max_label_value_length: 1,
+            },
+            upstreams: vec!["default".into()],
+            over_rate: OverRate::Retry,
+            reserved_labels: Vec::new(),
+            legacy_names: false,
+        };
+        let snapshot = Snapshot {
+            config: Arc::new(config),
+            generation,
+            policies: Vec::new(),
+            counted,
+            memo: MemoStats::default(),
+            request_duration: vec![(0.001, 0), (0.002, 1), (f64::INFINITY, 0)],
+            failures: Vec::new(),
+        };
+        rows(std::iter::once(snapshot))
+    }
 
     #[test]
     fn the_table_shows_what_the_metrics_say() {
-        let metrics = Metrics::new();
-        let labels = TenantLabels {
-            tenant: "kazusa".into(),
-        };
-        metrics.received_samples.get_or_create(&labels).inc_by(7);
-        metrics.request_duration.get_or_create(&labels).observe(0.0015);
-        let drop = DropLabels {
-            tenant: "kazusa".into(),
+        let words = DropWords {
             policy: "relabel".into(),
             reason: "go, \"gone\"".into(),
         };
-        metrics.dropped_samples.get_or_create(&drop).inc_by(3);
-        let rows = rows(&metrics.text());
+        let rows = kazusa(
+            1,
+            Counted {
+                received: 7,
+                dropped: vec![(words, 3)],
+                ..Counted::default()
+            },
+        );
         let row = &rows["kazusa"];
-        assert_eq!((row.received, row.dropped.values().sum::<f64>()), (7.0, 3.0));
+        assert_eq!((row.received, row.dropped.values().sum::<u64>()), (7, 3));
+        assert_eq!(row.dropped.keys().collect::<Vec<_>>(), ["relabel: go, \"gone\""]);
         assert_eq!(p99(&row.buckets), "<2 ms");
     }
 
     #[test]
+    fn the_99th_percentile_is_the_bound_that_holds_99_of_100() {
+        let bounds = |within, over| vec![(0.001, within), (0.002, over), (f64::INFINITY, 0)];
+        assert_eq!(p99(&bounds(99, 1)), "<1 ms");
+        assert_eq!(p99(&bounds(98, 2)), "<2 ms");
+        assert_eq!(p99(&[(0.001, 98), (f64::INFINITY, 2)]), ">32 s");
+        assert_eq!(p99(&bounds(0, 0)), "-");
+    }
+
+    #[test]
     fn rejected_samples_and_writes_told_to_wait_have_a_column_each() {
-        let metrics = Metrics::new();
-        let rejected = RejectLabels {
-            tenant: "kazusa".into(),
-            reason: "label_value_too_long",
+        let counted = Counted {
+            rejected: vec![("label_value_too_long", 5)],
+            limited: vec![("limits".into(), 2)],
+            ..Counted::default()
         };
-        metrics.rejected_samples.get_or_create(&rejected).inc_by(5);
-        let limited = PolicyLabels {
-            tenant: "kazusa".into(),
-            policy: "limits".into(),
-        };
-        metrics.limited_requests.get_or_create(&limited).inc_by(2);
-        let lines = render(&rows(&metrics.text()), &BTreeMap::new());
+        let lines = render(&kazusa(1, counted), &BTreeMap::new());
         let column = |name: &str| {
             let place = lines[0].split_whitespace().position(|head| head == name).unwrap();
             // "at thanos" is two words in the head.
@@ -256,19 +280,12 @@ mod tests {
 
     #[test]
     fn a_tenant_that_is_deleted_is_told_as_gone() {
-        let metrics = Metrics::new();
-        let labels = TenantLabels {
-            tenant: "kazusa".into(),
-        };
-        metrics.received_samples.get_or_create(&labels).inc();
-        metrics.tenant_generation.get_or_create(&labels).set(3);
         let (mut table, report) = (Table::new(false), Report::default());
-        assert!(table.news(&rows(&metrics.text()), &report).is_empty());
-        metrics.tenant_generation.clear();
+        assert!(table.news(&kazusa(3, Counted::default()), &report).is_empty());
         let gone = ["* kazusa: the tenant is gone and its writes are refused"];
-        assert_eq!(table.news(&rows(&metrics.text()), &report), gone);
-        metrics.tenant_generation.get_or_create(&labels).set(4);
+        assert_eq!(table.news(&BTreeMap::new(), &report), gone);
+        assert!(table.news(&BTreeMap::new(), &report).is_empty());
         let back = ["* kazusa: new policies in use (generation 4)"];
-        assert_eq!(table.news(&rows(&metrics.text()), &report), back);
+        assert_eq!(table.news(&kazusa(4, Counted::default()), &report), back);
     }
 }

@@ -1,6 +1,6 @@
 //! The request to a receiver, built from nothing (docs/protocol.md, "What is sent to receivers").
 //!
-//! Takes a tenant, a body and [`ForwardedHeaders`], the only thing of the sender's head that gets past this point.
+//! Takes a session's attribution, a body and [`ForwardedHeaders`], the only thing of the sender's head that gets past this point.
 //! Thanos believes its front door: a `THANOS-REPLICA` that slipped through would suppress replication, a second
 //! `THANOS-TENANT` name another tenant. So nothing is filtered out here; four headers are let in.
 
@@ -10,7 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 
-use crate::model::TenantId;
+use crate::tenant::Attribution;
 
 const TENANT: HeaderName = HeaderName::from_static("thanos-tenant");
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
@@ -26,7 +26,7 @@ const MAX_REQUEST_ID: usize = 128;
 /// One write for one upstream.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    pub tenant: TenantId,
+    pub attribution: Attribution,
     /// A remote-write 1.0 request in snappy's block format.
     pub body: Bytes,
     pub trace: ForwardedHeaders,

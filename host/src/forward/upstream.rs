@@ -125,7 +125,7 @@ impl Upstream {
         let Some(_place) = self.load.enter(self.config.max_in_flight) else {
             return self.refuse(ForwardError::Overloaded);
         };
-        let Ok(tenant) = HeaderValue::from_str(outgoing.tenant.as_str()) else {
+        let Ok(tenant) = HeaderValue::from_str(outgoing.attribution.as_str()) else {
             return self.refuse(ForwardError::TenantHeader);
         };
         let started = Instant::now();

@@ -14,7 +14,7 @@ pub struct Words {
 }
 
 /// Who dropped a series, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DropWords {
     pub policy: Arc<str>,
     pub reason: Arc<str>,

@@ -1,13 +1,11 @@
 //! Token buckets: the rates that policies charge writes against.
 //!
-//! Takes a tenant, a list of charges and the time; gives all the tokens asked for or none. Buckets are kept apart from
-//! the policies that name them, so that neither a reload nor a new plugin instance refills them. Never reads a clock.
+//! Takes a list of withdrawals and the time; gives all the tokens asked for or none. Buckets are kept apart from the
+//! policies that name them, so that neither a reload nor a new plugin instance refills them. Never reads a clock.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use crate::model::TenantId;
 
 /// Buckets one tenant may have at once. A standard `limits` policy needs four; a plugin that makes up names (one per
 /// series, say) would otherwise turn charges into a leak.
@@ -31,7 +29,7 @@ const ROUNDING: f64 = 1e-6;
 
 /// One withdrawal that a write has to make before it is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Charge<'a> {
+pub struct Withdrawal<'a> {
     /// The policy's name within the tenant's chain. Two policies with one bucket name have two buckets.
     pub policy: &'a str,
     pub bucket: &'a str,
@@ -45,7 +43,7 @@ pub struct Charge<'a> {
 /// A bucket had too little.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("bucket {bucket:?} of policy {policy:?} is empty")]
-pub struct OverRate {
+pub struct EmptyBucket {
     pub policy: String,
     pub bucket: String,
     /// Until the bucket holds what was asked for, if nobody else takes it. At most [`MAX_RETRY_AFTER`].
@@ -56,7 +54,7 @@ pub struct OverRate {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChargeError {
     #[error(transparent)]
-    OverRate(#[from] OverRate),
+    Empty(#[from] EmptyBucket),
     /// The rate is no finite number or below zero: the plugin's fault.
     #[error("bucket {bucket:?} of policy {policy:?} has no usable rate")]
     Rate { policy: String, bucket: String },
@@ -68,16 +66,12 @@ pub enum ChargeError {
     TooManyBuckets { policy: String },
 }
 
-/// Every bucket of every tenant. One per process.
-#[derive(Debug, Default)]
-pub struct Buckets {
-    /// The outer lock is held only to find the tenant, so that one tenant's charges do not wait for another's.
-    tenants: Mutex<HashMap<TenantId, Arc<Mutex<Account>>>>,
-}
-
 /// One tenant's buckets.
 #[derive(Debug, Default)]
-struct Account {
+pub struct Buckets(Mutex<ByName>);
+
+#[derive(Debug, Default)]
+struct ByName {
     buckets: HashMap<Name, Bucket>,
 }
 
@@ -98,10 +92,6 @@ struct Bucket {
 }
 
 impl Buckets {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Makes all of `charges`, in order, or none: what the first ones took is given back when a later one is refused,
     /// so that a write refused by its tenant's wide limit does not eat its narrow one.
     ///
@@ -110,37 +100,35 @@ impl Buckets {
     /// rest.
     ///
     /// # Errors
-    /// [`ChargeError::OverRate`] for the first bucket with too little; the others are the plugin's faults.
-    pub fn charge(&self, tenant: &TenantId, charges: &[Charge<'_>], now: Instant) -> Result<(), ChargeError> {
+    /// [`ChargeError::Empty`] for the first bucket with too little; the others are the plugin's faults.
+    pub fn charge(&self, charges: &[Withdrawal<'_>], now: Instant) -> Result<(), ChargeError> {
         if charges.is_empty() {
             return Ok(());
         }
-        let account = Arc::clone(locked(&self.tenants).entry(tenant.clone()).or_default());
-        locked(&account).charge(charges, now)
+        self.locked().charge(charges, now)
     }
 
-    /// Forgets full buckets that were not charged for ten minutes, and tenants without any.
-    pub fn retain_active(&self, now: Instant) {
-        locked(&self.tenants).retain(|_, account| {
-            let mut account_now = locked(account);
-            account_now.forget_idle(now);
-            // A charge that has looked its tenant up holds the other reference: that account is about to be used.
-            !account_now.buckets.is_empty() || Arc::strong_count(account) > 1
-        });
+    /// Forgets full buckets that were not charged for ten minutes.
+    pub fn forget_idle(&self, now: Instant) {
+        self.locked().forget_idle(now);
     }
 
-    /// Buckets of all tenants.
     pub fn len(&self) -> usize {
-        locked(&self.tenants).values().map(|a| locked(a).buckets.len()).sum()
+        self.locked().buckets.len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Nothing here panics while it holds the lock, and a count that is off by one write is better than a dead process.
+    fn locked(&self) -> MutexGuard<'_, ByName> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl Account {
-    fn charge(&mut self, charges: &[Charge<'_>], now: Instant) -> Result<(), ChargeError> {
+impl ByName {
+    fn charge(&mut self, charges: &[Withdrawal<'_>], now: Instant) -> Result<(), ChargeError> {
         // What is wrong in itself is found before anything is taken or made.
         if let Some(bad) = charges.iter().find(|c| c.bucket.len() > MAX_BUCKET_NAME_LENGTH) {
             return Err(ChargeError::NameTooLong {
@@ -170,7 +158,7 @@ impl Account {
         Ok(())
     }
 
-    fn take(&mut self, charge: &Charge<'_>, now: Instant) -> Result<(Name, f64), ChargeError> {
+    fn take(&mut self, charge: &Withdrawal<'_>, now: Instant) -> Result<(Name, f64), ChargeError> {
         let name = Name {
             policy: charge.policy.to_owned(),
             bucket: charge.bucket.to_owned(),
@@ -188,7 +176,7 @@ impl Account {
         bucket.set_rate(charge, now);
         match bucket.take(charge.tokens, now) {
             Ok(tokens) => Ok((name, tokens)),
-            Err(retry_after) => Err(ChargeError::OverRate(OverRate {
+            Err(retry_after) => Err(ChargeError::Empty(EmptyBucket {
                 policy: name.policy,
                 bucket: name.bucket,
                 retry_after,
@@ -206,7 +194,7 @@ impl Account {
 }
 
 impl Bucket {
-    fn full(charge: &Charge<'_>, now: Instant) -> Self {
+    fn full(charge: &Withdrawal<'_>, now: Instant) -> Self {
         let burst = charge.burst as f64;
         Self {
             tokens: burst,
@@ -219,7 +207,7 @@ impl Bucket {
 
     /// The time up to now is paid at the old rate, the time from now on at the new one; what is in the bucket stays,
     /// as far as it fits. A larger burst therefore starts with what was there and fills at the refill rate.
-    fn set_rate(&mut self, charge: &Charge<'_>, now: Instant) {
+    fn set_rate(&mut self, charge: &Withdrawal<'_>, now: Instant) {
         self.refill(now);
         self.per_second = charge.per_second;
         self.burst = charge.burst as f64;
@@ -253,11 +241,6 @@ impl Bucket {
         let advised = Duration::from_secs_f64(seconds) + Duration::from_nanos(1);
         Err(advised.min(MAX_RETRY_AFTER))
     }
-}
-
-/// Nothing here panics while it holds a lock, and a count that is off by one write is better than a dead process.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

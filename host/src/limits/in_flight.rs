@@ -1,19 +1,17 @@
 //! Bytes and requests held at once, for the whole process and per tenant.
 //!
-//! Takes a tenant's limits with every request, so that a reload changes them while requests are in flight; gives
-//! permits that return what they hold when dropped. Never queues: see `limits`.
+//! Takes a tenant's count and its limits with every request, so that a reload changes them while requests are in
+//! flight; gives permits that return what they hold when dropped. Never queues: see `limits`.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Limits;
-use crate::model::TenantId;
 use crate::telemetry::Metrics;
 
 /// Which bound was met. All of them pass by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Overloaded {
+pub enum BoundMet {
     #[error("too many requests in flight")]
     Requests,
     #[error("too many body bytes in flight")]
@@ -31,11 +29,11 @@ pub struct InFlight {
     total: Count,
     max_requests: AtomicUsize,
     max_bytes: AtomicU64,
-    tenants: Mutex<HashMap<TenantId, Arc<Count>>>,
 }
 
+/// What one tenant holds, or all of them together.
 #[derive(Debug, Default)]
-struct Count {
+pub struct Count {
     requests: AtomicUsize,
     bytes: AtomicU64,
 }
@@ -57,7 +55,6 @@ impl InFlight {
             total: Count::default(),
             max_requests: AtomicUsize::new(max_requests),
             max_bytes: AtomicU64::new(max_bytes),
-            tenants: Mutex::default(),
         })
     }
 
@@ -67,31 +64,24 @@ impl InFlight {
         self.max_requests.store(max_requests, Ordering::Relaxed);
     }
 
-    /// A permit for one request of `tenant` that holds `bytes` for now (the declared length, or 0 and grow).
+    /// A permit for one request of the tenant that `count` counts for, which holds `bytes` for now (the declared length, or 0 and grow).
     ///
     /// # Errors
     /// The first bound that is met, the tenant's own first: a tenant over its share is told so even when the process
     /// is full. Nothing is held then.
-    pub fn try_acquire(self: &Arc<Self>, tenant: &TenantId, limits: &Limits, bytes: u64) -> Result<Permit, Overloaded> {
-        let count = Arc::clone(
-            self.tenants
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .entry(tenant.clone())
-                .or_default(),
-        );
+    pub fn try_acquire(self: &Arc<Self>, count: &Arc<Count>, limits: &Limits, bytes: u64) -> Result<Permit, BoundMet> {
         if !count.add_request(limits.max_concurrent_requests) {
-            return Err(Overloaded::TenantRequests);
+            return Err(BoundMet::TenantRequests);
         }
         if !self.total.add_request(self.max_requests.load(Ordering::Relaxed)) {
             count.requests.fetch_sub(1, Ordering::Relaxed);
-            return Err(Overloaded::Requests);
+            return Err(BoundMet::Requests);
         }
         self.metrics.in_flight_requests.inc();
         // From here on dropping the permit gives everything back.
         let mut permit = Permit {
             in_flight: Arc::clone(self),
-            tenant: count,
+            tenant: Arc::clone(count),
             max_tenant_bytes: limits.max_in_flight_size,
             bytes: 0,
         };
@@ -99,21 +89,9 @@ impl InFlight {
         Ok(permit)
     }
 
-    /// Forgets tenants without a request in flight. For reloads, so that removed tenants go.
-    pub fn retain_active(&self) {
-        self.tenants
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|_, count| Arc::strong_count(count) > 1);
-    }
-
-    /// Body bytes of all tenants.
-    pub fn bytes(&self) -> u64 {
-        self.total.bytes.load(Ordering::Relaxed)
-    }
-
-    pub fn requests(&self) -> usize {
-        self.total.requests.load(Ordering::Relaxed)
+    /// Of all tenants together.
+    pub fn total(&self) -> &Count {
+        &self.total
     }
 }
 
@@ -122,14 +100,14 @@ impl Permit {
     ///
     /// # Errors
     /// The bound that is met; the permit then holds what it held before.
-    pub fn grow(&mut self, more: u64) -> Result<(), Overloaded> {
+    pub fn grow(&mut self, more: u64) -> Result<(), BoundMet> {
         if !self.tenant.add_bytes(more, self.max_tenant_bytes) {
-            return Err(Overloaded::TenantBytes);
+            return Err(BoundMet::TenantBytes);
         }
         let max = self.in_flight.max_bytes.load(Ordering::Relaxed);
         if !self.in_flight.total.add_bytes(more, max) {
             self.tenant.bytes.fetch_sub(more, Ordering::Relaxed);
-            return Err(Overloaded::Bytes);
+            return Err(BoundMet::Bytes);
         }
         self.bytes += more;
         self.in_flight.metrics.in_flight_bytes.inc_by(signed(more));
@@ -161,6 +139,15 @@ impl Drop for Permit {
 }
 
 impl Count {
+    /// Body bytes held.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
     fn add_request(&self, max: usize) -> bool {
         self.requests
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < max).then_some(n + 1))
@@ -201,8 +188,8 @@ mod tests {
         }
     }
 
-    fn tenant(name: &str) -> TenantId {
-        TenantId::new(name).unwrap()
+    fn tenant() -> Arc<Count> {
+        Arc::default()
     }
 
     fn in_flight(bytes: u64, requests: usize) -> Arc<InFlight> {
@@ -212,8 +199,8 @@ mod tests {
     fn held(all: &InFlight) -> (usize, u64, i64, i64) {
         let metrics = &all.metrics;
         (
-            all.requests(),
-            all.bytes(),
+            all.total().requests(),
+            all.total().bytes(),
             metrics.in_flight_requests.get(),
             metrics.in_flight_bytes.get(),
         )
@@ -222,17 +209,17 @@ mod tests {
     #[test]
     fn each_bound_is_met_exactly_and_told_by_its_name() {
         let all = in_flight(100, 3);
-        let (a, b) = (tenant("a"), tenant("b"));
+        let (a, b) = (tenant(), tenant());
         let small = limits(60, 2);
-        let refused = |tenant: &TenantId, limits: &Limits, bytes| all.try_acquire(tenant, limits, bytes).err();
+        let refused = |tenant: &Arc<Count>, limits: &Limits, bytes| all.try_acquire(tenant, limits, bytes).err();
 
         let _one = all.try_acquire(&a, &small, 60).unwrap();
-        assert_eq!(refused(&a, &small, 1), Some(Overloaded::TenantBytes));
+        assert_eq!(refused(&a, &small, 1), Some(BoundMet::TenantBytes));
         let _two = all.try_acquire(&a, &small, 0).unwrap();
-        assert_eq!(refused(&a, &small, 0), Some(Overloaded::TenantRequests));
-        assert_eq!(refused(&b, &small, 41), Some(Overloaded::Bytes));
+        assert_eq!(refused(&a, &small, 0), Some(BoundMet::TenantRequests));
+        assert_eq!(refused(&b, &small, 41), Some(BoundMet::Bytes));
         let _three = all.try_acquire(&b, &small, 40).unwrap();
-        assert_eq!(refused(&b, &small, 0), Some(Overloaded::Requests));
+        assert_eq!(refused(&b, &small, 0), Some(BoundMet::Requests));
         // What was refused holds nothing.
         assert_eq!(held(&all), (3, 100, 3, 100));
     }
@@ -241,65 +228,51 @@ mod tests {
     fn dropping_permits_returns_everything() {
         let all = in_flight(100, 10);
         let permits: Vec<Permit> = (0..10)
-            .map(|i| all.try_acquire(&tenant(&format!("t{i}")), &limits(10, 1), 10).unwrap())
+            .map(|_| all.try_acquire(&tenant(), &limits(10, 1), 10).unwrap())
             .collect();
         assert_eq!(held(&all), (10, 100, 10, 100));
         drop(permits);
         assert_eq!(held(&all), (0, 0, 0, 0));
-        all.retain_active();
-        assert!(all.tenants.lock().unwrap().is_empty());
     }
 
     #[test]
     fn a_permit_grows_up_to_the_bounds_and_keeps_what_it_has_when_refused() {
         let all = in_flight(100, 10);
-        let (a, b) = (tenant("a"), tenant("b"));
+        let (a, b) = (tenant(), tenant());
         let mut permit = all.try_acquire(&a, &limits(50, 1), 10).unwrap();
         assert_eq!(permit.grow(40), Ok(()));
-        assert_eq!(permit.grow(1), Err(Overloaded::TenantBytes));
-        assert_eq!(permit.grow(u64::MAX), Err(Overloaded::TenantBytes));
+        assert_eq!(permit.grow(1), Err(BoundMet::TenantBytes));
+        assert_eq!(permit.grow(u64::MAX), Err(BoundMet::TenantBytes));
         assert_eq!(permit.bytes(), 50);
         let mut other = all.try_acquire(&b, &limits(100, 1), 0).unwrap();
-        assert_eq!(other.grow(51), Err(Overloaded::Bytes));
+        assert_eq!(other.grow(51), Err(BoundMet::Bytes));
         assert_eq!(other.grow(50), Ok(()));
         permit.shrink(20);
-        assert_eq!(all.bytes(), 80);
+        assert_eq!(all.total().bytes(), 80);
         assert_eq!(other.grow(20), Ok(()));
         // No more comes back than was taken.
         permit.shrink(1000);
-        assert_eq!((permit.bytes(), all.bytes()), (0, 70));
+        assert_eq!((permit.bytes(), all.total().bytes()), (0, 70));
     }
 
     #[test]
     fn changed_limits_hold_at_once_and_end_nothing() {
         let all = in_flight(100, 10);
-        let a = tenant("a");
+        let a = tenant();
         let mut old = all.try_acquire(&a, &limits(80, 5), 80).unwrap();
         assert_eq!(
             all.try_acquire(&a, &limits(10, 1), 0).err(),
-            Some(Overloaded::TenantRequests)
+            Some(BoundMet::TenantRequests)
         );
         assert_eq!(
             all.try_acquire(&a, &limits(10, 5), 1).err(),
-            Some(Overloaded::TenantBytes)
+            Some(BoundMet::TenantBytes)
         );
         let _new = all.try_acquire(&a, &limits(90, 5), 10).unwrap();
         all.set_limits(50, 10);
         assert_eq!(old.grow(0), Ok(()));
         old.shrink(70);
-        assert_eq!(all.try_acquire(&a, &limits(90, 5), 31).err(), Some(Overloaded::Bytes));
+        assert_eq!(all.try_acquire(&a, &limits(90, 5), 31).err(), Some(BoundMet::Bytes));
         assert!(all.try_acquire(&a, &limits(90, 5), 30).is_ok());
-    }
-
-    #[test]
-    fn counts_outlive_the_forgetting_of_idle_tenants() {
-        let all = in_flight(100, 10);
-        let a = tenant("a");
-        let _held = all.try_acquire(&a, &limits(80, 1), 80).unwrap();
-        all.retain_active();
-        assert_eq!(
-            all.try_acquire(&a, &limits(80, 1), 0).err(),
-            Some(Overloaded::TenantRequests)
-        );
     }
 }

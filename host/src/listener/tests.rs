@@ -148,7 +148,7 @@ async fn answer(
         timeout: DEADLINE,
         min_rate: 0,
     };
-    match body::read(request.into_body(), &limits, |_| Ok(())).await {
+    match body::read(request.into_body(), &limits, |_| Ok::<_, body::BodyError>(())).await {
         Ok(bytes) => {
             let name = peer.certificate.as_ref().and_then(|c| c.uri_sans.first());
             let name = name.map_or("nobody", String::as_str);

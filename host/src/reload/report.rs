@@ -5,7 +5,26 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::config::ConfigError;
+use crate::forward::ForwardSetupError;
 use crate::model::TenantId;
+use crate::tls::TlsError;
+
+/// Why a configuration, or a part of it, is not in use.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    #[error("{}", lines(.0))]
+    Config(Vec<ConfigError>),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Upstream(#[from] ForwardSetupError),
+}
+
+/// One mistake a line.
+pub(super) fn lines(errors: &[ConfigError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
 
 /// A tenant whose newest configuration is not in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +60,18 @@ impl Report {
             at,
             cause,
             ..Self::default()
+        }
+    }
+
+    /// Tells the log what of the configuration is not in use.
+    pub(super) fn log(&self) {
+        for error in &self.plugins {
+            tracing::error!(error, "plugin not in use");
+        }
+        for broken in &self.broken {
+            let tenant = broken.tenant.as_ref().map_or("", TenantId::as_str);
+            let file = broken.file.display();
+            tracing::error!(tenant, %file, error = broken.error, serving = broken.serving, "tenant configuration not in use");
         }
     }
 

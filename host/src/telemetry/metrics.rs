@@ -14,6 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+pub use super::durations::Durations;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct RequestLabels {
     /// Empty if no tenant was proved.
@@ -156,7 +158,7 @@ macro_rules! metrics {
 metrics! {
     requests: Counters<RequestLabels>, "requests",
         "Requests answered, by the tenant that was proved (empty if none was) and the status code";
-    request_duration: Histograms<TenantLabels>, by millis, "request_duration" in Seconds,
+    request_duration: Family<TenantLabels, Durations>, "request_duration" in Seconds,
         "Time from the end of a request's head to its answer";
     received_samples: Counters<TenantLabels>, "received_samples",
         "Samples, floats and native histograms, in bodies that could be read; each is forwarded, dropped or rejected";

@@ -17,7 +17,7 @@ fn users(entries: &[(&str, &Password, usize)]) -> Users {
     Users::new(
         entries
             .iter()
-            .map(|(name, password, tenant)| ((*name).to_owned(), (*password).clone(), Owner::Tenant(*tenant)))
+            .map(|(name, password, tenant)| ((*name).to_owned(), (*password).clone(), Holder::Tenant(*tenant)))
             .collect(),
     )
 }
@@ -55,7 +55,7 @@ async fn only_the_right_password_of_the_right_user_is_accepted() {
         for _ in 0..2 {
             assert_eq!(
                 users.owner(&pair("kazusa", "secret"), &verified).await,
-                Ok(Owner::Tenant(7))
+                Ok(Holder::Tenant(7))
             );
             for (name, password) in [
                 ("kazusa", "secreT"),
@@ -84,7 +84,7 @@ async fn the_hash_that_htpasswd_writes_is_understood() {
     let verified = VerifiedPasswords::new();
     assert_eq!(
         users.owner(&pair("kazusa", "secret"), &verified).await,
-        Ok(Owner::Tenant(0))
+        Ok(Holder::Tenant(0))
     );
 }
 
@@ -94,11 +94,11 @@ async fn two_passwords_are_valid_while_one_replaces_the_other() {
     let users = users(&[("kazusa", &bcrypt("old"), 3), ("kazusa", &bcrypt("new"), 3)]);
     assert_eq!(
         users.owner(&pair("kazusa", "old"), &verified).await,
-        Ok(Owner::Tenant(3))
+        Ok(Holder::Tenant(3))
     );
     assert_eq!(
         users.owner(&pair("kazusa", "new"), &verified).await,
-        Ok(Owner::Tenant(3))
+        Ok(Holder::Tenant(3))
     );
 }
 
@@ -121,7 +121,7 @@ async fn a_verified_password_is_remembered_across_generations_until_its_hash_cha
         users(&[("kazusa", &first, 1)])
             .owner(&pair("kazusa", "secret"), &verified)
             .await,
-        Ok(Owner::Tenant(1))
+        Ok(Holder::Tenant(1))
     );
     let _all = Arc::clone(&verified.running)
         .acquire_many_owned(verified.running.available_permits() as u32)
@@ -130,7 +130,7 @@ async fn a_verified_password_is_remembered_across_generations_until_its_hash_cha
     let same = users(&[("setsuna", &second, 1), ("kazusa", &first, 2)]);
     assert_eq!(
         same.owner(&pair("kazusa", "secret"), &verified).await,
-        Ok(Owner::Tenant(2))
+        Ok(Holder::Tenant(2))
     );
     let changed = users(&[("kazusa", &second, 1)]);
     assert_eq!(
@@ -153,7 +153,7 @@ async fn a_wrong_password_is_never_remembered_as_right_and_does_not_spoil_the_ri
     assert_eq!(lock(&verified.wrong).entries.len(), 1);
     assert_eq!(
         users.owner(&pair("kazusa", "secret"), &verified).await,
-        Ok(Owner::Tenant(1))
+        Ok(Holder::Tenant(1))
     );
 }
 
@@ -166,7 +166,7 @@ async fn a_flood_on_one_name_leaves_the_others_their_turn() {
     let _flood = (lanes[0].acquire().await.unwrap(), lanes[1].acquire().await.unwrap());
     assert_eq!(
         users.owner(&pair("setsuna", "secret"), &verified).await,
-        Ok(Owner::Tenant(2))
+        Ok(Holder::Tenant(2))
     );
     assert_eq!(
         users.owner(&pair("kazusa", "secret"), &verified).await,
@@ -191,7 +191,7 @@ async fn connections_of_one_sender_wait_for_one_verification() {
         drop(lane);
     };
     let (answers, ()) = tokio::join!(two, release);
-    assert_eq!(answers, (Ok(Owner::Tenant(1)), Ok(Owner::Tenant(1))));
+    assert_eq!(answers, (Ok(Holder::Tenant(1)), Ok(Holder::Tenant(1))));
 }
 
 #[test]
@@ -222,7 +222,7 @@ async fn bytes_that_bcrypt_does_not_see_make_no_second_entry() {
     for tail in ["", "a", "b"] {
         assert_eq!(
             users.owner(&pair("kazusa", &format!("{long}{tail}")), &verified).await,
-            Ok(Owner::Tenant(1))
+            Ok(Holder::Tenant(1))
         );
     }
     assert_eq!(lock(&verified.right).entries.len(), 1);

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use super::super::*;
 use crate::config::EndpointSpec;
-use crate::model::TenantId;
+use crate::tenant::Attribution;
 
 /// Everything in these tests is over long before; a test that waits this long has failed.
 pub const LONG: Duration = Duration::from_secs(20);
@@ -231,7 +231,7 @@ pub const BODY: &[u8] = b"snappy bytes";
 
 pub fn outgoing() -> Outgoing {
     Outgoing {
-        tenant: TenantId::new("kazusa").unwrap(),
+        attribution: Attribution::of("kazusa"),
         body: Bytes::from_static(BODY),
         trace: ForwardedHeaders::default(),
     }

@@ -4,12 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn tenant(name: &str) -> TenantId {
-    TenantId::new(name).unwrap()
-}
-
-fn charge(bucket: &str, tokens: u64, per_second: f64, burst: u64) -> Charge<'_> {
-    Charge {
+fn charge(bucket: &str, tokens: u64, per_second: f64, burst: u64) -> Withdrawal<'_> {
+    Withdrawal {
         policy: "limits",
         bucket,
         tokens,
@@ -34,122 +30,119 @@ impl Clock {
 /// How long the refused sender is told to wait, to the microsecond.
 fn wait(result: Result<(), ChargeError>) -> Duration {
     match result {
-        Err(ChargeError::OverRate(over)) => Duration::from_micros(over.retry_after.as_micros() as u64),
+        Err(ChargeError::Empty(over)) => Duration::from_micros(over.retry_after.as_micros() as u64),
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
 fn a_burst_passes_one_token_more_does_not_and_time_refills() {
-    let (buckets, mut clock, a) = (Buckets::new(), Clock::new(), tenant("a"));
+    let (buckets, mut clock) = (Buckets::default(), Clock::new());
     for _ in 0..10 {
-        assert_eq!(buckets.charge(&a, &[charge("samples", 10, 5.0, 100)], clock.0), Ok(()));
+        assert_eq!(buckets.charge(&[charge("samples", 10, 5.0, 100)], clock.0), Ok(()));
     }
-    let refused = buckets.charge(&a, &[charge("samples", 1, 5.0, 100)], clock.0);
+    let refused = buckets.charge(&[charge("samples", 1, 5.0, 100)], clock.0);
     assert_eq!(wait(refused), Duration::from_millis(200));
     assert_eq!(
-        buckets.charge(&a, &[charge("samples", 5, 5.0, 100)], clock.after(1.0)),
+        buckets.charge(&[charge("samples", 5, 5.0, 100)], clock.after(1.0)),
         Ok(())
     );
     assert!(
         buckets
-            .charge(&a, &[charge("samples", 1, 5.0, 100)], clock.after(0.1))
+            .charge(&[charge("samples", 1, 5.0, 100)], clock.after(0.1))
             .is_err()
     );
 }
 
 #[test]
 fn a_bucket_never_holds_more_than_its_burst() {
-    let (buckets, mut clock, a) = (Buckets::new(), Clock::new(), tenant("a"));
-    buckets.charge(&a, &[charge("b", 1, 1000.0, 10)], clock.0).unwrap();
+    let (buckets, mut clock) = (Buckets::default(), Clock::new());
+    buckets.charge(&[charge("b", 1, 1000.0, 10)], clock.0).unwrap();
     clock.after(3600.0);
-    assert_eq!(buckets.charge(&a, &[charge("b", 10, 1000.0, 10)], clock.0), Ok(()));
-    assert!(buckets.charge(&a, &[charge("b", 1, 1000.0, 10)], clock.0).is_err());
+    assert_eq!(buckets.charge(&[charge("b", 10, 1000.0, 10)], clock.0), Ok(()));
+    assert!(buckets.charge(&[charge("b", 1, 1000.0, 10)], clock.0).is_err());
 }
 
 #[test]
 fn a_refused_write_takes_nothing_from_any_bucket() {
-    let (buckets, clock, a) = (Buckets::new(), Clock::new(), tenant("a"));
+    let (buckets, clock) = (Buckets::default(), Clock::new());
     let write = [charge("narrow", 1, 0.0, 10), charge("wide", 100, 1.0, 100)];
-    buckets.charge(&a, &write, clock.0).unwrap();
+    buckets.charge(&write, clock.0).unwrap();
     for _ in 0..50 {
-        let refused = buckets.charge(&a, &write, clock.0).unwrap_err();
-        assert!(matches!(refused, ChargeError::OverRate(over) if over.bucket == "wide" && over.policy == "limits"));
+        let refused = buckets.charge(&write, clock.0).unwrap_err();
+        assert!(matches!(refused, ChargeError::Empty(over) if over.bucket == "wide" && over.policy == "limits"));
     }
     // Of ten, one is gone: the refused ones gave theirs back.
-    assert_eq!(buckets.charge(&a, &[charge("narrow", 9, 0.0, 10)], clock.0), Ok(()));
-    assert!(buckets.charge(&a, &[charge("narrow", 1, 0.0, 10)], clock.0).is_err());
+    assert_eq!(buckets.charge(&[charge("narrow", 9, 0.0, 10)], clock.0), Ok(()));
+    assert!(buckets.charge(&[charge("narrow", 1, 0.0, 10)], clock.0).is_err());
 }
 
 #[test]
 fn one_bucket_charged_twice_by_a_write_pays_twice_or_not_at_all() {
-    let (buckets, clock, a) = (Buckets::new(), Clock::new(), tenant("a"));
+    let (buckets, clock) = (Buckets::default(), Clock::new());
     let twice = [charge("b", 6, 0.0, 10), charge("b", 6, 0.0, 10)];
-    assert!(buckets.charge(&a, &twice, clock.0).is_err());
-    assert_eq!(buckets.charge(&a, &[charge("b", 10, 0.0, 10)], clock.0), Ok(()));
+    assert!(buckets.charge(&twice, clock.0).is_err());
+    assert_eq!(buckets.charge(&[charge("b", 10, 0.0, 10)], clock.0), Ok(()));
 }
 
 #[test]
 fn a_write_above_the_burst_waits_for_a_full_bucket_and_passes() {
-    let (buckets, mut clock, a) = (Buckets::new(), Clock::new(), tenant("a"));
+    let (buckets, mut clock) = (Buckets::default(), Clock::new());
     let big = [charge("b", 1_000_000, 10.0, 100)];
-    assert_eq!(buckets.charge(&a, &big, clock.0), Ok(()));
-    assert_eq!(wait(buckets.charge(&a, &big, clock.0)), Duration::from_secs(10));
-    assert!(buckets.charge(&a, &big, clock.after(9.9)).is_err());
-    assert_eq!(buckets.charge(&a, &big, clock.after(0.1)), Ok(()));
+    assert_eq!(buckets.charge(&big, clock.0), Ok(()));
+    assert_eq!(wait(buckets.charge(&big, clock.0)), Duration::from_secs(10));
+    assert!(buckets.charge(&big, clock.after(9.9)).is_err());
+    assert_eq!(buckets.charge(&big, clock.after(0.1)), Ok(()));
 }
 
 #[test]
 fn new_rates_hold_at_once_and_refill_nothing() {
-    let (buckets, mut clock, a) = (Buckets::new(), Clock::new(), tenant("a"));
-    buckets.charge(&a, &[charge("b", 100, 1.0, 100)], clock.0).unwrap();
+    let (buckets, mut clock) = (Buckets::default(), Clock::new());
+    buckets.charge(&[charge("b", 100, 1.0, 100)], clock.0).unwrap();
     // Ten times the burst: the bucket is as empty as it was.
-    let refused = buckets.charge(&a, &[charge("b", 10, 100.0, 1000)], clock.0);
+    let refused = buckets.charge(&[charge("b", 10, 100.0, 1000)], clock.0);
     assert_eq!(wait(refused), Duration::from_millis(100));
     // The second before the change is paid at the rate of then.
-    assert_eq!(
-        buckets.charge(&a, &[charge("b", 50, 1.0, 1000)], clock.after(0.5)),
-        Ok(())
-    );
-    assert!(buckets.charge(&a, &[charge("b", 1, 1.0, 1000)], clock.0).is_err());
+    assert_eq!(buckets.charge(&[charge("b", 50, 1.0, 1000)], clock.after(0.5)), Ok(()));
+    assert!(buckets.charge(&[charge("b", 1, 1.0, 1000)], clock.0).is_err());
     // A smaller burst takes what does not fit.
-    buckets.charge(&a, &[charge("b", 0, 1000.0, 1000)], clock.0).unwrap();
-    buckets.charge(&a, &[charge("b", 0, 0.0, 5)], clock.after(1.0)).unwrap();
-    assert_eq!(buckets.charge(&a, &[charge("b", 5, 0.0, 1000)], clock.0), Ok(()));
-    assert!(buckets.charge(&a, &[charge("b", 1, 0.0, 1000)], clock.0).is_err());
+    buckets.charge(&[charge("b", 0, 1000.0, 1000)], clock.0).unwrap();
+    buckets.charge(&[charge("b", 0, 0.0, 5)], clock.after(1.0)).unwrap();
+    assert_eq!(buckets.charge(&[charge("b", 5, 0.0, 1000)], clock.0), Ok(()));
+    assert!(buckets.charge(&[charge("b", 1, 0.0, 1000)], clock.0).is_err());
 }
 
 #[test]
 fn tenants_policies_and_buckets_of_one_name_are_apart() {
-    let (buckets, clock) = (Buckets::new(), Clock::new());
+    let (a, b, clock) = (Buckets::default(), Buckets::default(), Clock::new());
     let mine = charge("b", 1, 0.0, 1);
-    let other_policy = Charge { policy: "mine", ..mine };
-    for (name, charges) in [("a", [mine]), ("b", [mine]), ("a", [other_policy])] {
-        assert_eq!(buckets.charge(&tenant(name), &charges, clock.0), Ok(()));
-        assert!(buckets.charge(&tenant(name), &charges, clock.0).is_err());
+    let other_policy = Withdrawal { policy: "mine", ..mine };
+    for (buckets, charges) in [(&a, [mine]), (&b, [mine]), (&a, [other_policy])] {
+        assert_eq!(buckets.charge(&charges, clock.0), Ok(()));
+        assert!(buckets.charge(&charges, clock.0).is_err());
     }
 }
 
 #[test]
 fn a_bucket_that_never_refills_advises_a_bounded_wait() {
-    let (buckets, mut clock, a) = (Buckets::new(), Clock::new(), tenant("a"));
+    let (buckets, mut clock) = (Buckets::default(), Clock::new());
     for charges in [[charge("b", 1, 0.0, 1)], [charge("slow", 1, 1e-300, 1)]] {
-        buckets.charge(&a, &charges, clock.0).unwrap();
-        assert_eq!(wait(buckets.charge(&a, &charges, clock.after(3600.0))), MAX_RETRY_AFTER);
+        buckets.charge(&charges, clock.0).unwrap();
+        assert_eq!(wait(buckets.charge(&charges, clock.after(3600.0))), MAX_RETRY_AFTER);
     }
     assert_eq!(
-        wait(buckets.charge(&a, &[charge("none", 1, 1.0, 0)], clock.0)),
+        wait(buckets.charge(&[charge("none", 1, 1.0, 0)], clock.0)),
         MAX_RETRY_AFTER
     );
-    assert_eq!(buckets.charge(&a, &[charge("none", 0, 1.0, 0)], clock.0), Ok(()));
+    assert_eq!(buckets.charge(&[charge("none", 0, 1.0, 0)], clock.0), Ok(()));
 }
 
 #[test]
 fn rates_that_are_no_rates_are_refused_and_nothing_is_charged() {
-    let (buckets, clock, a) = (Buckets::new(), Clock::new(), tenant("a"));
+    let (buckets, clock) = (Buckets::default(), Clock::new());
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, -f64::MIN_POSITIVE] {
         let charges = [charge("good", 1, 0.0, 1), charge("bad", 1, bad, 1)];
-        let refused = buckets.charge(&a, &charges, clock.0);
+        let refused = buckets.charge(&charges, clock.0);
         assert!(matches!(refused, Err(ChargeError::Rate { bucket, .. }) if bucket == "bad"));
     }
     assert_eq!(buckets.len(), 0);
@@ -157,52 +150,52 @@ fn rates_that_are_no_rates_are_refused_and_nothing_is_charged() {
 
 #[test]
 fn a_tenant_has_so_many_buckets_with_names_so_long_and_no_more() {
-    let (buckets, clock, a) = (Buckets::new(), Clock::new(), tenant("a"));
+    let (buckets, clock) = (Buckets::default(), Clock::new());
     let names: Vec<String> = (0..=MAX_BUCKETS_PER_TENANT).map(|i| format!("b{i}")).collect();
     for name in &names[..MAX_BUCKETS_PER_TENANT] {
-        buckets.charge(&a, &[charge(name, 1, 1.0, 10)], clock.0).unwrap();
+        buckets.charge(&[charge(name, 1, 1.0, 10)], clock.0).unwrap();
     }
     let one_more = [charge(&names[MAX_BUCKETS_PER_TENANT], 1, 1.0, 10)];
     let policy = "limits".to_owned();
     assert_eq!(
-        buckets.charge(&a, &one_more, clock.0),
+        buckets.charge(&one_more, clock.0),
         Err(ChargeError::TooManyBuckets { policy: policy.clone() })
     );
-    assert_eq!(buckets.charge(&tenant("b"), &one_more, clock.0), Ok(()));
+    assert_eq!(Buckets::default().charge(&one_more, clock.0), Ok(()));
     // Those that were full and unused for long make room.
-    assert_eq!(buckets.charge(&a, &one_more, clock.0 + IDLE_AFTER), Ok(()));
+    assert_eq!(buckets.charge(&one_more, clock.0 + IDLE_AFTER), Ok(()));
 
     let long = "n".repeat(MAX_BUCKET_NAME_LENGTH + 1);
-    assert_eq!(buckets.charge(&a, &[charge(&long[1..], 1, 1.0, 10)], clock.0), Ok(()));
-    let refused = buckets.charge(&a, &[charge(&long, 1, 1.0, 10)], clock.0);
+    assert_eq!(buckets.charge(&[charge(&long[1..], 1, 1.0, 10)], clock.0), Ok(()));
+    let refused = buckets.charge(&[charge(&long, 1, 1.0, 10)], clock.0);
     assert_eq!(refused, Err(ChargeError::NameTooLong { policy }));
 }
 
 #[test]
 fn idle_buckets_are_forgotten_when_full_and_much_later_in_any_case() {
-    let (buckets, mut clock, a) = (Buckets::new(), Clock::new(), tenant("a"));
-    buckets.charge(&a, &[charge("full", 1, 1.0, 10)], clock.0).unwrap();
-    buckets.charge(&a, &[charge("spent", 1, 0.0, 10)], clock.0).unwrap();
-    buckets.retain_active(clock.after(IDLE_AFTER.as_secs_f64() - 1.0));
+    let (buckets, mut clock) = (Buckets::default(), Clock::new());
+    buckets.charge(&[charge("full", 1, 1.0, 10)], clock.0).unwrap();
+    buckets.charge(&[charge("spent", 1, 0.0, 10)], clock.0).unwrap();
+    buckets.forget_idle(clock.after(IDLE_AFTER.as_secs_f64() - 1.0));
     assert_eq!(buckets.len(), 2);
-    buckets.retain_active(clock.after(1.0));
+    buckets.forget_idle(clock.after(1.0));
     assert_eq!(buckets.len(), 1);
-    assert_eq!(buckets.charge(&a, &[charge("spent", 9, 0.0, 10)], clock.0), Ok(()));
-    buckets.retain_active(clock.after(ABANDONED_AFTER.as_secs_f64() - 1.0));
+    assert_eq!(buckets.charge(&[charge("spent", 9, 0.0, 10)], clock.0), Ok(()));
+    buckets.forget_idle(clock.after(ABANDONED_AFTER.as_secs_f64() - 1.0));
     assert_eq!(buckets.len(), 1);
-    buckets.retain_active(clock.after(1.0));
+    buckets.forget_idle(clock.after(1.0));
     assert!(buckets.is_empty());
 }
 
 #[test]
 fn an_earlier_time_than_the_last_refills_nothing_and_harms_nothing() {
-    let (buckets, mut clock, a) = (Buckets::new(), Clock::new(), tenant("a"));
+    let (buckets, mut clock) = (Buckets::default(), Clock::new());
     let early = clock.0;
     let late = clock.after(1.0);
-    buckets.charge(&a, &[charge("b", 10, 1.0, 10)], late).unwrap();
-    assert!(buckets.charge(&a, &[charge("b", 1, 1.0, 10)], early).is_err());
-    assert!(buckets.charge(&a, &[charge("b", 1, 1.0, 10)], late).is_err());
-    assert_eq!(buckets.charge(&a, &[charge("b", 1, 1.0, 10)], clock.after(1.0)), Ok(()));
+    buckets.charge(&[charge("b", 10, 1.0, 10)], late).unwrap();
+    assert!(buckets.charge(&[charge("b", 1, 1.0, 10)], early).is_err());
+    assert!(buckets.charge(&[charge("b", 1, 1.0, 10)], late).is_err());
+    assert_eq!(buckets.charge(&[charge("b", 1, 1.0, 10)], clock.after(1.0)), Ok(()));
 }
 
 proptest! {
@@ -213,12 +206,12 @@ proptest! {
         per_second in 0u32..200,
         burst in 1u64..300,
     ) {
-        let (buckets, mut clock, a) = (Buckets::new(), Clock::new(), tenant("a"));
+        let (buckets, mut clock) = (Buckets::default(), Clock::new());
         let start = clock.0;
         let mut passed = 0.0;
         for (tokens, pause_ms) in writes {
             let now = clock.after(pause_ms as f64 / 1000.0);
-            if buckets.charge(&a, &[charge("b", tokens, f64::from(per_second), burst)], now).is_ok() {
+            if buckets.charge(&[charge("b", tokens, f64::from(per_second), burst)], now).is_ok() {
                 passed += tokens.min(burst) as f64;
             }
             let most = burst as f64 + f64::from(per_second) * (now - start).as_secs_f64();
@@ -234,11 +227,11 @@ proptest! {
         per_second in 4.0f64..10_000.0,
         burst in 1u64..1000,
     ) {
-        let (buckets, clock, a) = (Buckets::new(), Clock::new(), tenant("a"));
-        buckets.charge(&a, &[charge("b", spent, per_second, burst)], clock.0).unwrap();
+        let (buckets, clock) = (Buckets::default(), Clock::new());
+        buckets.charge(&[charge("b", spent, per_second, burst)], clock.0).unwrap();
         let write = [charge("b", wanted, per_second, burst)];
-        if let Err(ChargeError::OverRate(over)) = buckets.charge(&a, &write, clock.0) {
-            prop_assert_eq!(buckets.charge(&a, &write, clock.0 + over.retry_after), Ok(()));
+        if let Err(ChargeError::Empty(over)) = buckets.charge(&write, clock.0) {
+            prop_assert_eq!(buckets.charge(&write, clock.0 + over.retry_after), Ok(()));
         }
     }
 }

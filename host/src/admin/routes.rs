@@ -1,0 +1,106 @@
+//! What is answered at which path.
+//!
+//! Takes requests of operators, gives views in Prometheus' envelope. Never puts JSON together by hand: see `views`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Serialize;
+
+use super::views::{PolicyView, ReportView, StatusView, Success, TenantView, UpstreamView};
+use crate::forward::Upstreams;
+use crate::reload::Generations;
+use crate::telemetry::Metrics;
+use crate::tenant::Snapshot;
+
+/// What the handlers read.
+#[derive(Clone)]
+pub struct Gateway {
+    pub generations: Arc<Generations>,
+    pub upstreams: Arc<Upstreams>,
+    pub metrics: Arc<Metrics>,
+    /// True from the first accepted connection to the beginning of the drain.
+    pub ready: Arc<AtomicBool>,
+}
+
+/// The routes of docs/api.md.
+pub fn router(gateway: Gateway) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/-/healthy", get(|| async { "healthy\n" }))
+        .route("/-/ready", get(ready))
+        .route("/-/reload", post(reload).put(reload))
+        .route("/api/v1/tenants", get(tenants))
+        .route("/api/v1/policies", get(policies))
+        .route("/api/v1/upstreams", get(upstreams))
+        .route("/api/v1/status", get(status))
+        .with_state(gateway)
+}
+
+async fn metrics(State(gateway): State<Gateway>) -> impl IntoResponse {
+    for generation in gateway.generations.current().tenants.serving() {
+        generation.publish();
+    }
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], gateway.metrics.text())
+}
+
+async fn ready(State(gateway): State<Gateway>) -> impl IntoResponse {
+    match gateway.ready.load(Ordering::Acquire) {
+        true => (StatusCode::OK, "ready\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    }
+}
+
+async fn reload(State(gateway): State<Gateway>) -> impl IntoResponse {
+    let report = gateway.generations.reload("POST /-/reload").await;
+    let code = if report.is_success() {
+        StatusCode::OK
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
+    };
+    (code, success(ReportView::of(&report)))
+}
+
+async fn status(State(gateway): State<Gateway>) -> Response {
+    success(StatusView {
+        report: ReportView::of(&gateway.generations.report()),
+        version: env!("CARGO_PKG_VERSION"),
+        ready: gateway.ready.load(Ordering::Acquire),
+        tenants: gateway.generations.current().tenants.serving().count(),
+    })
+}
+
+async fn tenants(State(gateway): State<Gateway>) -> Response {
+    success(snapshots(&gateway).iter().map(TenantView::of).collect::<Vec<_>>())
+}
+
+async fn policies(State(gateway): State<Gateway>) -> Response {
+    success(snapshots(&gateway).iter().flat_map(PolicyView::all).collect::<Vec<_>>())
+}
+
+async fn upstreams(State(gateway): State<Gateway>) -> Response {
+    let status = gateway.upstreams.status();
+    success(status.into_iter().map(UpstreamView::of).collect::<Vec<_>>())
+}
+
+/// By name.
+fn snapshots(gateway: &Gateway) -> Vec<Snapshot> {
+    let current = gateway.generations.current();
+    let mut all: Vec<Snapshot> = current.tenants.serving().map(|g| Snapshot::of(g)).collect();
+    all.sort_by(|a, b| a.config.id.cmp(&b.config.id));
+    all
+}
+
+fn success<T: Serialize>(data: T) -> Response {
+    Json(Success {
+        status: "success",
+        data,
+    })
+    .into_response()
+}

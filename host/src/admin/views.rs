@@ -1,0 +1,248 @@
+//! What the API says, as docs/api.md lists it: one type for each kind of row.
+//!
+//! Takes what serves, gives JSON by serde. Never holds a secret: of a credential only its kind and its public name.
+
+use data_encoding::HEXLOWER;
+use serde::Serialize;
+
+use crate::config::{CertificateName, Credential};
+use crate::forward::{EndpointStatus, UpstreamStatus};
+use crate::reload::Report;
+use crate::tenant::{LastFailure, Snapshot};
+
+/// Prometheus' API envelope.
+#[derive(Serialize)]
+pub(super) struct Success<T> {
+    pub(super) status: &'static str,
+    pub(super) data: T,
+}
+
+#[derive(Serialize)]
+pub(super) struct StatusView {
+    #[serde(flatten)]
+    pub(super) report: ReportView,
+    pub(super) version: &'static str,
+    pub(super) ready: bool,
+    pub(super) tenants: usize,
+}
+
+#[derive(Serialize)]
+pub(super) struct ReportView {
+    last_reload: ReloadView,
+    broken_tenants: Vec<BrokenView>,
+}
+
+#[derive(Serialize)]
+struct ReloadView {
+    successful: bool,
+    timestamp_seconds: u64,
+    cause: &'static str,
+    errors: Vec<String>,
+    plugin_errors: Vec<String>,
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct BrokenView {
+    tenant: Option<String>,
+    file: String,
+    error: String,
+    serving_generation: Option<u64>,
+}
+
+impl ReportView {
+    pub(super) fn of(report: &Report) -> Self {
+        let broken = report.broken.iter().map(|broken| BrokenView {
+            tenant: broken.tenant.as_ref().map(ToString::to_string),
+            file: broken.file.display().to_string(),
+            error: broken.error.clone(),
+            serving_generation: broken.serving,
+        });
+        Self {
+            last_reload: ReloadView {
+                successful: report.is_success(),
+                timestamp_seconds: report.at,
+                cause: report.cause,
+                errors: report.errors.clone(),
+                plugin_errors: report.plugins.clone(),
+                warnings: report.warnings.clone(),
+            },
+            broken_tenants: broken.collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct TenantView<'a> {
+    tenant: &'a str,
+    enabled: bool,
+    file: String,
+    generation: u64,
+    credentials: Vec<CredentialView<'a>>,
+    policies: Vec<&'a str>,
+    upstreams: &'a [String],
+    active_series: u64,
+    max_active_series: u64,
+    last_failures: Vec<FailureView<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum CredentialView<'a> {
+    ClientCertificate(NameView<'a>),
+    BearerToken,
+    BasicAuth { username: &'a str },
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum NameView<'a> {
+    UriSan(&'a str),
+    DnsSan(&'a str),
+    CommonName(&'a str),
+}
+
+#[derive(Serialize)]
+struct FailureView<'a> {
+    reason: &'static str,
+    text: &'a str,
+    seconds_ago: f64,
+}
+
+impl<'a> TenantView<'a> {
+    pub(super) fn of(tenant: &'a Snapshot) -> Self {
+        let config = &tenant.config;
+        Self {
+            tenant: config.id.as_str(),
+            enabled: config.enabled,
+            file: config.file.display().to_string(),
+            generation: tenant.generation,
+            credentials: config.credentials.iter().map(CredentialView::of).collect(),
+            policies: config.policies.iter().map(|policy| policy.name.as_str()).collect(),
+            upstreams: &config.upstreams,
+            active_series: tenant.memo.active_series,
+            max_active_series: config.limits.max_active_series,
+            last_failures: tenant.failures.iter().map(FailureView::of).collect(),
+        }
+    }
+}
+
+impl<'a> CredentialView<'a> {
+    fn of(credential: &'a Credential) -> Self {
+        match credential {
+            Credential::ClientCertificate(name) => Self::ClientCertificate(match name {
+                CertificateName::UriSan(name) => NameView::UriSan(name),
+                CertificateName::DnsSan(name) => NameView::DnsSan(name),
+                CertificateName::CommonName(name) => NameView::CommonName(name),
+            }),
+            Credential::BearerToken(_) => Self::BearerToken,
+            Credential::BasicAuth { username, .. } => Self::BasicAuth { username },
+        }
+    }
+}
+
+impl<'a> FailureView<'a> {
+    fn of(failure: &'a LastFailure) -> Self {
+        Self {
+            reason: failure.reason,
+            text: &failure.text,
+            seconds_ago: failure.ago.as_secs_f64(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct PolicyView<'a> {
+    tenant: &'a str,
+    policy: &'a str,
+    plugin: &'a str,
+    sha256: String,
+    judges_series: bool,
+    judges_writes: bool,
+    calls: u64,
+    failures: u64,
+    last_failure: Option<String>,
+    quarantined_seconds: Option<f64>,
+}
+
+impl<'a> PolicyView<'a> {
+    /// In the order they run.
+    pub(super) fn all(tenant: &'a Snapshot) -> impl Iterator<Item = Self> {
+        tenant.policies.iter().map(|status| Self {
+            tenant: tenant.config.id.as_str(),
+            policy: &status.info.name,
+            plugin: &status.info.plugin,
+            sha256: HEXLOWER.encode(&status.info.sha256),
+            judges_series: status.info.judges_series,
+            judges_writes: status.info.judges_writes,
+            calls: status.calls,
+            failures: status.failures,
+            last_failure: status.last_failure.as_ref().map(|failure| failure.fault.to_string()),
+            quarantined_seconds: status.quarantined.map(|left| left.as_secs_f64()),
+        })
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct UpstreamView {
+    upstream: String,
+    in_flight: usize,
+    lookup_error: Option<String>,
+    endpoints: Vec<EndpointView>,
+}
+
+#[derive(Serialize)]
+struct EndpointView {
+    address: String,
+    healthy: bool,
+    in_flight: usize,
+    failures_in_a_row: u32,
+    last_failure: Option<&'static str>,
+    retry_in_seconds: Option<f64>,
+}
+
+impl UpstreamView {
+    pub(super) fn of(upstream: UpstreamStatus) -> Self {
+        Self {
+            upstream: upstream.name,
+            in_flight: upstream.in_flight,
+            lookup_error: upstream.lookup_error,
+            endpoints: upstream.endpoints.into_iter().map(EndpointView::of).collect(),
+        }
+    }
+}
+
+impl EndpointView {
+    fn of(endpoint: EndpointStatus) -> Self {
+        Self {
+            address: endpoint.address,
+            healthy: endpoint.healthy,
+            in_flight: endpoint.in_flight,
+            failures_in_a_row: endpoint.failures_in_a_row,
+            last_failure: endpoint.last_failure,
+            retry_in_seconds: endpoint.retry_in.map(|left| left.as_secs_f64()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Password;
+
+    #[test]
+    fn a_credential_is_told_by_its_kind_and_its_public_name_alone() {
+        let shown = |credential: Credential| serde_json::to_string(&CredentialView::of(&credential)).unwrap();
+        let name = CertificateName::UriSan("spiffe://kazusa/prometheus".into());
+        assert_eq!(
+            shown(Credential::ClientCertificate(name)),
+            r#"{"kind":"client_certificate","uri_san":"spiffe://kazusa/prometheus"}"#
+        );
+        assert_eq!(shown(Credential::BearerToken([7; 32])), r#"{"kind":"bearer_token"}"#);
+        let basic = Credential::BasicAuth {
+            username: "kazusa".into(),
+            password: Password::Sha256([7; 32]),
+        };
+        assert_eq!(shown(basic), r#"{"kind":"basic_auth","username":"kazusa"}"#);
+    }
+}

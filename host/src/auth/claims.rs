@@ -1,0 +1,57 @@
+//! Whose a credential is, and why nobody is proved.
+//!
+//! Takes credentials with their owners, gives maps in which two owners of one credential are none. Pure.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+
+use crate::model::TenantId;
+
+/// Why a request has no tenant. Texts are public and the same for every way to be wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// 401.
+    #[error("no credential was given")]
+    NoCredential,
+    /// 401. Unknown, mistyped and malformed look alike on purpose.
+    #[error("the credential is not valid")]
+    WrongCredential,
+    /// 403. The certificate has names of two tenants, or proves another tenant than the header.
+    #[error("the credentials given belong to more than one tenant")]
+    Ambiguous,
+    /// 403.
+    #[error("the tenant is disabled")]
+    Disabled { tenant: TenantId },
+    /// 503. The credential is that of a tenant whose configuration cannot be read: not a stranger.
+    #[error("the tenant's configuration is not usable right now")]
+    Broken,
+    /// 503. Too many passwords are being checked at once.
+    #[error("credentials cannot be checked right now")]
+    Overloaded,
+}
+
+/// Whose a credential is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// By its place in the authenticator's list.
+    Tenant(usize),
+    /// Some tenant that is known and cannot be served. Claims only what no sound tenant does.
+    Broken,
+}
+
+/// Who holds a credential; `None` where two tenants claim it. The configuration refuses that, but nothing here
+/// may depend on it: a credential that proves two tenants proves none.
+pub(super) type Claims<K> = HashMap<K, Option<Holder>>;
+
+pub(super) fn claim<K: Eq + Hash>(claims: &mut Claims<K>, credential: K, owner: Holder) {
+    match claims.entry(credential) {
+        Entry::Vacant(free) => {
+            free.insert(Some(owner));
+        }
+        Entry::Occupied(mut held) if owner != Holder::Broken && *held.get() != Some(owner) => {
+            held.insert(None);
+        }
+        Entry::Occupied(_) => {}
+    }
+}

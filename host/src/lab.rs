@@ -1,0 +1,103 @@
+//! A gateway without its two networks: a configuration, one of its tenants, and bodies that are judged as that tenant's.
+//!
+//! Takes what was loaded and a tenant's id, gives what would go on to each upstream. For benchmarks, for tests against a
+//! model, and for whoever tries policies out. Everything between the sockets is what serves in earnest, the proof of a
+//! credential included; no listener is bound and no receiver is asked. Whoever makes one compiles plugins in a child of
+//! its own program, called with `compile`: see [`crate::cli`].
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::rand;
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use crate::auth::{AuthError, Proof};
+use crate::config::{Credential, Known, Loaded};
+use crate::forward::delivery::Part;
+use crate::model::{Peer, Protocol, TenantId};
+use crate::pipeline::{Pipeline, Shared, SharedError};
+use crate::reload::{Generations, ReloadError};
+use crate::respond::Failure;
+
+/// One tenant of one configuration.
+pub struct Lab {
+    pipeline: Arc<Pipeline>,
+    proof: Proof,
+}
+
+/// Why there is nothing to try.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    #[error(transparent)]
+    Shared(#[from] SharedError),
+    #[error(transparent)]
+    Generation(#[from] ReloadError),
+    #[error("the configuration has no tenant {0}")]
+    NoTenant(TenantId),
+    /// What is wrong with the tenant's policies.
+    #[error("tenant {tenant} cannot be served: {error}")]
+    Broken { tenant: TenantId, error: String },
+    #[error("the system gives no random bytes")]
+    NoRandomness,
+    #[error(transparent)]
+    Proof(#[from] AuthError),
+}
+
+impl Lab {
+    /// Builds all tenants of `loaded` and enters as `tenant`, with a credential that is made for it here: one that is
+    /// configured is a digest, which proves nothing. Also where the tenant is disabled.
+    ///
+    /// # Errors
+    /// See [`LabError`].
+    pub async fn new(mut loaded: Loaded, tenant: &TenantId) -> Result<Self, LabError> {
+        let (token, credential) = new_token().ok_or(LabError::NoRandomness)?;
+        let tenants = &mut loaded.config.tenants;
+        let entry = tenants.get_mut(tenant);
+        let config = Arc::make_mut(entry.ok_or_else(|| LabError::NoTenant(tenant.clone()))?);
+        config.enabled = true;
+        config.credentials.push(credential);
+
+        let shared = Shared::new(&loaded.config)?;
+        let generations = Generations::start(std::path::Path::new(""), loaded, Known::default(), shared).await?;
+        let broken = generations.report().broken;
+        if let Some(broken) = broken.into_iter().find(|b| b.tenant.as_ref() == Some(tenant)) {
+            let (tenant, error) = (tenant.clone(), broken.error);
+            return Err(LabError::Broken { tenant, error });
+        }
+        let pipeline = generations.current();
+        let header = format!("Bearer {token}").parse();
+        let headers = HeaderMap::from_iter(header.ok().map(|bearer| (AUTHORIZATION, bearer)));
+        let peer = Peer {
+            address: ([127, 0, 0, 1], 0).into(),
+            certificate: None,
+        };
+        let verified = &pipeline.shared.verified;
+        let proof = pipeline.authenticator.authenticate(&headers, &peer, verified).await?;
+        Ok(Self { pipeline, proof })
+    }
+
+    /// One body, compressed as a sender compresses it; gives what would go on, by upstream. What the memo knows from
+    /// earlier bodies it knows here.
+    ///
+    /// # Errors
+    /// Whatever a write is refused for.
+    pub async fn process(&self, protocol: Protocol, body: &Bytes) -> Result<Vec<Part>, Failure> {
+        let proved = self.pipeline.tenants.of(self.proof.clone());
+        let proved = proved.ok_or(Failure::Bug("the lab's tenant is gone"))?;
+        let mut session = proved.ready()?.enter(&self.pipeline.shared.in_flight)?;
+        let processed = self.pipeline.process(&mut session, protocol, body.clone()).await?;
+        Ok(processed.into_parts())
+    }
+}
+
+/// A token that nobody else knows, and what a configuration would hold of it.
+fn new_token() -> Option<(String, Credential)> {
+    let mut token = [0; 32];
+    rand::fill(&mut token).ok()?;
+    let token = HEXLOWER.encode(&token);
+    let digest = digest(&SHA256, token.as_bytes()).as_ref().try_into().ok()?;
+    Some((token, Credential::BearerToken(digest)))
+}

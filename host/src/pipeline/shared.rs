@@ -1,0 +1,66 @@
+//! What all generations share.
+//!
+//! Takes the configuration the process began with, gives what outlives every reload and belongs to no one tenant. What
+//! belongs to one is in its account.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::auth::VerifiedPasswords;
+use crate::config::Config;
+use crate::forward::Upstreams;
+use crate::judge::Clock;
+use crate::limits::InFlight;
+use crate::sandbox::{Compiler, Engine, EngineError};
+use crate::telemetry::Metrics;
+use crate::wire::{HashKey, NoRandomness};
+
+/// One per process.
+pub struct Shared {
+    pub metrics: Arc<Metrics>,
+    pub engine: Arc<Engine>,
+    pub upstreams: Arc<Upstreams>,
+    pub in_flight: Arc<InFlight>,
+    pub verified: VerifiedPasswords,
+    pub hash_key: Arc<HashKey>,
+    pub clock: Clock,
+    pub requests: AtomicU64,
+}
+
+/// What the system does not give, without which no generation can be built.
+#[derive(Debug, thiserror::Error)]
+pub enum SharedError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    #[error("cannot find this program, which compiles plugins: {0}")]
+    Program(std::io::Error),
+}
+
+impl Shared {
+    /// # Errors
+    /// See [`SharedError`].
+    pub fn new(config: &Config) -> Result<Arc<Self>, SharedError> {
+        let compiler = Compiler {
+            program: std::env::current_exe().map_err(SharedError::Program)?,
+            args: vec!["compile".into()],
+        };
+        let metrics = Arc::new(Metrics::new());
+        let listener = &config.remote_write;
+        Ok(Arc::new(Self {
+            engine: Engine::new(&config.sandbox, compiler, Arc::clone(&metrics))?,
+            upstreams: Upstreams::new(Arc::clone(&metrics)),
+            in_flight: InFlight::new(
+                Arc::clone(&metrics),
+                listener.max_in_flight_size,
+                listener.max_concurrent_requests,
+            ),
+            verified: VerifiedPasswords::new(),
+            hash_key: Arc::new(HashKey::random()?),
+            clock: Clock::start(),
+            requests: AtomicU64::new(0),
+            metrics,
+        }))
+    }
+}

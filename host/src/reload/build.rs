@@ -1,0 +1,233 @@
+//! One generation of everything, from what was loaded and what serves already.
+//!
+//! Takes a configuration and the pipeline before, gives the next pipeline and what became of each tenant. In steps, each
+//! of which says what the one before it left: what is unchanged goes on; what has changed is built; what is broken goes
+//! on as it was, if it ever was. Never swaps anything in.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+
+use super::report::{Broken, ReloadError, Report, lines};
+use crate::auth::Authenticator;
+use crate::chain::{BuildError, Chain};
+use crate::config::{self, BrokenTenant, Config, Credential, Loaded};
+use crate::model::TenantId;
+use crate::pipeline::{Pipeline, Shared};
+use crate::tenant::{Accounts, Generation, Tenants};
+
+/// Chains built at once: compiling is one at a time anyway, configuring a few plugins is not.
+const BUILDS_AT_ONCE: usize = 4;
+
+/// What goes on from one build to the next.
+#[derive(Default)]
+pub(super) struct Lineage {
+    pub(super) accounts: Accounts,
+    /// The number of the newest generation of any tenant.
+    pub(super) generation: u64,
+    /// A chain could not be tried for want of room: the next poll tries again, whatever the files say.
+    pub(super) again: bool,
+}
+
+/// # Errors
+/// Where an upstream cannot be set up. Nothing has changed then.
+pub(super) async fn build(
+    shared: &Arc<Shared>,
+    lineage: &mut Lineage,
+    loaded: Loaded,
+    previous: Option<&Pipeline>,
+    cause: &'static str,
+) -> Result<(Pipeline, Report), ReloadError> {
+    let Loaded {
+        mut config,
+        broken,
+        plugins,
+        warnings,
+        ..
+    } = loaded;
+    let mut building = Building {
+        shared,
+        lineage,
+        previous,
+        tenants: BTreeMap::new(),
+        report: Report {
+            plugins: plugins.iter().map(ToString::to_string).collect(),
+            warnings,
+            ..Report::new(cause)
+        },
+    };
+    let changed = building.go_on_with_the_unchanged(&config);
+    building.build_the_changed(changed).await;
+    let waiting = building.go_on_with_the_unreadable(broken);
+    let Building { tenants, report, .. } = building;
+    report.log();
+
+    keep_needed_upstreams(&mut config, &tenants, previous);
+    let upstreams = shared.upstreams.apply(&config.upstreams)?;
+    let provable = provable(&config, &tenants);
+    let accounts = &mut lineage.accounts;
+    accounts.forget_closed();
+    let mut all = Tenants::default();
+    tenants.into_values().for_each(|generation| all.serve(generation));
+    provable
+        .keys()
+        .for_each(|id| all.wait(accounts.open(id, &shared.metrics)));
+    let pipeline = Pipeline {
+        config: Arc::new(config),
+        authenticator: Authenticator::new(provable.into_values(), waiting),
+        tenants: all,
+        upstreams,
+        shared: Arc::clone(shared),
+    };
+    Ok((pipeline, report))
+}
+
+struct Building<'a> {
+    shared: &'a Shared,
+    lineage: &'a mut Lineage,
+    previous: Option<&'a Pipeline>,
+    /// What is going to serve.
+    tenants: BTreeMap<TenantId, Arc<Generation>>,
+    report: Report,
+}
+
+impl Building<'_> {
+    /// Unchanged tenants keep their instances, their memo and their generation. Gives the others.
+    fn go_on_with_the_unchanged(&mut self, config: &Config) -> Vec<Arc<config::Tenant>> {
+        let mut changed = Vec::new();
+        for (id, tenant) in &config.tenants {
+            match self.before(id).filter(|old| old.config() == tenant) {
+                Some(old) => drop(self.tenants.insert(id.clone(), old)),
+                None => changed.push(Arc::clone(tenant)),
+            }
+        }
+        changed
+    }
+
+    /// One whose chain cannot be built goes on with the last one that could.
+    async fn build_the_changed(&mut self, changed: Vec<Arc<config::Tenant>>) {
+        let first = self.lineage.generation + 1;
+        self.lineage.generation += changed.len() as u64;
+        self.lineage.again = false;
+        for (number, tenant, built) in build_chains(self.shared, first, changed).await {
+            let id = tenant.id.clone();
+            let generation = match built {
+                Ok(chain) => {
+                    let account = self.lineage.accounts.open(&id, &self.shared.metrics);
+                    let (key, clock) = (&self.shared.hash_key, self.shared.clock);
+                    Some(Arc::new(Generation::new(number, tenant, chain, account, key, clock)))
+                }
+                Err(error) => {
+                    self.lineage.again |= error.may_pass();
+                    let old = self.before(&id);
+                    self.report.broken.push(Broken {
+                        tenant: Some(id.clone()),
+                        file: tenant.file.clone(),
+                        error: error.to_string(),
+                        serving: old.as_ref().map(|old| old.number()),
+                    });
+                    old
+                }
+            };
+            self.tenants.extend(generation.map(|generation| (id, generation)));
+        }
+    }
+
+    /// A file that cannot be read takes nothing from the tenant that it configured before. Gives the credentials of
+    /// those that were never served: whoever proves one is told to wait.
+    fn go_on_with_the_unreadable(&mut self, broken: Vec<BrokenTenant>) -> Vec<Credential> {
+        let mut waiting = Vec::new();
+        for broken in broken {
+            let old = self.before_in(&broken);
+            if old.is_none() {
+                waiting.extend(broken.credentials);
+            }
+            let id = old.as_ref().map(|old| old.config().id.clone());
+            self.report.broken.push(Broken {
+                tenant: broken.tenant.or_else(|| id.clone()),
+                file: broken.file,
+                error: lines(&broken.errors),
+                serving: old.as_ref().map(|old| old.number()),
+            });
+            self.tenants.extend(id.zip(old));
+        }
+        waiting
+    }
+
+    fn before(&self, id: &TenantId) -> Option<Arc<Generation>> {
+        self.previous?.tenants.get(id).cloned()
+    }
+
+    /// What served whom `broken` configures, as far as that can be told, and does not serve on already.
+    fn before_in(&self, broken: &BrokenTenant) -> Option<Arc<Generation>> {
+        let is_it = |old: &config::Tenant| match &broken.tenant {
+            Some(id) => *id == old.id,
+            None => broken.file == old.file,
+        };
+        let mut all = self.previous?.tenants.serving();
+        let left = |old: &&Arc<Generation>| !self.tenants.contains_key(&old.config().id);
+        all.find(|old| left(old) && is_it(old.config())).cloned()
+    }
+}
+
+async fn build_chains(
+    shared: &Shared,
+    first: u64,
+    tenants: Vec<Arc<config::Tenant>>,
+) -> Vec<(u64, Arc<config::Tenant>, Result<Chain, BuildError>)> {
+    let builds = (first..).zip(tenants).map(|(generation, tenant)| async move {
+        let chain = Chain::build(&shared.engine, &tenant.id, &tenant.policies, generation).await;
+        (generation, tenant, chain)
+    });
+    futures_util::stream::iter(builds)
+        .buffered(BUILDS_AT_ONCE)
+        .collect()
+        .await
+}
+
+/// Who can be proved: everybody served, and the sound tenants without a generation, whose writes wait (503) and are
+/// not refused (401). A tenant that goes on with an old generation loses what the new configuration gives to another:
+/// a credential that proves two tenants proves none, and the other one did nothing wrong.
+fn provable(config: &Config, tenants: &BTreeMap<TenantId, Arc<Generation>>) -> BTreeMap<TenantId, Arc<config::Tenant>> {
+    let given: HashMap<Vec<u8>, &TenantId> = config
+        .tenants
+        .values()
+        .flat_map(|tenant| {
+            tenant
+                .credentials
+                .iter()
+                .map(|credential| (credential.identity(), &tenant.id))
+        })
+        .collect();
+    let mut provable = config.tenants.clone();
+    for (id, tenant) in tenants {
+        let stays = |c: &Credential| given.get(&c.identity()).is_none_or(|owner| *owner == id);
+        let served = match tenant.config().credentials.iter().all(stays) {
+            true => Arc::clone(tenant.config()),
+            false => {
+                let mut config = (**tenant.config()).clone();
+                config.credentials.retain(stays);
+                Arc::new(config)
+            }
+        };
+        provable.insert(id.clone(), served);
+    }
+    provable
+}
+
+/// A tenant that goes on with an old generation may name an upstream that the new configuration has no more.
+fn keep_needed_upstreams(
+    config: &mut Config,
+    tenants: &BTreeMap<TenantId, Arc<Generation>>,
+    previous: Option<&Pipeline>,
+) {
+    let Some(previous) = previous else { return };
+    for name in tenants.values().flat_map(|tenant| &tenant.config().upstreams) {
+        if !config.upstreams.contains_key(name)
+            && let Some(upstream) = previous.config.upstreams.get(name)
+        {
+            config.upstreams.insert(name.clone(), Arc::clone(upstream));
+        }
+    }
+}

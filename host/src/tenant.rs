@@ -1,0 +1,72 @@
+//! A tenant as a write meets it: what it has over all generations, what it has in one, and who may act for it.
+//!
+//! Takes proofs of credentials; gives [`Session`]s, from which alone something can be judged, charged or sent in a
+//! tenant's name. Never looks a tenant up by anything but a proof where a write is concerned.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::auth::Proof;
+use crate::model::TenantId;
+
+mod account;
+mod counters;
+mod failures;
+mod generation;
+mod session;
+mod snapshot;
+
+pub use account::{Account, Accounts};
+pub use counters::{Counted, Counters};
+pub use failures::{Failures, LastFailure};
+pub use generation::Generation;
+pub use session::{Attribution, NotReady, Proved, Ready, Session};
+pub use snapshot::Snapshot;
+
+/// The tenants of one generation of everything.
+#[derive(Default)]
+pub struct Tenants(HashMap<TenantId, Entry>);
+
+struct Entry {
+    account: Arc<Account>,
+    /// None: the tenant is sound and none of its generations could be built. Its writes wait.
+    serving: Option<Arc<Generation>>,
+}
+
+impl Tenants {
+    /// Takes `generation` for its tenant's, in place of any other.
+    pub fn serve(&mut self, generation: Arc<Generation>) {
+        let entry = Entry {
+            account: Arc::clone(&generation.account),
+            serving: Some(generation),
+        };
+        self.0.insert(entry.account.tenant().clone(), entry);
+    }
+
+    /// Knows the tenant of `account`; its writes wait unless something serves it.
+    pub fn wait(&mut self, account: Arc<Account>) {
+        let waiting = Entry { account, serving: None };
+        self.0.entry(waiting.account.tenant().clone()).or_insert(waiting);
+    }
+
+    /// Whose credential was proved. `None` where the proof is another generation's.
+    pub fn of(&self, proof: Proof) -> Option<Proved<'_>> {
+        let entry = self.0.get(proof.id())?;
+        Some(Proved::new(proof, &entry.account, entry.serving.as_deref()))
+    }
+
+    /// What serves `tenant`. For operators: nothing can be done in its name with it.
+    pub fn get(&self, tenant: &TenantId) -> Option<&Arc<Generation>> {
+        self.0.get(tenant)?.serving.as_ref()
+    }
+
+    /// All that serve, in no order.
+    pub fn serving(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        self.0.values().filter_map(|entry| entry.serving.as_ref())
+    }
+
+    /// What all tenants have, served or not.
+    pub fn accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
+        self.0.values().map(|entry| &entry.account)
+    }
+}

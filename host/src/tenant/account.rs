@@ -1,0 +1,164 @@
+//! What a tenant has whatever its configuration says now: what is remembered of its series, its buckets, what it has in
+//! flight, what was counted and told of it.
+//!
+//! Takes a tenant's id, gives its one account, handed on from generation to generation and gone with the last of them
+//! and the last write under it: nobody has to sweep for tenants that left. Two accounts of one tenant never live at the
+//! same time.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use super::counters::Counters;
+use super::failures::Failures;
+use crate::judge::memo::Memo;
+use crate::limits::{Buckets, Count};
+use crate::model::TenantId;
+use crate::telemetry::Metrics;
+
+pub struct Account {
+    tenant: TenantId,
+    memo: Arc<Memo>,
+    /// Of the memo's verdicts: only those of the newest count.
+    memo_generation: Mutex<u16>,
+    pub(super) buckets: Buckets,
+    pub(super) in_flight: Arc<Count>,
+    counters: Counters,
+    failures: Failures,
+}
+
+impl Account {
+    fn new(tenant: &TenantId, metrics: &Arc<Metrics>) -> Self {
+        Self {
+            tenant: tenant.clone(),
+            memo: Arc::default(),
+            memo_generation: Mutex::default(),
+            buckets: Buckets::default(),
+            in_flight: Arc::default(),
+            counters: Counters::new(tenant, metrics),
+            failures: Failures::default(),
+        }
+    }
+
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    pub(super) fn memo(&self) -> &Memo {
+        &self.memo
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub fn failures(&self) -> &Failures {
+        &self.failures
+    }
+
+    /// What nobody used for long: buckets that are full, and failures that are old.
+    pub fn forget_idle(&self, now: Instant) {
+        self.buckets.forget_idle(now);
+        self.failures.forget_old(now);
+    }
+
+    /// The memo for the next generation, and the number by which it knows that one's verdicts.
+    pub(super) fn begin_generation(&self) -> (Arc<Memo>, u16) {
+        let mut generation = self.memo_generation.lock().unwrap_or_else(PoisonError::into_inner);
+        *generation = generation.wrapping_add(1);
+        self.memo.forget_verdicts();
+        (Arc::clone(&self.memo), *generation)
+    }
+}
+
+/// The accounts that are held by anybody. One per process; asked by reloads alone.
+#[derive(Default)]
+pub struct Accounts(HashMap<TenantId, Weak<Account>>);
+
+impl Accounts {
+    /// The tenant's account: the one that is there, be it held only by a write that is not yet answered, or a new one.
+    pub fn open(&mut self, tenant: &TenantId, metrics: &Arc<Metrics>) -> Arc<Account> {
+        if let Some(open) = self.0.get(tenant).and_then(Weak::upgrade) {
+            return open;
+        }
+        let account = Arc::new(Account::new(tenant, metrics));
+        self.0.insert(tenant.clone(), Arc::downgrade(&account));
+        account
+    }
+
+    /// Forgets the names of those that are gone.
+    pub fn forget_closed(&mut self) {
+        self.0.retain(|_, account| account.strong_count() > 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use crate::limits::{BoundMet, InFlight, Withdrawal};
+
+    fn limits(requests: usize) -> Limits {
+        Limits {
+            max_body_size: u64::MAX,
+            max_decoded_size: u64::MAX,
+            max_in_flight_size: 80,
+            max_concurrent_requests: requests,
+            max_active_series: 0,
+            max_series_per_request: 0,
+            max_labels_per_series: 0,
+            max_label_name_length: 0,
+            max_label_value_length: 0,
+        }
+    }
+
+    #[test]
+    fn counts_outlive_the_forgetting_of_idle_tenants() {
+        let metrics = Arc::new(Metrics::new());
+        let all = InFlight::new(Arc::clone(&metrics), 100, 10);
+        let a = TenantId::new("a").unwrap();
+        let mut accounts = Accounts::default();
+        // A write in flight has the account; the tenant leaves and comes back.
+        let of_write = accounts.open(&a, &metrics);
+        let held = all.try_acquire(&of_write.in_flight, &limits(1), 80).unwrap();
+        accounts.forget_closed();
+        let back = accounts.open(&a, &metrics);
+        assert_eq!(
+            all.try_acquire(&back.in_flight, &limits(1), 0).err(),
+            Some(BoundMet::TenantRequests)
+        );
+        drop(held);
+        assert!(all.try_acquire(&back.in_flight, &limits(1), 80).is_ok());
+    }
+
+    #[test]
+    fn an_account_goes_with_its_last_holder_and_leaves_nothing() {
+        let metrics = Arc::new(Metrics::new());
+        let mut accounts = Accounts::default();
+        let (a, b) = (TenantId::new("a").unwrap(), TenantId::new("b").unwrap());
+        let (account, _other) = (accounts.open(&a, &metrics), accounts.open(&b, &metrics));
+        let spend = [Withdrawal {
+            policy: "limits",
+            bucket: "b",
+            tokens: 1,
+            per_second: 0.0,
+            burst: 1,
+        }];
+        account.buckets.charge(&spend, Instant::now()).unwrap();
+        assert!(Arc::ptr_eq(&account, &accounts.open(&a, &metrics)));
+        drop(account);
+        accounts.forget_closed();
+        assert_eq!(accounts.0.len(), 1);
+        let anew = accounts.open(&a, &metrics);
+        assert_eq!(anew.buckets.charge(&spend, Instant::now()), Ok(()));
+    }
+
+    #[test]
+    fn each_generation_of_a_memo_has_a_number_of_its_own() {
+        let account = Account::new(&TenantId::new("a").unwrap(), &Arc::new(Metrics::new()));
+        let (memo, first) = account.begin_generation();
+        let (same, second) = account.begin_generation();
+        assert!(Arc::ptr_eq(&memo, &same));
+        assert_ne!(first, second);
+    }
+}

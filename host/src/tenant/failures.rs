@@ -1,0 +1,153 @@
+//! Which failed writes of a tenant are told in the log.
+//!
+//! Takes a reason and the time; gives whether there is a line for it. The first ones of each kind are told and the
+//! others counted: a tenant that fails ten thousand times a second must not fill the disk, nor make the others wait for
+//! standard error. Metrics count every write all the same. Never reads a clock.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::telemetry::Throttle;
+
+/// Lines about one reason in one [`WINDOW`].
+const LINES: u64 = 10;
+const WINDOW: Duration = Duration::from_secs(10);
+/// Shortest time between two lines that tell an operator what to change about a sender.
+const ADVICE_WINDOW: Duration = Duration::from_secs(3600);
+/// What failed for a reason is shown to operators for this long after the last time.
+const SHOWN: Duration = Duration::from_secs(3600);
+
+/// What failed lately, by reason; as many entries as there are reasons, at most.
+#[derive(Debug)]
+pub struct Failures {
+    told: Mutex<BTreeMap<&'static str, Told>>,
+    advice: Throttle,
+}
+
+#[derive(Debug)]
+struct Told {
+    throttle: Throttle,
+    last: Instant,
+    text: String,
+}
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self {
+            told: Mutex::default(),
+            advice: Throttle::new(1, ADVICE_WINDOW),
+        }
+    }
+}
+
+/// The last write that failed for a reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastFailure {
+    pub reason: &'static str,
+    /// As the log told it.
+    pub text: String,
+    pub ago: Duration,
+}
+
+impl Failures {
+    /// Whether to tell this one: with how many of its kind were not told before it. `text` is asked for if so.
+    pub fn due(&self, reason: &'static str, now: Instant, text: impl FnOnce() -> String) -> Option<u64> {
+        let mut all = self.locked();
+        let told = all.entry(reason).or_insert_with(|| Told {
+            throttle: Throttle::new(LINES, WINDOW),
+            last: now,
+            text: String::new(),
+        });
+        told.last = told.last.max(now);
+        let untold = told.throttle.due(now)?;
+        told.text = text();
+        Some(untold)
+    }
+
+    /// Whether to tell what the tenant's sender should be told to change.
+    pub fn advice_due(&self, now: Instant) -> Option<u64> {
+        self.advice.due(now)
+    }
+
+    /// Newest first.
+    pub fn last(&self, now: Instant) -> Vec<LastFailure> {
+        let all = self.locked();
+        let mut failures: Vec<LastFailure> = all
+            .iter()
+            .map(|(reason, told)| LastFailure {
+                reason,
+                text: told.text.clone(),
+                ago: now.saturating_duration_since(told.last),
+            })
+            .collect();
+        failures.sort_by_key(|failure| failure.ago);
+        failures
+    }
+
+    pub(super) fn forget_old(&self, now: Instant) {
+        let is_new = |told: &Told| now.saturating_duration_since(told.last) < SHOWN;
+        self.locked().retain(|_, told| is_new(told));
+    }
+
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<&'static str, Told>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(log: &Failures, reason: &'static str, now: Instant) -> Option<u64> {
+        log.due(reason, now, || format!("why {reason}"))
+    }
+
+    #[test]
+    fn a_flood_is_told_by_its_first_lines_and_then_by_number() {
+        let (a, b) = (Failures::default(), Failures::default());
+        let start = Instant::now();
+        let told = |log, reason, at| (0..1000).filter_map(|_| due(log, reason, at)).collect::<Vec<_>>();
+        assert_eq!(told(&a, "over_rate", start), vec![0; 10]);
+        assert!(told(&a, "over_rate", start + WINDOW - Duration::from_nanos(1)).is_empty());
+        // Another tenant and another reason have lines of their own.
+        assert_eq!(told(&b, "over_rate", start).len(), 10);
+        assert_eq!(told(&a, "snappy", start).len(), 10);
+        let next = told(&a, "over_rate", start + WINDOW);
+        assert_eq!((next.len(), next[0], next[1]), (10, 1990, 0));
+        // Where all were told, none is missing.
+        assert_eq!(due(&b, "slow", start), Some(0));
+        assert_eq!(due(&b, "slow", start + WINDOW), Some(0));
+    }
+
+    #[test]
+    fn advice_is_told_once_per_tenant_and_hour() {
+        let (a, b) = (Failures::default(), Failures::default());
+        let start = Instant::now();
+        assert_eq!(a.advice_due(start), Some(0));
+        assert_eq!(a.advice_due(start + ADVICE_WINDOW - Duration::from_nanos(1)), None);
+        assert_eq!(b.advice_due(start), Some(0));
+        assert_eq!(a.advice_due(start + ADVICE_WINDOW), Some(1));
+    }
+
+    #[test]
+    fn the_last_failures_are_shown_for_an_hour_and_then_forgotten() {
+        let log = Failures::default();
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        due(&log, "over_rate", start);
+        due(&log, "snappy", start + second);
+        let shown = log.last(start + 2 * second);
+        let shown: Vec<_> = shown.iter().map(|f| (f.reason, f.text.as_str(), f.ago)).collect();
+        assert_eq!(
+            shown,
+            [
+                ("snappy", "why snappy", second),
+                ("over_rate", "why over_rate", 2 * second)
+            ]
+        );
+        log.forget_old(start + SHOWN);
+        assert_eq!(log.last(start + SHOWN).len(), 1);
+        log.forget_old(start + SHOWN + second);
+        assert!(log.last(start + SHOWN + second).is_empty());
+    }
+}

@@ -1,0 +1,141 @@
+//! Who acts for a tenant: a proof, the generation that serves, and a permit, together.
+//!
+//! Takes a proof of a credential, gives a [`Session`]. Whatever is done in a tenant's name (judging, charging, holding
+//! memory, the header that names the tenant to receivers) is asked of a session, so it can be done for nobody but the
+//! one whose credential was proved (I2).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::account::Account;
+use super::counters::Counters;
+use super::generation::Generation;
+use crate::auth::Proof;
+use crate::config;
+use crate::judge::Judge;
+use crate::limits::{BoundMet, ChargeError, InFlight, Permit, Withdrawal};
+use crate::model::TenantId;
+
+/// A proof and what there is of the tenant that it proves. Made by [`Tenants::of`](super::Tenants::of) alone.
+pub struct Proved<'g> {
+    proof: Proof,
+    account: &'g Account,
+    serving: Option<&'g Generation>,
+}
+
+/// A proof of a tenant that something serves.
+pub struct Ready<'g> {
+    proof: Proof,
+    generation: &'g Generation,
+}
+
+/// The tenant is configured and none of its generations could be built. It passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the tenant's policies are not ready")]
+pub struct NotReady;
+
+impl<'g> Proved<'g> {
+    pub(super) fn new(proof: Proof, account: &'g Account, serving: Option<&'g Generation>) -> Self {
+        Self {
+            proof,
+            account,
+            serving,
+        }
+    }
+
+    pub fn id(&self) -> &TenantId {
+        self.proof.id()
+    }
+
+    pub fn account(&self) -> &'g Account {
+        self.account
+    }
+
+    /// # Errors
+    /// Where nothing serves the tenant.
+    pub fn ready(self) -> Result<Ready<'g>, NotReady> {
+        let generation = self.serving.ok_or(NotReady)?;
+        Ok(Ready {
+            proof: self.proof,
+            generation,
+        })
+    }
+}
+
+impl<'g> Ready<'g> {
+    /// Begins a write. Its permit holds nothing yet but the request.
+    ///
+    /// # Errors
+    /// Where the tenant or the process has too much in flight.
+    pub fn enter(self, in_flight: &Arc<InFlight>) -> Result<Session<'g>, BoundMet> {
+        let (count, limits) = (&self.generation.account.in_flight, &self.generation.config().limits);
+        Ok(Session {
+            permit: in_flight.try_acquire(count, limits, 0)?,
+            proof: self.proof,
+            generation: self.generation,
+        })
+    }
+}
+
+/// One write of one tenant, from its head to its answer.
+pub struct Session<'g> {
+    proof: Proof,
+    generation: &'g Generation,
+    permit: Permit,
+}
+
+/// Whose a request to a receiver is: what `THANOS-TENANT` says. Given by a [`Session`] alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribution(TenantId);
+
+impl Attribution {
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// For tests of what comes behind a session.
+    #[cfg(test)]
+    pub(crate) fn of(tenant: &str) -> Self {
+        Self(TenantId::new(tenant).unwrap())
+    }
+}
+
+impl<'g> Session<'g> {
+    /// Of the proof, not of the configuration: the two are looked up together, and the proof is what counts.
+    pub fn attribution(&self) -> Attribution {
+        Attribution(self.proof.id().clone())
+    }
+
+    /// What the credential proved: a certificate's name, a user's name, or empty for a bearer token.
+    pub fn subject(&self) -> &str {
+        self.proof.subject()
+    }
+
+    pub fn config(&self) -> &'g config::Tenant {
+        self.generation.config()
+    }
+
+    pub fn judge(&self) -> &'g Judge {
+        &self.generation.judge
+    }
+
+    pub fn counters(&self) -> &'g Counters {
+        self.generation.account.counters()
+    }
+
+    /// Holds `more` bytes until the write is answered.
+    ///
+    /// # Errors
+    /// The bound that is met; what was held before is held on.
+    pub fn hold(&mut self, more: u64) -> Result<(), BoundMet> {
+        self.permit.grow(more)
+    }
+
+    /// Makes all of `withdrawals` from the tenant's buckets, or none.
+    ///
+    /// # Errors
+    /// See [`ChargeError`].
+    pub fn charge(&self, withdrawals: &[Withdrawal<'_>], now: Instant) -> Result<(), ChargeError> {
+        self.generation.account.buckets.charge(withdrawals, now)
+    }
+}
