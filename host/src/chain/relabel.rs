@@ -20,7 +20,7 @@ use super::words::Vocabulary;
 use crate::config::OnFailure;
 use crate::model::Label;
 use crate::sandbox::types::{Edit, Verdict};
-use crate::sandbox::{Asked, Fault, Instance, Job, Step};
+use crate::sandbox::{Arguments, Fault, Instance, Job, Step};
 use crate::wire::labels::{label_bytes, labels};
 
 /// Series of one plugin call: at 2 to 20 us a series, well inside the deadline for every toolchain.
@@ -252,7 +252,7 @@ impl Outcome {
 /// A question about all live series.
 #[derive(Default)]
 struct Question {
-    asked: Asked,
+    asked: Arguments,
     /// Label bytes as the sender sent them, whatever earlier policies made of them.
     sent: usize,
 }
@@ -260,7 +260,7 @@ struct Question {
 impl Question {
     fn reused() -> Self {
         Self {
-            asked: Asked::reused(),
+            asked: Arguments::reused(),
             sent: 0,
         }
     }

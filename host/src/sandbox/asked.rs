@@ -10,7 +10,7 @@ use std::string::FromUtf8Error;
 const KEPT: usize = 1 << 20;
 
 #[derive(Default)]
-pub struct Asked {
+pub struct Arguments {
     /// Names and values.
     pub(super) text: String,
     /// Of each name and value, in bytes.
@@ -22,10 +22,10 @@ pub struct Asked {
 thread_local! {
     /// Room for the next call on this thread. Fresh room for each is given back to the system between two writes, and
     /// a page of two megabytes zeroed for it when it is needed again.
-    static REUSED: Cell<Asked> = Cell::default();
+    static REUSED: Cell<Arguments> = Cell::default();
 }
 
-impl Asked {
+impl Arguments {
     /// With the room of this thread's last one.
     pub fn reused() -> Self {
         REUSED.take()

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, WasmBacktrace};
 
-use super::asked::Asked;
+use super::asked::Arguments;
 use super::contract::Functions;
 use super::contract::types::{Decision, Inputs, Verdict, Write};
 use super::deadline::{Busy, Deadline};
@@ -163,7 +163,7 @@ impl Instance {
     ///
     /// # Errors
     /// Whatever the plugin did instead.
-    pub fn relabel(&mut self, asked: &Asked, allowance: Duration) -> Result<Vec<Verdict>, Fault> {
+    pub fn relabel(&mut self, asked: &Arguments, allowance: Duration) -> Result<Vec<Verdict>, Fault> {
         own_word(
             self.guest
                 .guarded(allowance, |store| self.functions.relabel(store, asked))?,

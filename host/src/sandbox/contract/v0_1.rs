@@ -12,7 +12,7 @@ use wasmtime::component::{
 use wasmtime::{AsContextMut, StoreContextMut};
 
 use super::error::ContractError;
-use crate::sandbox::asked::Asked;
+use crate::sandbox::asked::Arguments;
 use crate::sandbox::plain::plain;
 
 mod bindings {
@@ -179,7 +179,11 @@ impl Functions {
     }
 
     /// In one piece where the plugin can take it so, else label by label.
-    pub fn relabel(&self, store: impl AsContextMut, asked: &Asked) -> wasmtime::Result<Result<Vec<Verdict>, String>> {
+    pub fn relabel(
+        &self,
+        store: impl AsContextMut,
+        asked: &Arguments,
+    ) -> wasmtime::Result<Result<Vec<Verdict>, String>> {
         let (said,) = match self.relabel_packed {
             Some(_) => {
                 let packed = (&*asked.text, &*asked.lengths, &*asked.labels);
@@ -219,7 +223,7 @@ where
     function.typed::<P, R>(&store)?.call(&mut store, params)
 }
 
-fn one_by_one(asked: &Asked) -> Vec<Vec<LabelParam<'_>>> {
+fn one_by_one(asked: &Arguments) -> Vec<Vec<LabelParam<'_>>> {
     let (mut rest, mut lengths) = (asked.text.as_str(), asked.lengths.iter());
     let mut next = || {
         let (part, after) = rest.split_at_checked(*lengths.next()? as usize)?;
