@@ -420,6 +420,7 @@ mod tests {
             ForwardError::TenantHeader.into(),
             PartError::from(EncodeError::from(Torn)).into(),
             ScanError::NotRead(Protocol::V2).into(),
+            JudgeError::from(crate::judge::Bug::NoStream).into(),
         ] {
             assert_eq!(absent.answer(&context(0, 0)), bug.answer(&context(0, 0)));
         }

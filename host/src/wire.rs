@@ -26,7 +26,7 @@ mod varint;
 mod tests;
 
 pub use identity::{AsIs, HashKey, NoRandomness, ProvedHash, SeriesHash};
-pub use scan::{Asked, Framed, Proof, Question, Recognised, frame, scan};
+pub use scan::{Asked, Framed, Met, Proof, Question, Recognised, frame, scan};
 pub use series::{InvalidSeries, Limits, Patch, Piece, Rejected, ScanError, Scanned, Series, Torn};
 pub use snappy::SnappyError;
 pub use v1::encode::{EncodeError, encode};

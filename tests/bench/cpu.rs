@@ -43,7 +43,7 @@ pub const VMAGENT_COLD: &str = "vmagent, every series new, three rules";
 /// What must stay alive while its CPU is counted.
 enum Running {
     Peer(Process),
-    Thanos(Thanos),
+    Thanos(Box<Thanos>),
     Gauntlet(Gauntlet),
 }
 
@@ -211,7 +211,7 @@ fn start(setting: &Setting, second: &Sink) -> Vec<Subject> {
     add(VMAGENT_RULES, &|| ruled(VMAGENT_RULES), without(usual()));
     let thanos = || {
         let (thanos, target) = peers::thanos(setting, THANOS);
-        (Running::Thanos(thanos), target)
+        (Running::Thanos(Box::new(thanos)), target)
     };
     let load = format!(
         "{SLOW_RATE}/s of {} with fresh times; to a Thanos receiver by gRPC",

@@ -259,6 +259,6 @@ pub fn beside() -> Result<PathBuf> {
 fn binary() -> PathBuf {
     let built = std::env::var_os("CARGO_BIN_EXE_gauntlet");
     built
-        .expect("cargo names the program it has built: run `cargo test -p gauntlet --test e2e`")
+        .expect("cargo names the program it has built: run `cargo test --locked -p gauntlet --test e2e`")
         .into()
 }

@@ -205,3 +205,45 @@ pub fn provisioned(program: &str, version: &str) -> Result<PathBuf> {
     }
     Ok(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(folder: &tempfile::TempDir, script: &str) -> Process {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Process::start("a shell", folder.path().join("log"), command).unwrap()
+    }
+
+    fn says(process: &Process, text: &str) {
+        let log = || Ok((process.log() == text).then_some(()));
+        until("the log is written", LEAVE, PAUSE, log).unwrap();
+    }
+
+    #[test]
+    fn a_process_that_was_ended_starts_again_and_its_log_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = shell(&folder, "echo here; exec tail -f /dev/null");
+        says(&process, "here\n");
+        process.expect_alive().unwrap();
+        process.kill().unwrap();
+        process.start_again().unwrap();
+        says(&process, "here\nhere\n");
+        assert!(process.rss() > 0);
+        assert!(!process.terminate().unwrap().success());
+        assert!(process.signal("HUP").is_err());
+    }
+
+    #[test]
+    fn a_process_that_ended_by_itself_is_told_with_its_last_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = shell(&folder, "echo farewell; exit 3");
+        until("the end", LEAVE, PAUSE, || process.ended()).unwrap();
+        let error = process.expect_alive().unwrap_err().to_string();
+        assert!(
+            error.contains("exit status: 3") && error.contains("farewell"),
+            "{error}"
+        );
+    }
+}

@@ -23,7 +23,7 @@ use hashbrown::HashTable;
 
 use super::refusal::Refusal;
 use super::verdict::{DropId, Edited, Edits, Fate, StreamId, Verdict};
-use crate::wire::{AsIs, Asked, ProvedHash, Question, SeriesHash};
+use crate::wire::{AsIs, Asked, Met, ProvedHash, Question, SeriesHash};
 
 /// A series counts as active for this long after it was last sent.
 pub const ACTIVE_WINDOW: Duration = Duration::from_secs(WINDOW_TICKS as u64 * TICK_SECONDS);
@@ -122,9 +122,9 @@ impl Memo {
                 table.read_through(all);
             }
             asked.answer(LOOK_UPS_PER_LOCK, |series| {
-                let known = table.look_up(&series, bounds, new, found.edits);
-                found.fates.push(known.map_or(Fate::Unknown, |(fate, _)| fate));
-                known.map(|(_, hash)| hash)
+                let (fate, met) = table.look_up(&series, bounds, new, found.edits).unzip();
+                found.fates.push(fate.unwrap_or(Fate::Unknown));
+                met
             });
         }
     }
@@ -328,17 +328,21 @@ impl Table {
         }
     }
 
-    /// The fate of a series, and by which entry. None where the chain has to be asked.
-    fn look_up(
+    /// The fate of a series, and that it is known. None where the chain has to be asked.
+    fn look_up<'q>(
         &mut self,
-        series: &Question<'_>,
+        series: &Question<'q>,
         bounds: &Bounds,
         new: &mut NewSeries,
         edits: &mut Edits,
-    ) -> Option<(Fate, ProvedHash)> {
+    ) -> Option<(Fate, Met<'q>)> {
         let tick = self.tick;
-        let shard = self.shard(series.hash);
-        let entry = self.shards[shard].find_mut(series.hash.low(), |e| e.hash.is_of(series.hash))?;
+        let shard = self.shard(series.hash());
+        let mut met = None;
+        let entry = self.shards[shard].find_mut(series.hash().low(), |e| {
+            met = series.met(&e.hash);
+            met.is_some()
+        })?;
         let hash = entry.hash;
         let seen = entry.seen;
         if seen != tick {
@@ -376,7 +380,7 @@ impl Table {
             KEEP | EDIT => Fate::OverActiveSeries,
             _ => return None,
         };
-        Some((fate, hash))
+        Some((fate, met?))
     }
 
     /// Whether a series that policies let through and that is not active may pass: it must fit under the limit.

@@ -172,3 +172,19 @@ async fn where_no_policy_judges_the_host_still_does() {
     };
     assert!(admitted.charges().is_empty() && admitted.routes().is_empty());
 }
+
+#[tokio::test]
+async fn what_is_absent_is_a_bug_and_nothing_goes_on_without_it() {
+    let judge = judge("absent", &[]).await;
+    let recalled = judge.recall(triggers("first", 1)).await.unwrap();
+    let words = judge.law.words();
+    let of = |fate| tally(recalled.scanned(), &[fate], words).map(|tally| tally.forwardable().series);
+    assert_eq!(of(Fate::Keep { stream: 0 }), Ok(1));
+    assert_eq!(of(Fate::Unknown), Err(Bug::NoVerdict));
+    assert_eq!(of(Fate::Drop { reason: 0 }), Err(Bug::NoReason));
+    assert_eq!(Edits::default().get(0), Err(Bug::NoEdit));
+    let mut judged = judge.judge(recalled).await.unwrap();
+    judged.tally.streams.push(crate::model::Totals::default());
+    let error = judge.admit(&judged, &origin("")).await.err().unwrap();
+    assert!(matches!(error, JudgeError::Bug(Bug::NoStream)), "{error}");
+}

@@ -3,7 +3,10 @@
 //! Takes a decoded body of any content, gives [`Scanned`]: the body, the extent of every valid series in it and the
 //! count of everything received. Whoever remembers the series it met before frames the body first and is asked about
 //! each: what it knows, to the bit, needs no proof. Never takes its word for it: what is known is shown as a
-//! [`ProvedHash`], which can be had only of a series that was proved, and is compared here.
+//! [`ProvedHash`], which can be had only of a series that was proved, and compared here ([`Question::met`]).
+
+use std::cell::Cell;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
 
@@ -101,9 +104,10 @@ impl Framed {
     /// Asks which of the next `most` series are known.
     pub fn ask(&mut self, key: &HashKey, most: usize) -> Asked<'_> {
         let body = self.seeming.body();
-        let next = self.seeming.series().iter().skip(self.hashes.len()).take(most);
-        self.hashes
-            .extend(next.map(|series| key.hash(&body[series.labels_range()])));
+        let next = &self.seeming.series()[self.hashes.len()..];
+        let next = &next[..most.min(next.len())];
+        let hashes = next.iter().map(|series| key.hash(&body[series.labels_range()]));
+        self.hashes.extend(hashes);
         self.asked()
     }
 
@@ -155,18 +159,32 @@ pub struct Asked<'a> {
     unknown: &'a mut Vec<usize>,
 }
 
-/// Whether this series is known?
-#[derive(Clone, Copy)]
-pub struct Question<'a> {
-    pub hash: SeriesHash,
-    body: &'a [u8],
-    series: &'a Series,
+/// Whether this series is known? `'q` is this question's alone.
+pub struct Question<'q> {
+    hash: SeriesHash,
+    at: usize,
+    body: &'q [u8],
+    series: &'q [Series],
 }
 
-impl<'a> Question<'a> {
+/// That the series a question is about is known. Nothing else can be made of it: it answers no other question.
+pub struct Met<'q>(PhantomData<Cell<&'q ()>>);
+
+impl<'q> Question<'q> {
+    #[inline(always)]
+    pub fn hash(&self) -> SeriesHash {
+        self.hash
+    }
+
     /// The label bytes it seems to have been sent with.
-    pub fn sent(&self) -> &'a [u8] {
-        &self.body[self.series.labels_range()]
+    pub fn sent(&self) -> &'q [u8] {
+        &self.body[self.series[self.at].labels_range()]
+    }
+
+    /// The answer, if `known` is this series.
+    #[inline(always)]
+    pub fn met(&self, known: &ProvedHash) -> Option<Met<'q>> {
+        known.is_of(self.hash).then_some(Met(PhantomData))
     }
 }
 
@@ -176,22 +194,23 @@ impl<'a> Asked<'a> {
         self.hashes.len() - *self.answered
     }
 
-    /// Answers the next `most` questions: each with what is known of a series of this hash, or nothing.
+    /// Answers the next `most` questions: with [`Question::met`] those about series that are known.
     #[inline(always)]
-    pub fn answer(&mut self, most: usize, mut known: impl FnMut(Question<'a>) -> Option<ProvedHash>) {
-        let asked = self.series.iter().zip(self.hashes).enumerate();
-        let (first, count) = (*self.answered, self.left().min(most));
-        for (at, (series, &hash)) in asked.skip(first).take(count) {
+    pub fn answer(&mut self, most: usize, mut known: impl for<'q> FnMut(Question<'q>) -> Option<Met<'q>>) {
+        let first = *self.answered;
+        let next = first + self.left().min(most);
+        for (i, &hash) in self.hashes[first..next].iter().enumerate() {
             let question = Question {
                 hash,
+                at: first + i,
                 body: self.body,
-                series,
+                series: self.series,
             };
-            if !known(question).is_some_and(|known| known.is_of(hash)) {
-                self.unknown.push(at);
+            if known(question).is_none() {
+                self.unknown.push(first + i);
             }
         }
-        *self.answered += count;
+        *self.answered = next;
     }
 }
 

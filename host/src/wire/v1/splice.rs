@@ -75,17 +75,17 @@ pub fn keep(out: &mut Vec<u8>, scanned: &Scanned, series: &Series) -> Result<(),
 /// Where it is of another write and does not fit into this one, or has fewer label bytes than the patch takes of them.
 pub fn edit(out: &mut Vec<u8>, scanned: &Scanned, series: &Series, patch: &Patch<'_>) -> Result<(), Torn> {
     let sent = series.labels_range();
-    let first = sent.start..sent.start + usize::from(patch.first);
     // The samples lie behind the labels.
-    let rest = sent.end.saturating_sub(patch.last.into())..series.tail_range().end;
-    if first.end > rest.start {
-        return Err(Torn);
-    }
+    let bytes = scanned.body().get(sent.start..series.range().end).ok_or(Torn)?;
+    let rest = sent.len().checked_sub(patch.last.into()).ok_or(Torn)?;
+    let (labels, rest) = bytes.split_at_checked(rest).ok_or(Torn)?;
+    let first = labels.get(..patch.first.into()).ok_or(Torn)?;
     out.push(SERIES);
     varint::put(out, (first.len() + patch.middle.len() + rest.len()) as u64);
-    copy(out, scanned, first)?;
+    out.extend_from_slice(first);
     out.extend_from_slice(patch.middle);
-    copy(out, scanned, rest)
+    out.extend_from_slice(rest);
+    Ok(())
 }
 
 fn copy(out: &mut Vec<u8>, scanned: &Scanned, range: Range<usize>) -> Result<(), Torn> {
