@@ -101,3 +101,46 @@ fn new_token() -> Option<(String, Credential)> {
     let digest = digest(&SHA256, token.as_bytes()).as_ref().try_into().ok()?;
     Some((token, Credential::BearerToken(digest)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::wire::{snappy, write_series};
+
+    const CONFIG: &str = r#"{
+        "remote_write": {"insecure_http": true},
+        "upstreams": {"soft": {"endpoints": ["http://127.0.0.1:1"]}},
+        "tenants": [{
+            "tenant": "a", "disabled": true, "upstreams": ["soft"],
+            "credentials": [{"bearer_token_sha256": "SHA"}]
+        }]
+    }"#;
+
+    #[tokio::test]
+    async fn a_body_is_judged_as_a_configured_tenants_without_its_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gauntlet.yaml");
+        std::fs::write(&file, CONFIG.replace("SHA", &"0a".repeat(32))).unwrap();
+        let (loaded, a, b) = (
+            config::load(&file).unwrap(),
+            TenantId::new("a").unwrap(),
+            TenantId::new("b").unwrap(),
+        );
+        let nobody = Lab::new(loaded.clone(), &b).await.err();
+        assert!(matches!(nobody, Some(LabError::NoTenant(tenant)) if tenant == b));
+
+        let lab = Lab::new(loaded, &a).await.unwrap();
+        let (mut raw, mut body) = (Vec::new(), Vec::new());
+        write_series(&mut raw, [("__name__", "up")].into_iter(), [(1.0, 1)].into_iter());
+        snappy::encode(&raw, &mut body).unwrap();
+        let body = Bytes::from(body);
+        let parts = lab.process(Protocol::V1, &body).await.unwrap();
+        assert_eq!((parts.len(), parts[0].upstream, &parts[0].body), (1, 0, &body));
+        assert_eq!(parts[0].totals.samples, 1);
+        // What is held while a body is judged is given back.
+        assert_eq!(lab.pipeline.shared.in_flight.total().bytes(), 0);
+        let nonsense = lab.process(Protocol::V1, &Bytes::from_static(b"nonsense")).await;
+        assert!(matches!(nonsense, Err(Failure::Snappy(_))));
+    }
+}
