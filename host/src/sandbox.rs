@@ -6,7 +6,7 @@
 //! Never judges what a plugin said: that is `chain`'s.
 //!
 //! From the outside in: [`engine`] (what all plugins share), `target`, [`compile`] and `artefact` (how they are compiled and
-//! loaded), `contract` and `plugin` (what a plugin is), `instance` and `state` (one that runs), `asked` (its arguments),
+//! loaded), `contract` and `plugin` (what a plugin is), `instance` and `state` (one that runs), `arguments` (its arguments),
 //! `warm` (those that wait), `threads` and `queue` (who runs next, and where), `deadline` (for how long), `imports` (what a
 //! plugin may call).
 
@@ -14,7 +14,7 @@ pub mod compile;
 pub mod engine;
 
 mod artefact;
-mod asked;
+mod arguments;
 mod contract;
 mod deadline;
 mod imports;
@@ -27,9 +27,9 @@ mod target;
 mod threads;
 mod warm;
 
+pub(crate) use arguments::Arguments;
 #[cfg(test)]
 pub(crate) use artefact::{Cache, CacheError};
-pub(crate) use asked::Arguments;
 pub use compile::{CompileError, Compiler};
 pub use contract::ContractError;
 pub(crate) use contract::types;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, WasmBacktrace};
 
-use super::asked::Arguments;
+use super::arguments::Arguments;
 use super::contract::Functions;
 use super::contract::types::{Decision, Inputs, Verdict, Write};
 use super::deadline::{Busy, Deadline};

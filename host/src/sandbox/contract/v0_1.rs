@@ -12,7 +12,7 @@ use wasmtime::component::{
 use wasmtime::{AsContextMut, StoreContextMut};
 
 use super::error::ContractError;
-use crate::sandbox::asked::Arguments;
+use crate::sandbox::arguments::Arguments;
 use crate::sandbox::plain::plain;
 
 mod bindings {
