@@ -3,6 +3,7 @@
 //! Takes the setting, gives the rows of the first table. All subjects run from the first round to the last, and a
 //! round measures each once, so that whatever else the machine does falls on all of them alike.
 
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ impl Running {
 }
 
 struct Subject {
-    name: &'static str,
+    name: String,
     running: Running,
     target: Target,
     source: Source,
@@ -78,7 +79,7 @@ pub fn rows(setting: &Setting) -> Vec<Row> {
     };
     for subject in &subjects {
         let pace = pace(subject, WARM_UP);
-        load::run(&subject.target, &subject.source, pace).accepted(subject.name);
+        load::run(&subject.target, &subject.source, pace).accepted(&subject.name);
     }
     for round in 1..=setting.options.rounds {
         for subject in &mut subjects {
@@ -132,7 +133,7 @@ fn row(subject: Subject) -> Row {
         load += &became(gauntlet);
     }
     Row {
-        name: subject.name.to_owned(),
+        name: subject.name,
         load,
         figure: Figure::of(subject.runs),
     }
@@ -169,21 +170,23 @@ fn start(setting: &Setting, second: &Sink) -> Vec<Subject> {
     };
     let rules = Policies::rules(RULES);
     let split = || Policies::kept().routed(&bodies.half_of_names(), "other", "other");
-    let gauntlet = |name: &'static str, policies: Policies, limits: &str| {
+    let gauntlet = |name: &str, program: &Path, policies: Policies, limits: &str| {
         let upstreams = [("sink", setting.sink.address), ("other", second.address)];
         let tenant = policies.tenant("bench", &format!("{{{CERTIFICATE}}}"), "sink, other", limits);
-        let gauntlet = Config::new(name, &upstreams).tenants([tenant]).start(setting);
+        let gauntlet = Config::new(name, &upstreams)
+            .tenants([tenant])
+            .start_program(program, setting);
         let target = gauntlet.target(setting.with_certificate());
         (Running::Gauntlet(gauntlet), target)
     };
     let peer = |(process, target): (Process, Target)| (Running::Peer(process), target);
     let mut subjects = Vec::new();
-    let mut add = |name: &'static str, start: &dyn Fn() -> (Running, Target), with: (Source, u64, String)| {
+    let mut add = |name: &str, start: &dyn Fn() -> (Running, Target), with: (Source, u64, String)| {
         if setting.options.wants(name) {
             let (running, target) = start();
             let (source, rate, load) = with;
             subjects.push(Subject {
-                name,
+                name: name.to_owned(),
                 running,
                 target,
                 source,
@@ -197,10 +200,16 @@ fn start(setting: &Setting, second: &Sink) -> Vec<Subject> {
     };
     add(NGINX, &|| peer(peers::nginx(setting, NGINX)), usual());
     add(ENVOY, &|| peer(peers::envoy(setting, ENVOY)), usual());
-    add(KEPT, &|| gauntlet(KEPT, Policies::kept(), ""), usual());
-    add(DROPPED, &|| gauntlet(DROPPED, Policies::dropped(), ""), usual());
-    add(EDITED, &|| gauntlet(EDITED, Policies::edited(), ""), usual());
-    add(SPLIT, &|| gauntlet(SPLIT, split(), ""), usual());
+    for (row, policies) in [
+        (KEPT, Policies::kept()),
+        (DROPPED, Policies::dropped()),
+        (EDITED, Policies::edited()),
+        (SPLIT, split()),
+    ] {
+        for (name, program) in setting.options.programs(row) {
+            add(&name, &|| gauntlet(&name, &program, policies.clone(), ""), usual());
+        }
+    }
     let without = |(source, rate, load): (Source, u64, String)| (source, rate, load + "; without client certificates");
     add(
         VMAGENT,
@@ -219,8 +228,12 @@ fn start(setting: &Setting, second: &Sink) -> Vec<Subject> {
     );
     add(THANOS, &thanos, (bodies.stamped(), SLOW_RATE, load));
     add(NGINX_500, &|| peer(peers::nginx(setting, NGINX_500)), shorter());
-    add(KEPT_500, &|| gauntlet(KEPT_500, Policies::kept(), ""), shorter());
-    add(COLD, &|| gauntlet(COLD, rules.clone(), NO_LIMIT), cold());
+    for (name, program) in setting.options.programs(KEPT_500) {
+        add(&name, &|| gauntlet(&name, &program, Policies::kept(), ""), shorter());
+    }
+    for (name, program) in setting.options.programs(COLD) {
+        add(&name, &|| gauntlet(&name, &program, rules.clone(), NO_LIMIT), cold());
+    }
     add(VMAGENT_COLD, &|| ruled(VMAGENT_COLD), without(cold()));
     subjects
 }

@@ -134,6 +134,11 @@ impl Config {
     }
 
     pub fn start(&self, setting: &Setting) -> Gauntlet {
+        self.start_program(&binary(), setting)
+    }
+
+    /// As [`Config::start`], with another program than the one beside this one.
+    pub fn start_program(&self, program: &Path, setting: &Setting) -> Gauntlet {
         let folder = setting.folder();
         let file = folder.join(format!("{}.yaml", slug(&self.name)));
         let text = format!(
@@ -142,7 +147,7 @@ impl Config {
             self.client_auth, self.upstreams, self.rest
         );
         fs::write(&file, text).expect("a configuration");
-        Gauntlet::start(&self.name, &file, setting)
+        Gauntlet::start(&self.name, program, &file, setting)
     }
 }
 
@@ -160,8 +165,8 @@ pub struct Gauntlet {
 }
 
 impl Gauntlet {
-    fn start(name: &str, config: &Path, setting: &Setting) -> Self {
-        let mut command = Command::new(binary());
+    fn start(name: &str, program: &Path, config: &Path, setting: &Setting) -> Self {
+        let mut command = Command::new(program);
         command.args(["serve", "--log.format=json"]);
         command.arg(format!("--config.file={}", config.display()));
         let began = Instant::now();

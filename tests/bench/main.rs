@@ -3,7 +3,8 @@
 //! Takes the release binary and the programs that `scripts/provision bench` installs, gives two markdown tables and a
 //! picture. `bench` alone measures everything and writes `docs/bench.md` and `docs/bench.svg`; `bench WORD..` measures
 //! only rows whose name contains a word, says which process to look at, and writes nothing. `--seconds N` and
-//! `--rounds N` shorten a trial, which writes nothing either. Asserts nothing about time: a number is for people to
+//! `--rounds N` shorten a trial, which writes nothing either. `--beside PROGRAM` measures another gateway's program in the
+//! same rounds, an older one for instance, and writes nothing. Asserts nothing about time: a number is for people to
 //! read.
 
 // A measurement that cannot be made ends with the reason.
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(error) => {
-            eprintln!("{error}\nusage: bench [--rounds N] [--seconds N] [WORD..]");
+            eprintln!("{error}\nusage: bench [--rounds N] [--seconds N] [--beside PROGRAM] [WORD..]");
             return ExitCode::from(2);
         }
     };

@@ -2,13 +2,14 @@
 //!
 //! Takes the arguments, gives one value that is handed from row to row.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use gauntlet_tests::certs::Certs;
 
 use crate::bodies::{self, Bodies};
+use crate::gauntlet::binary;
 use crate::sink::Sink;
 
 pub struct Setting {
@@ -25,6 +26,8 @@ pub struct Options {
     pub words: Vec<String>,
     pub rounds: usize,
     pub run: Duration,
+    /// Another gateway's program: every row of the first table that is Gauntlet's is measured with it as well.
+    pub beside: Option<PathBuf>,
 }
 
 impl Options {
@@ -35,6 +38,7 @@ impl Options {
             words: Vec::new(),
             rounds: 5,
             run: Duration::from_secs(10),
+            beside: None,
         };
         let number = |name: &str, value: Option<String>| {
             let value = value.and_then(|value| value.parse().ok()).filter(|n| *n > 0);
@@ -44,6 +48,7 @@ impl Options {
             match argument.as_str() {
                 "--rounds" => options.rounds = number("--rounds", arguments.next())? as usize,
                 "--seconds" => options.run = Duration::from_secs(number("--seconds", arguments.next())?),
+                "--beside" => options.beside = Some(arguments.next().ok_or("--beside wants a program")?.into()),
                 word if !word.starts_with('-') => options.words.push(word.to_lowercase()),
                 other => return Err(format!("unknown option {other}")),
             }
@@ -56,10 +61,19 @@ impl Options {
         self.words.is_empty() || self.words.iter().any(|word| row.contains(word.as_str()))
     }
 
-    /// Whether the tables and the picture are written: a run of some rows, or a short one, would put half of the
-    /// truth there.
+    /// What a row of Gauntlet's is measured with, and what it is called then.
+    pub fn programs(&self, row: &str) -> Vec<(String, PathBuf)> {
+        let beside = self
+            .beside
+            .iter()
+            .map(|other| (format!("{row}, beside"), other.clone()));
+        std::iter::once((row.to_owned(), binary())).chain(beside).collect()
+    }
+
+    /// Whether the tables and the picture are written: a run of some rows, a short one, or one of two programs, would put
+    /// half of the truth there.
     pub fn is_whole(&self) -> bool {
-        self.words.is_empty() && self.rounds >= 5 && self.run >= Duration::from_secs(10)
+        self.words.is_empty() && self.beside.is_none() && self.rounds >= 5 && self.run >= Duration::from_secs(10)
     }
 }
 

@@ -19,17 +19,9 @@ use crate::sandbox::{CompileError, Compiler, ContractError, Fault, LoadError, co
 use crate::telemetry::Metrics;
 use crate::wire::labels::encode_labels;
 
-/// As `gauntlet serve` has it, but for a slow machine's compiler.
+/// As `gauntlet serve` has it.
 fn sandbox() -> config::Sandbox {
-    config::Sandbox {
-        threads: 2,
-        call_timeout: Duration::from_millis(50),
-        memory_limit: 32 << 20,
-        wasi: true,
-        cache_dir: None,
-        compile_timeout: Duration::from_secs(60),
-        compile_memory_limit: 2 << 30,
-    }
+    config::defaults::SANDBOX
 }
 
 /// The binary beside the test's own.
