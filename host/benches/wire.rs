@@ -12,9 +12,9 @@ use std::path::Path;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use gauntlet::model::Protocol::V1;
 use gauntlet::wire::labels::{encode_labels, labels};
-use gauntlet::wire::{Limits, Patch, Piece, Scanned, encode, scan, snappy, splice};
+use gauntlet::wire::{Patch, Piece, ScanLimits, Scanned, encode, scan, snappy, splice};
 
-const LIMITS: Limits = Limits { max_series: 100_000 };
+const LIMITS: ScanLimits = ScanLimits { max_series: 100_000 };
 
 fn recorded(name: &str) -> Vec<u8> {
     let file = format!("tests/data/rw1/{name}.rw");

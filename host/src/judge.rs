@@ -77,9 +77,9 @@ impl JudgeError {
 
 /// Minutes since the process began, for the memo.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock(Instant);
+pub struct MemoClock(Instant);
 
-impl Clock {
+impl MemoClock {
     pub fn start() -> Self {
         Self(Instant::now())
     }
@@ -98,7 +98,7 @@ pub struct Judge {
     settle: Settle<Result<Verdict, Bug>>,
     memo: Arc<Memo>,
     key: Arc<HashKey>,
-    clock: Clock,
+    clock: MemoClock,
     generation: u16,
     memo_budget: usize,
     max_active_series: u64,
@@ -205,7 +205,7 @@ impl Judge {
         memo: Arc<Memo>,
         generation: u16,
         key: Arc<HashKey>,
-        clock: Clock,
+        clock: MemoClock,
         metrics: Arc<Metrics>,
     ) -> Self {
         let budget = tenant.limits.max_active_series.saturating_mul(MEMO_BYTES_PER_SERIES);

@@ -318,7 +318,7 @@ fn decode_and_frame(
     heavy(decoded_size, || {
         let decoded = snappy::decode(compressed, limits.max_decoded_size)?;
         let max_series = limits.max_series_per_request;
-        Ok(wire::frame(protocol, decoded, &wire::Limits { max_series })?)
+        Ok(wire::frame(protocol, decoded, &wire::ScanLimits { max_series })?)
     })
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 use gauntlet::model::Protocol;
-use gauntlet::wire::{Limits, scan, snappy, splice};
+use gauntlet::wire::{ScanLimits, scan, snappy, splice};
 
 #[path = "../benches/setup/mod.rs"]
 mod setup;
@@ -47,7 +47,7 @@ fn allocations(gateway: &Gateway, body: &Bytes) -> u64 {
 
 fn first_series(body: &[u8], count: usize) -> Bytes {
     let decoded = snappy::decode(body, 32 << 20).expect("snappy");
-    let scanned = scan(Protocol::V1, decoded, &Limits { max_series: u64::MAX }).expect("a canonical body");
+    let scanned = scan(Protocol::V1, decoded, &ScanLimits { max_series: u64::MAX }).expect("a canonical body");
     let (mut some, mut compressed) = (Vec::new(), Vec::new());
     for series in &scanned.series()[..count] {
         splice::keep(&mut some, &scanned, series).expect("a series of this body");

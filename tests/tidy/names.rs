@@ -6,19 +6,12 @@ use std::collections::BTreeMap;
 
 use super::{Source, host_code, none};
 
-/// A reason that is none: one of the two gets a better name.
-const TO_BE_RENAMED: &str = "to be renamed";
-
 /// Names that more than one type has, and why. What is here and is one type's alone is a fault as well.
 const SHARED: &[(&str, &str)] = &[
-    ("Clock", TO_BE_RENAMED),
-    ("Found", TO_BE_RENAMED),
-    ("Limits", TO_BE_RENAMED),
     (
         "Options",
         "what one command of the command line takes, always named with its module",
     ),
-    ("Pair", TO_BE_RENAMED),
     (
         "Place",
         "of a file's text, and among requests in flight: neither leaves its room",

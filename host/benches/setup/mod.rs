@@ -152,7 +152,7 @@ impl Churn {
     pub fn new(body: &[u8]) -> Self {
         use gauntlet::wire::labels::{encode_labels, labels};
         let decoded = snappy::decode(body, 32 << 20).expect("snappy");
-        let limits = gauntlet::wire::Limits { max_series: u64::MAX };
+        let limits = gauntlet::wire::ScanLimits { max_series: u64::MAX };
         let scanned = gauntlet::wire::scan(Protocol::V1, decoded, &limits).expect("a canonical body");
         let (mut churned, mut places) = (Vec::new(), Vec::new());
         for series in scanned.series() {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use gauntlet::model::Protocol::V1;
-use gauntlet::wire::{HashKey, InvalidSeries, Limits, Proof, ScanError, Scanned, frame, scan, splice};
+use gauntlet::wire::{HashKey, InvalidSeries, ScanLimits, Proof, ScanError, Scanned, frame, scan, splice};
 use libfuzzer_sys::fuzz_target;
 
 // Each target uses a part of it.
@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 mod model;
 
 fuzz_target!(|data: &[u8]| {
-    let limits = Limits { max_series: u64::MAX };
+    let limits = ScanLimits { max_series: u64::MAX };
     match scan(V1, data.to_vec(), &limits) {
         Ok(scanned) => {
             model::compare(data, Some(finding(&scanned)));

@@ -4,7 +4,7 @@
 use gauntlet::model::Protocol::V1;
 use gauntlet::wire::labels::{encode_labels, labels};
 use gauntlet::wire::splice::{keep, splice};
-use gauntlet::wire::{Limits, Patch, Piece, encode, scan};
+use gauntlet::wire::{ScanLimits, Patch, Piece, encode, scan};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 
@@ -15,7 +15,7 @@ mod model;
 
 use model::{Label, WriteRequest};
 
-const LIMITS: Limits = Limits { max_series: u64::MAX };
+const LIMITS: ScanLimits = ScanLimits { max_series: u64::MAX };
 
 fuzz_target!(|data: &[u8]| {
     let Some((seed, body)) = data.split_first() else { return };

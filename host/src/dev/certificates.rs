@@ -12,15 +12,15 @@ use rcgen::{
 use super::{DevError, Folder, sample};
 
 /// A certificate and its key, PEM.
-pub(super) struct Pair {
+pub(super) struct CertifiedKey {
     pub(super) cert: String,
     pub(super) key: String,
 }
 
 pub(super) struct Certificates {
     pub(super) ca: String,
-    server: Pair,
-    clients: Vec<(&'static str, Pair)>,
+    server: CertifiedKey,
+    clients: Vec<(&'static str, CertifiedKey)>,
 }
 
 impl Certificates {
@@ -51,7 +51,7 @@ impl Certificates {
         })
     }
 
-    pub(super) fn client(&self, tenant: &str) -> Option<&Pair> {
+    pub(super) fn client(&self, tenant: &str) -> Option<&CertifiedKey> {
         self.clients
             .iter()
             .find(|(name, _)| *name == tenant)
@@ -83,10 +83,10 @@ fn restrict(key: &PathBuf) -> Result<(), DevError> {
     })
 }
 
-fn sign(params: CertificateParams, authority: &CertifiedIssuer<'_, KeyPair>) -> Result<Pair, rcgen::Error> {
+fn sign(params: CertificateParams, authority: &CertifiedIssuer<'_, KeyPair>) -> Result<CertifiedKey, rcgen::Error> {
     let key = KeyPair::generate()?;
     let cert = params.signed_by(&key, authority)?;
-    Ok(Pair {
+    Ok(CertifiedKey {
         cert: cert.pem(),
         key: key.serialize_pem(),
     })

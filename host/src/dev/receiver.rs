@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::listener::pause_after;
 use crate::model::Protocol;
-use crate::wire::{Limits, scan, snappy};
+use crate::wire::{ScanLimits, scan, snappy};
 
 const MAX_BODY: usize = 32 << 20;
 
@@ -105,6 +105,6 @@ async fn receive(request: Request<Incoming>, samples: Arc<Mutex<Counts>>) -> Res
 
 fn count(compressed: &[u8]) -> Option<u64> {
     let body = snappy::decode(compressed, MAX_BODY as u64).ok()?;
-    let scanned = scan(Protocol::V1, body, &Limits { max_series: u64::MAX }).ok()?;
+    let scanned = scan(Protocol::V1, body, &ScanLimits { max_series: u64::MAX }).ok()?;
     Some(scanned.totals().all_samples())
 }

@@ -31,7 +31,7 @@ async fn judge(name: &str, policies: &[config::Policy]) -> Judge {
     let chain = chain(name, policies).await;
     let key = Arc::new(HashKey::random().unwrap());
     let metrics = Arc::new(Metrics::new());
-    Judge::new(&tenant, chain, Arc::default(), 1, key, Clock::start(), metrics)
+    Judge::new(&tenant, chain, Arc::default(), 1, key, MemoClock::start(), metrics)
 }
 
 /// A write of series named `up` with one sample each, and these labels besides.
@@ -42,7 +42,7 @@ fn framed(labels: impl IntoIterator<Item = (&'static str, String)>) -> Framed {
         wire::write_series(&mut body, labels.into_iter(), [(1.0, 1)].into_iter());
     }
     let max_series = 1000;
-    wire::frame(Protocol::V1, body, &wire::Limits { max_series }).unwrap()
+    wire::frame(Protocol::V1, body, &wire::ScanLimits { max_series }).unwrap()
 }
 
 /// As many as asked for, which no other call gives.

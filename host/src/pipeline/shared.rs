@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use crate::auth::VerifiedPasswords;
 use crate::config::Config;
 use crate::forward::Upstreams;
-use crate::judge::Clock;
+use crate::judge::MemoClock;
 use crate::limits::InFlight;
 use crate::sandbox::{Compiler, Engine, EngineError};
 use crate::telemetry::Metrics;
@@ -23,7 +23,7 @@ pub struct Shared {
     pub in_flight: Arc<InFlight>,
     pub verified: VerifiedPasswords,
     pub hash_key: Arc<HashKey>,
-    pub clock: Clock,
+    pub clock: MemoClock,
     pub requests: AtomicU64,
 }
 
@@ -58,7 +58,7 @@ impl Shared {
             ),
             verified: VerifiedPasswords::new(),
             hash_key: Arc::new(HashKey::random()?),
-            clock: Clock::start(),
+            clock: MemoClock::start(),
             requests: AtomicU64::new(0),
             metrics,
         }))

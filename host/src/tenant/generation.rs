@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::account::Account;
 use crate::chain::Chain;
 use crate::config;
-use crate::judge::{Clock, Judge};
+use crate::judge::{Judge, MemoClock};
 use crate::wire::HashKey;
 
 /// One generation of one tenant.
@@ -16,7 +16,7 @@ pub struct Generation {
     number: u64,
     config: Arc<config::Tenant>,
     pub(super) judge: Judge,
-    pub(super) clock: Clock,
+    pub(super) clock: MemoClock,
     pub(super) account: Arc<Account>,
 }
 
@@ -28,7 +28,7 @@ impl Generation {
         chain: Chain,
         account: Arc<Account>,
         key: &Arc<HashKey>,
-        clock: Clock,
+        clock: MemoClock,
     ) -> Self {
         let (memo, of_memo) = account.begin_generation();
         account.counters().expect_upstreams(&config.upstreams);

@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use bytes::Bytes;
 
 use super::identity::{HashKey, ProvedHash, SeriesHash};
-use super::series::{Limits, ScanError, Scanned, Series};
+use super::series::{ScanError, ScanLimits, Scanned, Series};
 use super::v1;
 use crate::model::Protocol;
 
@@ -19,7 +19,7 @@ use crate::model::Protocol;
 ///
 /// # Errors
 /// See [`ScanError`]; a series that is invalid by itself is no error but among [`Scanned::rejected`].
-pub fn scan(protocol: Protocol, body: impl Into<Bytes>, limits: &Limits) -> Result<Scanned, ScanError> {
+pub fn scan(protocol: Protocol, body: impl Into<Bytes>, limits: &ScanLimits) -> Result<Scanned, ScanError> {
     match protocol {
         Protocol::V1 => v1::scan(body.into(), limits),
         Protocol::V2 => Err(ScanError::NotRead(protocol)),
@@ -31,7 +31,7 @@ pub fn scan(protocol: Protocol, body: impl Into<Bytes>, limits: &Limits) -> Resu
 ///
 /// # Errors
 /// See [`ScanError`].
-pub fn frame(protocol: Protocol, body: impl Into<Bytes>, limits: &Limits) -> Result<Framed, ScanError> {
+pub fn frame(protocol: Protocol, body: impl Into<Bytes>, limits: &ScanLimits) -> Result<Framed, ScanError> {
     let seeming = match protocol {
         Protocol::V1 => v1::frame(body.into(), limits)?,
         Protocol::V2 => return Err(ScanError::NotRead(protocol)),
@@ -51,7 +51,7 @@ fn proves_labels(seeming: &Scanned, series: &Series) -> bool {
 #[derive(Debug)]
 pub struct Framed {
     seeming: Scanned,
-    limits: Limits,
+    limits: ScanLimits,
     /// They are where they seem to be, whatever is known of them.
     is_proved: bool,
     /// Of as many series as were asked about.
@@ -80,7 +80,7 @@ pub struct Recognised {
 }
 
 impl Framed {
-    fn new(seeming: Scanned, limits: Limits, is_proved: bool) -> Self {
+    fn new(seeming: Scanned, limits: ScanLimits, is_proved: bool) -> Self {
         Self {
             hashes: Vec::with_capacity(seeming.series().len()),
             seeming,
@@ -114,7 +114,7 @@ impl Framed {
     /// One series of these labels and this hash, for tests of what is asked about it.
     #[cfg(test)]
     pub(crate) fn made_up(labels: &[u8], hash: SeriesHash) -> Self {
-        let mut framed = Self::new(Scanned::made_up(labels), Limits { max_series: 1 }, true);
+        let mut framed = Self::new(Scanned::made_up(labels), ScanLimits { max_series: 1 }, true);
         framed.hashes.push(hash);
         framed
     }

@@ -10,7 +10,7 @@ use crate::model::{Protocol, Totals};
 
 /// What a scan refuses before it spends memory on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub struct ScanLimits {
     /// Series in one write, valid or not.
     pub max_series: u64,
 }
@@ -116,17 +116,17 @@ pub enum ScanError {
 
 impl Scanned {
     /// Of a body that came canonical.
-    pub(super) fn as_found(protocol: Protocol, body: Bytes, found: Found) -> Self {
+    pub(super) fn as_found(protocol: Protocol, body: Bytes, found: Walked) -> Self {
         let is_as_sent = found.metadata == 0 && found.rejected.is_empty();
         Self::new(protocol, body, found, is_as_sent)
     }
 
     /// Of a body that was written anew.
-    pub(super) fn rewritten(protocol: Protocol, body: Bytes, found: Found) -> Self {
+    pub(super) fn rewritten(protocol: Protocol, body: Bytes, found: Walked) -> Self {
         Self::new(protocol, body, found, false)
     }
 
-    fn new(protocol: Protocol, body: Bytes, found: Found, is_as_sent: bool) -> Self {
+    fn new(protocol: Protocol, body: Bytes, found: Walked, is_as_sent: bool) -> Self {
         let rejected = found.rejected.list();
         let mut totals = found.totals;
         rejected.iter().for_each(|rejected| totals += rejected.totals);
@@ -154,7 +154,7 @@ impl Scanned {
             histograms: 0,
             exemplars: 0,
         };
-        let found = Found {
+        let found = Walked {
             series: vec![series],
             totals: series.totals(),
             rejected: Rejects::default(),
@@ -278,7 +278,7 @@ impl<'a> Patch<'a> {
 }
 
 /// What a walk over a body found.
-pub(super) struct Found {
+pub(super) struct Walked {
     pub(super) series: Vec<Series>,
     /// Of `series`.
     pub(super) totals: Totals,

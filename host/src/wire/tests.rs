@@ -17,14 +17,14 @@ use prost::Message;
 
 use super::labels::{encode_labels, labels};
 use super::{
-    Framed, HashKey, InvalidSeries, Limits, Patch, Piece, Proof, Recognised, ScanError, Scanned, frame, scan, snappy,
-    splice, write_series,
+    Framed, HashKey, InvalidSeries, Patch, Piece, Proof, Recognised, ScanError, ScanLimits, Scanned, frame, scan,
+    snappy, splice, write_series,
 };
 use crate::model::Protocol::{self, V1};
 use crate::model::Totals;
 use model::{Label, Sample, TimeSeries, WriteRequest};
 
-const NO_LIMITS: Limits = Limits { max_series: u64::MAX };
+const NO_LIMITS: ScanLimits = ScanLimits { max_series: u64::MAX };
 
 fn scan_model(write: &WriteRequest) -> Scanned {
     scan(V1, write.encode_to_vec(), &NO_LIMITS).unwrap()
@@ -223,7 +223,7 @@ fn recorded_bodies_are_canonical_and_come_out_byte_for_byte() {
 
 #[test]
 fn an_empty_body_is_a_write_of_nothing() {
-    let scanned = scan(V1, Vec::new(), &Limits { max_series: 0 }).unwrap();
+    let scanned = scan(V1, Vec::new(), &ScanLimits { max_series: 0 }).unwrap();
     assert!(scanned.is_as_sent());
     assert_eq!(scanned.totals(), Totals::default());
 }
@@ -251,9 +251,9 @@ fn a_write_may_have_as_many_series_as_the_limit_and_not_one_more() {
     // Unsorted labels, and empty messages: both leave the fast path and are counted there before anything is built.
     let odd = write(&vec![series(&[("__name__", "up"), ("A", "b")]); 3]).encode_to_vec();
     for body in [body, odd, [0x0a, 0x00].repeat(3)] {
-        assert!(scan(V1, body.clone(), &Limits { max_series: 4 }).is_ok());
-        assert!(scan(V1, body.clone(), &Limits { max_series: 3 }).is_ok());
-        let told = scan(V1, body, &Limits { max_series: 2 }).unwrap_err();
+        assert!(scan(V1, body.clone(), &ScanLimits { max_series: 4 }).is_ok());
+        assert!(scan(V1, body.clone(), &ScanLimits { max_series: 3 }).is_ok());
+        let told = scan(V1, body, &ScanLimits { max_series: 2 }).unwrap_err();
         assert_eq!(told, ScanError::TooManySeries { limit: 2 });
     }
 }
@@ -261,7 +261,7 @@ fn a_write_may_have_as_many_series_as_the_limit_and_not_one_more() {
 #[test]
 fn millions_of_empty_series_are_refused_by_count() {
     let body = [0x0a, 0x00].repeat(5_000_000);
-    let told = scan(V1, body, &Limits { max_series: 1_000_000 }).unwrap_err();
+    let told = scan(V1, body, &ScanLimits { max_series: 1_000_000 }).unwrap_err();
     assert_eq!(told, ScanError::TooManySeries { limit: 1_000_000 });
 }
 

@@ -20,17 +20,17 @@ mod write;
 
 pub use write::write_series;
 
-use super::series::{Found, Limits, ScanError, Scanned, Series};
+use super::series::{ScanError, ScanLimits, Scanned, Series, Walked};
 use crate::model::Protocol;
 
 /// Finds the series of `body`: each proved here and now, or, if it ends in plain samples, with what lies before them
 /// taken for its labels.
-pub(super) fn frame(body: Bytes, limits: &Limits) -> Result<Scanned, ScanError> {
+pub(super) fn frame(body: Bytes, limits: &ScanLimits) -> Result<Scanned, ScanError> {
     find(body, limits, canonical::Labels::Seem)
 }
 
 /// Proves every series of `body`.
-pub(super) fn scan(body: Bytes, limits: &Limits) -> Result<Scanned, ScanError> {
+pub(super) fn scan(body: Bytes, limits: &ScanLimits) -> Result<Scanned, ScanError> {
     find(body, limits, canonical::Labels::Proved)
 }
 
@@ -43,7 +43,7 @@ pub(super) fn proves_labels(body: &[u8], series: &Series) -> bool {
     found == Some(labels.end)
 }
 
-fn find(body: Bytes, limits: &Limits, labels: canonical::Labels) -> Result<Scanned, ScanError> {
+fn find(body: Bytes, limits: &ScanLimits, labels: canonical::Labels) -> Result<Scanned, ScanError> {
     match walk(&body, limits, labels)? {
         Some(found) => Ok(Scanned::as_found(Protocol::V1, body, found)),
         None => rewritten(&body, limits),
@@ -51,7 +51,7 @@ fn find(body: Bytes, limits: &Limits, labels: canonical::Labels) -> Result<Scann
 }
 
 /// The same write in canonical form.
-fn rewritten(body: &[u8], limits: &Limits) -> Result<Scanned, ScanError> {
+fn rewritten(body: &[u8], limits: &ScanLimits) -> Result<Scanned, ScanError> {
     let rewritten = rewrite::rewrite(body, limits)?;
     let mut found = walk(&rewritten.body, limits, canonical::Labels::Proved)?.ok_or(ScanError::NotRewritten)?;
     found.rejected.merge(&rewritten.rejected);
@@ -59,7 +59,7 @@ fn rewritten(body: &[u8], limits: &Limits) -> Result<Scanned, ScanError> {
     Ok(Scanned::rewritten(Protocol::V1, rewritten.body.into(), found))
 }
 
-fn walk(body: &[u8], limits: &Limits, labels: canonical::Labels) -> Result<Option<Found>, ScanError> {
+fn walk(body: &[u8], limits: &ScanLimits, labels: canonical::Labels) -> Result<Option<Walked>, ScanError> {
     if u32::try_from(body.len()).is_err() {
         return Err(ScanError::TooLong {
             length: body.len() as u64,

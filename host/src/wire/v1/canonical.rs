@@ -13,7 +13,7 @@ use super::tags::{
 };
 use super::{histogram, labels};
 use crate::model::Totals;
-use crate::wire::series::{Found, InvalidSeries, Limits, Rejects, ScanError, Series};
+use crate::wire::series::{InvalidSeries, Rejects, ScanError, ScanLimits, Series, Walked};
 use crate::wire::varint;
 
 pub(super) const METRIC_NAME: &[u8; 8] = b"__name__";
@@ -34,9 +34,9 @@ pub(super) enum Labels {
 ///
 /// # Errors
 /// Only `TooManySeries` and `TooManyHistograms`.
-pub(super) fn walk(body: &[u8], limits: &Limits, labels: Labels) -> Result<Option<Found>, ScanError> {
+pub(super) fn walk(body: &[u8], limits: &ScanLimits, labels: Labels) -> Result<Option<Walked>, ScanError> {
     let room = (body.len() / BYTES_PER_SERIES + 1).min(usize::try_from(limits.max_series).unwrap_or(usize::MAX));
-    let mut found = Found {
+    let mut found = Walked {
         series: Vec::with_capacity(room),
         totals: Totals::default(),
         rejected: Rejects::default(),

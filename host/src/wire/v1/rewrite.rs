@@ -14,7 +14,7 @@ use super::tags::{
 use super::write::put_value;
 use crate::model::Totals;
 use crate::wire::fields::Fields;
-use crate::wire::series::{InvalidSeries, Limits, Rejects, ScanError};
+use crate::wire::series::{InvalidSeries, Rejects, ScanError, ScanLimits};
 use crate::wire::varint;
 
 pub(super) struct Rewritten {
@@ -27,7 +27,7 @@ pub(super) struct Rewritten {
 ///
 /// # Errors
 /// `TooManySeries` before anything is built, `TooManyHistograms`, `TooManyLabels`, `Malformed` where the body is no protobuf.
-pub(super) fn rewrite(body: &[u8], limits: &Limits) -> Result<Rewritten, ScanError> {
+pub(super) fn rewrite(body: &[u8], limits: &ScanLimits) -> Result<Rewritten, ScanError> {
     check_count(body, limits)?;
     let mut rewritten = Rewritten {
         body: Vec::with_capacity(body.len()),
@@ -56,7 +56,7 @@ pub(super) fn rewrite(body: &[u8], limits: &Limits) -> Result<Rewritten, ScanErr
 }
 
 /// A million empty series fit in 100 KB of snappy; counting them costs no memory.
-fn check_count(body: &[u8], limits: &Limits) -> Result<(), ScanError> {
+fn check_count(body: &[u8], limits: &ScanLimits) -> Result<(), ScanError> {
     let mut count = 0;
     let mut fields = Fields::new(body);
     while let Some((number, _)) = fields.next()? {
