@@ -11,16 +11,19 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::server::{self, Running, StartError};
+use crate::server::{self, Running};
 use crate::tenant::Snapshot;
 
 mod certificates;
+mod folder;
 mod receiver;
 mod sample;
 mod sender;
 mod table;
 
 use certificates::Certificates;
+pub use folder::DevError;
+use folder::Folder;
 use receiver::Receiver;
 use table::Table;
 
@@ -47,73 +50,6 @@ pub struct Options {
     /// How long the demo runs. If this is left out, it runs until ^C or SIGTERM.
     #[arg(long = "duration", value_parser = crate::config::parse_duration)]
     duration: Option<Duration>,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum DevError {
-    #[error(transparent)]
-    Start(StartError),
-    #[error("{0}; choose another address with --remote-write.listen-address or --admin.listen-address")]
-    Listen(StartError),
-    #[error("cannot {what} {}: {reason}", .path.display())]
-    File {
-        what: &'static str,
-        path: PathBuf,
-        reason: std::io::Error,
-    },
-    #[error("cannot make certificates: {0}")]
-    Certificates(#[from] rcgen::Error),
-    #[error("cannot listen for the embedded receiver: {0}")]
-    Receiver(std::io::Error),
-    #[error("cannot {what}: {reason}")]
-    System { what: &'static str, reason: std::io::Error },
-    #[error("cannot set up a sender: {0}")]
-    Sender(String),
-}
-
-impl From<StartError> for DevError {
-    fn from(error: StartError) -> Self {
-        match error {
-            StartError::Listen(_) | StartError::Admin { .. } => Self::Listen(error),
-            other => Self::Start(other),
-        }
-    }
-}
-
-/// The demo's folder, gone when the demo is.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make() -> Result<Self, DevError> {
-        let path = std::env::temp_dir().join(format!("gauntlet-dev-{}", std::process::id()));
-        let tenants = path.join("tenants");
-        std::fs::create_dir_all(&tenants).map_err(|reason| DevError::File {
-            what: "make",
-            path: tenants,
-            reason,
-        })?;
-        Ok(Self(path))
-    }
-
-    fn write(&self, name: &str, text: &str) -> Result<PathBuf, DevError> {
-        let path = self.0.join(name);
-        match std::fs::write(&path, text) {
-            Ok(()) => Ok(path),
-            Err(reason) => Err(DevError::File {
-                what: "write",
-                path,
-                reason,
-            }),
-        }
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("gauntlet: cannot remove {}: {error}", self.0.display());
-        }
-    }
 }
 
 /// Runs the demo until ^C, SIGTERM or its duration.
@@ -148,13 +84,13 @@ async fn demo(options: &Options) -> Result<(), DevError> {
     for tenant in &sample::TENANTS {
         sender::start(tenant, running.remote_write, &certificates, &tasks, stop.clone())?;
     }
-    introduce(&folder.0, &running);
+    introduce(folder.path(), &running);
     watch(options, &running, &receiver).await?;
     stop.cancel();
     tasks.close();
     tasks.wait().await;
     running.drain(Duration::from_secs(5)).await;
-    println!("stopped; {} is removed", folder.0.display());
+    println!("stopped; {} is removed", folder.path().display());
     Ok(())
 }
 

@@ -9,7 +9,8 @@ use rcgen::{
     KeyUsagePurpose, SanType,
 };
 
-use super::{DevError, Folder, sample};
+use super::folder::{DevError, Folder};
+use super::sample;
 
 /// A certificate and its key, PEM.
 pub(super) struct CertifiedKey {

@@ -21,8 +21,8 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::DevError;
 use super::certificates::Certificates;
+use super::folder::DevError;
 use super::sample::{Kind, METRICS, Sample};
 use crate::wire::{snappy, write_series};
 
