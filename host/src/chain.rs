@@ -36,6 +36,7 @@ use members::Members;
 use relabel::RelabelJob;
 pub use relabel::{Batch, Outcome, Relabelled, Settle};
 pub use trial::BuildFault;
+pub use words::MAX_STREAMS;
 pub use write::{Charge, Decision, Route, Terms, Write};
 
 /// Series whose outcome is settled at once where no policy judges any: about 50 us, then others get the thread.

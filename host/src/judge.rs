@@ -33,7 +33,7 @@ pub use refusal::Refusal;
 use tally::tally;
 pub use tally::{Dropped, Tally};
 pub use verdict::Bug;
-use verdict::{Edits, Fate, Verdict};
+use verdict::{Edits, Fate, Unsettled, Verdict};
 pub use words::DropWords;
 
 /// Memo bytes per series that may be active: an entry (58) and the labels of an edited one (about 300).
@@ -52,7 +52,13 @@ pub enum JudgeError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
-    Bug(#[from] Bug),
+    Unsettled(#[from] Unsettled),
+}
+
+impl From<Bug> for JudgeError {
+    fn from(bug: Bug) -> Self {
+        Self::Unsettled(bug.into())
+    }
 }
 
 impl JudgeError {
@@ -61,9 +67,15 @@ impl JudgeError {
         match self {
             Self::Call(CallError::Failed { .. }) => "policy_failed",
             Self::Call(CallError::Quarantined { .. }) => "policy_quarantined",
-            Self::Call(CallError::Overloaded | CallError::Lost) => "policy_overloaded",
-            Self::Bug(_) => "bug",
+            Self::Call(CallError::Overloaded) => "policy_overloaded",
+            Self::Unsettled(Unsettled::TooManyStreams) => "policy_streams",
+            Self::Unsettled(Unsettled::Bug(_)) | Self::Call(CallError::Lost) => "bug",
         }
+    }
+
+    /// It is this program's own fault, and nobody's who wrote or configured anything.
+    pub fn is_bug(&self) -> bool {
+        matches!(self, Self::Unsettled(Unsettled::Bug(_)) | Self::Call(CallError::Lost))
     }
 
     /// How long the same write would meet the same failure, as far as that is known.
@@ -95,7 +107,7 @@ pub struct Judge {
     chain: Chain,
     law: Arc<Law>,
     /// The law, as the chain applies it.
-    settle: Settle<Result<Verdict, Bug>>,
+    settle: Settle<Result<Verdict, Unsettled>>,
     memo: Arc<Memo>,
     key: Arc<HashKey>,
     clock: MemoClock,
@@ -290,6 +302,9 @@ impl Judge {
         }
         let scanned = series.into_scanned();
         let Memory { fates, edits, new } = memory;
+        if fates.len() != scanned.series().len() {
+            return Err(Bug::NoVerdict.into());
+        }
         let tally = tally(&scanned, &fates, self.law.words())?;
         Ok(Judged {
             scanned,
@@ -425,7 +440,7 @@ impl Judge {
                     verdict: verdict?,
                 })
             });
-            let verdicts = verdicts.collect::<Result<Vec<_>, Bug>>()?;
+            let verdicts = verdicts.collect::<Result<Vec<_>, Unsettled>>()?;
             let (cacheable, budget) = (relabelled.cacheable, self.memo_budget);
             self.memo
                 .store(&verdicts, cacheable, &bounds, budget, new, |verdict, may_pass| {

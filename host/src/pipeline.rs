@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
@@ -131,7 +131,7 @@ impl Pipeline {
         let headers = forward::forwarded_headers(headers);
         self.forward(&session, parts, headers, &mut ledger).await?;
         ledger.edited(edited);
-        Ok(ledger.close())
+        ledger.close()
     }
 
     /// From the body that came to those that go on: all that happens between the two networks.
@@ -225,6 +225,9 @@ impl Pipeline {
 
     fn log_failure(&self, failure: &Failure, answer: &respond::Answer, of: Option<&Account>, id: &str, peer: &Peer) {
         let (status, reason) = (answer.status.as_u16(), answer.reason);
+        if answer.status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(status, reason, request_id = id, error = %failure, "a bug of the gateway failed a write; please report it");
+        }
         let Some(account) = of else {
             // Anyone on the internet can cause these lines; the metric counts them.
             ledger::count_unauthenticated(&self.shared.metrics, reason);

@@ -192,7 +192,7 @@ impl Failure {
                 };
                 refuse(StatusCode::BAD_REQUEST, reason, error.to_string())
             }
-            Self::Policy(JudgeError::Bug(_)) => bug(),
+            Self::Policy(error) if error.is_bug() => bug(),
             Self::Policy(error) => Answer {
                 retry_after_seconds: Some(retry_after(error.retry_after().as_secs(), context)),
                 ..keep(error.reason(), A_POLICY_FAILED)

@@ -66,6 +66,7 @@ pub enum Missed {
 pub struct Member {
     pub info: PolicyInfo,
     pub reasons: Vocabulary,
+    pub streams: Vocabulary,
     pub bypassed: Counter,
     id: PolicyId,
     plugin: Arc<Plugin>,
@@ -118,6 +119,7 @@ impl Member {
                 judges_writes: plugin.judges_writes(),
             },
             reasons: Vocabulary::default(),
+            streams: Vocabulary::default(),
             bypassed: metrics.policy_bypassed.get_or_create(&labels).clone(),
             id: engine.next_policy(),
             plugin,

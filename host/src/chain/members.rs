@@ -1,6 +1,6 @@
 //! The policies of one chain, and what they share.
 //!
-//! Takes the members in the order they run; gives the bounded words they may name, the decisions they made, and what a
+//! Takes the members in the order they run; gives the decisions they made, and what a
 //! policy that gave nothing costs the job: its `on_failure` says whether the job fails or goes on without it. Never
 //! runs a policy.
 
@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use super::decisions::Decisions;
 use super::member::{Member, Missed};
-use super::words::Vocabulary;
 use crate::config::OnFailure;
 use crate::model::TenantId;
 use crate::sandbox::types::Inputs;
@@ -36,8 +35,6 @@ pub struct Members {
     /// In the order they run.
     pub all: Vec<Member>,
     pub decisions: Decisions,
-    /// Named by any of them.
-    pub streams: Vocabulary,
 }
 
 impl Members {
@@ -47,7 +44,6 @@ impl Members {
             tenant,
             all,
             decisions: Decisions::default(),
-            streams: Vocabulary::default(),
         }
     }
 

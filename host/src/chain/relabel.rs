@@ -16,7 +16,6 @@ use tokio::sync::oneshot;
 use super::labels::LabelSet;
 use super::member::{Function, Member, Missed};
 use super::members::{CallError, Members};
-use super::words::Vocabulary;
 use crate::config::OnFailure;
 use crate::model::Label;
 use crate::sandbox::types::{Edit, Verdict};
@@ -205,7 +204,7 @@ impl Outcome {
 
     /// Checks what one policy says of this series, and does it. `Some` where the next policy must be asked anew: with
     /// the bytes of the labels that are left on the series.
-    fn apply(&mut self, verdict: Verdict, member: &Member, streams: &Vocabulary) -> Result<Option<usize>, Fault> {
+    fn apply(&mut self, verdict: Verdict, member: &Member) -> Result<Option<usize>, Fault> {
         let (labels, stream) = match verdict {
             Verdict::Keep => return Ok(None),
             Verdict::Drop(reason) => {
@@ -228,7 +227,7 @@ impl Outcome {
             return Ok(None);
         };
         if let Some(stream) = stream {
-            *old = streams.stream(&stream)?;
+            *old = member.streams.stream(&stream)?;
         }
         let Some(labels) = labels else { return Ok(None) };
         let (bytes, stream) = (labels.bytes(), old.take());
@@ -287,7 +286,7 @@ impl Question {
         let allowance = members.engine.call_allowance();
         member.call(&members.engine, Function::Relabel, |instance| {
             let verdicts = self.verdicts(instance, allowance)?;
-            self.apply(verdicts, member, &members.streams, series)
+            self.apply(verdicts, member, series)
         })
     }
 
@@ -300,17 +299,11 @@ impl Question {
         }
     }
 
-    fn apply(
-        &self,
-        verdicts: Vec<Verdict>,
-        member: &Member,
-        streams: &Vocabulary,
-        series: &mut [Outcome],
-    ) -> Result<Labelled, Fault> {
+    fn apply(&self, verdicts: Vec<Verdict>, member: &Member, series: &mut [Outcome]) -> Result<Labelled, Fault> {
         let (mut labelled, mut bytes) = (Labelled::AsBefore, 0);
         let live = series.iter_mut().filter(|outcome| outcome.is_live());
         for (outcome, verdict) in live.zip(verdicts) {
-            if let Some(more) = outcome.apply(verdict, member, streams)? {
+            if let Some(more) = outcome.apply(verdict, member)? {
                 labelled = Labelled::Anew;
                 bytes += more;
             }

@@ -11,8 +11,8 @@ use crate::sandbox::{Fault, plain};
 
 /// Longest stream name, in bytes.
 pub const MAX_STREAM_LENGTH: usize = 128;
-/// Streams that the policies of one chain may name, all of them together, in its lifetime: each may become a request of
-/// its own. The default stream has no name and comes on top.
+/// Streams that one policy may name in its lifetime, and that may be left when the whole chain has had its say: each may
+/// become a request of its own. The default stream has no name and comes on top.
 pub const MAX_STREAMS: usize = 64;
 /// Longest drop reason kept, in bytes; a mark for what was cut comes on top.
 pub const MAX_REASON_LENGTH: usize = 64;

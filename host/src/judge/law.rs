@@ -5,7 +5,7 @@
 //! could name another tenant (I2). Runs at the end of the chain, on the plugin thread. Never waits.
 
 use super::refusal::Refusal;
-use super::verdict::{Bug, Verdict};
+use super::verdict::{Unsettled, Verdict};
 use super::words::{DropWords, Words};
 use crate::chain::{LabelSet, Outcome};
 use crate::config;
@@ -47,8 +47,8 @@ impl Law {
     /// What becomes of a series that was sent with the label bytes `sent`.
     ///
     /// # Errors
-    /// Where there is no number for a word.
-    pub fn verdict(&self, sent: &[u8], outcome: Outcome) -> Result<Verdict, Bug> {
+    /// If there is no number for a word.
+    pub fn verdict(&self, sent: &[u8], outcome: Outcome) -> Result<Verdict, Unsettled> {
         let number = |stream: Option<_>| stream.map_or(Ok(0), |name| self.words.stream_id(&name));
         Ok(match outcome {
             Outcome::Drop { policy, reason } => Verdict::Drop {

@@ -4,6 +4,7 @@
 //! Pure.
 
 use super::refusal::Refusal;
+use crate::chain::MAX_STREAMS;
 use crate::wire::Patch;
 
 /// Names a stream within one generation of one tenant; 0 is the default stream.
@@ -18,12 +19,22 @@ pub enum Bug {
     NoStream,
     #[error("a drop reason has a number and no words")]
     NoReason,
-    #[error("there are more streams or drop reasons than numbers for them")]
+    #[error("there are more drop reasons than numbers for them")]
     NoNumber,
     #[error("a series was left without a verdict")]
     NoVerdict,
     #[error("an edited series was left without its labels")]
     NoEdit,
+}
+
+/// Why a series has no verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unsettled {
+    /// No policy's alone: each has kept its own bound.
+    #[error("the policies of the chain put series into more than {MAX_STREAMS} streams, all of them together")]
+    TooManyStreams,
+    #[error(transparent)]
+    Bug(#[from] Bug),
 }
 
 /// What becomes of a series, host checks included.

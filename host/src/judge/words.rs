@@ -1,12 +1,13 @@
 //! What the numbers in one generation's verdicts stand for: streams, and who dropped a series and why.
 //!
-//! Takes words that a chain has bounded, in length and in number; gives a number for each, and the words back. Never
-//! bounds them again, and never gives a word for a number that stands for none: that is a bug, which must not look
+//! Takes words that each policy of a chain has bounded, in length and in number; gives a number for each, and the words
+//! back. Bounds only how many streams there are in all, by those that are left at the end of a chain. Never gives a word for a number that stands for none: that is a bug, which must not look
 //! like the default stream.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use super::verdict::{Bug, DropId, StreamId};
+use super::verdict::{Bug, DropId, StreamId, Unsettled};
+use crate::chain::MAX_STREAMS;
 
 pub struct Words {
     streams: Numbered<Arc<str>>,
@@ -32,15 +33,17 @@ impl Default for Words {
 
 impl Words {
     /// # Errors
-    /// Where there are more streams than numbers, which the chain's bound rules out.
-    pub fn stream_id(&self, name: &Arc<str>) -> Result<StreamId, Bug> {
-        self.streams.number(name)
+    /// If it is one too many for the tenant.
+    pub fn stream_id(&self, name: &Arc<str>) -> Result<StreamId, Unsettled> {
+        self.streams
+            .number(name, 1 + MAX_STREAMS)
+            .ok_or(Unsettled::TooManyStreams)
     }
 
     /// # Errors
-    /// Where there are more reasons than numbers, which the chain's bound rules out.
+    /// If there are more reasons than numbers, which the bound of each policy rules out.
     pub fn drop_id(&self, words: &DropWords) -> Result<DropId, Bug> {
-        self.drops.number(words)
+        self.drops.number(words, usize::from(DropId::MAX)).ok_or(Bug::NoNumber)
     }
 
     /// The names of the first `count` streams, by their numbers.
@@ -68,18 +71,22 @@ impl<T: Clone + PartialEq> Numbered<T> {
         Self(RwLock::new(first))
     }
 
-    fn number(&self, word: &T) -> Result<u16, Bug> {
+    /// `None` where there are `most` others already.
+    fn number(&self, word: &T, most: usize) -> Option<u16> {
         let find = |known: &[T]| known.iter().position(|known| known == word);
         let known = find(&self.read());
-        let at = known.unwrap_or_else(|| {
+        let at = known.or_else(|| {
             let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
             // Another thread may have been first.
-            find(&all).unwrap_or_else(|| {
-                all.push(word.clone());
-                all.len() - 1
+            find(&all).or_else(|| {
+                let room = all.len() < most;
+                room.then(|| {
+                    all.push(word.clone());
+                    all.len() - 1
+                })
             })
         });
-        u16::try_from(at).map_err(|_| Bug::NoNumber)
+        u16::try_from(at?).ok()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Vec<T>> {

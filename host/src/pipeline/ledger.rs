@@ -82,8 +82,14 @@ impl<'g> Ledger<'g> {
     }
 
     /// What the sender is told of a write that went through.
-    pub(super) fn close(mut self) -> Stored {
-        std::mem::take(&mut self.stored)
+    ///
+    /// # Errors
+    /// If a sample is not accounted for: what became of it nobody knows, so it must not pass for stored (I1).
+    pub(super) fn close(mut self) -> Result<Stored, Failure> {
+        match self.unsettled {
+            0 => Ok(std::mem::take(&mut self.stored)),
+            _ => Err(self.fail(Failure::Bug("a sample that was received and nothing became of"))),
+        }
     }
 
     fn settle(&mut self, samples: u64) {
@@ -94,7 +100,7 @@ impl<'g> Ledger<'g> {
 
 impl Drop for Ledger<'_> {
     fn drop(&mut self) {
-        // Only a write that was given up on the way has anything left: the sender closed its connection.
+        // Only a write that was given up on the way has anything left: its sender closed the connection, most often.
         self.rejected("abandoned", self.unsettled);
     }
 }
