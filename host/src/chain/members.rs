@@ -21,7 +21,7 @@ use crate::sandbox::{Engine, Fault};
 pub enum CallError {
     #[error("policy {policy} {fault}")]
     Failed { policy: Arc<str>, fault: Fault },
-    #[error("policy {policy} keeps failing and rests for {retry_after:?}")]
+    #[error("policy {policy} keeps failing and rests for another {:.1} s", .retry_after.as_secs_f64())]
     Quarantined { policy: Arc<str>, retry_after: Duration },
     #[error("too many plugin calls are waiting")]
     Overloaded,
