@@ -92,7 +92,7 @@ mod tests {
         second[0].note(at(6_000));
         let second_ago = Some(Duration::from_secs(1));
         assert_eq!(ago(7_000), [second_ago, Some(Duration::from_secs(5)), second_ago]);
-        uses.of(&[a.clone()], at(7_000));
+        uses.of(std::slice::from_ref(&a), at(7_000));
         assert_eq!(ago(7_000), [second_ago, None, None]);
     }
 }
