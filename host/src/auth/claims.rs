@@ -53,7 +53,7 @@ impl PartialEq for Holder {
 
 impl Eq for Holder {}
 
-/// Who holds a credential; `None` where two tenants claim it. The configuration refuses that, but nothing here
+/// Who holds a credential; `None` if two tenants claim it. The configuration refuses that, but nothing here
 /// may depend on it: a credential that proves two tenants proves none.
 pub(super) type Claims<K> = HashMap<K, Option<Holder>>;
 

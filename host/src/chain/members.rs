@@ -74,7 +74,7 @@ impl Members {
     /// What becomes of the job where a policy gave nothing.
     ///
     /// # Errors
-    /// Where the policy may not be left out.
+    /// If the policy may not be left out.
     pub fn left_out(&self, member: &Member, missed: Missed) -> Result<(), CallError> {
         if member.info.on_failure == OnFailure::Bypass {
             member.bypassed.inc();

@@ -47,7 +47,7 @@ impl Law {
     /// What becomes of a series that was sent with the label bytes `sent`.
     ///
     /// # Errors
-    /// Where there is no number for a word.
+    /// If there is no number for a word.
     pub fn verdict(&self, sent: &[u8], outcome: Outcome) -> Result<Verdict, Bug> {
         let number = |stream: Option<_>| stream.map_or(Ok(0), |name| self.words.stream_id(&name));
         Ok(match outcome {
@@ -89,7 +89,7 @@ impl HostChecks {
         }
     }
 
-    /// Checks labels that no policy changed, as they were sent: canonical, so sorted, unique and not empty. `None` where
+    /// Checks labels that no policy changed, as they were sent: canonical, so sorted, unique and not empty. `None` if
     /// they may go on as they are, else the label bytes that may.
     fn check_sent(&self, sent: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
         let mut reserved = false;

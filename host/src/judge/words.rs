@@ -32,13 +32,13 @@ impl Default for Words {
 
 impl Words {
     /// # Errors
-    /// Where there are more streams than numbers, which the chain's bound rules out.
+    /// If there are more streams than numbers, which the chain's bound rules out.
     pub fn stream_id(&self, name: &Arc<str>) -> Result<StreamId, Bug> {
         self.streams.number(name)
     }
 
     /// # Errors
-    /// Where there are more reasons than numbers, which the chain's bound rules out.
+    /// If there are more reasons than numbers, which the chain's bound rules out.
     pub fn drop_id(&self, words: &DropWords) -> Result<DropId, Bug> {
         self.drops.number(words)
     }
@@ -46,14 +46,14 @@ impl Words {
     /// The names of the first `count` streams, by their numbers.
     ///
     /// # Errors
-    /// Where there are fewer.
+    /// If there are fewer.
     pub fn streams(&self, count: usize) -> Result<Vec<Arc<str>>, Bug> {
         let known = self.streams.read();
         known.get(..count).map(<[_]>::to_vec).ok_or(Bug::NoStream)
     }
 
     /// # Errors
-    /// Where `id` stands for nothing.
+    /// If `id` stands for nothing.
     pub fn of_drop(&self, id: DropId) -> Result<DropWords, Bug> {
         let known = self.drops.read();
         known.get(usize::from(id)).cloned().ok_or(Bug::NoReason)

@@ -31,7 +31,7 @@ pub(super) struct Lineage {
 }
 
 /// # Errors
-/// Where an upstream cannot be set up. Nothing has changed then.
+/// If an upstream cannot be set up. Nothing has changed then.
 pub(super) async fn build(
     shared: &Arc<Shared>,
     lineage: &mut Lineage,
