@@ -33,6 +33,7 @@ const MAX_AUTHORIZATION: usize = 8 * 1024;
 pub struct Proof {
     id: TenantId,
     subject: String,
+    credential: usize,
 }
 
 impl Proof {
@@ -43,6 +44,12 @@ impl Proof {
     /// What the credential proved: a certificate's name, a user's name, or empty for a bearer token.
     pub fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// Which of the tenant's credentials it was, by its place among those that the [`Authenticator`] was given. If there
+    /// were several, any of them.
+    pub fn credential(&self) -> usize {
+        self.credential
     }
 }
 
@@ -69,9 +76,10 @@ impl Authenticator {
             names: client_cert::Names::default(),
         };
         let mut passwords = Vec::new();
-        let sound = it.tenants.iter().enumerate().flat_map(|(place, tenant)| {
-            let owned = move |credential| (credential, Holder::Tenant(place));
-            tenant.credentials.iter().cloned().map(owned)
+        let sound = it.tenants.iter().enumerate().flat_map(|(tenant, config)| {
+            let owned =
+                move |(credential, it): (usize, &Credential)| (it.clone(), Holder::Tenant { tenant, credential });
+            config.credentials.iter().enumerate().map(owned)
         });
         // The broken come last: they take only what is left.
         let broken = broken.into_iter().map(|credential| (credential, Holder::Broken));
@@ -112,10 +120,10 @@ impl Authenticator {
                 None => return Err(AuthError::NoCredential),
             },
         };
-        let Holder::Tenant(place) = owner else {
+        let Holder::Tenant { tenant, credential } = owner else {
             return Err(AuthError::Broken);
         };
-        let config = self.tenants.get(place).ok_or(AuthError::WrongCredential)?;
+        let config = self.tenants.get(tenant).ok_or(AuthError::WrongCredential)?;
         if !config.enabled {
             // Only after the proof: a stranger must not learn which tenants exist.
             return Err(AuthError::Disabled {
@@ -125,6 +133,7 @@ impl Authenticator {
         Ok(Proof {
             id: config.id.clone(),
             subject,
+            credential,
         })
     }
 

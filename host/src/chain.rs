@@ -139,7 +139,7 @@ impl Chain {
     /// policies judge series. Dropping the future gives up what has not been judged yet.
     ///
     /// # Errors
-    /// Where a policy failed that may not be left out, or nothing could be run.
+    /// If a policy failed that may not be left out, or nothing could be run.
     pub async fn relabel_and<V: Send + 'static>(
         &self,
         batch: Batch,
@@ -179,7 +179,7 @@ impl Chain {
     }
 }
 
-/// Where no policy has a word to say, every series is kept: what follows is not worth the way to a plugin thread.
+/// If no policy has a word to say, every series is kept: what follows is not worth the way to a plugin thread.
 async fn settle_all<V>(batch: &Batch, settle: &(dyn Fn(&[u8], Outcome) -> V + Send + Sync)) -> Relabelled<V> {
     let mut outcomes = Vec::with_capacity(batch.labels.len());
     for index in 0..batch.labels.len() {

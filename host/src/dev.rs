@@ -55,7 +55,7 @@ pub struct Options {
 /// Runs the demo until ^C, SIGTERM or its duration.
 ///
 /// # Errors
-/// Where it cannot begin: most often an address that is taken.
+/// If it cannot begin: most often an address that is taken.
 pub fn run(options: &Options) -> Result<(), DevError> {
     // The table is the output; the log would tear it. Errors of the configuration are in the table.
     let runtime = tokio::runtime::Runtime::new().map_err(|reason| DevError::System {

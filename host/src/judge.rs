@@ -164,7 +164,7 @@ pub enum Admission {
 #[derive(Debug)]
 pub struct Admitted {
     streams: Vec<Arc<str>>,
-    /// `None` where no policy asks for anything.
+    /// `None` if no policy asks for anything.
     terms: Option<Arc<Terms>>,
 }
 
@@ -255,7 +255,7 @@ impl Judge {
     /// Looks every series up, and has those proved that are not known.
     ///
     /// # Errors
-    /// Where the body is none. See [`ScanError`].
+    /// If the body is none. See [`ScanError`].
     pub async fn recall(&self, mut framed: Framed) -> Result<Recalled, ScanError> {
         loop {
             let memory = self.look_up(&mut framed).await;
@@ -291,7 +291,7 @@ impl Judge {
     /// Gives every series its fate.
     ///
     /// # Errors
-    /// Where a policy failed and its `on_failure` is `retry`. Nothing was decided then.
+    /// If a policy failed and its `on_failure` is `retry`. Nothing was decided then.
     pub async fn judge(&self, recalled: Recalled) -> Result<Judged, JudgeError> {
         let Recalled { series, mut memory } = recalled;
         let (all, misses) = (memory.fates.len(), series.unknown().len());
@@ -319,7 +319,7 @@ impl Judge {
     /// [`Judge::admitted`] is to be called.
     ///
     /// # Errors
-    /// Where a policy failed and its `on_failure` is `retry`.
+    /// If a policy failed and its `on_failure` is `retry`.
     pub async fn admit(&self, judged: &Judged, origin: &Origin<'_>) -> Result<Admission, JudgeError> {
         let streams = self.law.words().streams(judged.tally.streams.len())?;
         if !self.chain.judges_writes() {

@@ -6,6 +6,7 @@
 //! its own program, called with `compile`: see [`crate::cli`].
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
@@ -85,7 +86,7 @@ impl Lab {
     /// # Errors
     /// Whatever a write is refused for.
     pub async fn process(&self, protocol: Protocol, body: &Bytes) -> Result<Vec<Part>, Failure> {
-        let proved = self.pipeline.tenants.of(self.proof.clone());
+        let proved = self.pipeline.tenants.of(self.proof.clone(), Instant::now());
         let proved = proved.ok_or(Failure::Bug("the lab's tenant is gone"))?;
         let mut session = proved.ready()?.enter(&self.pipeline.shared.in_flight)?;
         let processed = self.pipeline.process(&mut session, protocol, body.clone()).await?;

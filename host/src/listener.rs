@@ -84,7 +84,7 @@ impl Listener {
     /// Binds `listen_address`. Senders can connect from here on; they are served by [`serve`].
     ///
     /// # Errors
-    /// Where the address is malformed, unknown or taken.
+    /// If the address is malformed, unknown or taken.
     pub async fn bind(config: &RemoteWrite, metrics: Arc<Metrics>) -> Result<Self, ListenError> {
         let failed = |reason| ListenError::Bind {
             address: config.listen_address.clone(),

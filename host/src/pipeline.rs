@@ -62,7 +62,7 @@ impl Pipeline {
         let attempt = retry_attempt(request.headers());
         let id = request_id(request.headers(), number);
         let mut trace = Trace::default();
-        let result = self.write(request, peer, &mut trace).await;
+        let result = self.write(request, peer, started, &mut trace).await;
         let context = Context {
             over_rate: trace.over_rate.unwrap_or(OverRate::Retry),
             attempt,
@@ -97,6 +97,7 @@ impl Pipeline {
         &'g self,
         request: Request<Incoming>,
         peer: &Peer,
+        started: Instant,
         trace: &mut Trace<'g>,
     ) -> Result<Stored, Failure> {
         let (parts, incoming) = request.into_parts();
@@ -106,7 +107,7 @@ impl Pipeline {
         let head = head::head(&parts.method, parts.uri.path())?;
         let verified = &self.shared.verified;
         let proof = self.authenticator.authenticate(headers, peer, verified).await?;
-        let proved = self.tenants.of(proof).ok_or(Failure::Bug(
+        let proved = self.tenants.of(proof, started).ok_or(Failure::Bug(
             "a credential proves a tenant that this generation does not have",
         ))?;
         trace.of = Some(proved.account());

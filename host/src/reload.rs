@@ -50,7 +50,7 @@ impl Generations {
     /// Builds the first generation. A broken tenant does not stop it; a broken main file does.
     ///
     /// # Errors
-    /// Where nothing could be served: the main file, its certificate or an upstream's.
+    /// If nothing could be served: the main file, its certificate or an upstream's.
     pub async fn start(path: &Path, loaded: Loaded, known: Known, shared: Arc<Shared>) -> Result<Self, ReloadError> {
         let tls = match &loaded.config.remote_write.tls {
             Some(tls) => Some(tls::server_config(tls)?),
@@ -252,7 +252,7 @@ impl Generations {
 /// What the listener's next handshakes are made with; none: plain HTTP.
 struct NewTls(Option<Arc<tls::ServerConfig>>);
 
-/// `None` where it is the same: connections made under the one in use need not end.
+/// `None` if it is the same: connections made under the one in use need not end.
 fn new_tls(previous: &Pipeline, loaded: &Loaded) -> Result<Option<NewTls>, TlsError> {
     let (was, is) = (&previous.config.remote_write.tls, &loaded.config.remote_write.tls);
     if was == is {

@@ -52,9 +52,9 @@ pub enum Failure {
     Scan(#[from] ScanError),
     #[error(transparent)]
     Policy(#[from] JudgeError),
-    #[error("refused by policy: {text}")]
+    #[error("a policy refused the write: {text}")]
     Refused { text: String },
-    #[error("over the rate of bucket {bucket}")]
+    #[error("the tenant is over the rate of bucket {bucket}")]
     OverRate { bucket: String, retry_after_seconds: u64 },
     /// A policy asked for more buckets than a tenant may have, or for one that cannot be kept.
     #[error("a policy's charges cannot be kept: {0}")]
@@ -146,11 +146,11 @@ impl Failure {
             }
             Self::Auth(error) => auth_answer(error, &keep, &refuse),
             Self::PathTenant => refuse(StatusCode::FORBIDDEN, "path_tenant", self.to_string()),
-            Self::NotReady(NotReady) => keep("no_generation", "policies are not ready"),
+            Self::NotReady(NotReady) => keep("no_generation", "the tenant's policies are not ready"),
             Self::BoundMet(bound) => {
                 let (reason, text) = match bound {
-                    BoundMet::Requests => ("overloaded_requests", "overloaded, try again"),
-                    BoundMet::Bytes => ("overloaded_bytes", "overloaded, try again"),
+                    BoundMet::Requests => ("overloaded_requests", "the gateway is overloaded, try again"),
+                    BoundMet::Bytes => ("overloaded_bytes", "the gateway is overloaded, try again"),
                     BoundMet::TenantRequests => (
                         "tenant_requests",
                         "this tenant has max_concurrent_requests requests in flight, try again",
@@ -166,11 +166,11 @@ impl Failure {
                 BodyError::TooLarge { limit } => refuse(
                     StatusCode::BAD_REQUEST,
                     "body_too_large",
-                    format!("body over max_body_size of {limit} bytes"),
+                    format!("the body is larger than max_body_size of {limit} bytes"),
                 ),
-                BodyError::Slow { .. } => keep("slow_body", "body came too slowly"),
-                BodyError::TimedOut { .. } => keep("body_timeout", "body was not complete in time"),
-                BodyError::Disconnected => keep("disconnected", "connection ended"),
+                BodyError::Slow { .. } => keep("slow_body", "the body came too slowly"),
+                BodyError::TimedOut { .. } => keep("body_timeout", "the body was not complete in time"),
+                BodyError::Disconnected => keep("disconnected", "the connection ended"),
             },
             Self::Snappy(error) => {
                 let reason = match error {
@@ -200,7 +200,7 @@ impl Failure {
             Self::Refused { text } => refuse(
                 StatusCode::BAD_REQUEST,
                 "refused_by_policy",
-                format!("refused by policy: {text}"),
+                format!("a policy refused the write: {text}"),
             ),
             Self::OverRate {
                 bucket,
@@ -208,7 +208,7 @@ impl Failure {
             } => Answer {
                 status: over_rate_status(context),
                 retry_after_seconds: Some(retry_after(*retry_after_seconds, context)),
-                text: format!("over the rate of {bucket}"),
+                text: format!("the tenant is over the rate of {bucket}"),
                 reason: "over_rate",
             },
             Self::Charges(_) => keep("policy_charges", A_POLICY_FAILED),
@@ -245,8 +245,8 @@ fn auth_answer(
         AuthError::WrongCredential => refuse(StatusCode::UNAUTHORIZED, "wrong_credential", text),
         AuthError::Ambiguous => refuse(StatusCode::FORBIDDEN, "ambiguous_credentials", text),
         AuthError::Disabled { .. } => refuse(StatusCode::FORBIDDEN, "tenant_disabled", text),
-        AuthError::Broken => keep("tenant_broken", "policies are not ready"),
-        AuthError::Overloaded => keep("overloaded", "overloaded, try again"),
+        AuthError::Broken => keep("tenant_broken", "the tenant's policies are not ready"),
+        AuthError::Overloaded => keep("overloaded", "the gateway is overloaded, try again"),
     }
 }
 
@@ -288,7 +288,7 @@ fn forward_answer(
         ForwardError::Connect => keep("upstream_connect", "the receiver is not available"),
         ForwardError::Reset => keep("upstream_reset", "the receiver is not available"),
         ForwardError::NoEndpoint => keep("no_endpoint", "the receiver is not available"),
-        ForwardError::Overloaded => keep("upstream_overloaded", "overloaded, try again"),
+        ForwardError::Overloaded => keep("upstream_overloaded", "the gateway is overloaded, try again"),
         ForwardError::Nonsense => keep("upstream_nonsense", "the receiver is not available"),
         ForwardError::TenantHeader => refuse(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -326,7 +326,7 @@ pub fn stored(stored: &Stored) -> Response<Full<Bytes>> {
         return response;
     }
     let mut text = format!(
-        "{rejected} of {} series refused, the others were stored: ",
+        "{rejected} of {} series were refused, the others were stored: ",
         stored.received.series
     );
     for (i, (why, series)) in stored.rejected.iter().enumerate() {

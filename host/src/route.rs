@@ -18,7 +18,7 @@ pub struct RouteError {
 pub struct Routes(Vec<usize>);
 
 impl Routes {
-    /// Index into the tenant's upstreams of the stream at `position`; `None` where there is no such stream: nobody has
+    /// Index into the tenant's upstreams of the stream at `position`; `None` if there is no such stream: nobody has
     /// said where it goes.
     pub fn upstream_of(&self, position: usize) -> Option<usize> {
         self.0.get(position).copied()
@@ -45,7 +45,7 @@ const DEFAULT: usize = 0;
 /// Resolves `routes` (stream, upstream; a later one wins over an earlier one) for `streams`.
 ///
 /// # Errors
-/// Where a route names an upstream outside `upstreams`, whether or not this write has the stream.
+/// If a route names an upstream outside `upstreams`, whether or not this write has the stream.
 pub fn route(
     streams: &[Arc<str>],
     routes: &[(Arc<str>, Arc<str>)],

@@ -73,7 +73,7 @@ pub struct Running {
 /// Serves until SIGTERM or SIGINT, then drains.
 ///
 /// # Errors
-/// Where serving never began.
+/// If serving never began.
 pub fn run(options: &Options) -> Result<(), StartError> {
     runtime()?.block_on(async {
         let running = start(options).await?;
@@ -104,7 +104,7 @@ pub fn run(options: &Options) -> Result<(), StartError> {
 /// Builds every tenant's chain without listening; gives what cannot be used.
 ///
 /// # Errors
-/// Where nothing could be served.
+/// If nothing could be served.
 pub fn check(loaded: Loaded) -> Result<Vec<String>, StartError> {
     runtime()?.block_on(async {
         let shared = Shared::new(&loaded.config)?;
@@ -138,7 +138,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
 /// Loads, builds, listens.
 ///
 /// # Errors
-/// Where serving cannot begin.
+/// If serving cannot begin.
 pub async fn start(options: &Options) -> Result<Running, StartError> {
     let file = options.config_file.clone();
     let reading = move || {

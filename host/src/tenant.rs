@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::auth::Proof;
+use crate::config::Credential;
 use crate::model::TenantId;
 
 mod account;
@@ -15,6 +17,7 @@ mod failures;
 mod generation;
 mod session;
 mod snapshot;
+mod uses;
 
 pub use account::{Account, Accounts};
 pub use counters::{Counted, Counters};
@@ -22,6 +25,7 @@ pub use failures::{Failures, LastFailure};
 pub use generation::Generation;
 pub use session::{Attribution, NotReady, Proved, Ready, Session};
 pub use snapshot::Snapshot;
+use uses::LastUse;
 
 /// The tenants of one generation of everything.
 #[derive(Default)]
@@ -31,6 +35,8 @@ struct Entry {
     account: Arc<Account>,
     /// None: the tenant is sound and none of its generations could be built. Its writes wait.
     serving: Option<Arc<Generation>>,
+    /// In the order of the credentials by which it can be proved.
+    uses: Box<[Arc<LastUse>]>,
 }
 
 impl Tenants {
@@ -39,19 +45,28 @@ impl Tenants {
         let entry = Entry {
             account: Arc::clone(&generation.account),
             serving: Some(generation),
+            uses: Box::default(),
         };
         self.0.insert(entry.account.tenant().clone(), entry);
     }
 
-    /// Knows the tenant of `account`; its writes wait unless something serves it.
-    pub fn wait(&mut self, account: Arc<Account>) {
-        let waiting = Entry { account, serving: None };
-        self.0.entry(waiting.account.tenant().clone()).or_insert(waiting);
+    /// Knows the tenant of `account` by the `credentials` that prove it; its writes wait unless something serves it.
+    pub fn know(&mut self, account: Arc<Account>, credentials: &[Credential]) {
+        let uses = account.uses.of(credentials, Instant::now());
+        let entry = self.0.entry(account.tenant().clone()).or_insert(Entry {
+            account,
+            serving: None,
+            uses: Box::default(),
+        });
+        entry.uses = uses;
     }
 
-    /// Whose credential was proved. `None` where the proof is another generation's.
-    pub fn of(&self, proof: Proof) -> Option<Proved<'_>> {
+    /// Whose credential was proved; notes that it was used `now`. `None` if the proof is another generation's.
+    pub fn of(&self, proof: Proof, now: Instant) -> Option<Proved<'_>> {
         let entry = self.0.get(proof.id())?;
+        if let Some(last_use) = entry.uses.get(proof.credential()) {
+            last_use.note(now);
+        }
         Some(Proved::new(proof, &entry.account, entry.serving.as_deref()))
     }
 

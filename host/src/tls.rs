@@ -174,7 +174,7 @@ pub fn expiry(pem: &[u8]) -> Option<i64> {
 }
 
 impl PeerCertificate {
-    /// `None` where the certificate is malformed in any part that names come from: it then names nobody.
+    /// `None` if the certificate is malformed in any part that names come from: it then names nobody.
     pub(crate) fn parse(der: &[u8]) -> Option<Self> {
         let (rest, certificate) = X509Certificate::from_der(der).ok()?;
         if !rest.is_empty() {

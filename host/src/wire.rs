@@ -1,6 +1,6 @@
 //! Remote write on the wire.
 //!
-//! Takes a compressed body, gives proved series and the bytes to forward. [`snappy`] decodes within bounds, [`scan`]
+//! Takes a compressed body, gives proved series and the bytes to forward. [`snappy`] decodes within bounds, [`scan`](scan())
 //! proves where each series lies, [`frame`] leaves that to be done for those that are not known by their hash,
 //! [`encode`] writes the series that are kept or edited and compresses them by what it knows of series,
 //! [`labels`](labels::labels) reads and [`encode_labels`](labels::encode_labels) writes one series' labels, [`write_series`] a

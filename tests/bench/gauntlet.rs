@@ -216,7 +216,7 @@ impl Gauntlet {
     /// Gives when the reload was answered.
     ///
     /// # Panics
-    /// Where it failed.
+    /// If it failed.
     pub fn reload(&self) -> Instant {
         let answer = http::post(&self.admin, "/-/reload", &[], b"").expect("an answer");
         assert!(

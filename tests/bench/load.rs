@@ -83,7 +83,7 @@ impl Outcome {
     /// sender would repeat: that is said, and is no reason to throw away the rest of the run.
     ///
     /// # Panics
-    /// Where more than one write in a hundred was not accepted.
+    /// If more than one write in a hundred was not accepted.
     pub fn accepted(self, name: &str) -> Self {
         if self.failed() > 0 {
             eprintln!("{name}: {}", self.failures());
@@ -175,7 +175,7 @@ pub struct Connection(BufReader<rustls::StreamOwned<rustls::ClientConnection, Tc
 
 impl Connection {
     /// # Panics
-    /// Where nobody listens.
+    /// If nobody listens.
     pub fn open(target: &Target) -> Self {
         let stream =
             TcpStream::connect(target.address).unwrap_or_else(|e| panic!("{} does not listen: {e}", target.name));

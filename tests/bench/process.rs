@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Starts `command` with its output in a file of `folder`.
 ///
 /// # Panics
-/// Where it cannot be started, with `hint`: who installs it.
+/// If it cannot be started, with `hint`: who installs it.
 pub fn start(name: &str, folder: &Path, command: Command, hint: &str) -> Process {
     let log = folder.join(format!("{}.log", slug(name)));
     let process = Process::start(name, log, command).unwrap_or_else(|e| panic!("{e:#}; {hint}"));
@@ -32,7 +32,7 @@ pub fn start(name: &str, folder: &Path, command: Command, hint: &str) -> Process
 /// Waits until `found` finds something.
 ///
 /// # Panics
-/// Where the process ends first, or time runs out.
+/// If the process ends first, or time runs out.
 pub fn wait_for<T>(process: &mut Process, what: &str, mut found: impl FnMut(&Process) -> Option<T>) -> T {
     let what = format!("{}: {what}", process.name());
     let found = until(&what, READY, PAUSE, || {

@@ -115,11 +115,42 @@ async fn credentials_are_told_by_kind_and_name_and_never_by_their_secret() {
     assert_eq!(
         tenants[0]["credentials"],
         json!([
-            {"kind": "bearer_token"},
-            {"kind": "client_certificate", "dns_san": "a.example.com"},
-            {"kind": "basic_auth", "username": "user"},
+            {"kind": "bearer_token", "last_used_seconds_ago": null},
+            {"kind": "client_certificate", "dns_san": "a.example.com", "last_used_seconds_ago": null},
+            {"kind": "basic_auth", "username": "user", "last_used_seconds_ago": null},
         ])
     );
+}
+
+#[tokio::test]
+async fn a_credential_shows_when_it_was_last_used_whatever_is_reloaded() {
+    let receiver = Receiver::start().await;
+    let a = tenant("a")
+        .certificate("dns_san", "a.example.com")
+        .basic("user", "hunter2");
+    let setup = Setup::with_receiver(&receiver).tenant(a.clone());
+    let mut gateway = Gateway::start(setup).await;
+    let used = async |gateway: &Gateway| {
+        let tenants = gateway.api("/api/v1/tenants").await;
+        let credentials = tenants[0]["credentials"].as_array().unwrap().iter();
+        credentials
+            .filter(|credential| !credential["last_used_seconds_ago"].is_null())
+            .map(|credential| credential["kind"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let write = async |gateway: &Gateway, password: &str| {
+        let sender = gateway.sender().basic("user", password);
+        sender.write(&small_write()).await.status
+    };
+    assert_eq!(write(&gateway, "wrong").await, 401);
+    assert!(used(&gateway).await.is_empty());
+    assert_eq!(write(&gateway, "hunter2").await, 204);
+    assert_eq!(used(&gateway).await, ["basic_auth"]);
+    gateway.reload_tenant(a.certificate("common_name", "a")).await;
+    assert_eq!(used(&gateway).await, ["basic_auth"]);
+    // Another hash is another credential, even of the same password.
+    gateway.reload_tenant(tenant("a").basic("user", "hunter2")).await;
+    assert!(used(&gateway).await.is_empty());
 }
 
 #[test]

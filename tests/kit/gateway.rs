@@ -38,7 +38,7 @@ impl Gateway {
     /// says when they are read.
     ///
     /// # Panics
-    /// Where it ends or is not ready in time; its log is shown.
+    /// If it ends or is not ready in time; its log is shown.
     pub async fn start(setup: Setup) -> Self {
         Self::start_with(setup, &["--config.poll-interval=0s"]).await
     }
@@ -117,7 +117,7 @@ impl Gateway {
     }
 
     /// # Errors
-    /// Where nobody listens any more.
+    /// If nobody listens any more.
     pub async fn try_admin(&self, method: &str, path: &str) -> std::io::Result<Response> {
         let sender = Sender::new(self.admin, None);
         let request = sender.request("").method(method).path(path);
@@ -241,7 +241,7 @@ impl Drop for Watched {
 /// The program in the folder of this one: for programs that are built together with it.
 ///
 /// # Errors
-/// Where it is not there.
+/// If it is not there.
 pub fn beside() -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name("gauntlet");
     ensure!(
@@ -255,7 +255,7 @@ pub fn beside() -> Result<PathBuf> {
 /// The program that cargo built for this very run of the tests.
 ///
 /// # Panics
-/// Where the test was not started by cargo: what lies in the target folder then may be older than the sources.
+/// If the test was not started by cargo: what lies in the target folder then may be older than the sources.
 fn binary() -> PathBuf {
     let built = std::env::var_os("CARGO_BIN_EXE_gauntlet");
     built

@@ -26,13 +26,13 @@ impl Answer {
 }
 
 /// # Errors
-/// Where no whole answer came.
+/// If no whole answer came.
 pub fn get(address: &str, path: &str) -> Result<Answer> {
     exchange(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"), &[])
 }
 
 /// # Errors
-/// Where no whole answer came.
+/// If no whole answer came.
 pub fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
     let mut head = format!(
         "POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {}\r\n",
@@ -48,7 +48,7 @@ pub fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) ->
 /// True where `path` answers 200.
 ///
 /// # Errors
-/// Where no whole answer came.
+/// If no whole answer came.
 pub fn ok(address: &str, path: &str) -> Result<bool> {
     Ok(get(address, path)?.status == 200)
 }
@@ -56,7 +56,7 @@ pub fn ok(address: &str, path: &str) -> Result<bool> {
 /// The numbers of `/metrics`.
 ///
 /// # Errors
-/// Where the page cannot be had.
+/// If the page cannot be had.
 pub fn metrics(address: &str) -> Result<Metrics> {
     let page = get(address, "/metrics")?;
     if page.status != 200 {

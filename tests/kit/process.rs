@@ -35,7 +35,7 @@ impl Process {
     /// Starts `command` with its output in the file `log`, which is made anew.
     ///
     /// # Errors
-    /// Where the program or the file cannot be had.
+    /// If the program or the file cannot be had.
     pub fn start(name: &str, log: PathBuf, mut command: Command) -> Result<Self> {
         File::create(&log).with_context(|| format!("making {}", log.display()))?;
         command.stdin(Stdio::null());
@@ -63,7 +63,7 @@ impl Process {
     /// Starts the same command line again after [`Self::kill`] or [`Self::terminate`]; the log goes on.
     ///
     /// # Errors
-    /// Where it runs already, or cannot be started.
+    /// If it runs already, or cannot be started.
     pub fn start_again(&mut self) -> Result<()> {
         if self.child.is_some() {
             bail!("{} is already running", self.name);
@@ -77,7 +77,7 @@ impl Process {
     }
 
     /// # Panics
-    /// Where it was ended through this handle.
+    /// If it was ended through this handle.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("a process that was started").id()
     }
@@ -91,7 +91,7 @@ impl Process {
     }
 
     /// # Errors
-    /// Where the process has ended by itself; its last words are in the error.
+    /// If the process has ended by itself; its last words are in the error.
     pub fn expect_alive(&mut self) -> Result<()> {
         match self.ended()? {
             None => Ok(()),
@@ -102,7 +102,7 @@ impl Process {
     /// SIGKILL: the machine is gone.
     ///
     /// # Errors
-    /// Where the kernel refuses.
+    /// If the kernel refuses.
     pub fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
             child.kill().with_context(|| format!("killing {}", self.name))?;
@@ -114,7 +114,7 @@ impl Process {
     /// SIGTERM, and waits for the process to leave.
     ///
     /// # Errors
-    /// Where it does not run, or does not leave.
+    /// If it does not run, or does not leave.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         self.signal("TERM")?;
         let what = format!("{} leaves after SIGTERM", self.name);
@@ -126,7 +126,7 @@ impl Process {
     /// Sends a signal by name, `HUP` or `TERM`.
     ///
     /// # Errors
-    /// Where it does not run.
+    /// If it does not run.
     pub fn signal(&self, signal: &str) -> Result<()> {
         let Some(child) = self.child.as_ref() else {
             bail!("{} is not running", self.name)
@@ -165,7 +165,7 @@ impl Process {
     /// Resident memory in bytes (`VmRSS`).
     ///
     /// # Panics
-    /// Where it has ended.
+    /// If it has ended.
     pub fn rss(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -193,7 +193,7 @@ pub fn free_address() -> SocketAddr {
 /// Where scripts/provision puts what it builds or downloads.
 ///
 /// # Errors
-/// Where it is not there.
+/// If it is not there.
 pub fn provisioned(program: &str, version: &str) -> Result<PathBuf> {
     let cache = match std::env::var("XDG_CACHE_HOME") {
         Ok(path) if !path.is_empty() => PathBuf::from(path),

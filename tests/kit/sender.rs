@@ -68,7 +68,7 @@ impl Response {
     /// Whole seconds of `Retry-After`.
     ///
     /// # Panics
-    /// Where there is none, or it is no integer.
+    /// If there is none, or it is no integer.
     pub fn retry_after(&self) -> u64 {
         let value = self.header("retry-after");
         let value = value.unwrap_or_else(|| panic!("no Retry-After in {self:?}"));
@@ -135,7 +135,7 @@ impl Sender {
     /// A bare connection, TLS done: for bytes that are not HTTP, or not yet.
     ///
     /// # Errors
-    /// Where the handshake or the connection fails.
+    /// If the handshake or the connection fails.
     pub async fn connect(&self) -> std::io::Result<Box<dyn Stream>> {
         match &self.tls {
             None => Ok(Box::new(self.connect_tcp().await?)),
@@ -146,7 +146,7 @@ impl Sender {
     /// A bare connection on which nothing was said yet, not even TLS' hello.
     ///
     /// # Errors
-    /// Where nobody listens.
+    /// If nobody listens.
     pub async fn connect_tcp(&self) -> std::io::Result<TcpStream> {
         let stream = TcpStream::connect(self.to).await?;
         stream.set_nodelay(true)?;
@@ -235,7 +235,7 @@ impl Request<'_> {
     }
 
     /// # Errors
-    /// Where no whole answer came: no connection, a failed handshake, a cut.
+    /// If no whole answer came: no connection, a failed handshake, a cut.
     pub async fn try_send(self) -> std::io::Result<Response> {
         within("an answer", self.exchange()).await
     }

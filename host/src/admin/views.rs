@@ -2,6 +2,8 @@
 //!
 //! Takes what serves, gives JSON by serde. Never holds a secret: of a credential only its kind and its public name.
 
+use std::time::Duration;
+
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 
@@ -87,8 +89,15 @@ pub(super) struct TenantView<'a> {
 }
 
 #[derive(Serialize)]
+struct CredentialView<'a> {
+    #[serde(flatten)]
+    kind: KindView<'a>,
+    last_used_seconds_ago: Option<u64>,
+}
+
+#[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-enum CredentialView<'a> {
+enum KindView<'a> {
     ClientCertificate(NameView<'a>),
     BearerToken,
     BasicAuth { username: &'a str },
@@ -112,12 +121,13 @@ struct FailureView<'a> {
 impl<'a> TenantView<'a> {
     pub(super) fn of(tenant: &'a Snapshot) -> Self {
         let config = &tenant.config;
+        let credentials = config.credentials.iter().zip(&tenant.last_used);
         Self {
             tenant: config.id.as_str(),
             enabled: config.enabled,
             file: config.file.display().to_string(),
             generation: tenant.generation,
-            credentials: config.credentials.iter().map(CredentialView::of).collect(),
+            credentials: credentials.map(CredentialView::of).collect(),
             policies: config.policies.iter().map(|policy| policy.name.as_str()).collect(),
             upstreams: &config.upstreams,
             active_series: tenant.memo.active_series,
@@ -128,6 +138,15 @@ impl<'a> TenantView<'a> {
 }
 
 impl<'a> CredentialView<'a> {
+    fn of((credential, last_used): (&'a Credential, &Option<Duration>)) -> Self {
+        Self {
+            kind: KindView::of(credential),
+            last_used_seconds_ago: last_used.map(|ago| ago.as_secs()),
+        }
+    }
+}
+
+impl<'a> KindView<'a> {
     fn of(credential: &'a Credential) -> Self {
         match credential {
             Credential::ClientCertificate(name) => Self::ClientCertificate(match name {
@@ -232,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_credential_is_told_by_its_kind_and_its_public_name_alone() {
-        let shown = |credential: Credential| serde_json::to_string(&CredentialView::of(&credential)).unwrap();
+        let shown = |credential: Credential| serde_json::to_string(&KindView::of(&credential)).unwrap();
         let name = CertificateName::UriSan("spiffe://kazusa/prometheus".into());
         assert_eq!(
             shown(Credential::ClientCertificate(name)),

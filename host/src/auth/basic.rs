@@ -40,7 +40,7 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// `None` where it is not base64, not UTF-8 in the name, without a colon or password, or with a control
+    /// `None` if it is not base64, not UTF-8 in the name, without a colon or password, or with a control
     /// character, which RFC 7617 section 2 forbids (and NUL means something else to bcrypt).
     pub(super) fn decode(encoded: &[u8]) -> Option<Self> {
         let clear = Zeroizing::new(STANDARD.decode(encoded).ok()?);
@@ -173,7 +173,7 @@ fn dummy(cost: u32) -> Candidate {
     }
 }
 
-/// The place of the candidate that `password` belongs to, or `None` where it is wrong or several tenants'.
+/// The place of the candidate that `password` belongs to, or `None` if it is wrong or several tenants'.
 ///
 /// Every candidate is tried, so that the time does not tell which one it was. Blocks for as long as bcrypt takes.
 fn matching(candidates: &[Candidate], password: &[u8]) -> Option<usize> {

@@ -32,15 +32,28 @@ pub enum AuthError {
 }
 
 /// Whose a credential is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Holder {
-    /// By its place in the authenticator's list.
-    Tenant(usize),
+    /// By its place in the authenticator's list, with the credential's place in the tenant's.
+    Tenant { tenant: usize, credential: usize },
     /// Some tenant that is known and cannot be served. Claims only what no sound tenant does.
     Broken,
 }
 
-/// Who holds a credential; `None` where two tenants claim it. The configuration refuses that, but nothing here
+/// Two credentials of one tenant have the same holder.
+impl PartialEq for Holder {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tenant { tenant: one, .. }, Self::Tenant { tenant: other, .. }) => one == other,
+            (Self::Broken, Self::Broken) => true,
+            (Self::Tenant { .. }, Self::Broken) | (Self::Broken, Self::Tenant { .. }) => false,
+        }
+    }
+}
+
+impl Eq for Holder {}
+
+/// Who holds a credential; `None` if two tenants claim it. The configuration refuses that, but nothing here
 /// may depend on it: a credential that proves two tenants proves none.
 pub(super) type Claims<K> = HashMap<K, Option<Holder>>;
 

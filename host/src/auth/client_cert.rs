@@ -53,7 +53,7 @@ impl Names {
             found = match found {
                 None => Some((owner, name)),
                 Some((first, _)) if first == owner => found,
-                Some((Holder::Tenant(_), _)) if owner != Holder::Broken => return Err(AuthError::Ambiguous),
+                Some((Holder::Tenant { .. }, _)) if owner != Holder::Broken => return Err(AuthError::Ambiguous),
                 Some((_, name)) => Some((Holder::Broken, name)),
             };
         }

@@ -20,7 +20,7 @@ use crate::sandbox::{Engine, Fault};
 pub enum CallError {
     #[error("policy {policy} {fault}")]
     Failed { policy: Arc<str>, fault: Fault },
-    #[error("policy {policy} keeps failing and rests for {retry_after:?}")]
+    #[error("policy {policy} keeps failing and rests for another {:.1} s", .retry_after.as_secs_f64())]
     Quarantined { policy: Arc<str>, retry_after: Duration },
     #[error("too many plugin calls are waiting")]
     Overloaded,
@@ -70,7 +70,7 @@ impl Members {
     /// What becomes of the job where a policy gave nothing.
     ///
     /// # Errors
-    /// Where the policy may not be left out.
+    /// If the policy may not be left out.
     pub fn left_out(&self, member: &Member, missed: Missed) -> Result<(), CallError> {
         if member.info.on_failure == OnFailure::Bypass {
             member.bypassed.inc();

@@ -69,7 +69,7 @@ impl Quarantine {
         begins
     }
 
-    /// End of the rest, where there is one.
+    /// End of the rest if there is one.
     pub fn until(&self) -> Option<Instant> {
         self.breaker.until()
     }

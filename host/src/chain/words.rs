@@ -25,7 +25,7 @@ pub const OTHER: &str = "other";
 pub struct Vocabulary(Mutex<HashSet<Arc<str>>>);
 
 impl Vocabulary {
-    /// The shared copy of `word`; `None` where it would be the one too many.
+    /// The shared copy of `word`; `None` if it would be the one too many.
     pub fn share(&self, word: &str, most: usize) -> Option<Arc<str>> {
         let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = words.get(word) {
@@ -49,7 +49,7 @@ impl Vocabulary {
     /// A stream's name; `None` for the default stream.
     ///
     /// # Errors
-    /// Where it is not fit to be one, or one too many.
+    /// If it is not fit to be one, or one too many.
     pub fn stream(&self, name: &str) -> Result<Option<Arc<str>>, Fault> {
         if name.is_empty() {
             return Ok(None);

@@ -62,7 +62,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    /// `None` where the next change could leave the same.
+    /// `None` if the next change could leave the same.
     fn of(path: &Path, now: SystemTime) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         let changed = Duration::new(

@@ -228,6 +228,7 @@ mod tests {
             memo: MemoStats::default(),
             request_duration: vec![(0.001, 0), (0.002, 1), (f64::INFINITY, 0)],
             failures: Vec::new(),
+            last_used: Vec::new(),
         };
         rows(std::iter::once(snapshot))
     }

@@ -150,7 +150,7 @@ impl ForwardError {
         self.illness().is_some()
     }
 
-    /// What it says about the endpoint, `None` where it says that the endpoint lives.
+    /// What it says about the endpoint, `None` if it says that the endpoint lives.
     pub(super) fn illness(&self) -> Option<Illness> {
         match self {
             Self::Unavailable { .. } => Some(Illness::ServerError),
@@ -227,7 +227,7 @@ impl Outcomes {
         }
     }
 
-    /// `took` is `None` where nothing was sent.
+    /// `took` is `None` if nothing was sent.
     pub fn count(&self, result: &Result<(), ForwardError>, took: Option<Duration>) {
         let outcome = match result {
             Ok(()) => &self.success,

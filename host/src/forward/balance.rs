@@ -22,7 +22,7 @@ pub enum Standing {
     Excluded,
 }
 
-/// Chooses one of `candidates`, or `None` where there is nothing to choose from.
+/// Chooses one of `candidates`, or `None` if there is nothing to choose from.
 ///
 /// 1. An endpoint that is due for a trial. Without this rule it would never be tried while others are healthy. The one
 ///    request it costs has its failover left, and the trial flag lets no second one follow.

@@ -34,7 +34,7 @@ impl Default for Load {
 }
 
 impl Load {
-    /// `None` where `max` requests are in flight already.
+    /// `None` if `max` requests are in flight already.
     pub fn enter(self: &Arc<Self>, max: usize) -> Option<Place> {
         let more = |n: usize| (n < max).then_some(n + 1);
         self.in_flight

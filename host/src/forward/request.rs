@@ -69,7 +69,7 @@ pub fn forwarded_headers(sender: &HeaderMap) -> ForwardedHeaders {
     ForwardedHeaders(allowed)
 }
 
-/// The sender's `X-Request-ID`, where it is one that receivers are told too: the log and they know a write by one name.
+/// The sender's `X-Request-ID` if it is one that receivers are told too: the log and they know a write by one name.
 pub fn request_id(sender: &HeaderMap) -> Option<&str> {
     only(sender, &REQUEST_ID)?.to_str().ok().filter(|id| is_request_id(id))
 }
@@ -106,7 +106,7 @@ pub struct Template {
 
 impl Template {
     /// # Errors
-    /// Where `path` is no absolute path.
+    /// If `path` is not an absolute path.
     pub fn new(path: &str) -> Result<Self, String> {
         let uri = path
             .parse::<PathAndQuery>()

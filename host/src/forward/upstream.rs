@@ -27,7 +27,7 @@ use crate::telemetry::Metrics;
 pub enum SetupFault {
     #[error(transparent)]
     Tls(#[from] TlsFault),
-    #[error("{0:?} is no absolute path")]
+    #[error("{0:?} is not an absolute path")]
     Path(String),
     #[error(transparent)]
     Address(#[from] AddressError),
@@ -189,7 +189,7 @@ impl Upstream {
         refused
     }
 
-    /// The endpoints; where there are none because the first look-up is still under way, those it gives.
+    /// The endpoints; if there are none because the first look-up is still under way, those it gives.
     async fn endpoints_by(&self, end: Instant) -> Arc<Vec<Arc<Endpoint>>> {
         let endpoints = self.endpoints.load_full();
         if !endpoints.is_empty() || *self.rounds.borrow() > 0 {

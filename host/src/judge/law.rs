@@ -89,7 +89,7 @@ impl HostChecks {
         }
     }
 
-    /// Checks labels that no policy changed, as they were sent: canonical, so sorted, unique and not empty. `None` where
+    /// Checks labels that no policy changed, as they were sent: canonical, so sorted, unique and not empty. `None` if
     /// they may go on as they are, else the label bytes that may.
     fn check_sent(&self, sent: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
         let mut reserved = false;

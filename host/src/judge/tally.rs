@@ -29,7 +29,7 @@ pub struct Dropped {
 }
 
 /// # Errors
-/// Where a series has no fate, or a drop no words.
+/// If a series has no fate, or a drop no words.
 pub(super) fn tally(scanned: &Scanned, fates: &[Fate], words: &Words) -> Result<Tally, Bug> {
     let mut tally = Tally::default();
     // The usual case needs no sums: they were made when the series were counted.

@@ -103,7 +103,7 @@ struct Place {
 
 impl Edits {
     /// # Errors
-    /// Where there is none. A series must not go on without labels.
+    /// If there is none. A series must not go on without labels.
     pub fn get(&self, edit: u32) -> Result<Patch<'_>, Bug> {
         let at = edit as usize;
         let start = at.checked_sub(1).and_then(|before| self.patches.get(before));

@@ -49,14 +49,14 @@ impl Words {
     /// The names of the first `count` streams, by their numbers.
     ///
     /// # Errors
-    /// Where there are fewer.
+    /// If there are fewer.
     pub fn streams(&self, count: usize) -> Result<Vec<Arc<str>>, Bug> {
         let known = self.streams.read();
         known.get(..count).map(<[_]>::to_vec).ok_or(Bug::NoStream)
     }
 
     /// # Errors
-    /// Where `id` stands for nothing.
+    /// If `id` stands for nothing.
     pub fn of_drop(&self, id: DropId) -> Result<DropWords, Bug> {
         let known = self.drops.read();
         known.get(usize::from(id)).cloned().ok_or(Bug::NoReason)

@@ -26,7 +26,7 @@ impl Reactors {
     /// As many as there are processors.
     ///
     /// # Errors
-    /// Where the system has no thread or no poller to give.
+    /// If the system has no thread or no poller to give.
     pub fn start() -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         (0..count)

@@ -53,7 +53,7 @@ impl Breaker {
         }
     }
 
-    /// When a trial may begin, or might have; `None` where it is closed.
+    /// When a trial may begin, or might have; `None` if it is closed.
     pub fn until(&self) -> Option<Instant> {
         match self.state {
             State::Closed => None,

@@ -29,7 +29,7 @@ impl Address {
     /// looked up on every connect.
     ///
     /// # Errors
-    /// Where `host` is neither a registered name as `Host` has it (RFC 3986 section 3.2.2, nothing percent-encoded) nor
+    /// If `host` is neither a registered name as `Host` has it (RFC 3986 section 3.2.2, nothing percent-encoded) nor
     /// an IP address: the DNS allows any byte.
     pub fn new(https: bool, host: String, port: u16, ip: Option<IpAddr>) -> Result<Self, AddressError> {
         let legal = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=".contains(c);

@@ -16,7 +16,7 @@ use super::tls::Tls;
 /// How to connect: the same for all peers that are configured together.
 #[derive(Clone)]
 pub struct Dialer {
-    /// `None` where none of them is reached by https.
+    /// `None` if none of them is reached by https.
     pub tls: Option<Tls>,
     /// For name look-up, TCP and TLS together.
     pub connect_timeout: Duration,

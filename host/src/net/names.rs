@@ -31,7 +31,7 @@ pub enum LookupError {
 /// The address that a static endpoint is, `None` for those that need a look-up.
 ///
 /// # Errors
-/// Where the host is no host.
+/// If the host is no host.
 pub fn static_address(spec: &EndpointSpec) -> Result<Option<Address>, AddressError> {
     match spec {
         EndpointSpec::Static { https, host, port } => Address::new(*https, host.clone(), *port, None).map(Some),
@@ -50,7 +50,7 @@ pub fn is_looked_up(spec: &EndpointSpec) -> bool {
 /// The addresses of `spec` now. Static ones need no look-up here.
 ///
 /// # Errors
-/// Where the look-up fails, or finds nothing: an empty answer is more often a broken service discovery than the wish to
+/// If the look-up fails, or finds nothing: an empty answer is more often a broken service discovery than the wish to
 /// have no receiver.
 pub async fn look_up(spec: &EndpointSpec, resolver: &Resolver) -> Result<Vec<Address>, LookupError> {
     let mut found = BTreeSet::new();
@@ -107,7 +107,7 @@ async fn addresses(resolver: &Resolver, https: bool, host: &str, port: u16) -> R
 /// The resolver of `/etc/resolv.conf`.
 ///
 /// # Errors
-/// Where that file cannot be used.
+/// If that file cannot be used.
 pub fn system_resolver() -> Result<Resolver, String> {
     let mut builder = Resolver::builder_tokio().map_err(|e| e.to_string())?;
     let options = builder.options_mut();

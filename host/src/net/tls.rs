@@ -22,7 +22,7 @@ pub enum TlsFault {
     Ca(String),
     #[error("the client certificate or its key cannot be used: {0}")]
     ClientCertificate(String),
-    #[error("{0:?} is no name to verify a certificate against")]
+    #[error("{0:?} is not a name to verify a certificate against")]
     ServerName(String),
     #[error("the system has no usable CA certificate")]
     SystemStore,

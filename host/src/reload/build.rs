@@ -31,7 +31,7 @@ pub(super) struct Lineage {
 }
 
 /// # Errors
-/// Where an upstream cannot be set up. Nothing has changed then.
+/// If an upstream cannot be set up. Nothing has changed then.
 pub(super) async fn build(
     shared: &Arc<Shared>,
     lineage: &mut Lineage,
@@ -70,9 +70,9 @@ pub(super) async fn build(
     accounts.forget_closed();
     let mut all = Tenants::default();
     tenants.into_values().for_each(|generation| all.serve(generation));
-    provable
-        .keys()
-        .for_each(|id| all.wait(accounts.open(id, &shared.metrics)));
+    for (id, tenant) in &provable {
+        all.know(accounts.open(id, &shared.metrics), &tenant.credentials);
+    }
     let pipeline = Pipeline {
         config: Arc::new(config),
         authenticator: Authenticator::new(provable.into_values(), waiting),

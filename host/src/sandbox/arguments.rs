@@ -46,7 +46,7 @@ impl Arguments {
     /// function.
     ///
     /// # Errors
-    /// Where they are not UTF-8. What a scan proved is, and so is what a plugin returned.
+    /// If they are not UTF-8. What a scan proved is, and so is what a plugin returned.
     pub fn ask_for<S>(
         &mut self,
         series: impl Iterator<Item = S>,

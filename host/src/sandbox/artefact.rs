@@ -38,7 +38,7 @@ impl Artefact {
 /// Makes a component out of machine code.
 ///
 /// # Errors
-/// Where the engine that compiled it was configured otherwise or is another version.
+/// If the engine that compiled it was configured otherwise or is another version.
 pub fn load(engine: &Engine, artefact: &Artefact) -> wasmtime::Result<Component> {
     // SAFETY: `deserialize` wants bytes that `precompile_component` made, unchanged since. An `Artefact` is made in
     // two places only: `from_child`, called with what our own binary's compiling child wrote to a pipe that no one
@@ -108,7 +108,7 @@ impl Cache {
     /// Opens the folder, or makes it with a new key.
     ///
     /// # Errors
-    /// Where it cannot be made, or someone else could have put something into it.
+    /// If it cannot be made, or someone else could have put something into it.
     pub fn open(folder: &Path) -> Result<Self, CacheError> {
         let io = |error| CacheError::Io(folder.to_owned(), error);
         DirBuilder::new()
@@ -136,7 +136,7 @@ impl Cache {
         })
     }
 
-    /// The artefact, where there is one that can be believed; `None` where there is none.
+    /// The artefact if there is one that can be believed; `None` if there is none.
     ///
     /// # Errors
     /// Says what is wrong with the file that is there.
@@ -162,7 +162,7 @@ impl Cache {
     /// Keeps an artefact. Whole or not at all: a reader never sees half a file.
     ///
     /// # Errors
-    /// Where the disk says no.
+    /// If the disk says no.
     pub fn write(&self, identity: &Identity, artefact: &Artefact) -> Result<(), CacheError> {
         let tag = hmac::sign(&self.key, &Self::signed(identity, &artefact.0));
         let path = self.folder.join(identity.file_name());

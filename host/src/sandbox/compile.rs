@@ -57,7 +57,7 @@ pub enum CompileError {
     NotWasm,
     #[error("does not compile: {0}")]
     Refused(String),
-    #[error("takes longer to compile than the {0:?} it may")]
+    #[error("takes longer to compile than the {} s it may", .0.as_secs_f64())]
     TooSlow(Duration),
     #[error("takes more memory to compile than the {0} bytes it may")]
     TooMuchMemory(u64),

@@ -82,7 +82,7 @@ impl Deadline {
         }
     }
 
-    /// Ticks to wait before looking again; `None` where the time is up.
+    /// Ticks to wait before looking again; `None` if the time is up.
     pub fn ticks_left(&self) -> Option<u64> {
         let processor = self.processor.checked_sub(thread_time())?;
         let wall = self.wall.checked_duration_since(Instant::now())?;

@@ -30,7 +30,7 @@ use crate::config;
 use crate::telemetry::Metrics;
 
 /// Instances kept warm: 500 tenants with three policies and some to spare. Each reserves 4 GiB of addresses and no
-/// memory; where the system refuses so many addresses, fewer are kept.
+/// memory; if the system refuses so many addresses, fewer are kept.
 const WARM: usize = 2048;
 /// Linear memory of all warm instances, in bytes. A standard plugin has 1.1 MiB, of which it touches a fifth.
 const WARM_BYTES: usize = 2 << 30;
@@ -80,7 +80,7 @@ impl Engine {
     /// Sets up the sandbox and starts its threads.
     ///
     /// # Errors
-    /// Where the system has not enough addresses or threads. A cache that cannot be used is no error: plugins are
+    /// If the system has not enough addresses or threads. A cache that cannot be used is no error: plugins are
     /// compiled anew then, and the log says why.
     pub fn new(config: &config::Sandbox, compiler: Compiler, metrics: Arc<Metrics>) -> Result<Arc<Self>, EngineError> {
         let (wasm, warm_instances) = pooled(config).map_err(|e| EngineError::Wasmtime(format!("{e:#}")))?;
@@ -137,7 +137,7 @@ impl Engine {
         plugins.get(sha256)?.upgrade()
     }
 
-    /// `None` where the cache has nothing that can be used.
+    /// `None` if the cache has nothing that can be used.
     async fn from_cache(self: &Arc<Self>, identity: &Identity) -> Option<Result<Plugin, LoadError>> {
         let (engine, identity) = (self.clone(), identity.clone());
         let load = move || {

@@ -179,7 +179,7 @@ impl Instance {
         )
     }
 
-    /// What of a write its decisions depend on: everything, where the plugin does not say.
+    /// What of a write its decisions depend on: everything if the plugin does not say.
     ///
     /// # Errors
     /// Whatever the plugin did instead.

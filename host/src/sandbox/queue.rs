@@ -50,7 +50,7 @@ impl<T> Fair<T> {
     }
 
     /// # Errors
-    /// Where the tenant, or all of them together, have as much waiting as the bounds allow.
+    /// If the tenant, or all of them together, have as much waiting as the bounds allow.
     pub fn push(&mut self, tenant: &TenantId, work: T) -> Result<(), Full> {
         if self.waiting >= self.capacity.waiting {
             return Err(Full);

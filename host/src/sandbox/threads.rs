@@ -60,7 +60,7 @@ impl Shared {
 
 impl Threads {
     /// # Errors
-    /// Where the system has no thread to give.
+    /// If the system has no thread to give.
     pub fn start(threads: usize, warm: &Arc<Warm<Instance>>) -> std::io::Result<Self> {
         let threads = threads.max(1);
         let shared = Arc::new(Shared {
@@ -89,7 +89,7 @@ impl Threads {
     }
 
     /// # Errors
-    /// Where too much is waiting already.
+    /// If too much is waiting already.
     pub fn submit(&self, tenant: &TenantId, job: Box<dyn Job>) -> Result<(), Full> {
         let pushed = self.shared.lock().fair.push(tenant, job);
         self.shared.ready.notify_one();

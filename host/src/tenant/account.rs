@@ -1,5 +1,5 @@
 //! What a tenant has whatever its configuration says now: what is remembered of its series, its buckets, what it has in
-//! flight, what was counted and told of it.
+//! flight, what was counted and told of it, when its credentials were used.
 //!
 //! Takes a tenant's id, gives its one account, handed on from generation to generation and gone with the last of them
 //! and the last write under it: nobody has to sweep for tenants that left. Two accounts of one tenant never live at the
@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::counters::Counters;
 use super::failures::Failures;
+use super::uses::Uses;
 use crate::judge::memo::Memo;
 use crate::limits::{Buckets, Count};
 use crate::model::TenantId;
@@ -25,6 +26,7 @@ pub struct Account {
     pub(super) in_flight: Arc<Count>,
     counters: Counters,
     failures: Failures,
+    pub(super) uses: Uses,
 }
 
 impl Account {
@@ -37,6 +39,7 @@ impl Account {
             in_flight: Arc::default(),
             counters: Counters::new(tenant, metrics),
             failures: Failures::default(),
+            uses: Uses::default(),
         }
     }
 

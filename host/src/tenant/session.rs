@@ -52,7 +52,7 @@ impl<'g> Proved<'g> {
     }
 
     /// # Errors
-    /// Where nothing serves the tenant.
+    /// If nothing serves the tenant.
     pub fn ready(self) -> Result<Ready<'g>, NotReady> {
         let generation = self.serving.ok_or(NotReady)?;
         Ok(Ready {
@@ -66,7 +66,7 @@ impl<'g> Ready<'g> {
     /// Begins a write. Its permit holds nothing yet but the request.
     ///
     /// # Errors
-    /// Where the tenant or the process has too much in flight.
+    /// If the tenant or the process has too much in flight.
     pub fn enter(self, in_flight: &Arc<InFlight>) -> Result<Session<'g>, BoundMet> {
         let (count, limits) = (&self.generation.account.in_flight, &self.generation.config().limits);
         Ok(Session {

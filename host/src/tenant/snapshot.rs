@@ -4,7 +4,7 @@
 //! nothing. Never called for a write.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::counters::Counted;
 use super::failures::LastFailure;
@@ -28,11 +28,13 @@ pub struct Snapshot {
     pub request_duration: Vec<(f64, u64)>,
     /// Newest first.
     pub failures: Vec<LastFailure>,
+    /// How long ago each credential of `config` proved the tenant; `None` if it did not since it became known.
+    pub last_used: Vec<Option<Duration>>,
 }
 
 impl Snapshot {
     pub fn of(generation: &Generation) -> Self {
-        let account = &generation.account;
+        let (account, now) = (&generation.account, Instant::now());
         Self {
             config: Arc::clone(generation.config()),
             generation: generation.number(),
@@ -40,7 +42,8 @@ impl Snapshot {
             counted: account.counters().counted(),
             memo: account.memo().stats(generation.clock.tick()),
             request_duration: account.counters().durations().buckets(),
-            failures: account.failures().last(Instant::now()),
+            failures: account.failures().last(now),
+            last_used: account.uses.ago(&generation.config().credentials, now),
         }
     }
 }

@@ -92,7 +92,7 @@ impl HashKey {
     /// A fresh random key.
     ///
     /// # Errors
-    /// Where the system has no randomness to give.
+    /// If the system has no randomness to give.
     pub fn random() -> Result<Self, NoRandomness> {
         let mut key = Box::new([0u8; 192]);
         aws_lc_rs::rand::fill(&mut key[..]).map_err(|_| NoRandomness)?;

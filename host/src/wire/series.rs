@@ -181,7 +181,7 @@ impl Scanned {
     /// The labels of one of these series, as [`labels`](super::v1::labels::labels) reads them.
     ///
     /// # Panics
-    /// Where it is none of these and lies elsewhere.
+    /// If it is none of these and lies elsewhere.
     pub fn label_bytes(&self, series: &Series) -> &[u8] {
         &self.body[series.labels_range()]
     }

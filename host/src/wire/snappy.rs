@@ -38,7 +38,7 @@ pub enum SnappyError {
 /// The length that `compressed` declares for itself once decoded, in bytes. Nothing is allocated for it.
 ///
 /// # Errors
-/// Where the declared length is above `max_decoded` bytes or cannot be true.
+/// If the declared length is above `max_decoded` bytes or cannot be true.
 pub fn decoded_length(compressed: &[u8], max_decoded: u64) -> Result<usize, SnappyError> {
     // The crate takes no bytes for an empty body; the format wants a length even there.
     if compressed.is_empty() {
@@ -63,7 +63,7 @@ pub fn decoded_length(compressed: &[u8], max_decoded: u64) -> Result<usize, Snap
 /// Decodes `compressed`, into memory that an earlier body may have used: see [`Buffer`].
 ///
 /// # Errors
-/// Where [`decoded_length`] has one, before anything is allocated, or the bytes do not decode.
+/// Those of [`decoded_length`], before anything is allocated, and `Malformed` if the bytes do not decode.
 pub fn decode(compressed: &[u8], max_decoded: u64) -> Result<Bytes, SnappyError> {
     let declared = decoded_length(compressed, max_decoded)?;
     let mut buffer = Buffer::take(declared);

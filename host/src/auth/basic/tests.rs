@@ -17,9 +17,13 @@ fn users(entries: &[(&str, &Password, usize)]) -> Users {
     Users::new(
         entries
             .iter()
-            .map(|(name, password, tenant)| ((*name).to_owned(), (*password).clone(), Holder::Tenant(*tenant)))
+            .map(|(name, password, tenant)| ((*name).to_owned(), (*password).clone(), holder(*tenant)))
             .collect(),
     )
+}
+
+fn holder(tenant: usize) -> Holder {
+    Holder::Tenant { tenant, credential: 0 }
 }
 
 fn pair(username: &str, password: &str) -> Pair {
@@ -53,10 +57,7 @@ async fn only_the_right_password_of_the_right_user_is_accepted() {
         let users = users(&[("kazusa", &secret, 7), ("setsuna", &sha("other"), 8)]);
         // Twice: the second answer is a remembered one.
         for _ in 0..2 {
-            assert_eq!(
-                users.owner(&pair("kazusa", "secret"), &verified).await,
-                Ok(Holder::Tenant(7))
-            );
+            assert_eq!(users.owner(&pair("kazusa", "secret"), &verified).await, Ok(holder(7)));
             for (name, password) in [
                 ("kazusa", "secreT"),
                 ("kazusa", "other"),
@@ -82,24 +83,15 @@ async fn the_hash_that_htpasswd_writes_is_understood() {
     assert!(hash.starts_with("$2y$"), "{hash}");
     let users = users(&[("kazusa", &Password::Bcrypt(hash), 0)]);
     let verified = VerifiedPasswords::new();
-    assert_eq!(
-        users.owner(&pair("kazusa", "secret"), &verified).await,
-        Ok(Holder::Tenant(0))
-    );
+    assert_eq!(users.owner(&pair("kazusa", "secret"), &verified).await, Ok(holder(0)));
 }
 
 #[tokio::test]
 async fn two_passwords_are_valid_while_one_replaces_the_other() {
     let verified = VerifiedPasswords::new();
     let users = users(&[("kazusa", &bcrypt("old"), 3), ("kazusa", &bcrypt("new"), 3)]);
-    assert_eq!(
-        users.owner(&pair("kazusa", "old"), &verified).await,
-        Ok(Holder::Tenant(3))
-    );
-    assert_eq!(
-        users.owner(&pair("kazusa", "new"), &verified).await,
-        Ok(Holder::Tenant(3))
-    );
+    assert_eq!(users.owner(&pair("kazusa", "old"), &verified).await, Ok(holder(3)));
+    assert_eq!(users.owner(&pair("kazusa", "new"), &verified).await, Ok(holder(3)));
 }
 
 #[tokio::test]
@@ -121,17 +113,14 @@ async fn a_verified_password_is_remembered_across_generations_until_its_hash_cha
         users(&[("kazusa", &first, 1)])
             .owner(&pair("kazusa", "secret"), &verified)
             .await,
-        Ok(Holder::Tenant(1))
+        Ok(holder(1))
     );
     let _all = Arc::clone(&verified.running)
         .acquire_many_owned(verified.running.available_permits() as u32)
         .await
         .unwrap();
     let same = users(&[("setsuna", &second, 1), ("kazusa", &first, 2)]);
-    assert_eq!(
-        same.owner(&pair("kazusa", "secret"), &verified).await,
-        Ok(Holder::Tenant(2))
-    );
+    assert_eq!(same.owner(&pair("kazusa", "secret"), &verified).await, Ok(holder(2)));
     let changed = users(&[("kazusa", &second, 1)]);
     assert_eq!(
         changed.owner(&pair("kazusa", "secret"), &verified).await,
@@ -151,10 +140,7 @@ async fn a_wrong_password_is_never_remembered_as_right_and_does_not_spoil_the_ri
     }
     assert_eq!(lock(&verified.right).entries.len(), 0);
     assert_eq!(lock(&verified.wrong).entries.len(), 1);
-    assert_eq!(
-        users.owner(&pair("kazusa", "secret"), &verified).await,
-        Ok(Holder::Tenant(1))
-    );
+    assert_eq!(users.owner(&pair("kazusa", "secret"), &verified).await, Ok(holder(1)));
 }
 
 #[tokio::test]
@@ -164,10 +150,7 @@ async fn a_flood_on_one_name_leaves_the_others_their_turn() {
     // Somebody guesses at kazusa for ever, and at names that do not exist.
     let lanes = [&users.known["kazusa"].lane, &users.nobody.lane].map(Arc::clone);
     let _flood = (lanes[0].acquire().await.unwrap(), lanes[1].acquire().await.unwrap());
-    assert_eq!(
-        users.owner(&pair("setsuna", "secret"), &verified).await,
-        Ok(Holder::Tenant(2))
-    );
+    assert_eq!(users.owner(&pair("setsuna", "secret"), &verified).await, Ok(holder(2)));
     assert_eq!(
         users.owner(&pair("kazusa", "secret"), &verified).await,
         Err(AuthError::Overloaded)
@@ -191,7 +174,7 @@ async fn connections_of_one_sender_wait_for_one_verification() {
         drop(lane);
     };
     let (answers, ()) = tokio::join!(two, release);
-    assert_eq!(answers, (Ok(Holder::Tenant(1)), Ok(Holder::Tenant(1))));
+    assert_eq!(answers, (Ok(holder(1)), Ok(holder(1))));
 }
 
 #[test]
@@ -222,7 +205,7 @@ async fn bytes_that_bcrypt_does_not_see_make_no_second_entry() {
     for tail in ["", "a", "b"] {
         assert_eq!(
             users.owner(&pair("kazusa", &format!("{long}{tail}")), &verified).await,
-            Ok(Holder::Tenant(1))
+            Ok(holder(1))
         );
     }
     assert_eq!(lock(&verified.right).entries.len(), 1);

@@ -203,7 +203,7 @@ impl Functions {
         Ok(said)
     }
 
-    /// Everything, where the plugin does not say.
+    /// Everything if the plugin does not say.
     pub fn admission_inputs(&self, store: impl AsContextMut) -> wasmtime::Result<Inputs> {
         if self.admission_inputs.is_none() {
             return Ok(Inputs::all());

@@ -26,7 +26,7 @@ const BYTES_PER_SERIES: usize = 128;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Labels {
     Proved,
-    /// Where a series ends in usual samples, what is before them is taken for its labels; the caller has to prove it.
+    /// If a series ends in usual samples, what is before them is taken for its labels; the caller has to prove it.
     Seem,
 }
 

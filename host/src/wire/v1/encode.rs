@@ -56,7 +56,7 @@ pub enum EncodeError {
 /// Encodes `pieces`, all of them series of `scanned`, into `out`, replacing what `out` held.
 ///
 /// # Errors
-/// Where [`splice`](splice::splice) has one, and `TooLong` for bodies of 4 GiB and more. `out` is as it was then.
+/// Those of [`splice`](splice::splice), and `TooLong` for bodies of 4 GiB and more. `out` is as it was then.
 pub fn encode<'a>(
     scanned: &Scanned,
     pieces: impl IntoIterator<Item = Piece<'a>>,

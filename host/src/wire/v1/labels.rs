@@ -13,7 +13,7 @@ pub(super) const MAX_COUNT: usize = 10_000;
 /// Names and values, in order, of a scanned series' label bytes.
 ///
 /// # Panics
-/// Where the bytes are nothing that a scan proved or [`encode_labels`] wrote: a label left out could be the one that
+/// If the bytes are nothing that a scan proved or [`encode_labels`] wrote: a label left out could be the one that
 /// a policy or a host check is about.
 pub fn labels(bytes: &[u8]) -> impl Iterator<Item = (&str, &str)> + Clone {
     let text = |bytes| std::str::from_utf8(bytes).unwrap_or_else(|_| not_proved());

@@ -39,14 +39,14 @@ pub(super) fn rewrite(body: &[u8], limits: &ScanLimits) -> Result<Rewritten, Sca
     while let Some((number, value)) = fields.next()? {
         match number {
             1 => {
-                series.read(value.bytes("a series is no message")?)?;
+                series.read(value.bytes("a series is not a message")?)?;
                 match series.invalid {
                     Some(reason) => rewritten.rejected.add(reason, series.totals),
                     None => series.write(&mut rewritten.body),
                 }
             }
             3 => {
-                value.bytes("metadata is no message")?;
+                value.bytes("metadata is not a message")?;
                 rewritten.metadata += 1;
             }
             _ => {}
@@ -99,10 +99,10 @@ impl<'a> Parts<'a> {
         let mut fields = Fields::new(series);
         while let Some((number, value)) = fields.next()? {
             match number {
-                1 => self.read_label(value.bytes("a label is no message")?)?,
-                2 => self.read_sample(value.bytes("a sample is no message")?)?,
-                3 => self.read_exemplar(value.bytes("an exemplar is no message")?)?,
-                4 => self.read_histogram(value.bytes("a histogram is no message")?)?,
+                1 => self.read_label(value.bytes("a label is not a message")?)?,
+                2 => self.read_sample(value.bytes("a sample is not a message")?)?,
+                3 => self.read_exemplar(value.bytes("an exemplar is not a message")?)?,
+                4 => self.read_histogram(value.bytes("a histogram is not a message")?)?,
                 _ => {}
             }
         }
@@ -110,7 +110,7 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    /// Where several reasons apply, the one that [`InvalidSeries`] lists first stands.
+    /// If several reasons apply, the one that [`InvalidSeries`] lists first stands.
     fn reject(&mut self, reason: InvalidSeries) {
         self.invalid = Some(self.invalid.map_or(reason, |other| reason.min(other)));
     }
@@ -152,8 +152,8 @@ impl<'a> Parts<'a> {
         let mut fields = Fields::new(sample);
         while let Some((number, field)) = fields.next()? {
             match number {
-                1 => value = field.fixed64("a sample's value is no double")?,
-                2 => timestamp = field.varint("a sample's timestamp is no integer")?,
+                1 => value = field.fixed64("a sample's value is not a double")?,
+                2 => timestamp = field.varint("a sample's timestamp is not an integer")?,
                 _ => {}
             }
         }
@@ -171,14 +171,14 @@ impl<'a> Parts<'a> {
         while let Some((number, field)) = fields.next()? {
             match number {
                 1 => {
-                    let (name, value) = label_parts(field.bytes("an exemplar's label is no message")?)?;
+                    let (name, value) = label_parts(field.bytes("an exemplar's label is not a message")?)?;
                     if !(is_utf8(name) && is_utf8(value)) {
                         self.reject(InvalidSeries::InvalidUtf8);
                     }
                     put_exemplar_label(&mut self.scratch, name, value);
                 }
-                2 => value = field.fixed64("an exemplar's value is no double")?,
-                3 => timestamp = field.varint("an exemplar's timestamp is no integer")?,
+                2 => value = field.fixed64("an exemplar's value is not a double")?,
+                3 => timestamp = field.varint("an exemplar's timestamp is not an integer")?,
                 _ => {}
             }
         }
@@ -227,8 +227,8 @@ fn label_parts(label: &[u8]) -> Result<(&[u8], &[u8]), ScanError> {
     let mut fields = Fields::new(label);
     while let Some((number, field)) = fields.next()? {
         match number {
-            1 => parts.0 = field.bytes("a label's name is no string")?,
-            2 => parts.1 = field.bytes("a label's value is no string")?,
+            1 => parts.0 = field.bytes("a label's name is not a string")?,
+            2 => parts.1 = field.bytes("a label's value is not a string")?,
             _ => {}
         }
     }

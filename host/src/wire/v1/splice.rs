@@ -23,7 +23,7 @@ pub struct Extent {
 /// Neighbours that are both kept are copied at once.
 ///
 /// # Errors
-/// Where a piece is of another write and does not fit into this one. `out` holds a part of the pieces then.
+/// If a piece is of another write and does not fit into this one. `out` holds a part of the pieces then.
 pub fn splice<'a>(
     out: &mut Vec<u8>,
     extents: &mut Vec<Extent>,
@@ -64,7 +64,7 @@ pub fn splice<'a>(
 /// Appends one series as it stands.
 ///
 /// # Errors
-/// Where it is of another write and does not fit into this one.
+/// If it is of another write and does not fit into this one.
 pub fn keep(out: &mut Vec<u8>, scanned: &Scanned, series: &Series) -> Result<(), Torn> {
     copy(out, scanned, series.range())
 }
@@ -72,7 +72,7 @@ pub fn keep(out: &mut Vec<u8>, scanned: &Scanned, series: &Series) -> Result<(),
 /// Appends one series with the labels of `patch` in place of its own.
 ///
 /// # Errors
-/// Where it is of another write and does not fit into this one, or has fewer label bytes than the patch takes of them.
+/// If it is of another write and does not fit into this one, or has fewer label bytes than the patch takes of them.
 pub fn edit(out: &mut Vec<u8>, scanned: &Scanned, series: &Series, patch: &Patch<'_>) -> Result<(), Torn> {
     let sent = series.labels_range();
     // The samples lie behind the labels.
