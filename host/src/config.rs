@@ -28,7 +28,7 @@ mod secret;
 mod section;
 mod tenant;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod units;
 
 pub use inputs::Inputs;

@@ -125,13 +125,6 @@ impl Failure {
             text,
             reason,
         };
-        let bug = || {
-            refuse(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "bug",
-                "an error of the gateway".into(),
-            )
-        };
         match self {
             Self::Head(error) => {
                 let (status, reason) = match error {
@@ -290,11 +283,17 @@ fn forward_answer(
         ForwardError::NoEndpoint => keep("no_endpoint", "the receiver is not available"),
         ForwardError::Overloaded => keep("upstream_overloaded", "the gateway is overloaded, try again"),
         ForwardError::Nonsense => keep("upstream_nonsense", "the receiver is not available"),
-        ForwardError::TenantHeader => refuse(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "bug",
-            "an error of the gateway".into(),
-        ),
+        ForwardError::TenantHeader => bug(),
+    }
+}
+
+/// Nobody's fault but ours: the sender keeps the data.
+fn bug() -> Answer {
+    Answer {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        retry_after_seconds: None,
+        text: "an error of the gateway".into(),
+        reason: "bug",
     }
 }
 

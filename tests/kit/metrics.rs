@@ -26,7 +26,8 @@ impl Metrics {
 
     /// The sum of all values of `name` that carry `labels` (and maybe more); 0 where there is none.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.matching(name, labels).sum()
+        // The sum of nothing is -0, which nobody wants to read.
+        self.matching(name, labels).sum::<f64>() + 0.0
     }
 
     /// Whether anything was exported under that name and labels.

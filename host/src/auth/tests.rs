@@ -6,32 +6,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::*;
-use crate::config::{CertificateName, Limits, OverRate, Password};
+use crate::config::{CertificateName, Password};
 use crate::model::PeerCertificate;
 use crate::tls::tests::{Authority, uri};
 
 fn tenant(id: &str, credentials: Vec<Credential>) -> config::Tenant {
     config::Tenant {
-        id: TenantId::new(id).unwrap(),
-        enabled: true,
-        file: "tenants.yaml".into(),
         credentials,
-        policies: Vec::new(),
-        limits: Limits {
-            max_body_size: 1,
-            max_decoded_size: 1,
-            max_in_flight_size: 1,
-            max_concurrent_requests: 1,
-            max_active_series: 1,
-            max_series_per_request: 1,
-            max_labels_per_series: 1,
-            max_label_name_length: 1,
-            max_label_value_length: 1,
-        },
-        upstreams: vec!["default".into()],
-        over_rate: OverRate::Retry,
-        reserved_labels: Vec::new(),
-        legacy_names: false,
+        ..config::tests::bare(id)
     }
 }
 

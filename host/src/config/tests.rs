@@ -58,6 +58,22 @@ fn tenant(id: &str) -> TenantId {
     TenantId::new(id).unwrap()
 }
 
+/// A tenant with one upstream and nothing else of its own: no credential, no policy, no reserved label.
+pub(crate) fn bare(id: &str) -> Tenant {
+    Tenant {
+        id: tenant(id),
+        enabled: true,
+        file: "tenants.yaml".into(),
+        credentials: Vec::new(),
+        policies: Vec::new(),
+        limits: defaults::LIMITS,
+        upstreams: vec!["soft".into()],
+        over_rate: OverRate::Retry,
+        reserved_labels: Vec::new(),
+        legacy_names: false,
+    }
+}
+
 fn hex(bytes: [u8; 32]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

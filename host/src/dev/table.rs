@@ -191,37 +191,14 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::{self, Limits, OverRate};
+    use crate::config;
     use crate::judge::DropWords;
     use crate::judge::memo::MemoStats;
-    use crate::model::TenantId;
     use crate::tenant::Counted;
 
     fn kazusa(generation: u64, counted: Counted) -> BTreeMap<String, Row> {
-        let config = config::Tenant {
-            id: TenantId::new("kazusa").unwrap(),
-            enabled: true,
-            file: "tenants.yaml".into(),
-            credentials: Vec::new(),
-            policies: Vec::new(),
-            limits: Limits {
-                max_body_size: 1,
-                max_decoded_size: 1,
-                max_in_flight_size: 1,
-                max_concurrent_requests: 1,
-                max_active_series: 1,
-                max_series_per_request: 1,
-                max_labels_per_series: 1,
-                max_label_name_length: 1,
-                max_label_value_length: 1,
-            },
-            upstreams: vec!["default".into()],
-            over_rate: OverRate::Retry,
-            reserved_labels: Vec::new(),
-            legacy_names: false,
-        };
         let snapshot = Snapshot {
-            config: Arc::new(config),
+            config: Arc::new(config::tests::bare("kazusa")),
             generation,
             policies: Vec::new(),
             counted,

@@ -2,31 +2,21 @@
 
 use super::*;
 use crate::chain::tests::{chain, fixture, hostile, policy, standard};
-use crate::config::{Limits, OverRate};
+use crate::config::{Limits, defaults};
 use crate::wire;
 
 async fn judge(name: &str, policies: &[config::Policy]) -> Judge {
     let tenant = config::Tenant {
-        id: TenantId::new(name).unwrap(),
-        enabled: true,
-        file: "tenants.yaml".into(),
-        credentials: Vec::new(),
         policies: policies.to_vec(),
         limits: Limits {
-            max_body_size: 1 << 20,
-            max_decoded_size: 1 << 20,
-            max_in_flight_size: 1 << 20,
-            max_concurrent_requests: 1,
             max_active_series: 1000,
-            max_series_per_request: 1000,
             max_labels_per_series: 30,
             max_label_name_length: 100,
             max_label_value_length: 1000,
+            ..defaults::LIMITS
         },
-        upstreams: vec!["soft".into()],
-        over_rate: OverRate::Retry,
         reserved_labels: vec!["tenant_id".into()],
-        legacy_names: false,
+        ..config::tests::bare(name)
     };
     let chain = chain(name, policies).await;
     let key = Arc::new(HashKey::random().unwrap());

@@ -64,7 +64,7 @@ impl InFlight {
         self.max_requests.store(max_requests, Ordering::Relaxed);
     }
 
-    /// A permit for one request of the tenant that `count` counts for, which holds `bytes` for now (the declared length, or 0 and grow).
+    /// A permit for one request of the tenant that `count` counts for, which holds `bytes` for now.
     ///
     /// # Errors
     /// The first bound that is met, the tenant's own first: a tenant over its share is told so even when the process
@@ -114,7 +114,7 @@ impl Permit {
         Ok(())
     }
 
-    /// Gives `less` of the held bytes back before the request ends, the compressed body once it is decoded.
+    /// Gives `less` of the held bytes back.
     pub fn shrink(&mut self, less: u64) {
         let less = less.min(self.bytes);
         self.bytes -= less;
@@ -173,18 +173,13 @@ fn signed(bytes: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::defaults;
 
     fn limits(bytes: u64, requests: usize) -> Limits {
         Limits {
-            max_body_size: u64::MAX,
-            max_decoded_size: u64::MAX,
             max_in_flight_size: bytes,
             max_concurrent_requests: requests,
-            max_active_series: 0,
-            max_series_per_request: 0,
-            max_labels_per_series: 0,
-            max_label_name_length: 0,
-            max_label_value_length: 0,
+            ..defaults::LIMITS
         }
     }
 

@@ -13,6 +13,11 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 const BOUNDS: usize = 16;
 const LEAST: f64 = 0.001;
 
+/// The finite bounds, in seconds.
+pub(super) fn bounds() -> impl Iterator<Item = f64> {
+    (0..BOUNDS).map(bound)
+}
+
 /// A histogram of seconds. Clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct Durations(Arc<Counts>);
@@ -26,7 +31,7 @@ struct Counts {
 
 impl Durations {
     pub fn observe(&self, seconds: f64) {
-        let at = (0..BOUNDS).find(|at| seconds <= bound(*at)).unwrap_or(BOUNDS);
+        let at = bounds().position(|bound| seconds <= bound).unwrap_or(BOUNDS);
         if let Some(count) = self.0.within.get(at) {
             count.fetch_add(1, Ordering::Relaxed);
         }

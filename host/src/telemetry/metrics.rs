@@ -1,8 +1,8 @@
 //! Every metric there is, with its labels, in one place.
 //!
-//! Takes counts, gives the text format. Per-tenant handles are looked up when a pipeline is built, not per
-//! request, so that the data path only adds to atomics. A metric is one line of the table below; docs/metrics.md is
-//! made from it by the test at the end.
+//! Takes counts, gives the text format. Looking a family up by its labels takes a lock and names to build: whoever counts
+//! often keeps the handle. A metric is one line of the table below; docs/metrics.md is made from it by the test at the
+//! end.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::durations;
 pub use super::durations::Durations;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
@@ -106,8 +107,7 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Buckets for [`Family::new_with_constructor`]: a plain function, so that the type can be named.
 fn millis() -> Histogram {
-    // 1 ms to 32 s by doubling: one call to an upstream is 2-20 ms, the longest timeout 30 s.
-    Histogram::new((0..16).map(|i| 0.001 * f64::from(1 << i)))
+    Histogram::new(durations::bounds())
 }
 
 fn micros() -> Histogram {
@@ -219,13 +219,13 @@ metrics! {
     reload_successful: Gauge, "config_last_reload_successful",
         "1 if the newest configuration is in use as a whole, 0 if any part of it could not be used";
     reload_timestamp: Gauge, "config_last_reload_success_timestamp_seconds",
-        "Unix time at which a configuration was last taken into use";
+        "Unix time at which a configuration was last taken into use as a whole";
     tenant_generation: Gauges<TenantLabels>, "tenant_generation",
         "Number of the tenant's configuration in use; it grows when the configuration changes";
     tenant_broken: Gauges<TenantLabels>, "tenant_broken",
         "1 if the tenant's newest configuration could not be used and an older one, or none, is in use, otherwise 0";
     certificate_expiry: Gauges<CertificateLabels>, "tls_certificate_expiry_timestamp_seconds",
-        "Unix time at which a certificate that is presented to senders or receivers expires";
+        "Unix time at which a certificate that is presented to senders expires";
 }
 
 fn register_build(registry: &mut Registry) {

@@ -20,7 +20,7 @@ use crate::telemetry::Metrics;
 pub struct Account {
     tenant: TenantId,
     memo: Arc<Memo>,
-    /// Of the memo's verdicts: only those of the newest count.
+    /// By which the newest generation knows its verdicts. One that still answers stores and finds its own.
     memo_generation: Mutex<u16>,
     pub(super) buckets: Buckets,
     pub(super) in_flight: Arc<Count>,
@@ -98,20 +98,14 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Limits;
+    use crate::config::{Limits, defaults};
     use crate::limits::{BoundMet, InFlight, Withdrawal};
 
     fn limits(requests: usize) -> Limits {
         Limits {
-            max_body_size: u64::MAX,
-            max_decoded_size: u64::MAX,
             max_in_flight_size: 80,
             max_concurrent_requests: requests,
-            max_active_series: 0,
-            max_series_per_request: 0,
-            max_labels_per_series: 0,
-            max_label_name_length: 0,
-            max_label_value_length: 0,
+            ..defaults::LIMITS
         }
     }
 

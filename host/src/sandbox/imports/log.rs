@@ -13,11 +13,12 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::sandbox::contract::log::Level;
 use crate::sandbox::plain::plain;
+use crate::telemetry::Throttle;
 
 /// Lines of one call: enough for a word about every unusual series of a batch, not for a line per series.
 const LINES_PER_CALL: u32 = 16;
 /// Lines of one policy per second, all its instances together.
-const LINES_PER_SECOND: u32 = 32;
+const LINES_PER_SECOND: u64 = 32;
 /// Longest line, in bytes.
 const LINE_LENGTH: usize = 512;
 /// What a standard output takes at once, in bytes.
@@ -29,7 +30,7 @@ pub struct Share {
     pub tenant: String,
     pub policy: String,
     pub dropped: Counter,
-    second: Mutex<(Instant, u32)>,
+    throttle: Throttle,
 }
 
 impl Share {
@@ -38,17 +39,13 @@ impl Share {
             tenant: tenant.to_owned(),
             policy: policy.to_owned(),
             dropped,
-            second: Mutex::new((Instant::now(), 0)),
+            throttle: Throttle::new(LINES_PER_SECOND, Duration::from_secs(1)),
         }
     }
 
     fn take(&self, now: Instant) -> bool {
-        let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.saturating_duration_since(second.0) >= Duration::from_secs(1) {
-            *second = (now, 0);
-        }
-        second.1 += 1;
-        second.1 <= LINES_PER_SECOND
+        // Those that were not told are counted in `dropped`.
+        self.throttle.due(now).is_some()
     }
 }
 
