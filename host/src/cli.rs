@@ -144,7 +144,6 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::telemetry::page;
 
     fn one_line(text: Option<&clap::builder::StyledStr>) -> String {
         let text = text.map(ToString::to_string).unwrap_or_default();
@@ -197,6 +196,8 @@ mod tests {
         text
     }
 
+    /// Of a program with every feature.
+    #[cfg(feature = "dev")]
     #[test]
     fn the_page_of_the_command_line_is_what_the_program_takes() {
         let text = reference();
@@ -205,7 +206,7 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("compile"), "{text}");
-        page::hold("cli.md", &text);
+        crate::telemetry::page::hold("cli.md", &text);
     }
 
     #[test]

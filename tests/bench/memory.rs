@@ -15,7 +15,7 @@ use crate::table::{Bar, Figure, Unit};
 
 const TENANTS: usize = 10;
 const SERIES: u64 = 1_000_000;
-/// What a tenant without a limit may remember (`policy/judge.rs`).
+/// What a tenant without a limit may remember (`judge.rs`).
 const LARGEST_MEMO: f64 = 1024.0;
 /// A limit that churn exceeds within seconds, and what its tenant may remember: 384 bytes for each.
 const SMALL_LIMIT: u64 = 100_000;

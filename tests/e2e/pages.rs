@@ -17,17 +17,15 @@ fn page(name: &str) -> String {
     std::fs::read_to_string(root().join("docs").join(name)).unwrap()
 }
 
-/// The host's own code in `<module>.rs` and `<module>/`, without the tests at the end of a file.
-fn module(name: &str) -> String {
-    let source = root().join("host/src");
-    let mut files = vec![source.join(format!("{name}.rs"))];
-    if let Ok(folder) = std::fs::read_dir(source.join(name)) {
-        files.extend(folder.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()));
+/// The host's own code in a file or a folder of `host/src`, without tests.
+fn code(path: &Path) -> String {
+    if path.is_file() {
+        let text = std::fs::read_to_string(path).unwrap();
+        return text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
     }
-    let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
-    texts
-        .map(|text| text.split("#[cfg(test)]").next().unwrap().to_owned())
-        .collect()
+    let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    let own = entries.filter(|entry| entry.file_stem().unwrap() != "tests");
+    own.map(|entry| code(&entry)).collect()
 }
 
 /// Where each key of an answer stands, whatever the values: `[].endpoints[].address`.
@@ -156,7 +154,7 @@ async fn a_credential_shows_when_it_was_last_used_whatever_is_reloaded() {
 #[test]
 fn the_page_of_the_admin_api_has_its_routes_and_no_others() {
     let page = page("api.md");
-    let code = module("admin");
+    let code = code(&root().join("host/src/admin"));
     let routes: Vec<&str> = code
         .split(".route(\"")
         .skip(1)
@@ -208,7 +206,7 @@ fn the_page_of_the_protocol_has_every_reason_and_no_others() {
     );
 
     // Every word in quotes that is in the one map from failures to answers is a reason.
-    let respond = module("respond");
+    let respond = code(&root().join("host/src/respond.rs"));
     let in_respond: BTreeSet<String> = respond
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"))
@@ -220,18 +218,7 @@ fn the_page_of_the_protocol_has_every_reason_and_no_others() {
     assert!(missing.is_empty(), "docs/protocol.md does not have {missing:?}");
 
     // And what the page has is in the code, wherever it moved.
-    let mut code = String::new();
-    let mut folders = vec![root().join("host/src")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                code.push_str(&std::fs::read_to_string(path).unwrap());
-            }
-        }
-    }
+    let code = code(&root().join("host/src"));
     for reason in of_series.union(&of_answers) {
         assert!(
             code.contains(&format!("\"{reason}\"")),
