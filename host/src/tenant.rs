@@ -61,7 +61,7 @@ impl Tenants {
         entry.uses = uses;
     }
 
-    /// Whose credential was proved; notes that it was used `now`. `None` if the proof is another generation's.
+    /// Whose credential was proved; notes that it was used `now`. `None` if this generation does not have the tenant.
     pub fn of(&self, proof: Proof, now: Instant) -> Option<Proved<'_>> {
         let entry = self.0.get(proof.id())?;
         if let Some(last_use) = entry.uses.get(proof.credential()) {

@@ -2,7 +2,7 @@
 //!
 //! Takes the text that `configure` gets; gives a value, or an error for the operator that begins with the place, such as
 //! `routes[2].upstream`, and names the key that was probably meant. Never guesses: no key is taken twice, no list is
-//! taken for a mapping, and an error never quotes a value that may be a secret.
+//! taken for a mapping. Of values an error quotes only what should be one of a few names: others may be secrets.
 //!
 //! JSON is read by `serde_json`, and first into a [`Tree`]. Reading types straight from the text would take a list for
 //! a struct, field by field, and would know neither the place nor, as anything but text, which keys there are.

@@ -1,8 +1,7 @@
 //! The policies of one chain, and what they share.
 //!
-//! Takes the members in the order they run; gives the decisions they made, and what a
-//! policy that gave nothing costs the job: its `on_failure` says whether the job fails or goes on without it. Never
-//! runs a policy.
+//! Takes the members in the order they run; gives the decisions they made, and what a policy that gave nothing costs the
+//! job: its `on_failure` says whether the job fails or goes on without it. Never runs a policy.
 
 use std::sync::Arc;
 use std::time::Duration;

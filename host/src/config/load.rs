@@ -80,7 +80,7 @@ fn read(path: &Path, files: &Files, known: &mut Known) -> Result<Loaded, Vec<Con
     let config = parts.with_tenants(tenants).ok_or(errors)?;
     warnings.extend(warnings_of_files);
     warnings.extend(unused_certificates(&config));
-    if config.tenants.is_empty() {
+    if config.tenants.is_empty() && broken.is_empty() {
         warnings.push("there is no tenant, so every write is refused".to_owned());
     }
     Ok(Loaded {

@@ -2,7 +2,7 @@
 //!
 //! Takes what the chain says of a series (its labels are a sender's or a plugin's: both are network input), gives the
 //! verdict, with the label bytes as they may be forwarded or the reason they may not. Closes the ways by which a label
-//! could name another tenant (I2). Runs at the end of the chain, on the plugin thread. Never waits.
+//! could name another tenant (I2). Runs at the end of the chain: on the plugin thread, where policies judge series.
 
 use super::refusal::Refusal;
 use super::verdict::{Unsettled, Verdict};

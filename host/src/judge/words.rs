@@ -1,8 +1,8 @@
 //! What the numbers in one generation's verdicts stand for: streams, and who dropped a series and why.
 //!
 //! Takes words that each policy of a chain has bounded, in length and in number; gives a number for each, and the words
-//! back. Bounds only how many streams there are in all, by those that are left at the end of a chain. Never gives a word for a number that stands for none: that is a bug, which must not look
-//! like the default stream.
+//! back. Bounds only how many streams there are in all, by those that are left at the end of a chain. Never gives a word
+//! for a number that stands for none: that is a bug, which must not look like the default stream.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 

@@ -1,7 +1,8 @@
 //! Token buckets: the rates that policies charge writes against.
 //!
 //! Takes a list of withdrawals and the time; gives all the tokens asked for or none. Buckets are kept apart from the
-//! policies that name them, so that neither a reload nor a new plugin instance refills them. Never reads a clock.
+//! policies that name them, so that neither a reload nor a new plugin instance refills those of a tenant that stays.
+//! Never reads a clock.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -41,11 +41,11 @@ impl Default for Failures {
     }
 }
 
-/// The last write that failed for a reason.
+/// When a write last failed for a reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastFailure {
     pub reason: &'static str,
-    /// As the log told it.
+    /// Of the last one that the log told.
     pub text: String,
     pub ago: Duration,
 }

@@ -16,7 +16,7 @@ pub struct ScanLimits {
 }
 
 /// A write whose every series is canonical. Only [`scan`](super::scan::scan) and
-/// [`Framed::prove`](super::scan::Framed::prove) make one.
+/// [`Framed::prove`](super::scan::Framed::prove) let one out of this room: a frame holds one whose series only seem so.
 ///
 /// Canonical means: labels first, each a name and a value, neither empty, both UTF-8, names ascending by bytes and
 /// each once, `__name__` among them; then samples, exemplars and histograms in this order; every field known, in its
