@@ -208,11 +208,7 @@ impl Pipeline {
                 Ok(upstream) => ledger.forwarded(upstream, &part.totals),
                 Err(failure) => {
                     ledger.rejected(failure.reason(), part.totals.all_samples());
-                    // Any retryable failure wins over any refusal.
-                    if worst
-                        .as_ref()
-                        .is_none_or(|worst| !worst.is_retryable() && failure.is_retryable())
-                    {
+                    if worst.as_ref().is_none_or(|worst| worst.weight() < failure.weight()) {
                         worst = Some(failure);
                     }
                 }

@@ -221,6 +221,16 @@ impl Failure {
         self.answer(&Context::PLAIN).status.is_server_error()
     }
 
+    /// How much it weighs among the failures of one write's parts: any retryable failure more than any refusal, then
+    /// the one that is to be waited for the longest.
+    pub fn weight(&self) -> (bool, Option<u64>) {
+        let retry_after = match self {
+            Self::Forward(error) => error.retry_after(),
+            _ => None,
+        };
+        (self.is_retryable(), retry_after)
+    }
+
     /// The metric's and the log's word.
     pub fn reason(&self) -> &'static str {
         self.answer(&Context::PLAIN).reason
@@ -269,14 +279,17 @@ fn forward_answer(
                 format!("the receiver refused samples and stored the others: {class}"),
             )
         }
-        ForwardError::TooManyRequests { retry_after: seconds } => Answer {
+        ForwardError::TooManyRequests { .. } => Answer {
             status: over_rate_status(context),
-            retry_after_seconds: Some(retry_after(seconds.unwrap_or(1), context)),
+            retry_after_seconds: Some(as_receivers_say(error, context)),
             text: "the receiver is over its rate".into(),
             reason: "upstream_over_rate",
         },
         ForwardError::Misconfigured { .. } => keep("upstream_misconfigured", "the receiver is not available"),
-        ForwardError::Unavailable { .. } => keep("upstream_unavailable", "the receiver is not available"),
+        ForwardError::Unavailable { .. } => Answer {
+            retry_after_seconds: Some(as_receivers_say(error, context)),
+            ..keep("upstream_unavailable", "the receiver is not available")
+        },
         ForwardError::Timeout => keep("upstream_timeout", "the receiver did not answer in time"),
         ForwardError::Connect => keep("upstream_connect", "the receiver is not available"),
         ForwardError::Reset => keep("upstream_reset", "the receiver is not available"),
@@ -314,6 +327,15 @@ fn retry_after(seconds: u64, context: &Context) -> u64 {
     // What a bucket needs is not cut short by the cap on growing.
     let grown = grown.max(least);
     (grown + context.jitter % (grown + 1)).min(MAX_RETRY_AFTER)
+}
+
+/// What a receiver said is neither doubled nor cut short: it knows best. Only what spreads senders comes on top, up to a
+/// quarter.
+fn as_receivers_say(error: &ForwardError, context: &Context) -> u64 {
+    match error.retry_after() {
+        None => retry_after(1, context),
+        Some(seconds) => seconds.max(1) + context.jitter % (seconds / 4 + 2),
+    }
 }
 
 /// The response for a write that was stored, or dropped on purpose, or in part refused.
@@ -392,6 +414,52 @@ mod tests {
         for jitter in 0..100 {
             assert!((4..=8).contains(&retry_after(1, &context(2, jitter))));
         }
+    }
+
+    #[test]
+    fn a_receivers_retry_after_is_told_as_it_is_or_a_little_later() {
+        for (said, least, most) in [
+            (Some(0), 1, 2),
+            (Some(1), 1, 2),
+            (Some(120), 120, 151),
+            (Some(3600), 3600, 4501),
+        ] {
+            for retry_after in [
+                ForwardError::TooManyRequests { retry_after: said },
+                ForwardError::Unavailable {
+                    status: 503,
+                    retry_after: said,
+                },
+            ] {
+                let failure = Failure::from(retry_after);
+                let told: Vec<u64> = (0..2000)
+                    .filter_map(|jitter| failure.answer(&context(5, jitter)).retry_after_seconds)
+                    .collect();
+                assert_eq!(
+                    told.iter().min().zip(told.iter().max()),
+                    Some((&least, &most)),
+                    "{said:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn of_several_parts_the_retryable_weighs_most_and_then_the_longest_wait() {
+        let unavailable = |retry_after| {
+            Failure::from(ForwardError::Unavailable {
+                status: 503,
+                retry_after,
+            })
+        };
+        let class = ConflictClass::TooOld;
+        let all = [
+            Failure::from(ForwardError::Conflict { class }),
+            unavailable(None),
+            unavailable(Some(1)),
+            unavailable(Some(120)),
+        ];
+        assert!(all.is_sorted_by(|less, more| less.weight() < more.weight()));
     }
 
     #[test]

@@ -117,7 +117,9 @@ fn host_port(text: &str) -> Result<(String, u16), String> {
 
 fn is_name(text: &str) -> bool {
     let sound = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    text.len() <= 253 && text.chars().all(sound) && !text.trim_end_matches('.').split('.').any(str::is_empty)
+    // RFC 1035 section 2.3.4: a look-up would refuse what is longer.
+    let label = |label: &str| (1..=63).contains(&label.len());
+    text.len() <= 253 && text.chars().all(sound) && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
 }
 
 /// `host:port` to listen on; no host is every address.
@@ -190,6 +192,14 @@ mod tests {
                 },
             ),
             (
+                "dns+tasks.mon_receive:80",
+                EndpointSpec::Dns {
+                    https: false,
+                    host: host("tasks.mon_receive"),
+                    port: 80,
+                },
+            ),
+            (
                 "dns+https://r:80",
                 EndpointSpec::Dns {
                     https: true,
@@ -218,7 +228,9 @@ mod tests {
 
     #[test]
     fn what_an_endpoint_must_not_hold_is_refused() {
+        let long_label = format!("dns+{}:80", "r".repeat(64));
         for text in [
+            long_label.as_str(),
             "",
             "r:80",
             "ftp://r:80",
@@ -235,6 +247,7 @@ mod tests {
             "http://[r]:80",
             "http://a b:80",
             "http://a..b:80",
+            "http://a..:80",
             "http://a\r\nb:80",
             "dns+10.0.0.1:80",
             "dns+r",

@@ -211,6 +211,29 @@ async fn an_idle_connection_that_the_receiver_closed_is_not_used() {
     assert_eq!(receiver.connections(), 3);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_writes_to_a_receiver_that_closes_after_each_answer_are_all_taken() {
+    let receiver = RawReceiver::new(|mut stream, _| async move {
+        read_request(&mut stream).await;
+        stream.write_all(OK_RESPONSE).await.unwrap();
+    })
+    .await;
+    let stage = Arc::new(Stage::of(&[receiver.address]));
+    let senders = (0..4).map(|_| {
+        let stage = Arc::clone(&stage);
+        tokio::spawn(async move {
+            for _ in 0..1000 {
+                stage.send().await.unwrap();
+            }
+        })
+    });
+    for sender in senders.collect::<Vec<_>>() {
+        sender.await.unwrap();
+    }
+    assert_eq!((stage.outcome("success"), stage.outcome("timeout")), (4000.0, 0.0));
+    assert_eq!(stage.endpoint(receiver.address).failures_in_a_row, 0);
+}
+
 #[tokio::test]
 async fn a_write_that_one_endpoint_cannot_take_goes_to_another() {
     let dead = dead_port().await;
@@ -264,7 +287,8 @@ async fn endpoints_that_all_failed_are_used_all_the_same_and_one_success_restore
     );
     let stage = Stage::of(&[one.address, other.address]);
     for _ in 0..health::FAILURES_TO_EJECT {
-        assert_eq!(stage.send().await, Err(ForwardError::Unavailable { status: 503 }));
+        let told = stage.send().await;
+        assert!(matches!(told, Err(ForwardError::Unavailable { status: 503, .. })));
     }
     assert!(!stage.endpoint(one.address).healthy && !stage.endpoint(other.address).healthy);
     one.reply_from_now(OK);

@@ -56,7 +56,8 @@ pub struct Upstream {
     pub(super) load: Arc<Load>,
     pub(super) endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     members: Mutex<Members>,
-    /// Rounds of look-ups that have ended; begins at 1 where there is nothing to look up.
+    /// Rounds of look-ups that have ended; begins at 1 where there is nothing to look up. Told at every change of the
+    /// endpoints as well.
     pub(super) rounds: watch::Sender<u64>,
     pub(super) lookups: OnceLock<AbortHandle>,
 }
@@ -199,7 +200,8 @@ impl Upstream {
         // A name server that is down is not waited for longer than a receiver that is. Whether this is too late or has
         // failed: what is there now is all there is.
         let patience = end.min(Instant::now() + self.config.connect_timeout);
-        let _ = timeout_at(patience, rounds.wait_for(|n| *n > 0)).await;
+        let any = rounds.wait_for(|n| *n > 0 || !self.endpoints.load().is_empty());
+        let _ = timeout_at(patience, any).await;
         self.endpoints.load_full()
     }
 
@@ -212,7 +214,12 @@ impl Upstream {
         self.install(&self.members(), &[]);
     }
 
-    /// A look-up has answered.
+    /// What the look-ups of one configured endpoint have found until now.
+    pub(super) fn addresses(&self, spec: usize) -> Vec<Address> {
+        self.members().by_spec.get(spec).cloned().unwrap_or_default()
+    }
+
+    /// A look-up has answered, or a part of it.
     pub(super) fn set_addresses(&self, spec: usize, addresses: Vec<Address>) {
         let mut members = self.members();
         if members.superseded {
@@ -223,6 +230,8 @@ impl Upstream {
         }
         let before = self.endpoints.load_full();
         self.install(&members, &before);
+        // Writes that came before there was any endpoint look again.
+        self.rounds.send_modify(|_| ());
     }
 
     /// A round of look-ups has ended.
