@@ -72,6 +72,36 @@ async fn a_policy_cannot_set_a_reserved_label() {
 }
 
 #[tokio::test]
+async fn a_series_that_a_policy_leaves_without_sense_is_rejected_and_the_rest_is_forwarded() {
+    let receiver = Receiver::start().await;
+    // The group may be empty, as in Prometheus.
+    let rules = json!([{"action": "labelmap", "regex": "label_(.*)"}]);
+    let setup = Setup::with_receiver(&receiver).tenant(tenant("a").policy("relabel", relabel(rules)));
+    let gateway = Gateway::start(setup).await;
+    let nameless = series("bad").label("label_", "x").sample(2.0, 0);
+    let good = series("good").label("label_app", "web").sample(1.0, 0);
+    // Often enough to rest a policy that failed; known from the second one on.
+    for _ in 0..6 {
+        receiver.clear();
+        let sent = write([good.clone(), nameless.clone()]);
+        let answer = gateway.sender().bearer("a-token").write(&sent).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert!(
+            answer.text.contains("an empty label name (policy relabel)"),
+            "{answer:?}"
+        );
+        assert_eq!(receiver.only().write.texts(), [r#"good{app="web",label_app="web"}"#]);
+    }
+    let refused = [("tenant", "a"), ("reason", "empty_label_name")];
+    gateway
+        .expect_metric("gauntlet_rejected_samples_total", &refused, 6.0)
+        .await;
+    let metrics = gateway.metrics().await;
+    assert_eq!(metrics.sum("gauntlet_policy_traps_total", &[("tenant", "a")]), 0.0);
+    assert_eq!(metrics.sum("gauntlet_policy_quarantined", &[("tenant", "a")]), 0.0);
+}
+
+#[tokio::test]
 async fn other_names_can_be_reserved() {
     let receiver = Receiver::start().await;
     let setup = Setup::with_receiver(&receiver)

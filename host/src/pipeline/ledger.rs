@@ -54,9 +54,13 @@ impl<'g> Ledger<'g> {
             self.counters.dropped(&dropped.words, samples);
             self.settle(samples);
         }
-        for (refusal, totals) in &judged.tally.refused {
-            self.rejected(refusal.reason(), totals.all_samples());
-            self.stored.rejected.push((refusal.text().to_owned(), totals.series));
+        for refused in &judged.tally.refused {
+            self.rejected(refused.refusal.reason(), refused.totals.all_samples());
+            let text = match &refused.blame.policy {
+                Some(policy) => format!("{} (policy {policy})", refused.refusal.text()),
+                None => refused.refusal.text().to_owned(),
+            };
+            self.stored.rejected.push((text, refused.totals.series));
         }
     }
 
