@@ -28,7 +28,7 @@ mod write;
 pub(crate) mod tests;
 
 use admission::AdmitJob;
-pub use labels::LabelSet;
+pub use labels::{LabelSet, Unfit};
 use member::Member;
 pub use member::{PolicyFailure, PolicyInfo, PolicyStatus};
 pub use members::CallError;

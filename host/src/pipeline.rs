@@ -24,7 +24,7 @@ use crate::head::{self, HeadError};
 use crate::judge::{Admission, Judged, Origin};
 use crate::limits::{ChargeError, Withdrawal};
 use crate::model::{Peer, Protocol};
-use crate::respond::{self, Context, Failure, Stored};
+use crate::respond::{self, Context, Failure, RefusedSeries, Stored};
 use crate::route::{self, Routes};
 use crate::tenant::{Account, Session, Tenants};
 use crate::wire::{self, Framed, heavy, snappy};
@@ -52,6 +52,8 @@ pub struct Pipeline {
 struct Trace<'g> {
     of: Option<&'g Account>,
     over_rate: Option<OverRate>,
+    /// What of it was refused, whatever becomes of the rest.
+    refused: Vec<RefusedSeries>,
 }
 
 impl Pipeline {
@@ -69,6 +71,9 @@ impl Pipeline {
             // Fibonacci hashing: neighbours in number are far apart in jitter.
             jitter: number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33,
         };
+        if let Some(account) = trace.of {
+            log_refused(account, &trace.refused, &id);
+        }
         let response = match &result {
             Ok(stored) => {
                 tracing::debug!(
@@ -129,6 +134,7 @@ impl Pipeline {
             edited,
             mut ledger,
         } = processed;
+        trace.refused.extend_from_slice(ledger.refusals());
         let headers = forward::forwarded_headers(headers);
         self.forward(&session, parts, headers, &mut ledger).await?;
         ledger.edited(edited);
@@ -244,6 +250,16 @@ impl Pipeline {
         }
         if let Some(untold) = account.failures().due(reason, now, || failure.to_string()) {
             tracing::info!(%tenant, status, reason, request_id = id, error = %failure, untold, "write failed");
+        }
+    }
+}
+
+/// The first series that was refused for each reason. A tenant that sends such ones all day fills no disk.
+fn log_refused(account: &Account, refused: &[RefusedSeries], id: &str) {
+    let (tenant, now) = (account.tenant(), Instant::now());
+    for RefusedSeries { reason, series, text } in refused {
+        if let Some(untold) = account.failures().due(reason, now, || text.clone()) {
+            tracing::info!(%tenant, reason, series, request_id = id, error = text, untold, "series refused");
         }
     }
 }

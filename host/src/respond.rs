@@ -77,8 +77,18 @@ pub struct Stored {
     pub received: Totals,
     /// What receivers acknowledged.
     pub forwarded: Totals,
-    /// Text and number of series, for the sender.
-    pub rejected: Vec<(String, u64)>,
+    /// What was refused of it, by reason.
+    pub refused: Vec<RefusedSeries>,
+}
+
+/// Series of one write that were refused for one reason while the others went on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedSeries {
+    /// The metric's and the log's word.
+    pub reason: &'static str,
+    pub series: u64,
+    /// Why, and which one was the first.
+    pub text: String,
 }
 
 /// How one failure is answered.
@@ -340,17 +350,17 @@ fn as_receivers_say(error: &ForwardError, context: &Context) -> u64 {
 
 /// The response for a write that was stored, or dropped on purpose, or in part refused.
 pub fn stored(stored: &Stored) -> Response<Full<Bytes>> {
-    let rejected: u64 = stored.rejected.iter().map(|(_, series)| series).sum();
-    if rejected == 0 {
+    let refused: u64 = stored.refused.iter().map(|refused| refused.series).sum();
+    if refused == 0 {
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::NO_CONTENT;
         return response;
     }
     let mut text = format!(
-        "{rejected} of {} series were refused, the others were stored: ",
+        "{refused} of {} series were refused, the others were stored: ",
         stored.received.series
     );
-    for (i, (why, series)) in stored.rejected.iter().enumerate() {
+    for (i, RefusedSeries { series, text: why, .. }) in stored.refused.iter().enumerate() {
         let comma = if i == 0 { "" } else { ", " };
         // Writing to a String cannot fail.
         let _ = write!(text, "{comma}{series}: {why}");
@@ -542,7 +552,11 @@ mod tests {
                 series: 10,
                 ..Totals::default()
             },
-            rejected: vec![("a label name twice".into(), 2)],
+            refused: vec![RefusedSeries {
+                reason: "duplicate_label",
+                series: 2,
+                text: "a label name occurs twice, as in up{job=\"a\"}".into(),
+            }],
             ..Stored::default()
         };
         assert_eq!(stored(&partly).status(), StatusCode::BAD_REQUEST);

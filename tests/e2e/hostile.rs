@@ -200,6 +200,30 @@ async fn a_lie_in_an_answer_never_reaches_a_receiver() {
 }
 
 #[tokio::test]
+async fn a_policy_names_64_streams_and_a_series_in_one_more_is_refused_alone() {
+    let receiver = Receiver::start().await;
+    let setup = ["at", "above"]
+        .into_iter()
+        .fold(setup(&receiver), |setup, id| setup.tenant(hostile(id, "many-streams")));
+    let gateway = Gateway::start(setup).await;
+    // The guest names a stream for each series of a call that has any such.
+    let evil = |series| write(many("up", series).into_iter().map(|one| one.label("evil", "1")));
+    // The second time they are known.
+    for _ in 0..6 {
+        let at = gateway.sender().bearer("at-token").write(&evil(64)).await;
+        assert_eq!(at.status, 204, "{at:?}");
+        receiver.clear();
+        let above = gateway.sender().bearer("above-token").write(&evil(65)).await;
+        assert_eq!(above.status, 400, "{above:?}");
+        assert!(above.text.contains("1: one stream more"), "{above:?}");
+        let arrived: usize = receiver.received().iter().map(|r| r.write.timeseries.len()).sum();
+        assert_eq!(arrived, 64);
+    }
+    let metrics = gateway.metrics().await;
+    assert_eq!(metrics.sum("gauntlet_policy_traps_total", &[]), 0.0);
+}
+
+#[tokio::test]
 async fn a_plugins_words_are_data_in_the_log_the_metrics_and_the_answer() {
     let receiver = Receiver::start().await;
     let setup = setup(&receiver)

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::labels::LabelSet;
+use super::labels::{LabelSet, Unfit};
 use super::member::{Function, Member, Missed};
 use super::members::{CallError, Members};
 use crate::config::OnFailure;
@@ -50,7 +50,8 @@ impl Batch {
     }
 }
 
-/// What the chain makes of one series.
+/// What the chain makes of one series. Where a policy says what can be no series, that one is refused and the others go
+/// on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// `stream` `None`: the default stream.
@@ -65,6 +66,11 @@ pub enum Outcome {
     Edit {
         labels: LabelSet,
         stream: Option<Arc<str>>,
+    },
+    /// `policy`: the name of the one whose word cannot be done.
+    Reject {
+        policy: Arc<str>,
+        unfit: Unfit,
     },
 }
 
@@ -182,8 +188,14 @@ pub fn try_out(batch: &Batch, members: &Members, member: &Member) -> Result<(), 
     let mut series = kept(batch.labels.len());
     let mut question = Question::default();
     let asked = question.ask_for(&series, |index| batch.series(index));
-    asked.map_err(|error| Missed::Failed(Fault::Invalid(error.to_string())))?;
-    question.put(members, member, &mut series).map(drop)
+    let invalid = |text: &str| Missed::Failed(Fault::Invalid(text.to_owned()));
+    asked.map_err(|error| invalid(&error.to_string()))?;
+    question.put(members, member, &mut series)?;
+    // What makes no series of a plain one is not for any tenant.
+    match series.iter().find_map(Outcome::unfit) {
+        Some(unfit) => Err(invalid(unfit.refusal.text())),
+        None => Ok(()),
+    }
 }
 
 /// Before any policy had its say.
@@ -199,12 +211,27 @@ enum Labelled {
 
 impl Outcome {
     fn is_live(&self) -> bool {
-        !matches!(self, Self::Drop { .. })
+        !matches!(self, Self::Drop { .. } | Self::Reject { .. })
     }
 
-    /// Checks what one policy says of this series, and does it. `Some` where the next policy must be asked anew: with
-    /// the bytes of the labels that are left on the series.
-    fn apply(&mut self, verdict: Verdict, member: &Member) -> Result<Option<usize>, Fault> {
+    fn unfit(&self) -> Option<&Unfit> {
+        match self {
+            Self::Reject { unfit, .. } => Some(unfit),
+            _ => None,
+        }
+    }
+
+    /// Does what one policy says of this series, or refuses the series where that cannot be done. `Some` where the next
+    /// policy must be asked anew: with the bytes of the labels that are left on the series.
+    fn apply(&mut self, verdict: Verdict, member: &Member) -> Option<usize> {
+        self.try_apply(verdict, member).unwrap_or_else(|unfit| {
+            let policy = member.info.name.clone();
+            *self = Self::Reject { policy, unfit };
+            Some(0)
+        })
+    }
+
+    fn try_apply(&mut self, verdict: Verdict, member: &Member) -> Result<Option<usize>, Unfit> {
         let (labels, stream) = match verdict {
             Verdict::Keep => return Ok(None),
             Verdict::Drop(reason) => {
@@ -280,8 +307,8 @@ impl Question {
         })
     }
 
-    /// Puts it to one policy, whose answer becomes that of the live among `series`. After an error those of them that
-    /// came before what was wrong have it already.
+    /// Puts it to one policy, whose answer becomes that of the live among `series`. After an error they may have it
+    /// already.
     fn put(&self, members: &Members, member: &Member, series: &mut [Outcome]) -> Result<Labelled, Missed> {
         let allowance = members.engine.call_allowance();
         member.call(&members.engine, Function::Relabel, |instance| {
@@ -303,7 +330,7 @@ impl Question {
         let (mut labelled, mut bytes) = (Labelled::AsBefore, 0);
         let live = series.iter_mut().filter(|outcome| outcome.is_live());
         for (outcome, verdict) in live.zip(verdicts) {
-            if let Some(more) = outcome.apply(verdict, member)? {
+            if let Some(more) = outcome.apply(verdict, member) {
                 labelled = Labelled::Anew;
                 bytes += more;
             }

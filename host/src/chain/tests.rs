@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{self, OnFailure, Owner, PluginSource};
-use crate::model::TenantId;
+use crate::model::{Refusal, TenantId};
 use crate::sandbox::{CompileError, Compiler, ContractError, Fault, LoadError, compile};
 use crate::telemetry::Metrics;
 use crate::wire::labels::encode_labels;

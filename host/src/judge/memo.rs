@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use hashbrown::HashTable;
 
-use super::refusal::Refusal;
-use super::verdict::{DropId, Edited, Edits, Fate, StreamId, Verdict};
+use super::verdict::{BlameId, DropId, Edited, Edits, Fate, StreamId, Verdict};
+use crate::model::Refusal;
 use crate::wire::{AsIs, Asked, Met, ProvedHash, Question, SeriesHash};
 
 /// A series counts as active for this long after it was last sent.
@@ -369,7 +369,8 @@ impl Table {
             },
             // A number that stands for no refusal: asked again.
             REJECT => Fate::Reject {
-                refusal: Refusal::from_code(payload)?,
+                refusal: Refusal::from_code((payload >> BlameId::BITS) as u8)?,
+                blame: payload as BlameId,
             },
             EDIT if is_active || self.has_room_for(hash, bounds, new) => {
                 let edited = self.edits.get(payload as usize)?.as_ref()?;
@@ -440,7 +441,9 @@ impl Table {
         match verdict {
             Verdict::Keep { stream } => (KEEP << KIND_SHIFT) | u32::from(*stream),
             Verdict::Drop { reason } => (DROP << KIND_SHIFT) | u32::from(*reason),
-            Verdict::Reject { refusal } => (REJECT << KIND_SHIFT) | refusal.code(),
+            Verdict::Reject { refusal, blame } => {
+                (REJECT << KIND_SHIFT) | (u32::from(refusal.code()) << BlameId::BITS) | u32::from(*blame)
+            }
             Verdict::Edit { labels, stream } => {
                 let edited = Edited::new(sent, labels, *stream);
                 self.edit_bytes += edited.bytes();

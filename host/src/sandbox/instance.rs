@@ -15,9 +15,9 @@ use super::contract::Functions;
 use super::contract::types::{Decision, Inputs, Verdict, Write};
 use super::deadline::{Busy, Deadline};
 use super::imports::log::Share;
-use super::plain::plain;
 use super::plugin::Plugin;
 use super::state::State;
+use crate::model::plain;
 
 /// What a plugin can make the host copy in one direction of one call, in bytes. A batch is at most
 /// `chain::relabel::BATCH_BYTES` of labels; edited and lifted those are 0.5 MiB of text and, at the shortest

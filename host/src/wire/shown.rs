@@ -1,0 +1,86 @@
+//! A series as people are told of it: the name of its metric, and the label that is at fault.
+//!
+//! Takes names and values as they were sent, be they text or not; gives text that is bounded and free of control
+//! characters. Never shows more of a series than that.
+
+use std::borrow::Cow;
+
+use crate::model::plain;
+
+/// Longest metric or label name shown, in bytes; a mark for what was cut comes on top.
+const MAX_NAME: usize = 128;
+/// Longest label value shown, in bytes: enough to find it by.
+const MAX_VALUE: usize = 32;
+const METRIC_NAME: &[u8] = b"__name__";
+
+/// `up{job="node"}` of a series whose label `job` is `at_fault`. Without a metric's name its first label has to do; a label
+/// that it was not sent with is shown without a value.
+pub fn shown<'a>(labels: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, at_fault: Option<&[u8]>) -> String {
+    let find = |wanted: &[u8]| {
+        labels
+            .clone()
+            .find(|(name, value)| *name == wanted && !value.is_empty())
+    };
+    let metric = find(METRIC_NAME).map(|(_, metric)| cut(metric, MAX_NAME));
+    let first = || labels.clone().next();
+    let label = match (at_fault, &metric) {
+        (Some(name), Some(_)) if name == METRIC_NAME => None,
+        (Some(name), _) => Some(find(name).map_or_else(|| quoted(name), of_label)),
+        (None, None) => Some(first().map(of_label).unwrap_or_default()),
+        (None, Some(_)) => None,
+    };
+    let label = label.map(|label| format!("{{{label}}}")).unwrap_or_default();
+    metric.unwrap_or_default() + &label
+}
+
+fn of_label((name, value): (&[u8], &[u8])) -> String {
+    format!("{}=\"{}\"", quoted(name), cut(value, MAX_VALUE).replace('"', "\\\""))
+}
+
+/// As PromQL has it: what is no plain name stands in quotes.
+fn quoted(name: &[u8]) -> String {
+    let is_plain = !name.is_empty() && name.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'_');
+    match is_plain {
+        true => cut(name, MAX_NAME),
+        false => format!("\"{}\"", cut(name, MAX_NAME)),
+    }
+}
+
+fn cut(bytes: &[u8], most: usize) -> String {
+    // What a character that is torn here leaves lies behind what is shown.
+    let start: Cow<'_, str> = String::from_utf8_lossy(&bytes[..bytes.len().min(most + 4)]);
+    plain(&start, most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(labels: &[(&[u8], &[u8])], at_fault: Option<&[u8]>) -> String {
+        shown(labels.iter().copied(), at_fault)
+    }
+
+    #[test]
+    fn a_series_is_shown_by_its_metric_and_the_label_at_fault() {
+        let up: &[(&[u8], &[u8])] = &[(b"__name__", b"up"), (b"job", b"node"), (b"zone", b"a")];
+        assert_eq!(of(up, None), "up");
+        assert_eq!(of(up, Some(b"job")), r#"up{job="node"}"#);
+        assert_eq!(of(up, Some(b"added")), "up{added}");
+        assert_eq!(of(up, Some(b"__name__")), "up");
+        assert_eq!(of(up, Some(b"")), r#"up{""}"#);
+        assert_eq!(of(&up[1..], None), r#"{job="node"}"#);
+        assert_eq!(of(&[], None), "{}");
+        assert_eq!(of(&[(b"__name__", b""), (b"", b"x")], Some(b"")), r#"{""="x"}"#);
+    }
+
+    #[test]
+    fn what_is_shown_is_bounded_and_holds_no_control_characters() {
+        let long = "火".repeat(1000);
+        let long = long.as_bytes();
+        let text = of(&[(b"__name__", long), (long, long)], Some(long));
+        assert!(text.len() < 400 && !text.contains('\u{fffd}'), "{text}");
+        assert_eq!(text.matches('…').count(), 3, "{text}");
+        let text = of(&[(b"__name__", b"a\n\xff"), (b"job", b"\x1b[31m\"}")], Some(b"job"));
+        assert_eq!(text, "a\\n\u{fffd}{job=\"\\u{1b}[31m\\\"}\"}");
+    }
+}
