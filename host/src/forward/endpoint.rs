@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
-use super::balance::Candidate;
+use super::balance::{self, Candidate};
 use super::health::{Health, Illness};
 use super::latency::Latency;
 use crate::net::{Address, Pool};
@@ -138,7 +138,8 @@ impl Endpoint {
             if illness.is_answer() {
                 state.latency.answered(now);
             }
-            if matches!(illness, Illness::Slow | Illness::Timeout) && !waited.is_zero() {
+            // What was waited for in vain is at least so long.
+            if illness.is_a_wait() && waited > balance::SLOW {
                 state.latency.learnt(waited, now);
             }
             let was_healthy = state.health.is_healthy();

@@ -45,6 +45,12 @@ impl Illness {
         matches!(self, Self::Slow | Self::ServerError)
     }
 
+    /// Whether a long time until it was met is the endpoint's own. A receiver that answers 5xx late has waited for another
+    /// one behind it, on behalf of one tenant.
+    pub fn is_a_wait(self) -> bool {
+        !matches!(self, Self::ServerError)
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             Self::Connect => "connect",
