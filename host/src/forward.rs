@@ -19,7 +19,9 @@ mod budget;
 pub mod delivery;
 mod endpoint;
 mod health;
+mod latency;
 mod lookup;
+mod probe;
 mod request;
 mod upstream;
 

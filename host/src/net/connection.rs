@@ -132,7 +132,11 @@ impl Connection {
 
     /// Polls the connection once, which is when it sees that the peer has closed it.
     pub(super) async fn is_reusable(&mut self) -> bool {
-        std::future::poll_fn(|cx| Poll::Ready(poll_driver(&mut self.driver, cx))).await;
+        std::future::poll_fn(|cx| {
+            poll_driver(&mut self.driver, cx);
+            Poll::Ready(())
+        })
+        .await;
         self.driver.is_some() && self.sender.is_ready() && self.connected_at.elapsed() < MAX_AGE
     }
 }
