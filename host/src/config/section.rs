@@ -244,7 +244,7 @@ impl<'a> Field<'a> {
     pub(super) fn text(&self) -> Option<&'a str> {
         let text = match &self.node.value {
             Value::Text(text) | Value::Number(_, text) => text.as_str(),
-            Value::Bool(_) => return self.mismatch("text (quote it)"),
+            Value::Bool(..) => return self.mismatch("text (quote it)"),
             _ => return self.mismatch("text"),
         };
         if text.is_empty() {
@@ -256,7 +256,7 @@ impl<'a> Field<'a> {
 
     pub(super) fn boolean(&self) -> Option<bool> {
         match self.node.value {
-            Value::Bool(value) => Some(value),
+            Value::Bool(value, _) => Some(value),
             _ => self.mismatch("true or false"),
         }
     }
@@ -352,7 +352,7 @@ impl<'a> Field<'a> {
             Value::Null => true,
             Value::List(items) => items.is_empty(),
             Value::Map(entries) => entries.is_empty(),
-            Value::Bool(_) | Value::Number(..) | Value::Text(_) => false,
+            Value::Bool(..) | Value::Number(..) | Value::Text(_) => false,
         }
     }
 

@@ -276,6 +276,15 @@ fn settings_reach_the_plugin_exactly() {
           small: 0.1
           big: 1e300
           hex: 0x10
+          plus: +5
+          minus: -0
+          zeros: 1.50
+          point: .5
+          grouped: 1_000
+          date: 2026-11-26
+          truth: [true, True, FALSE, 'true']
+          nothing: [null, ~, Null, 'null']
+          tagged: [!!int 7, !!str 7, !!float 1]
           octal: 0755
           text: '0755'
           country: no
@@ -293,7 +302,9 @@ fn settings_reach_the_plugin_exactly() {
     assert_eq!(
         policies[2].settings,
         "{\"z\":null,\"a\":null,\"int\":18446744073709551615,\"negative\":-9223372036854775808,\"float\":1.0,\
-         \"small\":0.1,\"big\":1e+300,\"hex\":16,\"octal\":\"0755\",\"text\":\"0755\",\"country\":\"no\",\"empty\":\"\",\
+         \"small\":0.1,\"big\":1e300,\"hex\":\"0x10\",\"plus\":\"+5\",\"minus\":\"-0\",\"zeros\":1.50,\"point\":0.5,\
+         \"grouped\":\"1_000\",\"date\":\"2026-11-26\",\"truth\":[true,\"True\",\"FALSE\",\"true\"],\
+         \"nothing\":[null,null,null,\"null\"],\"tagged\":[7,\"7\",1],\"octal\":\"0755\",\"text\":\"0755\",\"country\":\"no\",\"empty\":\"\",\
          \"list\":[],\"map\":{},\"quote\":\"a\\\"b\\né\",\"1\":\"one\"}"
     );
     let names: Vec<_> = policies.iter().map(|policy| policy.name.as_str()).collect();
