@@ -4,7 +4,7 @@
 //! exit status. Killed when dropped; its log is shown where the test failed. Never reaches into the process.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use anyhow::{Result, ensure};
@@ -87,7 +87,12 @@ impl Gateway {
 
     /// `gauntlet check` on the files of `setup` as they lie on disk.
     pub fn check_as_written(setup: &Setup) -> Checked {
-        checked(Command::new(binary()).arg("check").arg(setup.main_file()))
+        Self::check_file(&setup.main_file(), &[])
+    }
+
+    /// `gauntlet check` on any file.
+    pub fn check_file(file: &Path, arguments: &[&str]) -> Checked {
+        checked(Command::new(binary()).arg("check").args(arguments).arg(file))
     }
 
     /// `gauntlet serve` on the files as they lie on disk, named by the environment; expected to end by itself.

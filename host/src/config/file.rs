@@ -352,6 +352,23 @@ mod tests {
     }
 
     #[test]
+    fn a_path_leads_as_far_as_it_can() {
+        let tree = parse("a:\n  b.c: [1, {d: 2}]\n  b: 3\n").unwrap_or_else(|_| panic!("parses"));
+        for (path, expected) in [
+            ("", (1, 1)),
+            ("a", (2, 3)),
+            ("a.b", (3, 6)),
+            ("a.b.c[1].d: must be", (2, 16)),
+            ("a.b.c[7]", (2, 8)),
+            ("a.bc", (2, 3)),
+            ("elsewhere", (1, 1)),
+        ] {
+            let Place { line, column } = tree.place_of(path);
+            assert_eq!((line, column), expected, "{path}");
+        }
+    }
+
+    #[test]
     fn an_alias_stands_where_it_is_used() {
         let tree = parse("a: &x {k: 0x10}\nb: *x\nc:\n  <<: *x\n").unwrap_or_else(|_| panic!("parses"));
         let b = tree.entry("b").unwrap();

@@ -63,6 +63,12 @@ impl<'a> Source<'a> {
         self.folder.join(path)
     }
 
+    /// This file as messages name it, and its absolute path.
+    pub(super) fn names(&self) -> (PathBuf, PathBuf) {
+        let name = self.file.file_name().unwrap_or_default();
+        (self.file.clone(), self.folder.join(name))
+    }
+
     pub(super) fn failures(&self) -> usize {
         self.errors.borrow().len()
     }
