@@ -21,6 +21,8 @@ use crate::pipeline::{Shared, SharedError};
 use crate::reload::{Generations, ReloadError};
 use crate::tls;
 
+mod open_files;
+
 /// How often what tenants did not use for long (idle buckets, old failures) is looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Two, so that a probe is answered while a reload puts generations together.
@@ -187,7 +189,9 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
     let shared = Shared::new(&config)?;
     let generations = Arc::new(Generations::start(&options.config_file, loaded, known, Arc::clone(&shared)).await?);
 
-    let listener = Listener::bind(&config.remote_write, Arc::clone(&shared.metrics)).await?;
+    let mut remote_write = config.remote_write.clone();
+    remote_write.max_connections = open_files::prepare(&config);
+    let listener = Listener::bind(&remote_write, Arc::clone(&shared.metrics)).await?;
     let address = config.admin.listen_address.clone();
     let admin_failed = |reason| StartError::Admin {
         address: address.clone(),
