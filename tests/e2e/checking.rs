@@ -227,6 +227,16 @@ fn certificates_and_keys_that_cannot_be_used_are_told() {
         &Gateway::check_as_written(&setup),
         &["server.pem: certificate 1 has expired"],
     );
+    let setup = setup.set(
+        "/upstreams/soft",
+        json!({"endpoints": ["https://127.0.0.1:1"], "tls_config": {"cert_file": "client.pem", "key_file": "client.key"}}),
+    );
+    std::fs::write(setup.folder().join("client.pem"), &expired.pem).unwrap();
+    std::fs::write(setup.folder().join("client.key"), &expired.key_pem).unwrap();
+    refused(
+        &Gateway::check(&setup),
+        &["upstreams.soft.tls_config: the client certificate has expired"],
+    );
 }
 
 #[test]
