@@ -208,7 +208,7 @@ async fn accept(
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, address) = socket.accept().await?;
-    // An IPv4 sender at a socket of both families is told as `::ffff:10.0.0.1`.
+    // A socket of both families has an IPv4 sender as `::ffff:10.0.0.1`, which nobody would search for.
     let address = SocketAddr::new(address.ip().to_canonical(), address.port());
     Ok((stream, address, slot))
 }
