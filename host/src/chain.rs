@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::config;
 use crate::model::TenantId;
-use crate::sandbox::{Engine, Job};
+use crate::sandbox::{Engine, Fault, Job};
 
 mod admission;
 mod decisions;
@@ -55,6 +55,14 @@ impl BuildError {
     /// The same plugin may well do a moment later: there was no room to try it.
     pub fn may_pass(&self) -> bool {
         self.fault.may_pass()
+    }
+
+    /// What the plugin itself said of its settings.
+    pub fn of_settings(&self) -> Option<&str> {
+        match &self.fault {
+            BuildFault::Configure(Fault::Error(said)) => Some(said),
+            _ => None,
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod glob;
 mod inputs;
 mod load;
 mod nearest;
+mod pem;
 mod resolve;
 mod secret;
 mod section;
@@ -30,9 +31,10 @@ mod tenant;
 #[cfg(test)]
 pub(crate) mod tests;
 mod units;
+mod written_at;
 
 pub use inputs::Inputs;
-pub use load::{Known, attempt, load};
+pub use load::{Known, attempt, load, load_without_secrets};
 
 /// Reads a duration as flags and files write it: `5m`, `1h30m`, `250ms`.
 ///
@@ -48,6 +50,8 @@ pub struct Loaded {
     pub config: Config,
     /// Tenants that are not in `config.tenants` because something about them is wrong, in the order read.
     pub broken: Vec<BrokenTenant>,
+    /// Plugins that no policy of a sound tenant uses, and whose file could be read.
+    pub unused: Vec<Arc<PluginSource>>,
     /// Plugins whose file is at fault. Tenants that name one are in `broken`; the others do not miss it.
     pub plugins: Vec<ConfigError>,
     /// What to watch for changes.
@@ -289,6 +293,18 @@ pub struct Policy {
     pub settings: String,
     pub on_failure: OnFailure,
     pub owner: Owner,
+    pub written_at: WrittenAt,
+}
+
+/// The place of a policy, which outlives its file. All are equal: a policy that moved within its file is the same.
+#[derive(Debug, Clone, Default)]
+pub struct WrittenAt {
+    /// As messages name it.
+    file: PathBuf,
+    absolute: PathBuf,
+    key: String,
+    line: u32,
+    column: u32,
 }
 
 /// What a failing policy costs.

@@ -9,7 +9,6 @@
 //! costs work per attempt, makes who gets in a lottery, and turns a moment's excess into retries; waiting is
 //! first come, first served, and bounded by the deadlines that end idle and slow connections.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -34,14 +33,16 @@ use tokio_util::task::TaskTracker;
 
 use self::clock::{Clock, Phase, Timed};
 use crate::config::RemoteWrite;
-use crate::model::Peer;
+use crate::model::{Peer, PeerCertificate};
 use crate::telemetry::metrics::ReasonLabels;
 use crate::telemetry::{Metrics, Throttle};
 use crate::tls::{self, HandshakeError};
 
+mod bind;
 mod clock;
 mod reactors;
 
+pub use bind::bind;
 pub use reactors::Reactors;
 
 /// Largest request head, request line included. Bytes. A JWT or a chain of proxy headers fits many times.
@@ -60,6 +61,15 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub enum ListenError {
     #[error("cannot listen on {address}: {reason}")]
     Bind { address: String, reason: io::Error },
+}
+
+/// The validity of the client certificate ended after the handshake.
+#[derive(Debug, thiserror::Error)]
+#[error("the client certificate has ended since the handshake")]
+struct CertificateEnded;
+
+fn caused_by_end_of_certificate(error: &hyper::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<CertificateEnded>())
 }
 
 /// Deadlines of a connection. They hold for the life of the process; a reload does not change them.
@@ -90,7 +100,7 @@ impl Listener {
             address: config.listen_address.clone(),
             reason,
         };
-        let socket = TcpListener::bind(&config.listen_address).await.map_err(failed)?;
+        let socket = bind(&config.listen_address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         Ok(Self {
             socket,
@@ -198,6 +208,8 @@ async fn accept(
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, address) = socket.accept().await?;
+    // A socket of both families has an IPv4 sender as `::ffff:10.0.0.1`, which nobody would search for.
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
     Ok((stream, address, slot))
 }
 
@@ -262,12 +274,16 @@ where
     let clock = Arc::new(Clock::new(door.deadlines.head, door.deadlines.idle));
     let service = service_fn(|request| {
         clock.enter(Phase::Busy);
-        let answer = (door.handler)(request, Arc::clone(&peer));
+        // Any answer would make the sender drop the write; what a new handshake is refused for makes it keep it.
+        let answer = match peer.certificate.as_ref().is_some_and(PeerCertificate::has_expired) {
+            true => Err(CertificateEnded),
+            false => Ok((door.handler)(request, Arc::clone(&peer))),
+        };
         let clock = Arc::clone(&clock);
         async move {
-            let answer = answer.await;
+            let answer = answer?.await;
             clock.enter(Phase::Idle);
-            Ok::<_, Infallible>(answer)
+            Ok::<_, CertificateEnded>(answer)
         }
     });
     let stream = TokioIo::new(Timed::new(stream, Arc::clone(&clock)));
@@ -289,6 +305,9 @@ where
         loop {
             if let Poll::Ready(end) = http.as_mut().poll(context) {
                 if let Err(error) = end {
+                    if caused_by_end_of_certificate(&error) {
+                        door.told_to_come_again(peer.address);
+                    }
                     tracing::debug!(%error, peer = %peer.address, "the connection ended early");
                 }
                 return Poll::Ready(None);
@@ -346,6 +365,14 @@ impl<H> Door<H> {
             .refused_connections
             .get_or_create(&ReasonLabels { reason })
             .inc();
+    }
+
+    /// A connection is closed without an answer, so that the sender keeps its data and makes a new handshake.
+    fn told_to_come_again(&self, peer: SocketAddr) {
+        self.refused("client_certificate");
+        if let Some(untold) = self.refusals.due(now()) {
+            tracing::warn!(%peer, untold, "a client certificate has ended since its handshake; the connection is closed");
+        }
     }
 
     fn refused_handshake(&self, peer: SocketAddr, error: &HandshakeError) {

@@ -16,11 +16,13 @@ use crate::pipeline::{Pipeline, Shared};
 use crate::telemetry::metrics::{CertificateLabels, TenantLabels};
 use crate::tls::{self, TlsError};
 
+mod blocking;
 mod build;
 mod report;
 mod restart;
 mod retired;
 
+use blocking::blocking;
 use build::{Lineage, build};
 pub use report::{Broken, ReloadError, Report};
 use restart::needs_restart;
@@ -260,12 +262,4 @@ fn new_tls(previous: &Pipeline, loaded: &Loaded) -> Result<Option<NewTls>, TlsEr
     }
     let config = is.as_ref().map(tls::server_config).transpose()?;
     Ok(Some(NewTls(config)))
-}
-
-/// Runs what reads files, away from the I/O threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
 }

@@ -1,6 +1,7 @@
 //! Host checks on labels: reserved names, order, empty values, what is rejected and what is still forwarded.
 
 use gauntlet_tests::remote_write::{Label, compress};
+use gauntlet_tests::setup::replace;
 use gauntlet_tests::{Gateway, Receiver, Setup, TimeSeries, WriteRequest, relabel, series, write};
 use serde_json::json;
 
@@ -309,4 +310,45 @@ async fn labels_of_every_length_survive_an_edit_to_the_byte() {
         one
     });
     assert_eq!(arrived, write(expected));
+}
+
+/// YAML sees a truth value and numbers where Prometheus sees text.
+#[tokio::test]
+async fn settings_reach_a_policy_as_they_are_written() {
+    let receiver = Receiver::start().await;
+    let gateway = Gateway::start(Setup::with_receiver(&receiver).tenant(tenant("a"))).await;
+    let token = gauntlet_tests::setup::sha256(b"a-token");
+    let text = format!(
+        "tenant: a
+credentials: [{{bearer_token_sha256: {token}}}]
+upstreams: [soft]
+policies:
+  - plugin: relabel
+    settings:
+      relabel_configs:
+        - {{action: keep, source_labels: [ready], regex: True}}
+        - {{target_label: code, replacement: 0x10}}
+        - {{target_label: day, replacement: 2026-11-26}}
+        - {{target_label: zeros, replacement: 007}}
+"
+    );
+    replace(&gateway.setup.tenant_file("a"), text.as_bytes());
+    assert_eq!(gateway.admin("POST", "/-/reload").await.status, 200);
+    let ready = |value: &str| series("up").label("ready", value).sample(1.0, 0);
+    let answer = gateway
+        .sender()
+        .bearer("a-token")
+        .write(&write([ready("True"), ready("true")]))
+        .await;
+    assert_eq!(answer.status, 204, "{answer:?}");
+    let arrived = receiver.only().write.timeseries;
+    assert_eq!(arrived.len(), 1, "{arrived:?}");
+    for (name, value) in [
+        ("ready", "True"),
+        ("code", "0x10"),
+        ("day", "2026-11-26"),
+        ("zeros", "007"),
+    ] {
+        assert_eq!(arrived[0].value(name), Some(value), "{name}");
+    }
 }

@@ -28,7 +28,7 @@ impl Names {
     /// The tenant and the name that proved it; `None` without a certificate.
     ///
     /// # Errors
-    /// `WrongCredential` where no name is a tenant's or the certificate has ended since the handshake,
+    /// `WrongCredential` where no name is a tenant's,
     /// `Ambiguous` where the names belong to several tenants: to pick one would be to guess. Where one of those
     /// is broken it is not yet known whether they are several, so the answer is [`Holder::Broken`]: wait.
     pub(super) fn owner<'c>(
@@ -38,9 +38,6 @@ impl Names {
         let Some(certificate) = certificate else {
             return Ok(None);
         };
-        if certificate.has_expired() {
-            return Err(AuthError::WrongCredential);
-        }
         let uris = certificate.uri_sans.iter().map(|name| (&self.uri_sans, name));
         let dns = certificate.dns_sans.iter().map(|name| (&self.dns_sans, name));
         let common = certificate.common_name.iter().map(|name| (&self.common_names, name));

@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::*;
-use crate::config::{self, OnFailure, Owner, PluginSource};
+use crate::config::{self, OnFailure, Owner, PluginSource, WrittenAt};
 use crate::model::{Refusal, TenantId};
 use crate::sandbox::{CompileError, Compiler, ContractError, Fault, LoadError, compile};
 use crate::telemetry::Metrics;
@@ -84,6 +84,7 @@ pub(crate) fn policy(plugin: Arc<PluginSource>, settings: &str) -> config::Polic
         settings: settings.to_owned(),
         on_failure: OnFailure::Retry,
         owner: Owner::Tenant,
+        written_at: WrittenAt::default(),
     }
 }
 

@@ -16,11 +16,16 @@ use super::inputs::{Contents, Files, Inputs};
 use super::resolve::{self, Main, WHOLE_FILE};
 use super::section::{self, Section, Source};
 use super::tenant::{self, House};
-use super::{BrokenTenant, ClientAuthType, Config, ConfigError, Credential, Loaded, Tenant};
+use super::{BrokenTenant, ClientAuthType, Config, ConfigError, Credential, Loaded, PluginSource, Tenant};
 use crate::model::TenantId;
 
 /// Largest YAML file: a thousand inline tenants are about 1 MB.
 const MAX_TEXT_SIZE: usize = 16 << 20;
+
+const IS_A_TENANT: &str = "this is the file of one tenant, not a main file; give the main file, which names this one \
+                           in `tenant_files` and is checked together with it";
+const IS_A_PLUGIN: &str = "this is a WebAssembly file, not a configuration; name it in the `plugins` of a main file, and \
+                           give that one, which is checked together with it";
 
 /// Reads the main file and everything it names.
 ///
@@ -28,6 +33,15 @@ const MAX_TEXT_SIZE: usize = 16 << 20;
 /// Every mistake found in the main file, in the order of its text; never empty.
 pub fn load(path: &Path) -> Result<Loaded, Vec<ConfigError>> {
     attempt(path, &mut Known::default()).0
+}
+
+/// As [`load`], where the files with secrets may be missing: in a CI, on a laptop. Whatever is there is checked, and what
+/// is not there stands for itself; nothing that was loaded so may serve.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_without_secrets(path: &Path) -> Result<Loaded, Vec<ConfigError>> {
+    read(path, &Files::without_secrets(), &mut Known::default())
 }
 
 /// Sound tenant files as the last load read them. What was read from the same bytes needs no parsing: a change of one
@@ -59,6 +73,10 @@ fn read(path: &Path, files: &Files, known: &mut Known) -> Result<Loaded, Vec<Con
     let Ok(tree) = read_tree(&source, &absolute) else {
         return Err(source.finish().0);
     };
+    if let Some(tenant) = tree.entry("tenant") {
+        source.fail(tenant.place, "tenant", IS_A_TENANT);
+        return Err(source.finish().0);
+    }
     let Some(root) = Section::root(&source, &tree) else {
         return Err(source.finish().0);
     };
@@ -72,11 +90,15 @@ fn read(path: &Path, files: &Files, known: &mut Known) -> Result<Loaded, Vec<Con
     same_credential_twice(&mut read);
 
     let Main { parts, house, .. } = main;
+    let (tenants, broken) = sort_out(read);
+    let unused = unused_plugins(&house, &tenants);
+    if broken.is_empty() {
+        warn_of_unused(&source, &tree, &unused);
+    }
     let (errors, mut warnings) = source.finish();
     if !errors.is_empty() {
         return Err(errors);
     }
-    let (tenants, broken) = sort_out(read);
     let config = parts.with_tenants(tenants).ok_or(errors)?;
     warnings.extend(warnings_of_files);
     warnings.extend(unused_certificates(&config));
@@ -86,6 +108,7 @@ fn read(path: &Path, files: &Files, known: &mut Known) -> Result<Loaded, Vec<Con
     Ok(Loaded {
         config,
         broken,
+        unused,
         plugins: unreadable(house.plugins),
         inputs: Inputs::default(),
         warnings,
@@ -142,6 +165,29 @@ fn tenants_of_files(
     (read, warnings)
 }
 
+/// Plugins with a file that no policy names, as far as the tenants are sound.
+fn unused_plugins(house: &House, tenants: &BTreeMap<TenantId, Arc<Tenant>>) -> Vec<Arc<PluginSource>> {
+    let of_house = house.before.iter().chain(&house.after).map(|policy| &policy.plugin);
+    let of_tenants = tenants
+        .values()
+        .flat_map(|tenant| &tenant.policies)
+        .map(|policy| &policy.plugin);
+    let used: HashSet<&str> = of_house.chain(of_tenants).map(|plugin| plugin.name.as_str()).collect();
+    let read = house.plugins.values().filter_map(|plugin| match plugin {
+        Declared::Read(plugin) => Some(plugin),
+        Declared::Unreadable(_) | Declared::Mistaken => None,
+    });
+    let unused = read.filter(|plugin| plugin.file.is_some() && !used.contains(plugin.name.as_str()));
+    unused.cloned().collect()
+}
+
+fn warn_of_unused(source: &Source<'_>, tree: &Node, unused: &[Arc<PluginSource>]) {
+    for plugin in unused {
+        let key = format!("plugins.{}", plugin.name);
+        source.warn(tree.place_of(&key), &key, "no policy uses this plugin");
+    }
+}
+
 fn unreadable(plugins: Plugins) -> Vec<ConfigError> {
     let faults = plugins.into_values().filter_map(|plugin| match plugin {
         Declared::Unreadable(fault) => Some(fault),
@@ -196,6 +242,10 @@ fn read_tree(source: &Source<'_>, absolute: &Path) -> Result<Node, String> {
     })?;
     if bytes.len() > MAX_TEXT_SIZE {
         source.fail(WHOLE_FILE, "", "this file is larger than 16 MiB");
+        return Err(String::new());
+    }
+    if bytes.starts_with(b"\0asm") {
+        source.fail(WHOLE_FILE, "", IS_A_PLUGIN);
         return Err(String::new());
     }
     let Ok(text) = std::str::from_utf8(&bytes) else {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 
+use super::blocking::blocking;
 use super::report::{Broken, ReloadError, Report, lines};
 use crate::auth::Authenticator;
 use crate::chain::{BuildError, Chain};
@@ -19,6 +20,8 @@ use crate::tenant::{Accounts, Generation, Tenants};
 
 /// Chains built at once: compiling is one at a time anyway, configuring a few plugins is not.
 const BUILDS_AT_ONCE: usize = 4;
+/// Mistakes in settings whose place is looked up in one build: an operator's policy may fail for a thousand tenants.
+const EXACT_PLACES: usize = 16;
 
 /// What goes on from one build to the next.
 #[derive(Default)]
@@ -124,7 +127,7 @@ impl Building<'_> {
                     self.report.broken.push(Broken {
                         tenant: Some(id.clone()),
                         file: tenant.file.clone(),
-                        error: error.to_string(),
+                        error: with_its_place(&tenant, error, self.report.broken.len() < EXACT_PLACES).await,
                         serving: old.as_ref().map(|old| old.number()),
                     });
                     old
@@ -184,6 +187,20 @@ async fn build_chains(
         .buffered(BUILDS_AT_ONCE)
         .collect()
         .await
+}
+
+/// What is wrong with a policy of `tenant`, as is told of any other mistake in the file that has the policy; the `exact`
+/// place in its settings is looked up in the file.
+async fn with_its_place(tenant: &config::Tenant, error: BuildError, exact: bool) -> String {
+    let Some(policy) = tenant.policies.iter().find(|policy| policy.name == error.policy) else {
+        return error.to_string();
+    };
+    let at = policy.written_at.clone();
+    let told = move || match error.of_settings().filter(|_| exact) {
+        Some(said) => at.mistake_in_settings(said, error.to_string()),
+        None => at.mistake(error.to_string()),
+    };
+    blocking(told).await.to_string()
 }
 
 /// Who can be proved: everybody served, and the sound tenants without a generation, whose writes wait (503) and are
