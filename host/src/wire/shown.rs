@@ -1,7 +1,8 @@
-//! A series as people are told of it: the name of its metric, and the label that is at fault.
+//! A series as people are told of it: the name of its metric and the label that is at fault, or as much as there is room
+//! for.
 //!
 //! Takes names and values as they were sent, be they text or not; gives text that is bounded and free of control
-//! characters. Never shows more of a series than that.
+//! characters. Never shows a long value whole.
 
 use std::borrow::Cow;
 
@@ -31,6 +32,20 @@ pub fn shown<'a>(labels: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, at_
     };
     let label = label.map(|label| format!("{{{label}}}")).unwrap_or_default();
     metric.unwrap_or_default() + &label
+}
+
+/// `up{job="node",zone="a"}`, cut to `most` bytes; a mark for the cut comes on top.
+pub fn shown_whole<'a>(labels: impl Iterator<Item = (&'a [u8], &'a [u8])>, most: usize) -> String {
+    let (mut metric, mut all) = (String::new(), String::new());
+    for (name, value) in labels {
+        if name == METRIC_NAME {
+            metric = cut(value, MAX_NAME);
+        } else if all.len() <= most {
+            all.push_str(if all.is_empty() { "" } else { "," });
+            all.push_str(&of_label((name, value)));
+        }
+    }
+    plain(&format!("{metric}{{{all}}}"), most)
 }
 
 fn of_label((name, value): (&[u8], &[u8])) -> String {
@@ -70,6 +85,9 @@ mod tests {
         assert_eq!(of(up, Some(b"")), r#"up{""}"#);
         assert_eq!(of(&up[1..], None), r#"{job="node"}"#);
         assert_eq!(of(&[], None), "{}");
+        let whole = |most| shown_whole(up.iter().copied(), most);
+        assert_eq!(whole(100), r#"up{job="node",zone="a"}"#);
+        assert_eq!(whole(10), "up{job=\"no…");
         assert_eq!(of(&[(b"__name__", b""), (b"", b"x")], Some(b"")), r#"{""="x"}"#);
     }
 
