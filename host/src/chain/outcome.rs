@@ -28,6 +28,9 @@ pub enum Outcome {
         labels: LabelSet,
         stream: Option<Arc<str>>,
     },
+    /// It came with more labels than a policy is asked about, so none was. Not to go on: what a policy would have dropped or
+    /// redacted nobody knows.
+    TooLarge,
     /// `policy`: the name of the one whose word cannot be done.
     Reject {
         policy: Arc<str>,
@@ -37,7 +40,7 @@ pub enum Outcome {
 
 impl Outcome {
     pub(super) fn is_live(&self) -> bool {
-        !matches!(self, Self::Drop { .. } | Self::Reject { .. })
+        matches!(self, Self::Keep { .. } | Self::Edit { .. })
     }
 
     pub(super) fn unfit(&self) -> Option<&Unfit> {

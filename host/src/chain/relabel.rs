@@ -26,7 +26,7 @@ use crate::wire::labels::label_bytes;
 
 /// Series of one plugin call: at 2 to 20 us a series, well inside the deadline for every toolchain.
 pub const BATCH_SERIES: usize = 512;
-/// Label bytes of one plugin call: bounds what a plugin is made to hold.
+/// Label bytes of one plugin call: bounds what a plugin is made to hold. A series that has more by itself is put to none.
 pub const BATCH_BYTES: usize = 512 << 10;
 
 /// What a plugin may leave on the series of one call: this, and as much on top as `MAX_GROWTH` times what they came
@@ -109,6 +109,9 @@ impl<V> RelabelJob<V> {
 
     /// What all policies make of a piece. `None` where one failed, and the halves are to be asked about.
     fn ask_all(&mut self, piece: &Range<usize>) -> Result<Option<Vec<Outcome>>, CallError> {
+        if piece.len() == 1 && self.batch.series(piece.start).len() > BATCH_BYTES {
+            return Ok(Some(vec![Outcome::TooLarge]));
+        }
         let members = Arc::clone(&self.members);
         let mut series = kept(piece.len());
         let mut question = Question::reused();

@@ -85,7 +85,7 @@ impl Refusal {
             Self::OverActiveSeries => "a new series over max_active_series",
             Self::EmptyLabelName => "an empty label name",
             Self::DuplicateLabel => "a label name that occurs twice",
-            Self::LabelsTooLarge => "more labels than a policy may leave on a series, in number or in bytes",
+            Self::LabelsTooLarge => "more labels, in number or in bytes, than policies are asked about or may leave",
             Self::StreamName => "a stream name that is too long or has control characters",
             Self::TooManyStreams => "one stream more than policies may name",
             Self::FailsPolicy => "labels that a policy fails on",
