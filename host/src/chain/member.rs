@@ -23,7 +23,7 @@ use crate::sandbox::{Engine, Fault, Instance, Plugin, PolicyId, Share, Start};
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{PolicyCallLabels, PolicyLabels, TrapLabels};
 use crate::wire::labels::label_bytes;
-use crate::wire::shown_whole;
+use crate::wire::{Shown, shown_whole};
 
 /// Series that a policy fails on and that operators are shown: the last ones.
 const SHOWN_SERIES: usize = 16;
@@ -343,14 +343,15 @@ impl Member {
 
     /// Remembers a series that it fails on for operators, and tells them.
     pub fn refuses(&self, batch: &Batch, index: usize, fault: Fault) {
-        let series = shown_whole(label_bytes(batch.series(index)), MAX_SHOWN);
+        let labels = label_bytes(batch.series(index));
         if let Some(untold) = self.told.due(Instant::now()) {
             let (tenant, policy) = (&*self.trap_labels.0, &*self.trap_labels.1);
-            tracing::warn!(tenant, policy, %fault, series, untold, "a policy fails on a series, which is refused from now on");
+            let series = Shown::of(labels.clone(), None);
+            tracing::warn!(tenant, policy, %fault, %series, untold, "a policy fails on a series, which is refused from now on");
         }
         let mut all = lock(&self.failed_series);
         all.truncate(SHOWN_SERIES - 1);
-        let at = SystemTime::now();
+        let (series, at) = (shown_whole(labels, MAX_SHOWN), SystemTime::now());
         all.push_front(FailedSeries { series, fault, at });
     }
 
