@@ -310,6 +310,8 @@ pub struct WrittenAt {
 /// What a failing policy costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFailure {
+    /// A series that the policy fails on alone is refused; else as `Retry`.
+    RefuseSeries,
     /// 503: the sender keeps the data.
     Retry,
     /// The policy is left out. The operator's choice only: a relabel policy may be a redaction.

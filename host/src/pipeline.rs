@@ -254,12 +254,19 @@ impl Pipeline {
     }
 }
 
-/// The first series that was refused for each reason. A tenant that sends such ones all day fills no disk.
+/// The first series that was refused for each reason, without the value of its label. A tenant that sends such ones all day fills no disk.
 fn log_refused(account: &Account, refused: &[RefusedSeries], id: &str) {
     let (tenant, now) = (account.tenant(), Instant::now());
-    for RefusedSeries { reason, series, text } in refused {
-        if let Some(untold) = account.failures().due(reason, now, || text.clone()) {
-            tracing::info!(%tenant, reason, series, request_id = id, error = text, untold, "series refused");
+    for refused in refused {
+        let RefusedSeries {
+            reason,
+            series,
+            why,
+            first,
+        } = refused;
+        let text = || format!("{why}, as in {}", first.without_value());
+        if let Some(untold) = account.failures().due(reason, now, text) {
+            tracing::info!(%tenant, reason, series, request_id = id, error = text(), untold, "series refused");
         }
     }
 }

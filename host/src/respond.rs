@@ -21,7 +21,7 @@ use crate::limits::BoundMet;
 use crate::model::{Protocol, Totals};
 use crate::route::RouteError;
 use crate::tenant::NotReady;
-use crate::wire::{EncodeError, ScanError, SnappyError};
+use crate::wire::{EncodeError, ScanError, Shown, SnappyError};
 
 /// Longest text a sender is told, in bytes.
 const MAX_TEXT: usize = 1024;
@@ -87,8 +87,8 @@ pub struct RefusedSeries {
     /// The metric's and the log's word.
     pub reason: &'static str,
     pub series: u64,
-    /// Why, and which one was the first.
-    pub text: String,
+    pub why: String,
+    pub first: Shown,
 }
 
 /// How one failure is answered.
@@ -360,10 +360,11 @@ pub fn stored(stored: &Stored) -> Response<Full<Bytes>> {
         "{refused} of {} series were refused, the others were stored: ",
         stored.received.series
     );
-    for (i, RefusedSeries { series, text: why, .. }) in stored.refused.iter().enumerate() {
+    for (i, refused) in stored.refused.iter().enumerate() {
         let comma = if i == 0 { "" } else { ", " };
+        let RefusedSeries { series, why, first, .. } = refused;
         // Writing to a String cannot fail.
-        let _ = write!(text, "{comma}{series}: {why}");
+        let _ = write!(text, "{comma}{series}: {why}, as in {first}");
     }
     plain(StatusCode::BAD_REQUEST, &text)
 }
@@ -555,7 +556,8 @@ mod tests {
             refused: vec![RefusedSeries {
                 reason: "duplicate_label",
                 series: 2,
-                text: "a label name occurs twice, as in up{job=\"a\"}".into(),
+                why: "a label name occurs twice".into(),
+                first: Shown::default(),
             }],
             ..Stored::default()
         };

@@ -32,6 +32,7 @@ pub(crate) use artefact::{Cache, CacheError};
 pub use compile::{CompileError, Compiler};
 pub use contract::ContractError;
 pub(crate) use contract::types;
+pub(crate) use deadline::thread_time;
 pub use engine::{Engine, EngineError, LoadError};
 pub(crate) use imports::log::Share;
 pub use instance::Fault;

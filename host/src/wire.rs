@@ -29,7 +29,7 @@ mod tests;
 pub use identity::{AsIs, HashKey, NoRandomness, ProvedHash, SeriesHash};
 pub use scan::{Asked, Framed, Met, Proof, Question, Recognised, frame, scan};
 pub use series::{InvalidSeries, Patch, Piece, Rejected, ScanError, ScanLimits, Scanned, Series, Torn};
-pub use shown::shown;
+pub use shown::{Shown, shown_whole};
 pub use snappy::SnappyError;
 pub use v1::encode::{EncodeError, encode};
 pub use v1::{labels, splice, write_series};

@@ -7,6 +7,7 @@ mod cache;
 mod decisions;
 mod hostile;
 mod load;
+mod search;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};

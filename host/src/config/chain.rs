@@ -139,9 +139,13 @@ fn policy(item: &Field<'_>, owner: Owner, plugins: &Plugins) -> Option<WrittenPo
         Some(field) => settings(&field),
         None => Some("{}".to_owned()),
     };
-    let mut on_failure = OnFailure::Retry;
+    let mut on_failure = OnFailure::RefuseSeries;
     if let Some(field) = section.field("on_failure") {
-        let choice = field.choice(&[("retry", OnFailure::Retry), ("bypass", OnFailure::Bypass)]);
+        let choice = field.choice(&[
+            ("refuse_series", OnFailure::RefuseSeries),
+            ("retry", OnFailure::Retry),
+            ("bypass", OnFailure::Bypass),
+        ]);
         if choice == Some(OnFailure::Bypass) && owner == Owner::Tenant {
             field.fail("only the operator's policies (`policies.before` and `policies.after`) may be bypassed");
         }

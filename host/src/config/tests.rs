@@ -246,9 +246,9 @@ tenant_files: ['t/*.yaml']
         names,
         [
             ("first", Owner::Operator, OnFailure::Bypass),
-            ("house", Owner::Tenant, OnFailure::Retry),
-            ("house-2", Owner::Tenant, OnFailure::Retry),
-            ("house-3", Owner::Operator, OnFailure::Retry),
+            ("house", Owner::Tenant, OnFailure::RefuseSeries),
+            ("house-2", Owner::Tenant, OnFailure::RefuseSeries),
+            ("house-3", Owner::Operator, OnFailure::RefuseSeries),
         ]
     );
     let plugin = &x.policies[0].plugin;

@@ -55,6 +55,11 @@ impl Law {
                 let reason = self.words.drop_id(&DropWords { policy, reason })?;
                 return Ok(Verdict::Drop { reason });
             }
+            // By the tenant's own limits, if it is over one.
+            Outcome::TooLarge => self
+                .checks
+                .check_sent(sent)
+                .and(Err(Unfit::of(Refusal::LabelsTooLarge))),
             Outcome::Reject { policy, unfit } => return Ok(self.reject(Some(policy), &unfit)),
             Outcome::Keep { stream } => self.keep(sent, stream),
             Outcome::Edit { labels, stream } => self.edit(sent, labels, stream),
@@ -356,6 +361,17 @@ mod tests {
         let Verdict::Reject { blame, .. } = long else { panic!() };
         let blame = law.words().of_blame(blame).unwrap();
         assert_eq!((blame.policy, blame.label.as_deref()), (None, Some("job")));
+    }
+
+    #[test]
+    fn a_series_that_no_policy_could_be_asked_about_is_refused_by_its_limits_or_for_that() {
+        let of = |value: &str| {
+            let sent = encoded(&[("__name__", "up"), ("job", value)]);
+            law().verdict(&sent, Outcome::TooLarge).unwrap()
+        };
+        assert_eq!(of("123456789"), refused_for_a_label(Refusal::LabelValueTooLong));
+        // Not even if nothing else speaks against it.
+        assert_eq!(of("12345678"), refused(Refusal::LabelsTooLarge));
     }
 
     #[test]

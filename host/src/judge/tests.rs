@@ -159,6 +159,30 @@ async fn only_streams_that_are_left_at_the_end_of_the_chain_count() {
 }
 
 #[tokio::test]
+async fn a_series_that_a_policy_fails_on_is_refused_from_memory_the_next_time() {
+    let refusing = config::Policy {
+        on_failure: config::OnFailure::RefuseSeries,
+        ..hostile("trap", "relabel")
+    };
+    let judge = judge("fails", &[refusing]).await;
+    let mut calls = Vec::new();
+    for _ in 0..5 {
+        let series = (0..100).map(|n| (if n == 70 { "trigger" } else { "job" }, n.to_string()));
+        let judged = judge.judged(framed(series)).await.unwrap();
+        assert_eq!(refused(&judged), [(Refusal::FailsPolicy, 1, Some("hostile"))]);
+        assert_eq!(
+            (judged.tally.refused[0].first, judged.tally.forwardable().series),
+            (70, 99)
+        );
+        calls.push(judge.chain().status()[0].calls);
+    }
+    assert!(
+        calls[0] > 8 && calls[1..].iter().all(|later| *later == calls[0]),
+        "{calls:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_drop_reason_keeps_the_mark_of_what_was_cut() {
     let judge = judge("reason", &[hostile("hostile-reason", "relabel")]).await;
     let judged = judge.judged(triggers("first", 2)).await.unwrap();

@@ -22,10 +22,12 @@ pub enum Refusal {
     LabelsTooLarge,
     StreamName,
     TooManyStreams,
+    /// Two fresh instances of a policy failed on it alone.
+    FailsPolicy,
 }
 
 impl Refusal {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NoLabels,
         Self::MissingMetricName,
         Self::TooManyLabels,
@@ -39,6 +41,7 @@ impl Refusal {
         Self::LabelsTooLarge,
         Self::StreamName,
         Self::TooManyStreams,
+        Self::FailsPolicy,
     ];
 
     pub fn code(self) -> u8 {
@@ -65,6 +68,7 @@ impl Refusal {
             Self::LabelsTooLarge => "labels_too_large",
             Self::StreamName => "stream_name",
             Self::TooManyStreams => "too_many_streams",
+            Self::FailsPolicy => "fails_policy",
         }
     }
 
@@ -81,9 +85,10 @@ impl Refusal {
             Self::OverActiveSeries => "a new series over max_active_series",
             Self::EmptyLabelName => "an empty label name",
             Self::DuplicateLabel => "a label name that occurs twice",
-            Self::LabelsTooLarge => "more labels than a policy may leave on a series, in number or in bytes",
+            Self::LabelsTooLarge => "more labels, in number or in bytes, than policies are asked about or may leave",
             Self::StreamName => "a stream name that is too long or has control characters",
             Self::TooManyStreams => "one stream more than policies may name",
+            Self::FailsPolicy => "labels that a policy fails on",
         }
     }
 }

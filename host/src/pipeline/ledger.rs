@@ -13,7 +13,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{ReasonLabels, RequestLabels, TenantLabels};
 use crate::tenant::Counters;
 use crate::wire::labels::label_bytes;
-use crate::wire::{Scanned, shown};
+use crate::wire::{Scanned, Shown};
 
 /// One write's samples.
 pub(super) struct Ledger<'g> {
@@ -39,8 +39,8 @@ impl<'g> Ledger<'g> {
             },
         };
         for rejected in scanned.rejected() {
-            let text = format!("{}, as in {}", rejected.reason, rejected.first);
-            ledger.refused(rejected.reason.word(), &rejected.totals, text);
+            let why = rejected.reason.to_string();
+            ledger.refused(rejected.reason.word(), &rejected.totals, why, rejected.first.clone());
         }
         ledger
     }
@@ -55,18 +55,22 @@ impl<'g> Ledger<'g> {
         for refused in &judged.tally.refused {
             let scanned = judged.scanned();
             let labels = label_bytes(scanned.label_bytes(&scanned.series()[refused.first]));
-            let first = shown(labels, refused.blame.label.as_deref().map(str::as_bytes));
+            let first = Shown::of(labels, refused.blame.label.as_deref().map(str::as_bytes));
             let policy = refused.blame.policy.as_deref();
             let policy = policy.map(|name| format!(" (policy {name})")).unwrap_or_default();
-            let text = format!("{}{policy}, as in {first}", refused.refusal.text());
-            self.refused(refused.refusal.reason(), &refused.totals, text);
+            let why = format!("{}{policy}", refused.refusal.text());
+            self.refused(refused.refusal.reason(), &refused.totals, why, first);
         }
     }
 
-    fn refused(&mut self, reason: &'static str, totals: &Totals, text: String) {
+    fn refused(&mut self, reason: &'static str, totals: &Totals, why: String, first: Shown) {
         self.rejected(reason, totals.all_samples());
-        let series = totals.series;
-        self.stored.refused.push(RefusedSeries { reason, series, text });
+        self.stored.refused.push(RefusedSeries {
+            reason,
+            series: totals.series,
+            why,
+            first,
+        });
     }
 
     /// What was refused so far, to be told in the log.

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::shown::Shown;
 use crate::model::{Protocol, Totals};
 
 /// What a scan refuses before it spends memory on it.
@@ -52,8 +53,7 @@ pub struct Series {
 pub struct Rejected {
     pub reason: InvalidSeries,
     pub totals: Totals,
-    /// The first one, as [`shown`](super::shown()).
-    pub first: String,
+    pub first: Shown,
 }
 
 /// Why a series is refused while the rest of its write goes on (docs/protocol.md, "Series").
@@ -295,7 +295,7 @@ pub(super) struct Rejects(Vec<Rejected>);
 impl Rejects {
     /// `first` shows it, and is asked if it is the first for this reason.
     #[cold]
-    pub(super) fn add(&mut self, reason: InvalidSeries, totals: Totals, first: impl FnOnce() -> String) {
+    pub(super) fn add(&mut self, reason: InvalidSeries, totals: Totals, first: impl FnOnce() -> Shown) {
         match self.0.binary_search_by_key(&reason, |rejected| rejected.reason) {
             Ok(at) => self.0[at].totals += totals,
             Err(at) => {

@@ -1,9 +1,11 @@
-//! A series as people are told of it: the name of its metric, and the label that is at fault.
+//! A series as people are told of it: the name of its metric and the label that is at fault, or as much as there is room
+//! for.
 //!
 //! Takes names and values as they were sent, be they text or not; gives text that is bounded and free of control
-//! characters. Never shows more of a series than that.
+//! characters. Never shows a long value whole.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use crate::model::plain;
 
@@ -13,28 +15,85 @@ const MAX_NAME: usize = 128;
 const MAX_VALUE: usize = 32;
 const METRIC_NAME: &[u8] = b"__name__";
 
-/// `up{job="node"}` of a series whose label `job` is `at_fault`. Without a metric's name its first label has to do; a label
-/// that it was not sent with is shown without a value.
-pub fn shown<'a>(labels: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, at_fault: Option<&[u8]>) -> String {
-    let find = |wanted: &[u8]| {
-        labels
-            .clone()
-            .find(|(name, value)| *name == wanted && !value.is_empty())
-    };
-    let metric = find(METRIC_NAME).map(|(_, metric)| cut(metric, MAX_NAME));
-    let first = || labels.clone().next();
-    let label = match (at_fault, &metric) {
-        (Some(name), Some(_)) if name == METRIC_NAME => None,
-        (Some(name), _) => Some(find(name).map_or_else(|| quoted(name), of_label)),
-        (None, None) => Some(first().map(of_label).unwrap_or_default()),
-        (None, Some(_)) => None,
-    };
-    let label = label.map(|label| format!("{{{label}}}")).unwrap_or_default();
-    metric.unwrap_or_default() + &label
+/// A series by its metric and one label. What it displays, `up{job="node"}`, is for its sender alone: a log has no label
+/// values in it, which may be what a policy redacts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shown {
+    metric: String,
+    label: Option<ShownLabel>,
 }
 
-fn of_label((name, value): (&[u8], &[u8])) -> String {
-    format!("{}=\"{}\"", quoted(name), cut(value, MAX_VALUE).replace('"', "\\\""))
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ShownLabel {
+    name: String,
+    /// `None` if the series was not sent with it.
+    value: Option<String>,
+}
+
+impl Shown {
+    /// Of a series whose label of the name `at_fault` is to be seen. If it has no metric's name, its first label has to do.
+    pub fn of<'a>(labels: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, at_fault: Option<&[u8]>) -> Self {
+        let find = |wanted: &[u8]| {
+            labels
+                .clone()
+                .find(|(name, value)| *name == wanted && !value.is_empty())
+        };
+        let metric = find(METRIC_NAME).map(|(_, metric)| cut(metric, MAX_NAME));
+        let label = match (at_fault, &metric) {
+            (Some(METRIC_NAME), Some(_)) | (None, Some(_)) => None,
+            (Some(name), _) => Some((name, find(name).map(|(_, value)| value))),
+            (None, None) => labels.clone().next().map(|(name, value)| (name, Some(value))),
+        };
+        Self {
+            metric: metric.unwrap_or_default(),
+            label: label.map(|(name, value)| ShownLabel {
+                name: quoted(name),
+                value: value.map(quoted_value),
+            }),
+        }
+    }
+
+    /// `up{job}`, for logs and operators.
+    pub fn without_value(&self) -> Self {
+        let mut named = self.clone();
+        if let Some(label) = &mut named.label {
+            label.value = None;
+        }
+        named
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.metric)?;
+        match &self.label {
+            Some(ShownLabel {
+                name,
+                value: Some(value),
+            }) => write!(f, "{{{name}={value}}}"),
+            Some(ShownLabel { name, value: None }) => write!(f, "{{{name}}}"),
+            None if self.metric.is_empty() => f.write_str("{}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `up{job="node",zone="a"}`, cut to `most` bytes; a mark for the cut comes on top.
+pub fn shown_whole<'a>(labels: impl Iterator<Item = (&'a [u8], &'a [u8])>, most: usize) -> String {
+    let (mut metric, mut all) = (String::new(), String::new());
+    for (name, value) in labels {
+        if name == METRIC_NAME {
+            metric = cut(value, MAX_NAME);
+        } else if all.len() <= most {
+            all.push_str(if all.is_empty() { "" } else { "," });
+            all.push_str(&format!("{}={}", quoted(name), quoted_value(value)));
+        }
+    }
+    plain(&format!("{metric}{{{all}}}"), most)
+}
+
+fn quoted_value(value: &[u8]) -> String {
+    format!("\"{}\"", cut(value, MAX_VALUE).replace('"', "\\\""))
 }
 
 /// As PromQL has it: what is no plain name stands in quotes.
@@ -57,7 +116,7 @@ mod tests {
     use super::*;
 
     fn of(labels: &[(&[u8], &[u8])], at_fault: Option<&[u8]>) -> String {
-        shown(labels.iter().copied(), at_fault)
+        Shown::of(labels.iter().copied(), at_fault).to_string()
     }
 
     #[test]
@@ -70,6 +129,14 @@ mod tests {
         assert_eq!(of(up, Some(b"")), r#"up{""}"#);
         assert_eq!(of(&up[1..], None), r#"{job="node"}"#);
         assert_eq!(of(&[], None), "{}");
+        let named = |at_fault| Shown::of(up.iter().copied(), at_fault).without_value().to_string();
+        assert_eq!(
+            (named(Some(b"job")), named(None)),
+            ("up{job}".to_owned(), "up".to_owned())
+        );
+        let whole = |most| shown_whole(up.iter().copied(), most);
+        assert_eq!(whole(100), r#"up{job="node",zone="a"}"#);
+        assert_eq!(whole(10), "up{job=\"no…");
         assert_eq!(of(&[(b"__name__", b""), (b"", b"x")], Some(b"")), r#"{""="x"}"#);
     }
 

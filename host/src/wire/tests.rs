@@ -333,7 +333,7 @@ fn a_series_with_an_inconsistent_histogram_is_rejected_and_its_neighbours_pass()
                 histograms: 2,
                 exemplars: 0,
             },
-            first: "up".to_owned(),
+            first: super::Shown::of([(&b"__name__"[..], &b"up"[..])].into_iter(), None),
         };
         assert_eq!(scanned.rejected(), [rejected]);
         assert_eq!(
@@ -442,7 +442,7 @@ fn an_invalid_series_is_counted_by_reason_and_its_neighbours_pass() {
         let [rejected] = scanned.rejected() else {
             panic!("{:?}", scanned.rejected())
         };
-        assert_eq!((rejected.reason, &*rejected.first), (reason, first));
+        assert_eq!((rejected.reason, &*rejected.first.to_string()), (reason, first));
         let exemplars = 2 * bad.exemplars.len() as u64;
         assert_eq!(
             rejected.totals,

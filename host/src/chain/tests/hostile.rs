@@ -143,6 +143,26 @@ async fn labels_that_make_no_series_cost_that_series_alone() {
 }
 
 #[tokio::test]
+async fn a_series_with_more_labels_than_a_call_holds_is_put_to_no_policy_and_the_others_are() {
+    let chain = chain("too-large", &[hostile("no-labels", "relabel")]).await;
+    // With a label that the guest acts on: what it is asked about comes back without labels.
+    let with = |bytes: usize| "v".repeat(bytes);
+    let (most, more) = (with(relabel::BATCH_BYTES - 100), with(relabel::BATCH_BYTES));
+    let sized = |value| [("__name__", "up"), ("trigger", value)];
+    let judged = chain
+        .relabel(batch(&[UP, &sized(&*most), &sized(&*more), TRIGGER]))
+        .await
+        .unwrap();
+    let asked = |outcome: &Outcome| matches!(outcome, Outcome::Edit { labels, .. } if labels.is_empty());
+    assert!(asked(&judged.outcomes[1]) && asked(&judged.outcomes[3]));
+    assert_eq!(
+        (&judged.outcomes[0], &judged.outcomes[2]),
+        (&kept(1)[0], &Outcome::TooLarge)
+    );
+    assert_eq!(chain.status()[0].failures, 0);
+}
+
+#[tokio::test]
 async fn charges_and_routes_that_mean_nothing_are_nonsense() {
     for mode in [
         "nan-charge",

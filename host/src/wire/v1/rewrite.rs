@@ -15,7 +15,7 @@ use super::write::put_value;
 use crate::model::Totals;
 use crate::wire::fields::Fields;
 use crate::wire::series::{InvalidSeries, Rejects, ScanError, ScanLimits};
-use crate::wire::{shown, varint};
+use crate::wire::{Shown, varint};
 
 pub(super) struct Rewritten {
     pub(super) body: Vec<u8>,
@@ -41,9 +41,9 @@ pub(super) fn rewrite(body: &[u8], limits: &ScanLimits) -> Result<Rewritten, Sca
             1 => {
                 series.read(value.bytes("a series is not a message")?)?;
                 match series.invalid {
-                    Some((reason, at_fault)) => rewritten
-                        .rejected
-                        .add(reason, series.totals, || shown(series.labels.iter().copied(), at_fault)),
+                    Some((reason, at_fault)) => rewritten.rejected.add(reason, series.totals, || {
+                        Shown::of(series.labels.iter().copied(), at_fault)
+                    }),
                     None => series.write(&mut rewritten.body),
                 }
             }
