@@ -163,3 +163,24 @@ async fn a_write_that_fails_is_kept_whole_where_the_operator_says_retry() {
     assert!(matches!(result, Err(CallError::Failed { .. })), "{result:?}");
     assert!(chain.status()[0].failed_series.is_empty());
 }
+
+#[tokio::test]
+async fn what_an_instance_fails_on_for_its_own_history_costs_no_series() {
+    // Traps on its third call: pure it is not, but no series is at fault.
+    let keep = "(i32.store (i32.const 68)";
+    let counts = "(i32.store (i32.const 8) (i32.add (i32.load (i32.const 8)) (i32.const 1)))
+        (if (i32.gt_u (i32.load (i32.const 8)) (i32.const 2)) (then unreachable))";
+    let text = load::guest("", "").replace(keep, &format!("{counts} {keep}"));
+    let forgetful = config::Policy {
+        on_failure: OnFailure::RefuseSeries,
+        ..policy(source("forgetful", &load::component(&text)), "{}")
+    };
+    let chain = chain("forgetful", &[forgetful]).await;
+    for round in 0..10 {
+        let judged = chain.relabel(batch(&[UP])).await.unwrap();
+        assert_eq!(judged.outcomes, kept(1), "{round}");
+    }
+    let status = &chain.status()[0];
+    assert!(status.failures >= 3 && status.failed_series.is_empty(), "{status:?}");
+    assert_eq!(status.quarantined, None);
+}
