@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -32,7 +32,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::clock::{Clock, Phase, Timed};
+use self::clock::Timed;
 use crate::config::RemoteWrite;
 use crate::model::Peer;
 use crate::telemetry::metrics::ReasonLabels;
@@ -42,6 +42,7 @@ use crate::tls::{self, HandshakeError};
 mod clock;
 mod reactors;
 
+pub(crate) use clock::{Clock, Phase};
 pub use reactors::Reactors;
 
 /// Largest request head, request line included. Bytes. A JWT or a chain of proxy headers fits many times.
@@ -192,7 +193,7 @@ fn now() -> std::time::Instant {
 }
 
 /// The slot comes first: without one, the sender stays in the backlog.
-async fn accept(
+pub(crate) async fn accept(
     socket: &TcpListener,
     slots: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
@@ -258,11 +259,40 @@ where
     H: Fn(Request<Incoming>, Arc<Peer>) -> F,
     F: Future<Output = Response<Full<Bytes>>>,
 {
-    let peer = Arc::new(peer);
-    let clock = Arc::new(Clock::new(door.deadlines.head, door.deadlines.idle));
+    let (address, peer) = (peer.address, Arc::new(peer));
+    let last_call = async {
+        tokio::select! {
+            () = door.shutdown.cancelled() => {}
+            () = replaced => {}
+        }
+    };
+    let answer = |request| (door.handler)(request, Arc::clone(&peer));
+    let clock = Clock::new(door.deadlines.head, door.deadlines.idle);
+    match serve_requests(stream, address, clock, last_call, answer).await {
+        Some(Phase::Head) => door.refused("head_timeout"),
+        Some(Phase::Stalled) => tracing::debug!(peer = %address, "the sender does not read its answers"),
+        _ => {}
+    }
+}
+
+/// HTTP/1.1 on one stream, until either side ends it: no new request from `last_call` on. What was late, if that is why
+/// it ended.
+pub(crate) async fn serve_requests<S, F, B>(
+    stream: S,
+    address: SocketAddr,
+    clock: Clock,
+    last_call: impl Future<Output = ()>,
+    answer: impl Fn(Request<Incoming>) -> F,
+) -> Option<Phase>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Response<B>>,
+    B: Body<Error: std::error::Error + Send + Sync> + 'static,
+{
+    let clock = Arc::new(clock);
     let service = service_fn(|request| {
         clock.enter(Phase::Busy);
-        let answer = (door.handler)(request, Arc::clone(&peer));
+        let answer = answer(request);
         let clock = Arc::clone(&clock);
         async move {
             let answer = answer.await;
@@ -273,15 +303,10 @@ where
     let stream = TokioIo::new(Timed::new(stream, Arc::clone(&clock)));
     let mut http = pin!(builder().serve_connection(stream, service));
     let mut timer = pin!(sleep_until(clock.deadline().map_or_else(Instant::now, |(at, _)| at)));
-    let mut last_call = pin!(async {
-        tokio::select! {
-            () = door.shutdown.cancelled() => {}
-            () = replaced => {}
-        }
-    });
+    let mut last_call = pin!(last_call);
     let mut called = false;
 
-    let overdue = poll_fn(|context| {
+    poll_fn(|context| {
         if !called && last_call.as_mut().poll(context).is_ready() {
             called = true;
             http.as_mut().graceful_shutdown();
@@ -289,7 +314,7 @@ where
         loop {
             if let Poll::Ready(end) = http.as_mut().poll(context) {
                 if let Err(error) = end {
-                    tracing::debug!(%error, peer = %peer.address, "the connection ended early");
+                    tracing::debug!(%error, peer = %address, "the connection ended early");
                 }
                 return Poll::Ready(None);
             }
@@ -303,12 +328,7 @@ where
             }
         }
     })
-    .await;
-    match overdue {
-        Some(Phase::Head) => door.refused("head_timeout"),
-        Some(Phase::Stalled) => tracing::debug!(peer = %peer.address, "the sender does not read its answers"),
-        _ => {}
-    }
+    .await
 }
 
 /// Waits for the phase's deadline. A timer that is set too early is left to fire and set again: most requests

@@ -17,6 +17,7 @@ mod hostile;
 mod labels;
 mod lifecycle;
 mod limits;
+mod operators;
 mod pages;
 mod reload;
 mod upstreams;
