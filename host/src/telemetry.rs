@@ -14,7 +14,7 @@ pub(crate) mod page;
 mod throttle;
 
 pub use metrics::Metrics;
-pub use throttle::Throttle;
+pub use throttle::{Throttle, Throttles};
 
 /// Shape of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::balance::Candidate;
+use super::cause::Cause;
 use super::health::{Health, Illness};
 use crate::net::{Address, Pool};
 use crate::telemetry::Metrics;
@@ -28,6 +29,7 @@ struct State {
     health: Health,
     /// Whether the endpoint belongs to what is configured, and so owns a time series.
     published: bool,
+    last_cause: Option<(Cause, Instant)>,
 }
 
 /// What the admin API says of an endpoint.
@@ -40,6 +42,8 @@ pub struct EndpointStatus {
     pub failures_in_a_row: u32,
     /// Class of the last failure: one word.
     pub last_failure: Option<&'static str>,
+    /// Why the last write failed there, and how long ago, whether that counts against the endpoint or not.
+    pub last_cause: Option<(Cause, Duration)>,
     /// Until an ejected endpoint is tried again.
     pub retry_in: Option<Duration>,
 }
@@ -100,8 +104,17 @@ impl Endpoint {
             in_flight: self.in_flight.load(Ordering::Relaxed),
             failures_in_a_row: state.health.failures_in_a_row(),
             last_failure: state.health.last_illness().map(Illness::word),
+            last_cause: state
+                .last_cause
+                .as_ref()
+                .map(|(cause, at)| (cause.clone(), at.elapsed())),
             retry_in: state.health.retry_in(Instant::now()),
         }
+    }
+
+    /// Keeps why a write failed here, for operators.
+    pub fn note(&self, cause: Cause) {
+        self.locked().last_cause = Some((cause, Instant::now()));
     }
 
     /// As if the time until the next trial had passed.
@@ -168,7 +181,7 @@ impl Trip {
                 );
             }
         }
-        if illness != Illness::ServerError {
+        if !matches!(illness, Illness::ServerError | Illness::Misconfigured) {
             self.endpoint.pool.clear();
         }
     }

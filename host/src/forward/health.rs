@@ -19,7 +19,7 @@ const BACKOFF: Rests = Rests {
     longest: Duration::from_secs(30),
 };
 
-/// A failure that is the endpoint's. A 4xx is not one: the endpoint lives and has judged the write.
+/// A failure that is the endpoint's. A 4xx by which a receiver judges a write is not one: the endpoint lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Illness {
     Connect,
@@ -27,6 +27,8 @@ pub enum Illness {
     Timeout,
     ServerError,
     Nonsense,
+    /// It answers as no receiver does.
+    Misconfigured,
 }
 
 impl Illness {
@@ -37,6 +39,7 @@ impl Illness {
             Self::Timeout => "timeout",
             Self::ServerError => "server_error",
             Self::Nonsense => "nonsense",
+            Self::Misconfigured => "misconfigured",
         }
     }
 }
