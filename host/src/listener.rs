@@ -12,7 +12,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -25,6 +25,7 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -36,8 +37,8 @@ use self::clock::Timed;
 use crate::config::RemoteWrite;
 use crate::model::Peer;
 use crate::telemetry::metrics::ReasonLabels;
-use crate::telemetry::{Metrics, Throttle};
-use crate::tls::{self, HandshakeError};
+use crate::telemetry::{Metrics, Throttle, Throttles, network_of};
+use crate::tls::{self, HandshakeError, HandshakeFault};
 
 mod clock;
 mod reactors;
@@ -55,6 +56,12 @@ const READ_BUFFER: usize = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Shortest time between two log lines about the same trouble: strangers must not fill the log.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// One line about the refusals of one network for one reason in this time, and as many of them.
+const TELL_REFUSALS_EVERY: Duration = Duration::from_secs(60);
+const MAX_REFUSALS: usize = 256;
+
+const HEAD_TIMEOUT: &str = "head_timeout";
 
 /// Why there is no listener.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +126,8 @@ struct Door<H> {
     deadlines: Deadlines,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
-    refusals: Throttle,
+    /// Which refusals are told, by network and reason.
+    refusals: Throttles<(IpAddr, &'static str)>,
 }
 
 /// Accepts until `shutdown`, then returns at once; connections finish the request they are serving and end.
@@ -135,6 +143,14 @@ pub async fn serve<H, F>(
     H: Fn(Request<Incoming>, Arc<Peer>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
+    // So that their rates begin at 0.
+    for reason in HandshakeFault::ALL
+        .map(HandshakeFault::word)
+        .into_iter()
+        .chain([HEAD_TIMEOUT])
+    {
+        count(&listener.metrics, reason);
+    }
     let slots = Arc::new(Semaphore::new(listener.max_connections));
     let (accept_errors, full) = (seldom(), seldom());
     let door = Arc::new(Door {
@@ -143,7 +159,7 @@ pub async fn serve<H, F>(
         deadlines: listener.deadlines,
         metrics: listener.metrics,
         shutdown: shutdown.clone(),
-        refusals: seldom(),
+        refusals: Throttles::new(1, TELL_REFUSALS_EVERY, MAX_REFUSALS),
     });
     loop {
         if slots.available_permits() == 0
@@ -247,7 +263,7 @@ where
     match finished {
         Ok(Ok((stream, certificate))) => converse(&door, stream, Peer { address, certificate }, replaced).await,
         Ok(Err(error)) => door.refused_handshake(address, &error),
-        Err(_elapsed) => door.refused("handshake_timeout"),
+        Err(_elapsed) => door.refused(HandshakeFault::Timeout.word(), address),
     }
 }
 
@@ -269,7 +285,7 @@ where
     let answer = |request| (door.handler)(request, Arc::clone(&peer));
     let clock = Clock::new(door.deadlines.head, door.deadlines.idle);
     match serve_requests(stream, address, clock, last_call, answer).await {
-        Some(Phase::Head) => door.refused("head_timeout"),
+        Some(Phase::Head) => door.refused(HEAD_TIMEOUT, address),
         Some(Phase::Stalled) => tracing::debug!(peer = %address, "the sender does not read its answers"),
         _ => {}
     }
@@ -361,28 +377,31 @@ fn builder() -> http1::Builder {
 }
 
 impl<H> Door<H> {
-    fn refused(&self, reason: &'static str) {
-        self.metrics
-            .refused_connections
-            .get_or_create(&ReasonLabels { reason })
-            .inc();
+    /// Late, so that nothing is known of it but where it came from.
+    fn refused(&self, reason: &'static str, peer: SocketAddr) {
+        count(&self.metrics, reason).inc();
+        if let Some(untold) = self.refusals.due((network_of(peer.ip()), reason), now()) {
+            tracing::info!(reason, %peer, untold, "a connection was closed");
+        }
     }
 
     fn refused_handshake(&self, peer: SocketAddr, error: &HandshakeError) {
-        match error {
-            // A tenant's certificate ran out, or a CA is missing here: someone should hear of it.
-            HandshakeError::ClientCertificate(_) | HandshakeError::NoClientCertificate => {
-                self.refused("client_certificate");
-                if let Some(untold) = self.refusals.due(now()) {
-                    tracing::warn!(%peer, %error, untold, "a handshake was refused");
-                }
-            }
-            HandshakeError::Failed(_) => {
-                self.refused("handshake");
-                tracing::debug!(%peer, %error, "a handshake failed");
-            }
+        let reason = error.kind.word();
+        count(&self.metrics, reason).inc();
+        // A load balancer that asks whether the port is open says nothing and goes.
+        if error.kind == HandshakeFault::Closed {
+            tracing::debug!(reason, %peer, %error, "a handshake failed");
+        } else if let Some(untold) = self.refusals.due((network_of(peer.ip()), reason), now()) {
+            let certificate = error.certificate.as_ref().map(tracing::field::display);
+            tracing::info!(reason, %peer, certificate, %error, untold, "a handshake failed");
         }
     }
+}
+
+fn count(metrics: &Metrics, reason: &'static str) -> Counter {
+    metrics
+        .refused_connections
+        .get_or_create_owned(&ReasonLabels { reason })
 }
 
 /// Counts an open connection for as long as it lives.

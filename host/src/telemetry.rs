@@ -17,7 +17,7 @@ pub(crate) mod page;
 mod throttle;
 
 pub use metrics::Metrics;
-pub use throttle::{Throttle, Throttles};
+pub use throttle::{Throttle, Throttles, network_of};
 
 /// Shape of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

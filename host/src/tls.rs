@@ -4,7 +4,6 @@
 //! sender's verified certificate. Never reads a file, never asks the process for a crypto provider, never
 //! offers anything but HTTP/1.1, and never reports a name of a certificate that was not verified.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{CertificateError, InconsistentKeys, RootCertStore, SupportedProtocolVersion};
+use rustls::{InconsistentKeys, RootCertStore, SupportedProtocolVersion};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -22,6 +21,11 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use crate::config::{ClientAuthType, TlsServer, TlsVersion};
 use crate::model::{PeerCertificate, seconds_since_1970};
 
+mod failure;
+mod refused;
+
+pub use failure::{HandshakeError, HandshakeFault, is_tls};
+use refused::{Noting, naming_the_refused};
 pub use rustls::ServerConfig;
 
 /// What a sender's bytes travel through.
@@ -72,7 +76,7 @@ pub fn server_config(config: &TlsServer) -> Result<Arc<ServerConfig>, TlsError> 
         .with_protocol_versions(versions(config.min_version))
         .map_err(TlsError::Provider)?;
     let builder = match client_verifier(config, provider)? {
-        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        Some(verifier) => builder.with_client_cert_verifier(Arc::new(Noting(verifier))),
         None => builder.with_no_client_auth(),
     };
     let mut server = builder
@@ -231,29 +235,16 @@ impl Source {
     }
 }
 
-/// Why a handshake came to nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum HandshakeError {
-    #[error("the client certificate was refused: {0}")]
-    ClientCertificate(CertificateError),
-    #[error("no client certificate was presented")]
-    NoClientCertificate,
-    #[error("{0}")]
-    Failed(io::Error),
-}
-
 /// One handshake. The caller sets the deadline.
 ///
 /// # Errors
-/// Tells a refused client certificate, which an operator wants to know of, from noise.
+/// Says why, and whose certificate was refused.
 pub async fn accept(
     config: Arc<ServerConfig>,
     socket: TcpStream,
 ) -> Result<(Stream, Option<PeerCertificate>), HandshakeError> {
-    let stream = TlsAcceptor::from(config)
-        .accept(socket)
-        .await
-        .map_err(handshake_error)?;
+    let (accepted, certificate) = naming_the_refused(TlsAcceptor::from(config).accept(socket)).await;
+    let stream = accepted.map_err(|error| HandshakeError::of(&error, certificate))?;
     let (_, session) = stream.get_ref();
     // Whatever is here was verified: no configuration asks for certificates without verifying them.
     let certificate = session
@@ -261,15 +252,6 @@ pub async fn accept(
         .and_then(<[_]>::first)
         .and_then(|leaf| PeerCertificate::parse(leaf));
     Ok((stream, certificate))
-}
-
-fn handshake_error(error: io::Error) -> HandshakeError {
-    let tls = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
-    match tls {
-        Some(rustls::Error::InvalidCertificate(reason)) => HandshakeError::ClientCertificate(reason.clone()),
-        Some(rustls::Error::NoCertificatesPresented) => HandshakeError::NoClientCertificate,
-        _ => HandshakeError::Failed(error),
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod limits;
 mod operators;
 mod pages;
 mod reload;
+mod turned_away;
 mod upstreams;
 
 use gauntlet_tests::{Gateway, Receiver, Setup, Tenant, TimeSeries, WriteRequest, series, write};

@@ -195,7 +195,10 @@ impl Upstream {
             None => trip.succeeded(),
             // The sender's deadline was near: less than half the time the operator gives a receiver says nothing about
             // it. The trip counts as abandoned.
-            Some(Illness::Timeout) if until.duration_since(started) < self.config.timeout / 2 => drop(trip),
+            Some(Illness::Timeout) if until.duration_since(started) < self.config.timeout / 2 => {
+                drop(trip);
+                return result;
+            }
             Some(illness) => trip.failed(illness),
         }
         if let Err(error) = &result

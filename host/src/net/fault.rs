@@ -80,7 +80,8 @@ fn of_tls(error: &io::Error) -> Option<ConnectFault> {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
-            | AlertDescription::AccessDenied,
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError,
         ) => ConnectFault::ClientCertificate,
         rustls::Error::InvalidMessage(_) => ConnectFault::NotTls,
         _ => ConnectFault::Tls,

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,14 @@ impl Window {
         }
         self.events += 1;
         (self.events <= lines).then_some(untold)
+    }
+}
+
+/// Whom a flood is held against: whoever has one IPv6 address has the 2^64 of its network.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 => v4,
     }
 }
 
@@ -135,6 +144,14 @@ mod tests {
         // What had its window makes room.
         assert_eq!(throttles.due("c", start + WINDOW), Some(0));
         assert_eq!(throttles.due("d", start + WINDOW), Some(999));
+    }
+
+    #[test]
+    fn a_flood_is_held_against_an_address_or_a_network_of_ipv6() {
+        let of = |text: &str| network_of(text.parse().unwrap()).to_string();
+        assert_eq!(of("192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     }
 
     #[test]
