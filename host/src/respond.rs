@@ -161,6 +161,7 @@ impl Failure {
                     "body_too_large",
                     format!("the body is larger than max_body_size of {limit} bytes"),
                 ),
+                BodyError::Framing => refuse(StatusCode::BAD_REQUEST, "body_framing", error.to_string()),
                 BodyError::Slow { .. } => keep("slow_body", "the body came too slowly"),
                 BodyError::TimedOut { .. } => keep("body_timeout", "the body was not complete in time"),
                 BodyError::Disconnected => keep("disconnected", "the connection ended"),
