@@ -1,9 +1,10 @@
 //! The operators' listener: metrics, health, reload, and what is configured and why.
 //!
 //! Takes HTTP on the admin address, gives text and JSON in Prometheus' envelope. Never on the public address, never a
-//! secret, and never a change but `/-/reload`.
+//! secret, never a change but `/-/reload`, and nothing to pages of other sites (`guard`).
 
+mod guard;
 mod routes;
 mod views;
 
-pub use routes::{Gateway, router};
+pub use routes::{Gateway, Operators};

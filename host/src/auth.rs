@@ -21,8 +21,8 @@ mod claims;
 mod client_cert;
 
 pub use basic::VerifiedPasswords;
-pub use claims::AuthError;
 use claims::Holder;
+pub use claims::{AuthError, Claimed};
 
 /// Longest `Authorization` header looked at. Bytes. More than any token or password in use, and what a
 /// stranger can make us decode and hash.
@@ -135,6 +135,22 @@ impl Authenticator {
             subject,
             credential,
         })
+    }
+
+    /// What `headers` claim, as far as a log may show it.
+    pub fn claimed(&self, headers: &HeaderMap) -> Claimed {
+        let Some(header) = headers.get(AUTHORIZATION) else {
+            return Claimed::Nothing;
+        };
+        let short = header.len() <= MAX_AUTHORIZATION;
+        match split(header.as_bytes()).filter(|_| short) {
+            Some((scheme, _)) if scheme.eq_ignore_ascii_case(b"bearer") => Claimed::Token,
+            Some((scheme, pair)) if scheme.eq_ignore_ascii_case(b"basic") => {
+                let name = basic::Pair::decode(pair).map(|pair| pair.username);
+                Claimed::Password(name.filter(|name| self.users.has(name)))
+            }
+            _ => Claimed::Nonsense,
+        }
     }
 
     async fn by_header(

@@ -3,7 +3,9 @@
 //! Takes the body as it arrives and the bounds; gives its bytes in one piece. Never allocates for a length
 //! that was only announced, never waits for a sender that has stopped sending, and never decodes.
 
+use std::error::Error;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
@@ -11,6 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Body;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use crate::tls;
 
 /// Bounds on one body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +36,25 @@ pub enum BodyError {
     Slow { min_rate: u64 },
     #[error("the body took longer than {} s", .timeout.as_secs_f64())]
     TimedOut { timeout: Duration },
-    #[error("the sender went away or broke the framing inside the body")]
+    #[error("the sender went away inside the body")]
     Disconnected,
+    #[error("the chunks of the body are not framed as RFC 9112 section 7.1 says")]
+    Framing,
+}
+
+impl BodyError {
+    /// By how hyper tells that bytes came which are no chunk. That they ended too early is another thing: the same body
+    /// may come whole the next time. So is a broken TLS record, which says nothing about what is inside.
+    fn of(error: &(dyn Error + 'static)) -> Self {
+        let mut causes = std::iter::successors(Some(error), |error| (*error).source());
+        let io = causes.find_map(|cause| cause.downcast_ref::<io::Error>());
+        match io.map(io::Error::kind) {
+            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) if !io.is_some_and(tls::is_tls) => {
+                Self::Framing
+            }
+            _ => Self::Disconnected,
+        }
+    }
 }
 
 /// Reads all of `body`. Trailers are ignored: remote write has none.
@@ -44,10 +65,10 @@ pub enum BodyError {
 /// `Expect`s `100-continue` is spared the upload.
 ///
 /// # Errors
-/// `TooLarge` is the sender's fault; every other means that the same write may succeed later.
+/// `TooLarge` and `Framing` are the sender's fault; every other means that the same write may succeed later.
 pub async fn read<B, E>(body: B, limits: &BodyLimits, hold: impl FnMut(usize) -> Result<(), E>) -> Result<Bytes, E>
 where
-    B: Body<Data = Bytes>,
+    B: Body<Data = Bytes, Error: Error + 'static>,
     E: From<BodyError>,
 {
     read_paced(body, limits, hold, Duration::from_secs(1)).await
@@ -61,7 +82,7 @@ async fn read_paced<B, E>(
     slot: Duration,
 ) -> Result<Bytes, E>
 where
-    B: Body<Data = Bytes>,
+    B: Body<Data = Bytes, Error: Error + 'static>,
     E: From<BodyError>,
 {
     let too_large = BodyError::TooLarge { limit: limits.max_size };
@@ -86,7 +107,7 @@ where
                 kept.push(piece);
             }
             Event::End => return Ok(kept.finish()),
-            Event::Broken => return Err(BodyError::Disconnected.into()),
+            Event::Broken(error) => return Err(error.into()),
             Event::Timeout => {
                 let timeout = limits.timeout;
                 return Err(BodyError::TimedOut { timeout }.into());
@@ -106,7 +127,7 @@ where
 enum Event {
     Piece(Bytes),
     End,
-    Broken,
+    Broken(BodyError),
     Timeout,
     SlotOver,
 }
@@ -114,13 +135,13 @@ enum Event {
 /// Bytes win over clocks: a sender is not blamed for the time its bytes lay here unread.
 async fn next<B>(mut body: Pin<&mut B>, mut clock: Pin<&mut Sleep>, mut pace: Pin<&mut Sleep>) -> Event
 where
-    B: Body<Data = Bytes>,
+    B: Body<Data = Bytes, Error: Error + 'static>,
 {
     poll_fn(|context| {
         loop {
             match body.as_mut().poll_frame(context) {
                 Poll::Ready(None) => return Poll::Ready(Event::End),
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Event::Broken),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Event::Broken(BodyError::of(&error))),
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(piece) => return Poll::Ready(Event::Piece(piece)),
                     Err(_trailers) => continue,

@@ -13,7 +13,7 @@ use crate::config::{self, ConfigError, Loaded};
 use crate::dev;
 use crate::sandbox::compile;
 use crate::server;
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, LogFormat, LogLevel};
 
 /// Takes Prometheus remote write for a multi-tenant Thanos: ends TLS, proves the tenant by its credential, and runs
 /// sandboxed WebAssembly policies on every write.
@@ -68,10 +68,11 @@ struct Serve {
 
 #[derive(Debug, Args)]
 struct Log {
-    /// The least important lines to log: `error`, `warn`, `info`, `debug` or `trace`; or a filter of the Rust crate
-    /// `tracing`.
+    /// The least important lines to log: `error`, `warn`, `info`, `debug`, `trace`, or `off` for none. Of the libraries that
+    /// Gauntlet is built on, no more than warnings are logged; to see more of them, give a filter of the Rust crate `tracing`,
+    /// such as `info,hyper=debug`.
     #[arg(long = "log.level", env = "GAUNTLET_LOG_LEVEL", default_value = "info")]
-    level: String,
+    level: LogLevel,
     /// The shape of the lines that are logged to standard error.
     #[arg(long = "log.format", env = "GAUNTLET_LOG_FORMAT", value_enum, default_value_t)]
     format: LogFormat,
@@ -215,6 +216,15 @@ mod tests {
         );
         assert!(!text.contains("compile"), "{text}");
         crate::telemetry::page::hold("cli.md", &text);
+    }
+
+    #[test]
+    fn a_log_level_that_is_none_is_a_wrong_flag_like_any_other() {
+        let parse = |level: &str| Cli::try_parse_from(["gauntlet", "serve", "--config.file=f", level]);
+        assert!(parse("--log.level=debug").is_ok());
+        let error = parse("--log.level=loud").unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("expected `error`, `warn`"), "{error}");
     }
 
     #[test]

@@ -194,6 +194,27 @@ pub enum TlsVersion {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     pub listen_address: String,
+    /// Names that browsers may know the listener by, besides `localhost`, addresses and that of `listen_address`.
+    /// Lower case, without a final dot.
+    pub allowed_hosts: Vec<String>,
+    pub token: Option<AdminToken>,
+}
+
+/// What an operator's request proves itself by.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AdminToken([u8; 32]);
+
+impl AdminToken {
+    /// Compares digests: the time that takes says nothing about the token.
+    pub fn is(&self, token: &[u8]) -> bool {
+        inputs::sha256(token) == self.0
+    }
+}
+
+impl std::fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AdminToken(..)")
+    }
 }
 
 /// A named set of receivers that can take each other's place.

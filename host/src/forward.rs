@@ -16,6 +16,7 @@ use crate::telemetry::Metrics;
 mod answer;
 pub mod balance;
 mod budget;
+mod cause;
 pub mod delivery;
 mod endpoint;
 mod health;
@@ -26,6 +27,7 @@ mod request;
 mod upstream;
 
 pub use answer::{ConflictClass, ForwardError};
+pub use cause::Cause;
 pub use endpoint::EndpointStatus;
 pub use request::{ForwardedHeaders, Outgoing, forwarded_headers, request_id};
 pub use upstream::{SetupFault, Upstream, UpstreamStatus};

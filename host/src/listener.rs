@@ -11,7 +11,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,10 +20,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -31,18 +32,19 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::clock::{Clock, Phase, Timed};
+use self::clock::Timed;
 use crate::config::RemoteWrite;
 use crate::model::{Peer, PeerCertificate};
 use crate::telemetry::metrics::ReasonLabels;
-use crate::telemetry::{Metrics, Throttle};
-use crate::tls::{self, HandshakeError};
+use crate::telemetry::{Metrics, Throttle, Throttles, network_of};
+use crate::tls::{self, HandshakeError, HandshakeFault};
 
 mod bind;
 mod clock;
 mod reactors;
 
 pub use bind::bind;
+pub(crate) use clock::{Clock, Phase};
 pub use reactors::Reactors;
 
 /// Largest request head, request line included. Bytes. A JWT or a chain of proxy headers fits many times.
@@ -56,6 +58,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Shortest time between two log lines about the same trouble: strangers must not fill the log.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
+/// One line about the refusals of one network for one reason in this time, and as many of them.
+const TELL_REFUSALS_EVERY: Duration = Duration::from_secs(60);
+const MAX_REFUSALS: usize = 256;
+
+const HEAD_TIMEOUT: &str = "head_timeout";
+
 /// Why there is no listener.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
@@ -64,13 +72,10 @@ pub enum ListenError {
 }
 
 /// The validity of the client certificate ended after the handshake.
+/// Ends a connection in place of an answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the client certificate has ended since the handshake")]
-struct CertificateEnded;
-
-fn caused_by_end_of_certificate(error: &hyper::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|cause| cause.is::<CertificateEnded>())
-}
+#[error("the request may not be answered")]
+struct NoAnswer;
 
 /// Deadlines of a connection. They hold for the life of the process; a reload does not change them.
 #[derive(Debug, Clone, Copy)]
@@ -128,7 +133,8 @@ struct Door<H> {
     deadlines: Deadlines,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
-    refusals: Throttle,
+    /// Which refusals are told, by network and reason.
+    refusals: Throttles<(IpAddr, &'static str)>,
 }
 
 /// Accepts until `shutdown`, then returns at once; connections finish the request they are serving and end.
@@ -144,6 +150,14 @@ pub async fn serve<H, F>(
     H: Fn(Request<Incoming>, Arc<Peer>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
+    // So that their rates begin at 0.
+    for reason in HandshakeFault::ALL
+        .map(HandshakeFault::word)
+        .into_iter()
+        .chain([HEAD_TIMEOUT])
+    {
+        count(&listener.metrics, reason);
+    }
     let slots = Arc::new(Semaphore::new(listener.max_connections));
     let (accept_errors, full) = (seldom(), seldom());
     let door = Arc::new(Door {
@@ -152,7 +166,7 @@ pub async fn serve<H, F>(
         deadlines: listener.deadlines,
         metrics: listener.metrics,
         shutdown: shutdown.clone(),
-        refusals: seldom(),
+        refusals: Throttles::new(1, TELL_REFUSALS_EVERY, MAX_REFUSALS),
     });
     loop {
         if slots.available_permits() == 0
@@ -202,7 +216,7 @@ fn now() -> std::time::Instant {
 }
 
 /// The slot comes first: without one, the sender stays in the backlog.
-async fn accept(
+pub(crate) async fn accept(
     socket: &TcpListener,
     slots: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
@@ -258,7 +272,7 @@ where
     match finished {
         Ok(Ok((stream, certificate))) => converse(&door, stream, Peer { address, certificate }, replaced).await,
         Ok(Err(error)) => door.refused_handshake(address, &error),
-        Err(_elapsed) => door.refused("handshake_timeout"),
+        Err(_elapsed) => door.refused(HandshakeFault::Timeout.word(), address),
     }
 }
 
@@ -270,34 +284,61 @@ where
     H: Fn(Request<Incoming>, Arc<Peer>) -> F,
     F: Future<Output = Response<Full<Bytes>>>,
 {
-    let peer = Arc::new(peer);
-    let clock = Arc::new(Clock::new(door.deadlines.head, door.deadlines.idle));
+    let (address, peer) = (peer.address, Arc::new(peer));
+    let last_call = async {
+        tokio::select! {
+            () = door.shutdown.cancelled() => {}
+            () = replaced => {}
+        }
+    };
+    let answer = |request| {
+        // Any answer would make the sender drop the write; what a new handshake is refused for makes it keep it.
+        if peer.certificate.as_ref().is_some_and(PeerCertificate::has_expired) {
+            door.refused(HandshakeFault::ExpiredCertificate.word(), address);
+            return None;
+        }
+        Some((door.handler)(request, Arc::clone(&peer)))
+    };
+    let clock = Clock::new(door.deadlines.head, door.deadlines.idle);
+    match serve_requests(stream, address, clock, last_call, answer).await {
+        Some(Phase::Head) => door.refused(HEAD_TIMEOUT, address),
+        Some(Phase::Stalled) => tracing::debug!(peer = %address, "the sender does not read its answers"),
+        _ => {}
+    }
+}
+
+/// HTTP/1.1 on one stream, until either side ends it: no new request from `last_call` on, and the end where there is no
+/// `answer`. What was late, if that is why it ended.
+pub(crate) async fn serve_requests<S, F, B>(
+    stream: S,
+    address: SocketAddr,
+    clock: Clock,
+    last_call: impl Future<Output = ()>,
+    answer: impl Fn(Request<Incoming>) -> Option<F>,
+) -> Option<Phase>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Response<B>>,
+    B: Body<Error: std::error::Error + Send + Sync> + 'static,
+{
+    let clock = Arc::new(clock);
     let service = service_fn(|request| {
         clock.enter(Phase::Busy);
-        // Any answer would make the sender drop the write; what a new handshake is refused for makes it keep it.
-        let answer = match peer.certificate.as_ref().is_some_and(PeerCertificate::has_expired) {
-            true => Err(CertificateEnded),
-            false => Ok((door.handler)(request, Arc::clone(&peer))),
-        };
+        let answer = answer(request);
         let clock = Arc::clone(&clock);
         async move {
-            let answer = answer?.await;
+            let answer = answer.ok_or(NoAnswer)?.await;
             clock.enter(Phase::Idle);
-            Ok::<_, CertificateEnded>(answer)
+            Ok::<_, NoAnswer>(answer)
         }
     });
     let stream = TokioIo::new(Timed::new(stream, Arc::clone(&clock)));
     let mut http = pin!(builder().serve_connection(stream, service));
     let mut timer = pin!(sleep_until(clock.deadline().map_or_else(Instant::now, |(at, _)| at)));
-    let mut last_call = pin!(async {
-        tokio::select! {
-            () = door.shutdown.cancelled() => {}
-            () = replaced => {}
-        }
-    });
+    let mut last_call = pin!(last_call);
     let mut called = false;
 
-    let overdue = poll_fn(|context| {
+    poll_fn(|context| {
         if !called && last_call.as_mut().poll(context).is_ready() {
             called = true;
             http.as_mut().graceful_shutdown();
@@ -305,10 +346,7 @@ where
         loop {
             if let Poll::Ready(end) = http.as_mut().poll(context) {
                 if let Err(error) = end {
-                    if caused_by_end_of_certificate(&error) {
-                        door.told_to_come_again(peer.address);
-                    }
-                    tracing::debug!(%error, peer = %peer.address, "the connection ended early");
+                    tracing::debug!(%error, peer = %address, "the connection ended early");
                 }
                 return Poll::Ready(None);
             }
@@ -322,12 +360,7 @@ where
             }
         }
     })
-    .await;
-    match overdue {
-        Some(Phase::Head) => door.refused("head_timeout"),
-        Some(Phase::Stalled) => tracing::debug!(peer = %peer.address, "the sender does not read its answers"),
-        _ => {}
-    }
+    .await
 }
 
 /// Waits for the phase's deadline. A timer that is set too early is left to fire and set again: most requests
@@ -360,36 +393,31 @@ fn builder() -> http1::Builder {
 }
 
 impl<H> Door<H> {
-    fn refused(&self, reason: &'static str) {
-        self.metrics
-            .refused_connections
-            .get_or_create(&ReasonLabels { reason })
-            .inc();
-    }
-
-    /// A connection is closed without an answer, so that the sender keeps its data and makes a new handshake.
-    fn told_to_come_again(&self, peer: SocketAddr) {
-        self.refused("client_certificate");
-        if let Some(untold) = self.refusals.due(now()) {
-            tracing::warn!(%peer, untold, "a client certificate has ended since its handshake; the connection is closed");
+    /// Late, so that nothing is known of it but where it came from.
+    fn refused(&self, reason: &'static str, peer: SocketAddr) {
+        count(&self.metrics, reason).inc();
+        if let Some(untold) = self.refusals.due((network_of(peer.ip()), reason), now()) {
+            tracing::info!(reason, %peer, untold, "a connection was closed");
         }
     }
 
     fn refused_handshake(&self, peer: SocketAddr, error: &HandshakeError) {
-        match error {
-            // A tenant's certificate ran out, or a CA is missing here: someone should hear of it.
-            HandshakeError::ClientCertificate(_) | HandshakeError::NoClientCertificate => {
-                self.refused("client_certificate");
-                if let Some(untold) = self.refusals.due(now()) {
-                    tracing::warn!(%peer, %error, untold, "a handshake was refused");
-                }
-            }
-            HandshakeError::Failed(_) => {
-                self.refused("handshake");
-                tracing::debug!(%peer, %error, "a handshake failed");
-            }
+        let reason = error.kind.word();
+        count(&self.metrics, reason).inc();
+        // A load balancer that asks whether the port is open says nothing and goes.
+        if error.kind == HandshakeFault::Closed {
+            tracing::debug!(reason, %peer, %error, "a handshake failed");
+        } else if let Some(untold) = self.refusals.due((network_of(peer.ip()), reason), now()) {
+            let certificate = error.certificate.as_ref().map(tracing::field::display);
+            tracing::info!(reason, %peer, certificate, %error, untold, "a handshake failed");
         }
     }
+}
+
+fn count(metrics: &Metrics, reason: &'static str) -> Counter {
+    metrics
+        .refused_connections
+        .get_or_create_owned(&ReasonLabels { reason })
 }
 
 /// Counts an open connection for as long as it lives.

@@ -116,6 +116,24 @@ pub struct PeerCertificate {
     pub not_after: i64,
 }
 
+/// Most names of one certificate that are shown, and most bytes of each.
+const SHOWN_NAMES: usize = 4;
+const SHOWN_BYTES: usize = 128;
+
+/// For the log: the names by the keys of the configuration.
+impl std::fmt::Display for PeerCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let uris = self.uri_sans.iter().map(|name| ("uri_san", name));
+        let hosts = self.dns_sans.iter().map(|name| ("dns_san", name));
+        let common = self.common_name.iter().map(|name| ("common_name", name));
+        for (kind, name) in uris.chain(hosts).chain(common).take(SHOWN_NAMES) {
+            let shown = &name[..name.floor_char_boundary(SHOWN_BYTES)];
+            write!(f, "{kind}={} ", shown.escape_debug())?;
+        }
+        write!(f, "not_after={}", self.not_after)
+    }
+}
+
 impl PeerCertificate {
     /// Whether it has ended since the handshake. Connections and resumed sessions may outlive it.
     pub fn has_expired(&self) -> bool {

@@ -5,12 +5,14 @@
 //! place to dial from: for receivers today, and for whatever else the gateway will have to ask.
 //!
 //! Its files, each of which uses only those before it: `address` (where a peer is), `resolver` (who is asked for names),
-//! `names` (how a name becomes addresses), `tls` (who is believed, who is presented), `dial` (TCP and TLS up to a stream), `connection`
-//! (HTTP on it, one exchange after the other), `pool` (connections that wait for the next exchange).
+//! `names` (how a name becomes addresses), `tls` (who is believed, who is presented), `dial` (TCP and TLS up to a
+//! stream), `fault` (why there is none), `connection` (HTTP on it, one exchange after the other), `pool` (connections that
+//! wait for the next exchange).
 
 mod address;
 mod connection;
 mod dial;
+mod fault;
 pub mod names;
 mod pool;
 mod resolver;
@@ -19,6 +21,7 @@ mod tls;
 pub use address::{Address, AddressError};
 pub use connection::{ExchangeError, HttpAnswer, TextBounds};
 pub use dial::Dialer;
+pub use fault::ConnectFault;
 pub use pool::Pool;
 pub use resolver::SystemResolver;
 pub use tls::{Tls, TlsFault};

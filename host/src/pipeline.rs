@@ -14,7 +14,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Claimed};
 use crate::body::{self, BodyLimits};
 use crate::chain::Charge;
 use crate::config::{self, Config, OverRate};
@@ -26,6 +26,7 @@ use crate::limits::{ChargeError, Withdrawal};
 use crate::model::{Peer, Protocol};
 use crate::respond::{self, Context, Failure, RefusedSeries, Stored};
 use crate::route::{self, Routes};
+use crate::telemetry::network_of;
 use crate::tenant::{Account, Session, Tenants};
 use crate::wire::{self, Framed, heavy, snappy};
 
@@ -54,6 +55,8 @@ struct Trace<'g> {
     over_rate: Option<OverRate>,
     /// What of it was refused, whatever becomes of the rest.
     refused: Vec<RefusedSeries>,
+    /// What came in place of a proof.
+    claimed: Option<Claimed>,
 }
 
 impl Pipeline {
@@ -86,7 +89,7 @@ impl Pipeline {
             }
             Err(failure) => {
                 let answer = failure.answer(&context);
-                self.log_failure(failure, &answer, trace.of, &id, peer);
+                self.log_failure(failure, &answer, &trace, &id, peer);
                 respond::failed(&answer, || self.authenticator.challenge())
             }
         };
@@ -111,7 +114,8 @@ impl Pipeline {
         // Head and auth: no byte of the body is read for a stranger.
         let head = head::head(&parts.method, parts.uri.path())?;
         let verified = &self.shared.verified;
-        let proof = self.authenticator.authenticate(headers, peer, verified).await?;
+        let proof = self.authenticator.authenticate(headers, peer, verified).await;
+        let proof = proof.inspect_err(|_| trace.claimed = Some(self.authenticator.claimed(headers)))?;
         let proved = self.tenants.of(proof, started).ok_or(Failure::Bug(
             "a credential proves a tenant that this generation does not have",
         ))?;
@@ -226,15 +230,14 @@ impl Pipeline {
         }
     }
 
-    fn log_failure(&self, failure: &Failure, answer: &respond::Answer, of: Option<&Account>, id: &str, peer: &Peer) {
+    fn log_failure(&self, failure: &Failure, answer: &respond::Answer, trace: &Trace<'_>, id: &str, peer: &Peer) {
         let (status, reason) = (answer.status.as_u16(), answer.reason);
         if answer.status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(status, reason, request_id = id, error = %failure, "a bug of the gateway failed a write; please report it");
         }
-        let Some(account) = of else {
-            // Anyone on the internet can cause these lines; the metric counts them.
+        let Some(account) = trace.of else {
             ledger::count_unauthenticated(&self.shared.metrics, reason);
-            tracing::debug!(status, reason, request_id = id, peer = %peer.address, error = %failure, "request refused");
+            self.log_stranger(failure, answer, trace.claimed.as_ref(), id, peer);
             return;
         };
         let (tenant, now) = (account.tenant(), Instant::now());
@@ -249,7 +252,32 @@ impl Pipeline {
             );
         }
         if let Some(untold) = account.failures().due(reason, now, || failure.to_string()) {
-            tracing::info!(%tenant, status, reason, request_id = id, error = %failure, untold, "write failed");
+            tracing::info!(%tenant, status, reason, request_id = id, peer = %peer.address, error = %failure, untold, "write failed");
+        }
+    }
+
+    /// Anyone on the internet can cause these lines, so they are few; the metric counts all.
+    fn log_stranger(
+        &self,
+        failure: &Failure,
+        answer: &respond::Answer,
+        claimed: Option<&Claimed>,
+        id: &str,
+        peer: &Peer,
+    ) {
+        let kind = (network_of(peer.address.ip()), answer.reason);
+        if let Some(untold) = self.shared.strangers.due(kind, Instant::now()) {
+            tracing::info!(
+                status = answer.status.as_u16(),
+                reason = answer.reason,
+                request_id = id,
+                peer = %peer.address,
+                credential = claimed.map(tracing::field::display),
+                certificate = peer.certificate.as_ref().map(tracing::field::display),
+                error = %failure,
+                untold,
+                "request refused"
+            );
         }
     }
 }

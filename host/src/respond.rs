@@ -171,6 +171,7 @@ impl Failure {
                     "body_too_large",
                     format!("the body is larger than max_body_size of {limit} bytes"),
                 ),
+                BodyError::Framing => refuse(StatusCode::BAD_REQUEST, "body_framing", error.to_string()),
                 BodyError::Slow { .. } => keep("slow_body", "the body came too slowly"),
                 BodyError::TimedOut { .. } => keep("body_timeout", "the body was not complete in time"),
                 BodyError::Disconnected => keep("disconnected", "the connection ended"),
@@ -295,17 +296,23 @@ fn forward_answer(
             text: "the receiver is over its rate".into(),
             reason: "upstream_over_rate",
         },
-        ForwardError::Misconfigured { .. } => keep("upstream_misconfigured", "the receiver is not available"),
-        ForwardError::Unavailable { .. } => Answer {
+        ForwardError::Misconfigured { status } => keep(
+            "upstream_misconfigured",
+            &format!("the receiver answered {status}, which the operator of the gateway has to mend, try again"),
+        ),
+        ForwardError::Unavailable { status, .. } => Answer {
             retry_after_seconds: Some(as_receivers_say(error, context)),
-            ..keep("upstream_unavailable", "the receiver is not available")
+            ..keep(
+                "upstream_unavailable",
+                &format!("the receiver answered {status}, try again"),
+            )
         },
         ForwardError::Timeout => keep("upstream_timeout", "the receiver did not answer in time"),
-        ForwardError::Connect => keep("upstream_connect", "the receiver is not available"),
-        ForwardError::Reset => keep("upstream_reset", "the receiver is not available"),
-        ForwardError::NoEndpoint => keep("no_endpoint", "the receiver is not available"),
+        ForwardError::Connect => keep("upstream_connect", "the receiver cannot be reached, try again"),
+        ForwardError::Reset => keep("upstream_reset", "the connection to the receiver broke, try again"),
+        ForwardError::NoEndpoint => keep("no_endpoint", "no receiver is known at the moment, try again"),
         ForwardError::Overloaded => keep("upstream_overloaded", "the gateway is overloaded, try again"),
-        ForwardError::Nonsense => keep("upstream_nonsense", "the receiver is not available"),
+        ForwardError::Nonsense => keep("upstream_nonsense", "the receiver did not answer in HTTP, try again"),
         ForwardError::TenantHeader => bug(),
     }
 }

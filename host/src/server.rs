@@ -13,7 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, Gateway};
+use self::operators::PATIENCE;
+use crate::admin::{Gateway, Operators};
 use crate::config::{self, Config, Known, Loaded};
 use crate::listener::{self, ListenError, Listener, Reactors};
 use crate::model::{Peer, seconds_since_1970};
@@ -22,6 +23,7 @@ use crate::reload::{Generations, ReloadError};
 use crate::tls;
 
 mod open_files;
+mod operators;
 
 /// How often what tenants did not use for long (idle buckets, old failures) is looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -243,19 +245,24 @@ impl Running {
     }
 
     fn spawn_admin(&self, listener: TcpListener) {
-        let gateway = Gateway {
+        let gateway = self.gateway();
+        let (stop, tasks) = (self.stop.clone(), self.tasks.clone());
+        self.tasks.spawn(operators::serve(
+            listener,
+            Operators::new(gateway),
+            PATIENCE,
+            stop,
+            tasks,
+        ));
+    }
+
+    fn gateway(&self) -> Gateway {
+        Gateway {
             generations: Arc::clone(&self.generations),
             upstreams: Arc::clone(&self.shared.upstreams),
             metrics: Arc::clone(&self.shared.metrics),
             ready: Arc::clone(&self.ready),
-        };
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
-            let serving = axum::serve(listener, admin::router(gateway)).with_graceful_shutdown(stop.cancelled_owned());
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the admin listener ended");
-            }
-        });
+        }
     }
 
     fn spawn_upkeep(&self, poll_interval: Duration) {
@@ -317,17 +324,22 @@ mod tests {
         "tenant_files": ["*.tenant"]
     }"#;
 
-    #[tokio::test]
-    async fn a_reload_is_finished_where_nobody_waits_for_it() {
+    /// A gateway without tenants, and the folder of its configuration.
+    pub(super) async fn running() -> (Running, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let config_file = folder.path().join("config.yaml");
         std::fs::write(&config_file, CONFIG).unwrap();
         let options = Options {
-            config_file: config_file.clone(),
+            config_file,
             poll_interval: Duration::ZERO,
             shutdown_timeout: Duration::ZERO,
         };
-        let running = start(&options).await.unwrap();
+        (start(&options).await.unwrap(), folder)
+    }
+
+    #[tokio::test]
+    async fn a_reload_is_finished_where_nobody_waits_for_it() {
+        let (running, folder) = running().await;
         let tenant = r#"{"tenant": "a", "credentials": [{"bearer_token_sha256": "SHA"}], "upstreams": ["soft"]}"#;
         let tenant = tenant.replace("SHA", &"0a".repeat(32));
         std::fs::write(folder.path().join("a.tenant"), tenant).unwrap();

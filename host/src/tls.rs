@@ -4,7 +4,6 @@
 //! sender's verified certificate. Never reads a file, never asks the process for a crypto provider, never
 //! offers anything but HTTP/1.1, and never reports a name of a certificate that was not verified.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,7 +23,11 @@ use crate::config::{ClientAuthType, TlsServer, TlsVersion};
 use crate::model::{PeerCertificate, seconds_since_1970};
 
 mod client_verifier;
+mod failure;
+mod refused;
 
+pub use failure::{HandshakeError, HandshakeFault, is_tls};
+use refused::{Noting, naming_the_refused};
 pub use rustls::ServerConfig;
 
 /// What a sender's bytes travel through.
@@ -84,7 +87,7 @@ pub fn server_config(config: &TlsServer) -> Result<Arc<ServerConfig>, TlsError> 
         .with_protocol_versions(versions(config.min_version))
         .map_err(TlsError::Provider)?;
     let builder = match client_verifier(config, provider)? {
-        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        Some(verifier) => builder.with_client_cert_verifier(Arc::new(Noting(verifier))),
         None => builder.with_no_client_auth(),
     };
     let mut server = builder
@@ -289,29 +292,16 @@ impl Source {
     }
 }
 
-/// Why a handshake came to nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum HandshakeError {
-    #[error("the client certificate was refused: {0}")]
-    ClientCertificate(CertificateError),
-    #[error("no client certificate was presented")]
-    NoClientCertificate,
-    #[error("{0}")]
-    Failed(io::Error),
-}
-
 /// One handshake. The caller sets the deadline.
 ///
 /// # Errors
-/// Tells a refused client certificate, which an operator wants to know of, from noise.
+/// Says why, and whose certificate was refused.
 pub async fn accept(
     config: Arc<ServerConfig>,
     socket: TcpStream,
 ) -> Result<(Stream, Option<PeerCertificate>), HandshakeError> {
-    let stream = TlsAcceptor::from(config)
-        .accept(socket)
-        .await
-        .map_err(handshake_error)?;
+    let (accepted, certificate) = naming_the_refused(TlsAcceptor::from(config).accept(socket)).await;
+    let stream = accepted.map_err(|error| HandshakeError::of(&error, certificate))?;
     let (_, session) = stream.get_ref();
     // Whatever is here was verified: no configuration asks for certificates without verifying them.
     let certificate = session
@@ -319,15 +309,6 @@ pub async fn accept(
         .and_then(<[_]>::first)
         .and_then(|leaf| PeerCertificate::parse(leaf));
     Ok((stream, certificate))
-}
-
-fn handshake_error(error: io::Error) -> HandshakeError {
-    let tls = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
-    match tls {
-        Some(rustls::Error::InvalidCertificate(reason)) => HandshakeError::ClientCertificate(reason.clone()),
-        Some(rustls::Error::NoCertificatesPresented) => HandshakeError::NoClientCertificate,
-        _ => HandshakeError::Failed(error),
-    }
 }
 
 #[cfg(test)]

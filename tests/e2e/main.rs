@@ -17,8 +17,10 @@ mod hostile;
 mod labels;
 mod lifecycle;
 mod limits;
+mod operators;
 mod pages;
 mod reload;
+mod turned_away;
 mod upstreams;
 
 use gauntlet_tests::{Gateway, Receiver, Setup, Tenant, TimeSeries, WriteRequest, series, write};

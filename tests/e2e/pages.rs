@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use gauntlet_tests::setup::{relabel, replace};
-use gauntlet_tests::{Gateway, Receiver, Setup, series, write};
+use gauntlet_tests::{Gateway, Receiver, Reply, Setup, series, write};
 use serde_json::{Value, json};
 
 use crate::{small_write, tenant};
@@ -84,7 +84,7 @@ async fn the_page_of_the_admin_api_has_the_keys_that_are_answered() {
         gateway.sender().bearer("a-token").write(&small_write()).await.status,
         204
     );
-    // One write has failed, one series is refused and one tenant is broken, so that every list holds something.
+    // Writes have failed, one series is refused and one tenant is broken, so that every list holds something.
     let refused = gateway
         .sender()
         .bearer("a-token")
@@ -92,6 +92,11 @@ async fn the_page_of_the_admin_api_has_the_keys_that_are_answered() {
         .send()
         .await;
     assert_eq!(refused.status, 400, "{refused:?}");
+    receiver.answer_next([Reply::status(404)]);
+    assert_eq!(
+        gateway.sender().bearer("a-token").write(&small_write()).await.status,
+        503
+    );
     replace(&gateway.setup.tenant_file("b"), b"tenant: b\ndisabeld: true\n");
     let reload = gateway.admin("POST", "/-/reload").await;
     assert_eq!(reload.status, 500, "{reload:?}");

@@ -71,6 +71,57 @@ async fn each_answer_of_a_receiver_becomes_the_documented_one() {
 }
 
 #[tokio::test]
+async fn a_wrong_path_is_shown_with_upstream_url_and_key_and_the_sender_hears_no_address() {
+    let receiver = Receiver::start().await;
+    receiver.answer(Reply::status(404).text("404 page not found"));
+    let setup = Setup::with_receiver(&receiver)
+        .set("/upstreams/soft/path", "/api/v1/recieve")
+        .tenant(tenant("a"));
+    let gateway = Gateway::start(setup).await;
+    let sender = gateway.sender().bearer("a-token");
+    for _ in 0..5 {
+        let answer = sender.write(&small_write()).await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.text.contains("404"), "{answer:?}");
+        for word in ["127.0.0.1", "recieve", "soft"] {
+            assert!(!answer.text.contains(word), "{answer:?}");
+        }
+    }
+    let url = format!("{}/api/v1/recieve", receiver.url());
+    let endpoint = gateway.api("/api/v1/upstreams").await[0]["endpoints"][0].clone();
+    assert_eq!(endpoint["healthy"], false, "{endpoint}");
+    assert_eq!(endpoint["last_failure"], "misconfigured", "{endpoint}");
+    assert_eq!(endpoint["last_cause"]["url"], url, "{endpoint}");
+    assert_eq!(endpoint["last_cause"]["look_at"], "upstreams.soft.path", "{endpoint}");
+    let line = gateway
+        .expect_log(&["did not get to a receiver", "upstreams.soft.path"])
+        .await;
+    assert!(line.contains(&url) && line.contains("404"), "{line}");
+    // Five writes, one line.
+    assert_eq!(gateway.log().matches("did not get to a receiver").count(), 1);
+}
+
+#[tokio::test]
+async fn a_receiver_that_nobody_reaches_is_told_with_its_cause() {
+    let setup = Setup::new()
+        .set(
+            "/upstreams/soft",
+            json!({"endpoints": [format!("http://{}", refused_address().await)]}),
+        )
+        .tenant(tenant("a"));
+    let gateway = Gateway::start(setup).await;
+    let answer = gateway.sender().bearer("a-token").write(&small_write()).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(!answer.text.contains("127.0.0.1"), "{answer:?}");
+    let look_at = "upstreams.soft.endpoints";
+    gateway.expect_log(&["nothing listens at its port", look_at]).await;
+    let upstreams = gateway.api("/api/v1/upstreams").await;
+    let cause = &upstreams[0]["endpoints"][0]["last_cause"];
+    assert_eq!(cause["text"], "nothing listens at its port", "{cause}");
+    assert_eq!(cause["look_at"], look_at, "{cause}");
+}
+
+#[tokio::test]
 async fn a_receivers_429_stays_429_where_the_operator_says_so() {
     let receiver = Receiver::start().await;
     receiver.answer(Reply::status(429));

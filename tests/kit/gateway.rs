@@ -135,16 +135,26 @@ impl Gateway {
         answer.unwrap_or_else(|e| panic!("{method} {path} on the admin listener: {e}"))
     }
 
+    /// As [`Gateway::admin`], with these headers.
+    pub async fn admin_with(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        let answer = self.ask_admin(method, path, headers).await;
+        answer.unwrap_or_else(|e| panic!("{method} {path} on the admin listener: {e}"))
+    }
+
     /// # Errors
     /// If nobody listens any more.
     pub async fn try_admin(&self, method: &str, path: &str) -> std::io::Result<Response> {
+        self.ask_admin(method, path, &[]).await
+    }
+
+    async fn ask_admin(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> std::io::Result<Response> {
         let sender = Sender::new(self.admin, None);
         let request = sender.request("").method(method).path(path);
-        request
-            .without("Content-Encoding")
-            .without("Content-Type")
-            .try_send()
-            .await
+        let plain = request.without("Content-Encoding").without("Content-Type");
+        let request = headers
+            .iter()
+            .fold(plain, |request, (name, value)| request.also(name, value));
+        request.try_send().await
     }
 
     pub async fn metrics(&self) -> Metrics {

@@ -244,10 +244,10 @@ impl Request<'_> {
         let mut kept = self.sender.connection.lock().await;
         self.sender.open(&mut kept).await?;
         let connection = kept.as_mut().unwrap();
-        let mut request = http::Request::builder()
-            .method(self.method.as_str())
-            .uri(&self.path)
-            .header("Host", self.sender.to.to_string());
+        let mut request = http::Request::builder().method(self.method.as_str()).uri(&self.path);
+        if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            request = request.header("Host", self.sender.to.to_string());
+        }
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }

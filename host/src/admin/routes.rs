@@ -2,21 +2,32 @@
 //!
 //! Takes requests of operators, gives views in Prometheus' envelope. Never puts JSON together by hand: see `views`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 
+use super::guard;
 use super::views::{PolicyView, ReportView, StatusView, Success, TenantView, UpstreamView};
 use crate::forward::Upstreams;
 use crate::reload::Generations;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Throttle};
 use crate::tenant::Snapshot;
+
+/// Refused requests that are told per window.
+const REFUSALS: u64 = 5;
+const REFUSALS_WINDOW: Duration = Duration::from_secs(60);
 
 /// What the handlers read.
 #[derive(Clone)]
@@ -28,8 +39,39 @@ pub struct Gateway {
     pub ready: Arc<AtomicBool>,
 }
 
+/// Answers operators: the guard first, then the routes.
+pub struct Operators {
+    generations: Arc<Generations>,
+    routes: TowerToHyperService<Router>,
+    refusals: Throttle,
+}
+
+impl Operators {
+    pub fn new(gateway: Gateway) -> Self {
+        Self {
+            generations: Arc::clone(&gateway.generations),
+            routes: TowerToHyperService::new(router(gateway)),
+            refusals: Throttle::new(REFUSALS, REFUSALS_WINDOW),
+        }
+    }
+
+    pub async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response {
+        let current = self.generations.current();
+        if let Err(refusal) = guard::check(&current.config.admin, request.uri(), request.headers()) {
+            if let Some(untold) = self.refusals.due(Instant::now()) {
+                tracing::warn!(%peer, error = %refusal, untold, "a request to the admin listener was refused");
+            }
+            return refusal.response();
+        }
+        match self.routes.call(request.map(Body::new)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
 /// The routes of docs/api.md.
-pub fn router(gateway: Gateway) -> Router {
+fn router(gateway: Gateway) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(|| async { "healthy\n" }))

@@ -238,23 +238,40 @@ struct EndpointView {
     in_flight: usize,
     failures_in_a_row: u32,
     last_failure: Option<&'static str>,
+    last_cause: Option<CauseView>,
     retry_in_seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct CauseView {
+    seconds_ago: f64,
+    text: String,
+    url: String,
+    look_at: Option<String>,
 }
 
 impl UpstreamView {
     pub(super) fn of(upstream: UpstreamStatus) -> Self {
+        let endpoint = |endpoint| EndpointView::of(endpoint, &upstream.name, &upstream.path);
         Self {
-            upstream: upstream.name,
+            endpoints: upstream.endpoints.into_iter().map(endpoint).collect(),
             in_flight: upstream.in_flight,
             lookup_error: upstream.lookup_error,
-            endpoints: upstream.endpoints.into_iter().map(EndpointView::of).collect(),
+            upstream: upstream.name,
         }
     }
 }
 
 impl EndpointView {
-    fn of(endpoint: EndpointStatus) -> Self {
+    fn of(endpoint: EndpointStatus, upstream: &str, path: &str) -> Self {
+        let last_cause = endpoint.last_cause.map(|(cause, ago)| CauseView {
+            seconds_ago: ago.as_secs_f64(),
+            text: cause.text,
+            url: format!("{}{path}", endpoint.address),
+            look_at: cause.key.map(|key| format!("upstreams.{upstream}.{key}")),
+        });
         Self {
+            last_cause,
             address: endpoint.address,
             healthy: endpoint.healthy,
             in_flight: endpoint.in_flight,

@@ -120,6 +120,10 @@ impl Default for Users {
 }
 
 impl Users {
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.known.contains_key(name)
+    }
+
     pub(super) fn new(passwords: Vec<(String, Password, Holder)>) -> Self {
         let mut cost = None;
         let mut candidates: HashMap<String, Vec<Candidate>> = HashMap::new();

@@ -8,6 +8,9 @@ use std::hash::Hash;
 
 use crate::model::TenantId;
 
+/// Most bytes of a username that are shown.
+const MAX_SHOWN_NAME: usize = 64;
+
 /// Why a request has no tenant. Texts are public and the same for every way to be wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
@@ -29,6 +32,32 @@ pub enum AuthError {
     /// 503. Too many passwords are being checked at once.
     #[error("credentials cannot be checked right now")]
     Overloaded,
+}
+
+/// What a request that proved nothing came with, as far as a log may show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    Nothing,
+    Token,
+    /// The name only if it is one of the configuration: what else stands in its place may be a token or a password that
+    /// somebody has put there.
+    Password(Option<String>),
+    Nonsense,
+}
+
+impl std::fmt::Display for Claimed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("none"),
+            Self::Token => f.write_str("a bearer token"),
+            Self::Password(Some(name)) => {
+                let shown = &name[..name.floor_char_boundary(MAX_SHOWN_NAME)];
+                write!(f, "a password of user {shown}")
+            }
+            Self::Password(None) => f.write_str("a password of a user that is not configured"),
+            Self::Nonsense => f.write_str("an Authorization header that is neither Bearer nor Basic"),
+        }
+    }
 }
 
 /// Whose a credential is.

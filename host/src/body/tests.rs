@@ -14,7 +14,8 @@ struct Fed {
     announced: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("broken")]
 struct Broken;
 
 impl Body for Fed {

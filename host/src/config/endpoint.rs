@@ -115,7 +115,8 @@ fn host_port(text: &str) -> Result<(String, u16), String> {
     Ok((host.to_owned(), port.ok_or("the port is not a number up to 65535")?))
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether `text` can name a host.
+pub(super) fn is_name(text: &str) -> bool {
     let sound = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     // RFC 1035 section 2.3.4: a look-up would refuse what is longer.
     let label = |label: &str| (1..=63).contains(&label.len());

@@ -12,6 +12,7 @@ use super::defaults::{self, LIMITS, OVER_RATE, RESERVED_LABELS, SANDBOX};
 use super::endpoint;
 use super::file::Place;
 use super::pem;
+use super::secret;
 use super::section::{Field, Section, Source, quote};
 use super::tenant::{self, House};
 use super::{
@@ -228,12 +229,30 @@ fn client_auth_type(field: &Field<'_>, has_ca: bool) -> Option<ClientAuthType> {
     Some(auth)
 }
 
-fn admin(mut section: Section<'_>) -> Option<Admin> {
+fn admin(section: Section<'_>) -> Option<Admin> {
+    let mut section = section.keep_secret();
     let listen_address = listen_address(&mut section, defaults::admin::LISTEN_ADDRESS);
+    let hosts = section.field("allowed_hosts");
+    let allowed_hosts = hosts.map(|list| allowed_hosts(&list)).unwrap_or_default();
+    let token = secret::admin_token(&mut section);
     section.close();
     Some(Admin {
         listen_address: listen_address?,
+        allowed_hosts,
+        token,
     })
+}
+
+fn allowed_hosts(list: &Field<'_>) -> Vec<String> {
+    let mut out = Vec::new();
+    for item in list.items() {
+        let Some(text) = item.text() else { continue };
+        match endpoint::is_name(text) {
+            true => out.push(text.trim_end_matches('.').to_ascii_lowercase()),
+            false => item.fail("expected the name of a host such as `gauntlet.example.com`, without scheme or port"),
+        }
+    }
+    out
 }
 
 fn upstream(name: &str, mut section: Section<'_>, source: &Source<'_>) -> Option<Upstream> {

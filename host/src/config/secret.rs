@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::file::Place;
 use super::inputs::sha256;
 use super::section::{Field, Section};
-use super::{CertificateName, Credential, Password};
+use super::{AdminToken, CertificateName, Credential, Password};
 
 /// Dearest bcrypt cost accepted: about a second of CPU per check, and each further step doubles it. Anyone
 /// who knows a username can ask for a check.
@@ -74,6 +74,23 @@ fn one(mut section: Section<'_>) -> Option<Credential> {
     };
     section.close();
     credential
+}
+
+/// The token of the operators' listener, spelt as tenants spell theirs. Where it is mistaken a failure is noted, so that
+/// no configuration without it comes into use.
+pub(super) fn admin_token(section: &mut Section<'_>) -> Option<AdminToken> {
+    let hash = section.field("bearer_token_sha256");
+    let file = section.field("bearer_token_file");
+    let digest = match (hash, file) {
+        (None, None) => None,
+        (Some(field), None) => token_digest(&field),
+        (None, Some(field)) => token_from_file(&field),
+        (Some(_), Some(_)) => {
+            section.fail("`bearer_token_sha256` and `bearer_token_file` exclude each other; remove one");
+            None
+        }
+    };
+    digest.map(AdminToken)
 }
 
 fn client_certificate(field: &Field<'_>) -> Option<CertificateName> {

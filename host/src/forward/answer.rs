@@ -184,6 +184,11 @@ impl ForwardError {
             Self::Connect => Some(Illness::Connect),
             Self::Reset => Some(Illness::Reset),
             Self::Nonsense => Some(Illness::Nonsense),
+            // It takes nobody's writes. Of any other status that no write should meet, 403 for one, a front door may have
+            // answered this tenant alone: the others need the endpoint.
+            Self::Misconfigured {
+                status: 300..=399 | 401 | 404 | 405 | 415,
+            } => Some(Illness::Misconfigured),
             Self::Invalid { .. }
             | Self::Conflict { .. }
             | Self::TooManyRequests { .. }
@@ -198,7 +203,7 @@ impl ForwardError {
 impl From<ExchangeError> for ForwardError {
     fn from(error: ExchangeError) -> Self {
         match error {
-            ExchangeError::Connect => Self::Connect,
+            ExchangeError::Connect(_) => Self::Connect,
             ExchangeError::Reset => Self::Reset,
             ExchangeError::Nonsense => Self::Nonsense,
         }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
 use super::balance::{self, Candidate};
+use super::cause::Cause;
 use super::health::{Health, Illness};
 use super::latency::Latency;
 use crate::net::{Address, Pool};
@@ -31,6 +32,7 @@ struct State {
     probe: Option<AbortHandle>,
     /// Whether the endpoint belongs to what is configured, and so owns a time series.
     published: bool,
+    last_cause: Option<(Cause, Instant)>,
 }
 
 /// What the admin API says of an endpoint.
@@ -43,6 +45,8 @@ pub struct EndpointStatus {
     pub failures_in_a_row: u32,
     /// Class of the last failure: one word.
     pub last_failure: Option<&'static str>,
+    /// Why the last write failed there, and how long ago, whether that counts against the endpoint or not.
+    pub last_cause: Option<(Cause, Duration)>,
     /// Until an ejected endpoint is tried again.
     pub retry_in: Option<Duration>,
 }
@@ -117,6 +121,10 @@ impl Endpoint {
             in_flight: state.latency.in_flight(),
             failures_in_a_row: state.health.failures_in_a_row(),
             last_failure: state.health.last_illness().map(Illness::word),
+            last_cause: state
+                .last_cause
+                .as_ref()
+                .map(|(cause, at)| (cause.clone(), at.elapsed())),
             retry_in: state.health.retry_in(Instant::now()),
         }
     }
@@ -124,6 +132,11 @@ impl Endpoint {
     /// What asks the endpoint now; it ends with the endpoint's time in the configuration.
     pub fn is_probed_by(&self, task: AbortHandle) {
         self.locked().probe = Some(task);
+    }
+
+    /// Keeps why a write failed here, for operators.
+    pub fn note(&self, cause: Cause) {
+        self.locked().last_cause = Some((cause, Instant::now()));
     }
 
     /// As if the time until the next trial had passed.

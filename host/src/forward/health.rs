@@ -27,7 +27,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// So many times what a write has waited there, no other one shall: a tenth of one sender's time at most.
 const RESTS_PER_WAIT: u32 = 10;
 
-/// A failure that is the endpoint's. A 4xx is not one: the endpoint lives and has judged the write.
+/// A failure that is the endpoint's. A 4xx by which a receiver judges a write is not one: the endpoint lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Illness {
     Connect,
@@ -37,12 +37,14 @@ pub enum Illness {
     Slow,
     ServerError,
     Nonsense,
+    /// It answers as no receiver does.
+    Misconfigured,
 }
 
 impl Illness {
     /// Whether the endpoint answered, so that its connections are well.
     pub fn is_answer(self) -> bool {
-        matches!(self, Self::Slow | Self::ServerError)
+        matches!(self, Self::Slow | Self::ServerError | Self::Misconfigured)
     }
 
     /// Whether a long time until it was met is the endpoint's own. A receiver that answers 5xx late has waited for another
@@ -59,6 +61,7 @@ impl Illness {
             Self::Slow => "slow",
             Self::ServerError => "server_error",
             Self::Nonsense => "nonsense",
+            Self::Misconfigured => "misconfigured",
         }
     }
 }
@@ -160,7 +163,9 @@ fn rests(illness: Illness, waited: Duration) -> Rests {
             first: (waited * RESTS_PER_WAIT).clamp(BACKOFF.first, LONGEST_WAIT),
             longest: LONGEST_WAIT,
         },
-        Illness::Connect | Illness::Reset | Illness::ServerError | Illness::Nonsense => BACKOFF,
+        Illness::Connect | Illness::Reset | Illness::ServerError | Illness::Nonsense | Illness::Misconfigured => {
+            BACKOFF
+        }
     }
 }
 

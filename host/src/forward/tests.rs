@@ -79,8 +79,8 @@ async fn a_refused_write_is_told_by_its_class_and_is_no_ill_health() {
     for (status, text, expected) in [
         (409, "add 2 samples: too old sample\n", ForwardError::Conflict { class }),
         (429, "", ForwardError::TooManyRequests { retry_after: None }),
-        (404, "", ForwardError::Misconfigured { status: 404 }),
-        (401, "", ForwardError::Misconfigured { status: 401 }),
+        (403, "", ForwardError::Misconfigured { status: 403 }),
+        (422, "", ForwardError::Misconfigured { status: 422 }),
     ] {
         receiver.reply_from_now(Reply::Status(status, text));
         for _ in 0..health::FAILURES_TO_EJECT {
@@ -89,6 +89,27 @@ async fn a_refused_write_is_told_by_its_class_and_is_no_ill_health() {
     }
     assert!(stage.endpoint(receiver.address).healthy);
     assert_eq!(stage.endpoint(receiver.address).failures_in_a_row, 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_takes_nobodys_writes_is_passed_over_and_shows_why() {
+    let (mut wrong, well) = (Receiver::new(Reply::Status(404, "")).await, Receiver::new(OK).await);
+    let stage = Stage::of(&[wrong.address, well.address]);
+    while stage.endpoint(wrong.address).healthy {
+        stage.send().await.unwrap();
+    }
+    assert_eq!(stage.healthy_metric(wrong.address), Some(0.0));
+    wrong.count();
+    for _ in 0..5 {
+        stage.send().await.unwrap();
+    }
+    assert_eq!(wrong.count(), 0);
+    let shown = stage.endpoint(wrong.address);
+    assert_eq!(shown.last_failure, Some("misconfigured"));
+    let (cause, _) = shown.last_cause.unwrap();
+    assert_eq!(cause.key, Some("path"));
+    assert_eq!(cause.text, "it answered 404: nothing takes writes at this path");
+    assert_eq!(stage.endpoint(well.address).last_cause, None);
 }
 
 #[tokio::test]
@@ -278,6 +299,13 @@ async fn with_every_endpoint_down_the_last_failure_is_told() {
         assert_eq!(stage.send().await, Err(ForwardError::Connect));
     }
     assert_eq!(stage.outcome("connect"), 20.0);
+    for endpoint in stage.soft.status().endpoints {
+        let (cause, _) = endpoint.last_cause.unwrap();
+        assert_eq!(
+            (cause.text.as_str(), cause.key),
+            ("nothing listens at its port", Some("endpoints"))
+        );
+    }
 }
 
 #[tokio::test]

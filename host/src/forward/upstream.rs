@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
@@ -15,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::{self, ForwardError};
 use super::balance::{self, Candidate, Standing};
 use super::budget::Load;
+use super::cause::Cause;
 use super::endpoint::{Endpoint, EndpointStatus, Trip, random};
 use super::health::Illness;
 use super::probe;
@@ -22,7 +24,12 @@ use super::request::{Outgoing, Template};
 use crate::config::{self, EndpointSpec};
 use crate::net::names::{is_looked_up, static_address};
 use crate::net::{Address, AddressError, Dialer, Tls, TlsFault};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Throttles};
+
+/// One line about each cause in this time.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+/// Causes with lines of their own: more than there are kinds, and most statuses are never seen.
+const MAX_CAUSES: usize = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SetupFault {
@@ -43,6 +50,8 @@ pub struct UpstreamStatus {
     pub in_flight: usize,
     /// Why the last round of look-ups was not a full success.
     pub lookup_error: Option<String>,
+    /// Of the write API, at every endpoint.
+    pub path: String,
     pub endpoints: Vec<EndpointStatus>,
 }
 
@@ -53,6 +62,8 @@ pub struct Upstream {
     template: Template,
     metrics: Arc<Metrics>,
     outcomes: answer::Outcomes,
+    /// Which failures are told, by their text.
+    causes: Throttles<String>,
     /// Shared with the configuration before and after this one.
     pub(super) load: Arc<Load>,
     pub(super) endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
@@ -100,6 +111,7 @@ impl Upstream {
             },
             template: Template::new(&config.path).map_err(SetupFault::Path)?,
             outcomes: answer::Outcomes::new(&config.name, &metrics),
+            causes: Throttles::new(1, TELL_EVERY, MAX_CAUSES),
             metrics,
             load,
             endpoints: ArcSwap::default(),
@@ -134,6 +146,7 @@ impl Upstream {
         let end = deadline.min(started + self.config.timeout);
         let endpoints = self.endpoints_by(end).await;
         let Some(first) = self.choose(&endpoints, None) else {
+            self.tell_no_endpoint();
             return self.refuse(ForwardError::NoEndpoint);
         };
         // Two thirds for the first: a receiver that is well answers in milliseconds, so a third is plenty for the
@@ -169,7 +182,12 @@ impl Upstream {
             .exchange(&endpoint.address, &self.dialer, answer::TEXT, || {
                 self.template.request(endpoint.address.host_header(), tenant, outgoing)
             });
-        let result = match timeout_at(until, exchange).await {
+        let exchanged = timeout_at(until, exchange).await;
+        let fault = exchanged
+            .as_ref()
+            .ok()
+            .and_then(|exchanged| exchanged.as_ref().err().copied());
+        let result = match exchanged {
             Err(_) => Err(ForwardError::Timeout),
             Ok(Err(fault)) => Err(fault.into()),
             Ok(Ok(answer)) => answer::judge(&answer),
@@ -181,8 +199,16 @@ impl Upstream {
             None => trip.succeeded(result.is_ok()),
             // The sender's deadline was near: less than half the time the operator gives a receiver says nothing about
             // it. The trip counts as abandoned.
-            Some(Illness::Timeout) if until.duration_since(started) < self.config.timeout / 2 => drop(trip),
+            Some(Illness::Timeout) if until.duration_since(started) < self.config.timeout / 2 => {
+                drop(trip);
+                return result;
+            }
             Some(illness) => trip.failed(illness),
+        }
+        if let Err(error) = &result
+            && let Some(cause) = Cause::of(error, fault)
+        {
+            self.tell(&endpoint, cause);
         }
         result
     }
@@ -220,6 +246,35 @@ impl Upstream {
         let chosen = balance::pick(&candidates, random())?;
         let may_be_trial = candidates[chosen].standing == Standing::DueForTrial;
         Some(Trip::start(&endpoints[chosen], may_be_trial, now))
+    }
+
+    /// A receiver did not take a write, or could not be asked to.
+    fn tell(&self, endpoint: &Endpoint, cause: Cause) {
+        if let Some(untold) = self.causes.due(cause.text.clone(), std::time::Instant::now()) {
+            tracing::warn!(
+                upstream = self.name(),
+                endpoint = %endpoint.address,
+                url = format!("{}{}", endpoint.address, self.config.path),
+                cause = cause.text,
+                look_at = cause.key.map(|key| format!("upstreams.{}.{key}", self.name())),
+                untold,
+                "a write did not get to a receiver"
+            );
+        }
+        endpoint.note(cause);
+    }
+
+    fn tell_no_endpoint(&self) {
+        if let Some(untold) = self.causes.due(String::new(), std::time::Instant::now()) {
+            let cause = self.members().lookup_error.clone();
+            tracing::warn!(
+                upstream = self.name(),
+                cause = cause.as_deref().unwrap_or("none of its names was looked up yet"),
+                look_at = format!("upstreams.{}.endpoints", self.name()),
+                untold,
+                "a write did not get to a receiver, because the upstream has no endpoint"
+            );
+        }
     }
 
     fn refuse(&self, error: ForwardError) -> Result<(), ForwardError> {
@@ -334,6 +389,7 @@ impl Upstream {
             name: self.name().to_owned(),
             in_flight: self.load.in_flight(),
             lookup_error: self.members().lookup_error.clone(),
+            path: self.config.path.clone(),
             endpoints: self.endpoints.load().iter().map(|e| e.status()).collect(),
         }
     }

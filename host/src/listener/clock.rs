@@ -21,7 +21,7 @@ const LINGER: Duration = Duration::from_secs(5);
 
 /// What a connection is waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// The rest of a request's head. A new connection starts here: whoever connects has something to send.
     Head,
     /// The handler, which has deadlines of its own.
@@ -45,14 +45,14 @@ struct State {
 /// Shared between the stream, the requests and the task that drives both; never contended, as all three run
 /// in that one task.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     head: Duration,
     idle: Duration,
     state: Mutex<State>,
 }
 
 impl Clock {
-    pub(super) fn new(head: Duration, idle: Duration) -> Self {
+    pub(crate) fn new(head: Duration, idle: Duration) -> Self {
         Self {
             head,
             idle,

@@ -266,7 +266,7 @@ async fn a_refused_certificate_never_reaches_the_handler_and_is_counted() {
     let mut stream = connect(&foreign, served.address).await.unwrap();
     let _ = stream.write_all(GET).await;
     assert_eq!(end(&mut stream).await, b"");
-    served.has_refused("client_certificate", 1).await;
+    served.has_refused("tls_unknown_ca", 1).await;
     assert!(served.entered.try_recv().is_err());
 }
 
@@ -297,7 +297,7 @@ async fn a_certificate_that_ended_on_a_live_connection_closes_it_without_an_answ
     let mut stream = connect(&ended, served.address).await.unwrap();
     stream.write_all(GET).await.unwrap();
     assert_eq!(end(&mut stream).await, b"");
-    served.has_refused("client_certificate", 1).await;
+    served.has_refused("tls_expired_certificate", 1).await;
     assert!(served.entered.try_recv().is_err());
 }
 
@@ -323,7 +323,7 @@ async fn a_silent_handshake_delays_nobody_and_ends_at_its_deadline() {
     drop(stream);
     let metrics = Arc::clone(&served.metrics);
     served.drained().await;
-    let reason = "handshake_timeout";
+    let reason = "tls_timeout";
     assert_eq!(
         metrics
             .refused_connections
@@ -341,7 +341,7 @@ async fn plain_http_on_a_tls_port_is_refused() {
     stream.write_all(GET).await.unwrap();
     let rest = end(&mut stream).await;
     assert!(!rest.starts_with(b"HTTP"), "{rest:?}");
-    served.has_refused("handshake", 1).await;
+    served.has_refused("tls_not_tls", 1).await;
     assert!(served.entered.try_recv().is_err());
 }
 

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::address::Address;
 use super::dial::{Dialer, Duplex};
+use super::fault::ConnectFault;
 
 /// Connections older than this are not used again, so that a name that is looked up on connect is looked up at times.
 const MAX_AGE: Duration = Duration::from_secs(300);
@@ -26,8 +27,8 @@ const MAX_AGE: Duration = Duration::from_secs(300);
 /// What went wrong before an answer was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ExchangeError {
-    #[error("name look-up, TCP or TLS failed")]
-    Connect,
+    #[error("name look-up, TCP or TLS failed: {0}")]
+    Connect(ConnectFault),
     #[error("the connection broke after it stood")]
     Reset,
     #[error("what came back is not HTTP")]
@@ -67,11 +68,11 @@ impl Connection {
     pub(super) async fn open(dialer: &Dialer, address: &Address) -> Result<Self, ExchangeError> {
         let stream = dialer.dial(address).await.map_err(|error| {
             tracing::debug!(endpoint = %address, %error, "cannot connect");
-            ExchangeError::Connect
+            ExchangeError::Connect(ConnectFault::of(&error))
         })?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|_| ExchangeError::Connect)?;
+            .map_err(|_| ExchangeError::Connect(ConnectFault::Broken))?;
         Ok(Self {
             sender,
             driver: Some(driver),
@@ -101,9 +102,10 @@ impl Connection {
         let answer = self.sender.send_request(request);
         drive(&mut self.driver, answer)
             .await
-            .map_err(|error| match error.is_parse() {
-                true => ExchangeError::Nonsense,
-                false => ExchangeError::Reset,
+            .map_err(|error| match ConnectFault::of_late_refusal(&error) {
+                Some(fault) => ExchangeError::Connect(fault),
+                None if error.is_parse() => ExchangeError::Nonsense,
+                None => ExchangeError::Reset,
             })
     }
 

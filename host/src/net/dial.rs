@@ -48,7 +48,8 @@ impl Dialer {
 /// Tries every address, each with its share of the time that is left, so that one that swallows packets does not keep
 /// the others from being tried.
 async fn connect(address: &Address, until: Instant) -> io::Result<TcpStream> {
-    let found = address.sockets().await?;
+    let unknown = |error| io::Error::new(io::ErrorKind::NotFound, error);
+    let found = address.sockets().await.map_err(unknown)?;
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     let count = found.len();
     for (tried, socket) in found.into_iter().enumerate() {

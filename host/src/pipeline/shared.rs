@@ -3,8 +3,10 @@
 //! Takes the configuration the process began with, gives what outlives every reload and belongs to no one tenant. What
 //! belongs to one is in its account.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use crate::auth::VerifiedPasswords;
 use crate::config::Config;
@@ -12,7 +14,7 @@ use crate::forward::Upstreams;
 use crate::judge::MemoClock;
 use crate::limits::InFlight;
 use crate::sandbox::{Compiler, Engine, EngineError};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Throttles};
 use crate::wire::{HashKey, NoRandomness};
 
 /// One per process.
@@ -25,7 +27,13 @@ pub struct Shared {
     pub hash_key: Arc<HashKey>,
     pub clock: MemoClock,
     pub requests: AtomicU64,
+    /// Which requests that proved no tenant are told, by network and reason.
+    pub strangers: Throttles<(IpAddr, &'static str)>,
 }
+
+/// One line for one reason and network in this time, and as many of them.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+const MAX_STRANGERS: usize = 256;
 
 /// What the system does not give, without which no generation can be built.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +68,7 @@ impl Shared {
             hash_key: Arc::new(HashKey::random()?),
             clock: MemoClock::start(),
             requests: AtomicU64::new(0),
+            strangers: Throttles::new(1, TELL_EVERY, MAX_STRANGERS),
             metrics,
         }))
     }

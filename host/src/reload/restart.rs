@@ -20,7 +20,10 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ),
         ("remote_write.header_timeout", was.header_timeout != is.header_timeout),
         ("remote_write.idle_timeout", was.idle_timeout != is.idle_timeout),
-        ("admin", old.admin != new.admin),
+        (
+            "admin.listen_address",
+            old.admin.listen_address != new.admin.listen_address,
+        ),
         ("sandbox", old.sandbox != new.sandbox),
     ];
     changed

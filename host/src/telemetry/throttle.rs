@@ -4,6 +4,9 @@
 //! first ones of every window are told and the others counted: what happens ten thousand times a second must not fill
 //! the disk, nor make the others wait for standard error. Metrics count every event all the same. Never reads a clock.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +25,17 @@ struct Window {
     events: u64,
 }
 
+/// A [`Throttle`] for each of many kinds of events. Strangers may make kinds, by their addresses for one, so those beyond
+/// `most` in one window share the last; a kind without an event for a window is forgotten with what was not told of it.
+#[derive(Debug)]
+pub struct Throttles<K> {
+    lines: u64,
+    window: Duration,
+    most: usize,
+    current: Mutex<HashMap<K, Window>>,
+    others: Throttle,
+}
+
 impl Throttle {
     pub const fn new(lines: u64, window: Duration) -> Self {
         Self {
@@ -34,16 +48,57 @@ impl Throttle {
     /// Counts one event. Where it is to be told: with how many events of the last window were not.
     pub fn due(&self, now: Instant) -> Option<u64> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = current.get_or_insert(Window { since: now, events: 0 });
+        window.due(self.lines, self.window, now)
+    }
+}
+
+impl Window {
+    fn has_ended(&self, length: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= length
+    }
+
+    fn due(&mut self, lines: u64, length: Duration, now: Instant) -> Option<u64> {
         let mut untold = 0;
-        let window = match &mut *current {
-            Some(window) if now.saturating_duration_since(window.since) < self.window => window,
-            ended => {
-                untold = ended.map_or(0, |window| window.events.saturating_sub(self.lines));
-                ended.insert(Window { since: now, events: 0 })
+        if self.has_ended(length, now) {
+            untold = self.events.saturating_sub(lines);
+            *self = Self { since: now, events: 0 };
+        }
+        self.events += 1;
+        (self.events <= lines).then_some(untold)
+    }
+}
+
+/// Whom a flood is held against: whoever has one IPv6 address has the 2^64 of its network.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 => v4,
+    }
+}
+
+impl<K: Hash + Eq> Throttles<K> {
+    pub fn new(lines: u64, window: Duration, most: usize) -> Self {
+        Self {
+            lines,
+            window,
+            most,
+            current: Mutex::default(),
+            others: Throttle::new(lines, window),
+        }
+    }
+
+    /// As [`Throttle::due`], for an event of `kind`.
+    pub fn due(&self, kind: K, now: Instant) -> Option<u64> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.len() >= self.most && !current.contains_key(&kind) {
+            current.retain(|_, window| !window.has_ended(self.window, now));
+            if current.len() >= self.most {
+                return self.others.due(now);
             }
-        };
-        window.events += 1;
-        (window.events <= self.lines).then_some(untold)
+        }
+        let window = current.entry(kind).or_insert(Window { since: now, events: 0 });
+        window.due(self.lines, self.window, now)
     }
 }
 
@@ -69,6 +124,34 @@ mod tests {
         assert_eq!(told(start + WINDOW)[..3], [Some(1998), Some(0), None]);
         // A clock that goes back begins no window.
         assert_eq!(throttle.due(start), None);
+    }
+
+    #[test]
+    fn each_kind_has_lines_of_its_own_until_there_are_too_many_kinds() {
+        let throttles = Throttles::new(1, WINDOW, 2);
+        let start = Instant::now();
+        assert_eq!(
+            (throttles.due("a", start), throttles.due("b", start)),
+            (Some(0), Some(0))
+        );
+        assert_eq!((throttles.due("a", start), throttles.due("a", start)), (None, None));
+        // A flood of new kinds is one kind, and takes no memory.
+        let flood: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+        let told = flood.iter().filter_map(|kind| throttles.due(kind, start)).count();
+        assert_eq!(told, 1);
+        assert_eq!(throttles.current.lock().unwrap().len(), 2);
+        assert_eq!(throttles.due("a", start + WINDOW), Some(2));
+        // What had its window makes room.
+        assert_eq!(throttles.due("c", start + WINDOW), Some(0));
+        assert_eq!(throttles.due("d", start + WINDOW), Some(999));
+    }
+
+    #[test]
+    fn a_flood_is_held_against_an_address_or_a_network_of_ipv6() {
+        let of = |text: &str| network_of(text.parse().unwrap()).to_string();
+        assert_eq!(of("192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     }
 
     #[test]

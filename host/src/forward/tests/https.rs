@@ -100,19 +100,25 @@ async fn a_receiver_of_the_configured_ca_is_written_to_on_one_connection() {
     assert_eq!(receiver.connections(), 1);
 }
 
+/// What the operator is told to look at.
+fn key(stage: &Stage) -> Option<&'static str> {
+    let [endpoint] = &stage.soft.status().endpoints[..] else {
+        panic!("one endpoint")
+    };
+    endpoint.last_cause.as_ref().and_then(|(cause, _)| cause.key)
+}
+
 #[tokio::test]
 async fn a_receiver_of_another_ca_or_with_another_name_gets_nothing() {
     let (ca, other) = (Ca::new(), Ca::new());
     let mut stranger = receiver(&other.issue("127.0.0.1"), None).await;
-    assert_eq!(
-        https(&stranger, &ca, None, None).send().await,
-        Err(ForwardError::Connect)
-    );
+    let stage = https(&stranger, &ca, None, None);
+    assert_eq!(stage.send().await, Err(ForwardError::Connect));
+    assert_eq!(key(&stage), Some("tls_config.ca_file"));
     let mut misnamed = receiver(&ca.issue("receiver.example"), None).await;
-    assert_eq!(
-        https(&misnamed, &ca, None, None).send().await,
-        Err(ForwardError::Connect)
-    );
+    let stage = https(&misnamed, &ca, None, None);
+    assert_eq!(stage.send().await, Err(ForwardError::Connect));
+    assert_eq!(key(&stage), Some("tls_config.server_name"));
     assert_eq!((stranger.count(), misnamed.count()), (0, 0));
 }
 
@@ -134,7 +140,11 @@ async fn the_client_certificate_opens_a_receiver_that_asks_for_one() {
     assert_eq!(https(&receiver, &ca, Some(&client), None).send().await, Ok(()));
     assert_eq!(receiver.count(), 1);
     for wrong in [None, Some(other.issue("gauntlet.example"))] {
-        let error = https(&receiver, &ca, wrong.as_ref(), None).send().await.unwrap_err();
+        let stage = https(&receiver, &ca, wrong.as_ref(), None);
+        let error = stage.send().await.unwrap_err();
+        if error == ForwardError::Connect {
+            assert_eq!(key(&stage), Some("tls_config.cert_file"));
+        }
         // In TLS 1.3 the client has finished its side before the server says no.
         assert!(
             matches!(error, ForwardError::Connect | ForwardError::Reset),

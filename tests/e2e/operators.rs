@@ -1,0 +1,102 @@
+//! Who may use the admin listener: not the pages that an operator's browser shows, and with a token only who has it.
+
+use gauntlet_tests::setup::sha256;
+use gauntlet_tests::{Gateway, Receiver, Setup};
+
+use crate::{one_tenant, tenant};
+
+type Headers = &'static [(&'static str, &'static str)];
+
+#[tokio::test]
+async fn a_page_of_the_web_can_neither_reload_nor_read() {
+    let receiver = Receiver::start().await;
+    let gateway = one_tenant(&receiver).await;
+    let before = gateway.api("/api/v1/status").await["last_reload"]["cause"].clone();
+    let own = format!("http://{}", gateway.admin);
+    let refused: [(&str, &str, Headers); 5] = [
+        ("POST", "/-/reload", &[("Origin", "http://evil.example")]),
+        ("PUT", "/-/reload", &[("Origin", "null")]),
+        (
+            "POST",
+            "/-/reload",
+            &[("Host", "evil.example:10902"), ("Origin", "http://evil.example:10902")],
+        ),
+        ("GET", "/api/v1/tenants", &[("Host", "evil.example")]),
+        ("GET", "/no/such/path", &[("Host", "evil.example")]),
+    ];
+    for (method, path, headers) in refused {
+        let answer = gateway.admin_with(method, path, headers).await;
+        assert_eq!(answer.status, 403, "{method} {path} {headers:?}: {answer:?}");
+    }
+    assert_eq!(gateway.api("/api/v1/status").await["last_reload"]["cause"], before);
+    gateway.expect_log(&["admin listener was refused", "Origin"]).await;
+    // A scraper and a kubelet know the gateway by whatever name the cluster gives it.
+    for path in ["/metrics", "/-/healthy", "/-/ready"] {
+        let named = [("Host", "gauntlet-admin.gauntlet.svc:10902")];
+        assert_eq!(gateway.admin_with("GET", path, &named).await.status, 200, "{path}");
+    }
+    let answer = gateway.admin_with("POST", "/-/reload", &[("Origin", &own)]).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_name_of_the_admin_listener_is_known_from_the_reload_that_lists_it_on() {
+    let receiver = Receiver::start().await;
+    let mut gateway = one_tenant(&receiver).await;
+    let named = [("Host", "gauntlet.example.com")];
+    assert_eq!(gateway.admin_with("GET", "/api/v1/status", &named).await.status, 403);
+    let listed = gateway
+        .reload(|setup| setup.put("/admin/allowed_hosts", vec!["Gauntlet.example.com"]))
+        .await;
+    assert_eq!(listed.status, 200, "{listed:?}");
+    let status = gateway.admin_with("GET", "/api/v1/status", &named).await;
+    assert_eq!(status.status, 200, "{status:?}");
+    assert!(!status.text.contains("restart"), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_from_the_reload_that_names_it_on() {
+    let receiver = Receiver::start().await;
+    let setup = Setup::with_receiver(&receiver)
+        .set("/admin/bearer_token_sha256", sha256(b"first-secret"))
+        .tenant(tenant("a"));
+    let mut gateway = Gateway::start(setup).await;
+    let status = async |gateway: &Gateway, path: &str, token: Option<&str>| {
+        let value = token.map(|token| format!("Bearer {token}"));
+        let headers: Vec<(&str, &str)> = value.iter().map(|value| ("Authorization", value.as_str())).collect();
+        gateway.admin_with("GET", path, &headers).await.status
+    };
+    for path in ["/metrics", "/api/v1/tenants", "/api/v1/status", "/no/such/path"] {
+        for token in [None, Some("wrong-secret"), Some("a-token"), Some("")] {
+            assert_eq!(status(&gateway, path, token).await, 401, "{path} {token:?}");
+        }
+    }
+    assert_eq!(gateway.admin("POST", "/-/reload").await.status, 401);
+    assert_eq!(status(&gateway, "/metrics", Some("first-secret")).await, 200);
+    for path in ["/-/healthy", "/-/ready"] {
+        assert_eq!(status(&gateway, path, None).await, 200, "{path}");
+    }
+
+    gateway.setup.put(
+        "/admin",
+        serde_json::json!({
+            "listen_address": "127.0.0.1:0",
+            "bearer_token_file": "admin-token",
+        }),
+    );
+    std::fs::write(gateway.setup.folder().join("admin-token"), "second-secret\n").unwrap();
+    gateway.setup.write();
+    let bearer = [("Authorization", "Bearer first-secret")];
+    let reloaded = gateway.admin_with("POST", "/-/reload", &bearer).await;
+    assert_eq!(reloaded.status, 200, "{reloaded:?}");
+    assert_eq!(status(&gateway, "/api/v1/status", Some("first-secret")).await, 401);
+    assert_eq!(status(&gateway, "/api/v1/status", Some("second-secret")).await, 200);
+
+    // A token that cannot be read takes nothing away.
+    std::fs::write(gateway.setup.folder().join("admin-token"), "").unwrap();
+    let bearer = [("Authorization", "Bearer second-secret")];
+    assert_eq!(gateway.admin_with("POST", "/-/reload", &bearer).await.status, 500);
+    assert_eq!(status(&gateway, "/metrics", None).await, 401);
+    assert_eq!(status(&gateway, "/metrics", Some("second-secret")).await, 200);
+    assert!(!gateway.log().contains("-secret"), "a token is in the log");
+}
