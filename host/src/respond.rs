@@ -23,10 +23,10 @@ use crate::route::RouteError;
 use crate::tenant::NotReady;
 use crate::wire::{EncodeError, ScanError, Shown, SnappyError};
 
+mod retry;
+
 /// Longest text a sender is told, in bytes.
 const MAX_TEXT: usize = 1024;
-/// Longest Retry-After, in seconds; Prometheus' own back-off ends at 5 s by default, agents' at minutes.
-const MAX_RETRY_AFTER: u64 = 60;
 
 const EDITED_TOO_LONG: &str = "edited_too_long";
 const A_POLICY_FAILED: &str = "a policy failed, try again";
@@ -235,11 +235,10 @@ impl Failure {
     /// How much it weighs among the failures of one write's parts: any retryable failure more than any refusal, then
     /// the one that is to be waited for the longest.
     pub fn weight(&self) -> (bool, Option<u64>) {
-        let retry_after = match self {
-            Self::Forward(error) => error.retry_after(),
-            _ => None,
-        };
-        (self.is_retryable(), retry_after)
+        match self {
+            Self::Forward(error) => (self.is_retryable(), error.retry_after()),
+            _ => (self.is_retryable(), None),
+        }
     }
 
     /// The metric's and the log's word.
@@ -334,24 +333,14 @@ fn over_rate_status(context: &Context) -> StatusCode {
     }
 }
 
-/// At least `seconds`, doubled for every attempt the sender counted, spread by up to as much again so that senders
-/// which were refused together do not come back together.
 fn retry_after(seconds: u64, context: &Context) -> u64 {
-    let least = seconds.clamp(1, MAX_RETRY_AFTER);
-    let grown = least
-        .saturating_mul(1 << context.attempt.min(5))
-        .min(MAX_RETRY_AFTER / 2);
-    // What a bucket needs is not cut short by the cap on growing.
-    let grown = grown.max(least);
-    (grown + context.jitter % (grown + 1)).min(MAX_RETRY_AFTER)
+    retry::after(seconds, context.attempt, context.jitter)
 }
 
-/// What a receiver said is neither doubled nor cut short: it knows best. Only what spreads senders comes on top, up to a
-/// quarter.
 fn as_receivers_say(error: &ForwardError, context: &Context) -> u64 {
     match error.retry_after() {
         None => retry_after(1, context),
-        Some(seconds) => seconds.max(1) + context.jitter % (seconds / 4 + 2),
+        Some(seconds) => retry::as_receivers_say(seconds, context.jitter),
     }
 }
 
@@ -423,60 +412,12 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_grows_with_the_attempt_and_stays_within_a_minute() {
-        assert_eq!(retry_after(1, &context(0, 0)), 1);
-        assert_eq!(retry_after(1, &context(3, 0)), 8);
-        assert_eq!(retry_after(1, &context(30, 30)), 60);
-        assert_eq!(retry_after(1, &context(30, 0)), 30);
-        assert_eq!(retry_after(500, &context(0, 7)), 60);
-        for jitter in 0..100 {
-            assert!((4..=8).contains(&retry_after(1, &context(2, jitter))));
-        }
-    }
-
-    #[test]
-    fn a_receivers_retry_after_is_told_as_it_is_or_a_little_later() {
-        for (said, least, most) in [
-            (Some(0), 1, 2),
-            (Some(1), 1, 2),
-            (Some(120), 120, 151),
-            (Some(3600), 3600, 4501),
-        ] {
-            for retry_after in [
-                ForwardError::TooManyRequests { retry_after: said },
-                ForwardError::Unavailable {
-                    status: 503,
-                    retry_after: said,
-                },
-            ] {
-                let failure = Failure::from(retry_after);
-                let told: Vec<u64> = (0..2000)
-                    .filter_map(|jitter| failure.answer(&context(5, jitter)).retry_after_seconds)
-                    .collect();
-                assert_eq!(
-                    told.iter().min().zip(told.iter().max()),
-                    Some((&least, &most)),
-                    "{said:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn of_several_parts_the_retryable_weighs_most_and_then_the_longest_wait() {
-        let unavailable = |retry_after| {
-            Failure::from(ForwardError::Unavailable {
-                status: 503,
-                retry_after,
-            })
-        };
-        let class = ConflictClass::TooOld;
-        let all = [
-            Failure::from(ForwardError::Conflict { class }),
-            unavailable(None),
-            unavailable(Some(1)),
-            unavailable(Some(120)),
-        ];
+    fn a_receivers_retry_after_does_not_grow_and_the_longest_weighs_most_of_several_parts() {
+        let refused = Failure::from(ScanError::TooManySeries { limit: 1 });
+        let says = |retry_after| Failure::from(ForwardError::TooManyRequests { retry_after });
+        let all = [refused, says(None), says(Some(1)), says(Some(120))];
+        let told = all.each_ref().map(|f| f.answer(&context(5, 0)).retry_after_seconds);
+        assert_eq!(told, [None, Some(30), Some(1), Some(120)]);
         assert!(all.is_sorted_by(|less, more| less.weight() < more.weight()));
     }
 

@@ -206,7 +206,8 @@ impl Trip {
         self.began.elapsed()
     }
 
-    /// The endpoint answered. `stored` is whether it took what the others would have taken it to do so.
+    /// The endpoint answered. `stored` is whether it has done the whole work: only then does the time say what a write
+    /// takes there.
     pub fn succeeded(mut self, stored: bool) {
         self.ended = true;
         let now = Instant::now();

@@ -215,7 +215,7 @@ metrics! {
     upstream_duration: Histograms<UpstreamName>, by millis, "upstream_duration" in Seconds,
         "Time of one request to a receiver";
     upstream_healthy: Gauges<EndpointLabels>, "upstream_healthy",
-        "1 if requests are sent to the endpoint, 0 if it is passed over because it failed";
+        "1 if requests are sent to the endpoint, 0 if it is passed over because it failed or was slow";
     reload_successful: Gauge, "config_last_reload_successful",
         "1 if the newest configuration is in use as a whole, 0 if any part of it could not be used";
     reload_timestamp: Gauge, "config_last_reload_success_timestamp_seconds",
