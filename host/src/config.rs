@@ -68,6 +68,8 @@ pub struct BrokenTenant {
     /// told to wait (503), not a stranger (401) whose data would be dropped. A credential here may be in two
     /// broken tenants, and never in a sound one of another id.
     pub credentials: Vec<Credential>,
+    /// Whether `credentials` are all that it has. Where they are not, any credential that nobody has may be one.
+    pub credentials_known: bool,
     /// Never empty.
     pub errors: Vec<ConfigError>,
 }

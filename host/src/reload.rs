@@ -71,6 +71,7 @@ impl Generations {
             retired: Retired::default(),
             report: Mutex::new(report),
         };
+        generations.report().log_unknown(&Report::default());
         generations.publish();
         Ok(generations)
     }
@@ -140,17 +141,18 @@ impl Generations {
     }
 
     async fn reload_locked(&self, state: &mut State, cause: &'static str) -> Report {
+        let before = self.report();
         let report = match self.try_reload(state, cause).await {
             Ok(report) => report,
             Err(error) => Report {
                 errors: vec![error.to_string()],
+                // What serves is what served, with all that is wrong with it.
+                broken: before.broken.clone(),
                 ..Report::new(cause)
             },
         };
-        let before = std::mem::replace(
-            &mut *self.report.lock().unwrap_or_else(PoisonError::into_inner),
-            report.clone(),
-        );
+        report.clone_into(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+        report.log_unknown(&before);
         if !report.errors.is_empty() {
             // A poll that meets the same broken file again has nothing new to say.
             if before.errors != report.errors {
@@ -211,6 +213,7 @@ impl Generations {
         if report.is_success() {
             metrics.reload_timestamp.set(report.at as i64);
         }
+        metrics.credentials_unknown.set(report.unknown().count() as i64);
         metrics.tenant_generation.clear();
         metrics.tenant_broken.clear();
         // Of tenants that are gone; the others' are published again when they are next read.

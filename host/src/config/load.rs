@@ -254,17 +254,9 @@ fn read_file(absolute: PathBuf, file: PathBuf, files: &Files, house: &House) -> 
                 read.id = read.id.or_else(|| tenant::id_of(&tree));
                 read
             }
-            None => tenant::Read {
-                id: None,
-                tenant: None,
-                credentials: vec![],
-            },
+            None => tenant::Read::nothing_of(None),
         },
-        Err(text) => tenant::Read {
-            id: tenant::probable_id(&text),
-            tenant: None,
-            credentials: vec![],
-        },
+        Err(text) => tenant::Read::nothing_of(tenant::probable_id(&text)),
     };
     let (errors, warnings) = source.finish();
     let read = ReadTenant::of_file(file, absolute, tenant);
@@ -362,11 +354,13 @@ fn sort_out(read: Vec<ReadTenant>) -> (BTreeMap<TenantId, Arc<Tenant>>, Vec<Brok
         file: _,
         absolute,
         inline: _,
-        tenant: tenant::Read {
-            id,
-            tenant,
-            credentials,
-        },
+        tenant:
+            tenant::Read {
+                id,
+                tenant,
+                credentials,
+                credentials_known,
+            },
         errors,
     } in read
     {
@@ -380,6 +374,7 @@ fn sort_out(read: Vec<ReadTenant>) -> (BTreeMap<TenantId, Arc<Tenant>>, Vec<Brok
                     file: absolute,
                     tenant: id,
                     credentials,
+                    credentials_known,
                     errors,
                 });
             }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 
 use super::report::{Broken, ReloadError, Report, lines};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Waiting};
 use crate::chain::{BuildError, Chain};
 use crate::config::{self, BrokenTenant, Config, Credential, Loaded};
 use crate::model::TenantId;
@@ -126,6 +126,7 @@ impl Building<'_> {
                         file: tenant.file.clone(),
                         error: error.to_string(),
                         serving: old.as_ref().map(|old| old.number()),
+                        credentials_unknown: false,
                     });
                     old
                 }
@@ -136,12 +137,14 @@ impl Building<'_> {
 
     /// A file that cannot be read takes nothing from the tenant that it configured before. Gives the credentials of
     /// those that were never served: whoever proves one is told to wait.
-    fn go_on_with_the_unreadable(&mut self, broken: Vec<BrokenTenant>) -> Vec<Credential> {
-        let mut waiting = Vec::new();
+    fn go_on_with_the_unreadable(&mut self, broken: Vec<BrokenTenant>) -> Waiting {
+        let mut waiting = Waiting::default();
         for broken in broken {
             let old = self.before_in(&broken);
+            let are_unknown = old.is_none() && !broken.credentials_known;
             if old.is_none() {
-                waiting.extend(broken.credentials);
+                waiting.credentials.extend(broken.credentials);
+                waiting.are_more |= are_unknown;
             }
             let id = old.as_ref().map(|old| old.config().id.clone());
             self.report.broken.push(Broken {
@@ -149,6 +152,7 @@ impl Building<'_> {
                 file: broken.file,
                 error: lines(&broken.errors),
                 serving: old.as_ref().map(|old| old.number()),
+                credentials_unknown: are_unknown,
             });
             self.tenants.extend(id.zip(old));
         }
