@@ -16,10 +16,12 @@ use crate::model::TenantId;
 
 mod builtin;
 mod chain;
+mod contested;
 pub mod defaults;
 mod endpoint;
 mod file;
 mod glob;
+mod incumbents;
 mod inputs;
 mod load;
 mod nearest;
@@ -31,6 +33,7 @@ mod tenant;
 pub(crate) mod tests;
 mod units;
 
+pub use incumbents::{Found, Incumbents};
 pub use inputs::Inputs;
 pub use load::{Known, attempt, load};
 
@@ -50,6 +53,7 @@ pub struct Loaded {
     pub broken: Vec<BrokenTenant>,
     /// Plugins whose file is at fault. Tenants that name one are in `broken`; the others do not miss it.
     pub plugins: Vec<ConfigError>,
+    pub found: Found,
     /// What to watch for changes.
     pub inputs: Inputs,
     /// Sound, but hardly meant: one line each, in the form of [`ConfigError`].

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Gateway};
-use crate::config::{self, Known, Loaded};
+use crate::config::{self, Incumbents, Known, Loaded};
 use crate::listener::{self, ListenError, Listener, Reactors};
 use crate::model::Peer;
 use crate::pipeline::{Shared, SharedError};
@@ -143,7 +143,7 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
     let file = options.config_file.clone();
     let reading = move || {
         let mut known = Known::default();
-        (config::attempt(&file, &mut known).0, known)
+        (config::attempt(&file, &mut known, &Incumbents::default()).0, known)
     };
     let (loaded, known) = match tokio::task::spawn_blocking(reading).await {
         Ok((loaded, known)) => (loaded.map_err(StartError::Config)?, known),

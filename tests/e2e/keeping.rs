@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use gauntlet_tests::setup::replace;
-use gauntlet_tests::{Gateway, Receiver, Setup};
+use gauntlet_tests::{Gateway, Receiver, Setup, eventually};
 use serde_json::json;
 
 use crate::{small_write, tenant};
@@ -90,4 +90,82 @@ async fn a_certificate_is_a_credential_that_may_be_the_unreadable_tenants() {
     assert_eq!(answer.status, 503, "{answer:?}");
     let with_header = gateway.sender_with(&certificate).bearer("a-token");
     assert_eq!(with_header.write(&small_write()).await.status, 204);
+}
+
+#[tokio::test]
+async fn a_folder_that_became_empty_is_a_failed_reload_and_everybody_goes_on() {
+    let receiver = Receiver::start().await;
+    let setup = Setup::with_receiver(&receiver).tenant(tenant("a")).tenant(tenant("b"));
+    let gateway = Gateway::start(setup).await;
+    let tenants = gateway.setup.folder().join("tenants");
+    std::fs::rename(&tenants, gateway.setup.folder().join("away")).unwrap();
+    for empty in [false, true] {
+        if empty {
+            std::fs::create_dir(&tenants).unwrap();
+        }
+        let answer = gateway.admin("POST", "/-/reload").await;
+        assert_eq!(answer.status, 500, "{answer:?}");
+        assert!(answer.text.contains("tenant_files[0]"), "{answer:?}");
+        assert_eq!(status_of(&gateway, "a-token").await, 204);
+        assert_eq!(status_of(&gateway, "b-token").await, 204);
+        let metrics = gateway.metrics().await;
+        assert_eq!(metrics.sum("gauntlet_config_last_reload_successful", &[]), 0.0);
+    }
+    std::fs::remove_dir(&tenants).unwrap();
+    std::fs::rename(gateway.setup.folder().join("away"), &tenants).unwrap();
+    assert_eq!(gateway.admin("POST", "/-/reload").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_file_that_vanished_is_let_go_only_after_some_polls() {
+    let receiver = Receiver::start().await;
+    let setup = Setup::with_receiver(&receiver).tenant(tenant("a")).tenant(tenant("b"));
+    let gateway = Gateway::start_with(setup, &["--config.poll-interval=300ms"]).await;
+    let (file, away) = (gateway.setup.tenant_file("b"), gateway.setup.folder().join("b"));
+    std::fs::rename(&file, &away).unwrap();
+    // Another file that changes in the same breath takes nothing from it.
+    replace(
+        &gateway.setup.tenant_file("c"),
+        b"tenant: c\ncredentials: [{bearer_token_file: ../c-token}]\n",
+    );
+    std::fs::write(gateway.setup.folder().join("c-token"), "c-token").unwrap();
+    gateway.expect_log(&["this tenant file is gone", "b.yaml"]).await;
+    assert_eq!(status_of(&gateway, "b-token").await, 204);
+    eventually("b to be let go", async || {
+        (status_of(&gateway, "b-token").await == 401).then_some(())
+    })
+    .await;
+    assert_eq!(gateway.log().matches("this tenant file is gone").count(), 3);
+    gateway.expect_log(&["is not configured any more", "b.yaml"]).await;
+    assert_eq!(status_of(&gateway, "a-token").await, 204);
+    std::fs::rename(&away, &file).unwrap();
+    eventually("b to be back", async || {
+        (status_of(&gateway, "b-token").await == 204).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_newcomer_takes_neither_a_tenant_nor_a_credential_from_who_serves() {
+    let receiver = Receiver::start().await;
+    let (setup, raw) = with_raw_files(&receiver);
+    let text = |id: &str, token: &str| {
+        std::fs::write(raw.join(token), token).unwrap();
+        format!("tenant: {id}\ncredentials: [{{bearer_token_file: {token}}}]\nupstreams: [soft]\n")
+    };
+    replace(&raw.join("b.yaml"), text("b", "b-token").as_bytes());
+    let gateway = Gateway::start(setup).await;
+    replace(&raw.join("a-new.yaml"), text("b", "thief-token").as_bytes());
+    replace(&raw.join("a-thief.yaml"), text("thief", "b-token").as_bytes());
+    for incumbent in [text("b", "b-token"), "\t".to_owned()] {
+        replace(&raw.join("b.yaml"), incumbent.as_bytes());
+        receiver.clear();
+        let answer = gateway.admin("POST", "/-/reload").await;
+        assert_eq!(answer.status, 500, "{answer:?}");
+        assert!(answer.text.contains("raw/b.yaml"), "{answer:?}");
+        assert_eq!(status_of(&gateway, "b-token").await, 204, "{incumbent}");
+        assert_eq!(receiver.only().tenant(), "b", "{incumbent}");
+        assert_eq!(status_of(&gateway, "thief-token").await, 503, "{incumbent}");
+        assert_eq!(status_of(&gateway, "nobodys").await, 401, "{incumbent}");
+    }
 }

@@ -9,6 +9,7 @@ use super::*;
 
 mod again;
 mod bounds;
+mod incumbents;
 mod mistakes;
 mod page;
 
