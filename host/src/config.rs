@@ -16,10 +16,12 @@ use crate::model::TenantId;
 
 mod builtin;
 mod chain;
+mod contested;
 pub mod defaults;
 mod endpoint;
 mod file;
 mod glob;
+mod incumbents;
 mod inputs;
 mod load;
 mod nearest;
@@ -33,6 +35,7 @@ pub(crate) mod tests;
 mod units;
 mod written_at;
 
+pub use incumbents::{Found, Incumbents};
 pub use inputs::Inputs;
 pub use load::{Known, attempt, load, load_without_secrets};
 
@@ -54,6 +57,7 @@ pub struct Loaded {
     pub unused: Vec<Arc<PluginSource>>,
     /// Plugins whose file is at fault. Tenants that name one are in `broken`; the others do not miss it.
     pub plugins: Vec<ConfigError>,
+    pub found: Found,
     /// What to watch for changes.
     pub inputs: Inputs,
     /// Sound, but hardly meant: one line each, in the form of [`ConfigError`].
@@ -72,6 +76,8 @@ pub struct BrokenTenant {
     /// told to wait (503), not a stranger (401) whose data would be dropped. A credential here may be in two
     /// broken tenants, and never in a sound one of another id.
     pub credentials: Vec<Credential>,
+    /// Whether `credentials` are all that it has. Where they are not, any credential that nobody has may be one.
+    pub credentials_known: bool,
     /// Never empty.
     pub errors: Vec<ConfigError>,
 }

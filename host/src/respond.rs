@@ -259,6 +259,7 @@ fn auth_answer(
         AuthError::Ambiguous => refuse(StatusCode::FORBIDDEN, "ambiguous_credentials", text),
         AuthError::Disabled { .. } => refuse(StatusCode::FORBIDDEN, "tenant_disabled", text),
         AuthError::Broken => keep("tenant_broken", "the tenant's policies are not ready"),
+        AuthError::Unknown => keep("credentials_unknown", &text),
         AuthError::Overloaded => keep("overloaded", "the gateway is overloaded, try again"),
     }
 }

@@ -28,7 +28,7 @@ mod warm;
 
 pub(crate) use arguments::Arguments;
 #[cfg(test)]
-pub(crate) use artefact::{Cache, CacheError};
+pub(crate) use artefact::Cache;
 pub use compile::{CompileError, Compiler};
 pub use contract::ContractError;
 pub(crate) use contract::types;

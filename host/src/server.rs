@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use self::operators::PATIENCE;
 use crate::admin::{Gateway, Operators};
-use crate::config::{self, Config, Known, Loaded};
+use crate::config::{self, Config, Incumbents, Known, Loaded};
 use crate::listener::{self, ListenError, Listener, Reactors};
 use crate::model::{Peer, seconds_since_1970};
 use crate::pipeline::{Shared, SharedError};
@@ -178,7 +178,7 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
     let file = options.config_file.clone();
     let reading = move || {
         let mut known = Known::default();
-        (config::attempt(&file, &mut known).0, known)
+        (config::attempt(&file, &mut known, &Incumbents::default()).0, known)
     };
     let (loaded, known) = match tokio::task::spawn_blocking(reading).await {
         Ok((loaded, known)) => (loaded.map_err(StartError::Config)?, known),

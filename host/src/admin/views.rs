@@ -51,6 +51,7 @@ struct BrokenView {
     file: String,
     error: String,
     serving_generation: Option<u64>,
+    credentials_unknown: bool,
 }
 
 impl ReportView {
@@ -60,6 +61,7 @@ impl ReportView {
             file: broken.file.display().to_string(),
             error: broken.error.clone(),
             serving_generation: broken.serving,
+            credentials_unknown: broken.credentials_unknown,
         });
         Self {
             last_reload: ReloadView {

@@ -10,6 +10,7 @@ use super::*;
 mod again;
 mod bounds;
 mod checks;
+mod incumbents;
 mod mistakes;
 mod page;
 
@@ -380,11 +381,34 @@ fn a_broken_tenant_file_costs_that_tenant_only() {
             (folder.path("t/typo.yaml"), Some("typo")),
         ]
     );
+    let known: Vec<bool> = broken.iter().map(|broken| broken.credentials_known).collect();
+    assert_eq!(known, [false, false, true]);
     // Known, so that its sender is told to wait.
     assert_eq!(
         broken[2].credentials,
         [Credential::ClientCertificate(CertificateName::DnsSan("typo".into()))]
     );
+}
+
+#[test]
+fn credentials_are_known_if_nothing_of_them_is_behind_a_mistake() {
+    let known = |rest: &str| {
+        let folder = main_file("tenant_files: ['t/*.yaml']\n");
+        folder.write("t/a.yaml", &format!("tenant: a\n{rest}\n"));
+        folder.load().unwrap().broken[0].credentials_known
+    };
+    let certificate = "{client_certificate: {dns_san: a}}";
+    assert!(known(&format!("credentials: [{certificate}]\npolices: []")));
+    assert!(known("upstreams: [sotf]"));
+    assert!(!known("credentails: []"));
+    assert!(!known(&format!("credentials: {certificate}")));
+    assert!(!known(&format!(
+        "credentials: [{certificate}, {{bearer_token_file: missing}}]"
+    )));
+    assert!(!known(&format!(
+        "credentials: [{certificate}, {{bearer_tokn_file: x}}]"
+    )));
+    assert!(!known(&format!("credentials: [{certificate}]\npolicies: [")));
 }
 
 #[test]
