@@ -18,7 +18,7 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 
-use super::guard;
+use super::guard::{self, Denial};
 use super::views::{PolicyView, ReportView, StatusView, Success, TenantView, UpstreamView};
 use crate::forward::Upstreams;
 use crate::reload::Generations;
@@ -56,17 +56,22 @@ impl Operators {
     }
 
     pub async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response {
-        let current = self.generations.current();
-        if let Err(refusal) = guard::check(&current.config.admin, request.uri(), request.headers()) {
+        if let Err(denial) = self.check(&request) {
             if let Some(untold) = self.refusals.due(Instant::now()) {
-                tracing::warn!(%peer, error = %refusal, untold, "a request to the admin listener was refused");
+                tracing::warn!(%peer, error = %denial, untold, "a request to the admin listener was refused");
             }
-            return refusal.response();
+            return denial.response();
         }
         match self.routes.call(request.map(Body::new)).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
+    }
+
+    /// By itself, so that a request for a reload does not keep the generation alive that it replaces.
+    fn check(&self, request: &Request<Incoming>) -> Result<(), Denial> {
+        let current = self.generations.current();
+        guard::check(&current.config.admin, request.uri(), request.headers())
     }
 }
 
