@@ -21,6 +21,7 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ("remote_write.header_timeout", was.header_timeout != is.header_timeout),
         ("remote_write.idle_timeout", was.idle_timeout != is.idle_timeout),
         ("admin", old.admin != new.admin),
+        ("state_dir", old.state_dir != new.state_dir),
         ("sandbox", old.sandbox != new.sandbox),
     ];
     changed
