@@ -7,7 +7,7 @@
 //! Two configs, as in ripgrep: `file` has the text as written (the only serde types), this file has
 //! what it means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ mod file;
 mod glob;
 mod incumbents;
 mod inputs;
+mod kept;
 mod load;
 mod nearest;
 mod pem;
@@ -35,8 +36,9 @@ pub(crate) mod tests;
 mod units;
 mod written_at;
 
-pub use incumbents::{Found, Incumbents};
+pub use incumbents::Incumbents;
 pub use inputs::Inputs;
+pub use kept::{from_kept, to_kept};
 pub use load::{Known, attempt, load, load_without_secrets};
 
 /// Reads a duration as flags and files write it: `5m`, `1h30m`, `250ms`.
@@ -57,11 +59,22 @@ pub struct Loaded {
     pub unused: Vec<Arc<PluginSource>>,
     /// Plugins whose file is at fault. Tenants that name one are in `broken`; the others do not miss it.
     pub plugins: Vec<ConfigError>,
-    pub found: Found,
+    pub found: TenantFiles,
     /// What to watch for changes.
     pub inputs: Inputs,
     /// Sound, but hardly meant: one line each, in the form of [`ConfigError`].
     pub warnings: Vec<String>,
+}
+
+/// Where a load found tenants by `tenant_files`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TenantFiles {
+    /// The patterns that match a file.
+    pub patterns: BTreeSet<PathBuf>,
+    /// The files there are. Absolute.
+    pub files: BTreeSet<PathBuf>,
+    /// Files of the incumbents that are no more. Who was served by one goes on until its absence is believed.
+    pub missing: BTreeSet<PathBuf>,
 }
 
 /// A tenant file that cannot be served.
@@ -124,6 +137,8 @@ pub struct Config {
     pub admin: Admin,
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     pub sandbox: Sandbox,
+    /// Where what served last is kept; `None` keeps nothing.
+    pub state_dir: Option<PathBuf>,
     /// Only the tenants whose file is sound; the others are in [`Loaded::broken`].
     pub tenants: BTreeMap<TenantId, Arc<Tenant>>,
 }

@@ -62,7 +62,7 @@ impl Lab {
         config.credentials.push(credential);
 
         let shared = Shared::new(&loaded.config)?;
-        let generations = Generations::start(std::path::Path::new(""), loaded, Known::default(), shared).await?;
+        let generations = Generations::start(std::path::Path::new(""), loaded, Known::default(), None, shared).await?;
         let broken = generations.report().broken;
         if let Some(broken) = broken.into_iter().find(|b| b.tenant.as_ref() == Some(tenant)) {
             let (tenant, error) = (tenant.clone(), broken.error);

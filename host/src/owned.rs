@@ -30,12 +30,12 @@ pub enum OwnedError {
 }
 
 /// A folder of such files and their key.
-pub struct Folder {
+pub struct OwnedFolder {
     path: PathBuf,
     key: hmac::Key,
 }
 
-impl Folder {
+impl OwnedFolder {
     /// Opens the folder, or makes it with a new key.
     ///
     /// # Errors

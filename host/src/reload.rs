@@ -4,7 +4,7 @@
 //! tenant whose new configuration cannot be used keeps its last good one, and nobody else notices (I5). Never stops the
 //! process once it has begun.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Found, Incumbents, Known, Loaded};
+use crate::config::{self, Incumbents, Known, Loaded, TenantFiles};
 use crate::pipeline::{Pipeline, Shared};
 use crate::telemetry::metrics::{CertificateLabels, TenantLabels};
 use crate::tls::{self, TlsError};
@@ -22,12 +22,14 @@ mod build;
 mod report;
 mod restart;
 mod retired;
+mod state;
 
 use blocking::blocking;
 use build::{Lineage, build};
 pub use report::{Broken, ReloadError, Report};
 use restart::needs_restart;
 use retired::Retired;
+pub use state::Kept;
 
 /// A tenant file that was seen to be gone by so many polls in a row, and still is at the next, is gone.
 const POLLS_UNTIL_GONE: u32 = 3;
@@ -39,9 +41,11 @@ struct State {
     /// What need not be read again where it is the same.
     known: Known,
     /// Where the tenants that serve were found.
-    found: Found,
+    found: TenantFiles,
     /// Tenant files that are gone, with the polls that saw so, one after the other.
     gone: BTreeMap<PathBuf, u32>,
+    /// Taken out while it is written.
+    kept: Option<Kept>,
 }
 
 /// Who asked for a reload.
@@ -66,11 +70,18 @@ pub struct Generations {
 }
 
 impl Generations {
-    /// Builds the first generation. A broken tenant does not stop it; a broken main file does.
+    /// Builds the first generation. A broken tenant does not stop it, and is served as it was `kept` if it was; a broken
+    /// main file does.
     ///
     /// # Errors
     /// If nothing could be served: the main file, its certificate or an upstream's.
-    pub async fn start(path: &Path, loaded: Loaded, known: Known, shared: Arc<Shared>) -> Result<Self, ReloadError> {
+    pub async fn start(
+        path: &Path,
+        loaded: Loaded,
+        known: Known,
+        kept: Option<Kept>,
+        shared: Arc<Shared>,
+    ) -> Result<Self, ReloadError> {
         let tls = match &loaded.config.remote_write.tls {
             Some(tls) => Some(tls::server_config(tls)?),
             None => None,
@@ -79,10 +90,18 @@ impl Generations {
             lineage: Lineage::default(),
             inputs: loaded.inputs.clone(),
             known,
-            found: loaded.found.clone(),
+            found: TenantFiles::default(),
             gone: BTreeMap::new(),
+            kept,
         };
+        state.remember(loaded.found.clone());
+        state.lineage.kept = state
+            .kept
+            .as_ref()
+            .map(|kept| kept.tenants().clone())
+            .unwrap_or_default();
         let (pipeline, report) = build(&shared, &mut state.lineage, loaded, None, "start").await?;
+        state.lineage.kept.clear();
         let generations = Self {
             path: path.to_owned(),
             shared,
@@ -191,7 +210,41 @@ impl Generations {
             tracing::info!(cause, broken_tenants = report.broken.len(), "configuration reloaded");
         }
         self.publish();
+        if report.errors.is_empty() {
+            self.keep(state).await;
+        }
         report
+    }
+
+    /// Keeps what serves from the start on; reloads do so themselves.
+    pub async fn keep_started(&self) {
+        let mut state = self.state.lock().await;
+        self.keep(&mut state).await;
+    }
+
+    /// Who is not known any more is forgotten, unless a file cannot be read that may be his.
+    async fn keep(&self, state: &mut State) {
+        let Some(mut kept) = state.kept.take() else { return };
+        let (current, report) = (self.current(), self.report());
+        let serving = current
+            .tenants
+            .serving()
+            .map(|generation| Arc::clone(generation.config()));
+        let serving: Vec<_> = serving.collect();
+        let broken = report.broken.iter().filter_map(|broken| broken.tenant.clone());
+        let sound = current.config.tenants.keys().cloned();
+        let known: BTreeSet<_> = serving
+            .iter()
+            .map(|tenant| tenant.id.clone())
+            .chain(broken)
+            .chain(sound)
+            .collect();
+        let may_forget = report.unknown().next().is_none();
+        let kept = blocking(move || {
+            kept.keep(serving, Some(&known).filter(|_| may_forget));
+            kept
+        });
+        state.kept = Some(kept.await);
     }
 
     async fn try_reload(&self, state: &mut State, asked: Asked, cause: &'static str) -> Result<Report, ReloadError> {
@@ -240,6 +293,8 @@ impl Generations {
         if report.is_success() {
             metrics.reload_timestamp.set(report.at as i64);
         }
+        let restored = report.broken.iter().filter(|broken| broken.is_restored);
+        metrics.tenants_restored.set(restored.count() as i64);
         metrics.credentials_unknown.set(report.unknown().count() as i64);
         metrics.tenant_generation.clear();
         metrics.tenant_broken.clear();
@@ -281,7 +336,7 @@ impl Generations {
 
 impl State {
     /// What is missing is missed until it was gone for long enough.
-    fn remember(&mut self, mut found: Found) {
+    fn remember(&mut self, mut found: TenantFiles) {
         let seen = std::mem::take(&mut self.gone);
         let polls = |file: &PathBuf| seen.get(file).map_or(1, |polls| polls + 1);
         self.gone = found.missing.iter().map(|file| (file.clone(), polls(file))).collect();

@@ -3,7 +3,8 @@
 //! Takes options, returns when the last write is finished. Spawns the listeners and joins them; an error comes out of
 //! it only where serving never began.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::config::{self, Config, Incumbents, Known, Loaded};
 use crate::listener::{self, ListenError, Listener, Reactors};
 use crate::model::{Peer, seconds_since_1970};
 use crate::pipeline::{Shared, SharedError};
-use crate::reload::{Generations, ReloadError};
+use crate::reload::{Generations, Kept, ReloadError};
 use crate::tls;
 
 mod open_files;
@@ -127,7 +128,7 @@ async fn build_all(mut loaded: Loaded, faults: &mut Vec<String>) -> Result<(), S
     }
     // What the configuration itself says was reported already; here is what came of the plugins.
     let known = loaded.broken.len();
-    let generations = Generations::start(std::path::Path::new(""), loaded, Known::default(), shared).await?;
+    let generations = Generations::start(std::path::Path::new(""), loaded, Known::default(), None, shared).await?;
     let broken = generations.report().broken;
     let of_plugins = broken.len() - known;
     for broken in broken.into_iter().take(of_plugins) {
@@ -178,10 +179,18 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
     let file = options.config_file.clone();
     let reading = move || {
         let mut known = Known::default();
-        (config::attempt(&file, &mut known, &Incumbents::default()).0, known)
+        let loaded = config::attempt(&file, &mut known, &Incumbents::default()).0?;
+        let Some(kept) = loaded.config.state_dir.as_deref().and_then(open_state) else {
+            return Ok((loaded, known, None));
+        };
+        // Now that it is known what served: it has a right to its names, and what is gone of it is missed.
+        let files = kept.tenants().values().map(|tenant| tenant.file.clone()).collect();
+        let incumbents = Incumbents::new(kept.tenants().clone(), BTreeSet::new(), files);
+        let loaded = config::attempt(&file, &mut known, &incumbents).0?;
+        Ok((loaded, known, Some(kept)))
     };
-    let (loaded, known) = match tokio::task::spawn_blocking(reading).await {
-        Ok((loaded, known)) => (loaded.map_err(StartError::Config)?, known),
+    let (loaded, known, kept) = match tokio::task::spawn_blocking(reading).await {
+        Ok(read) => read.map_err(StartError::Config)?,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     };
     for warning in &loaded.warnings {
@@ -189,7 +198,8 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
     }
     let config = loaded.config.clone();
     let shared = Shared::new(&config)?;
-    let generations = Arc::new(Generations::start(&options.config_file, loaded, known, Arc::clone(&shared)).await?);
+    let starting = Generations::start(&options.config_file, loaded, known, kept, Arc::clone(&shared));
+    let generations = Arc::new(starting.await?);
 
     let mut remote_write = config.remote_write.clone();
     remote_write.max_connections = open_files::prepare(&config);
@@ -223,6 +233,13 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
     tracing::info!(listener = "remote_write", address = %running.remote_write, tls, "listening");
     tracing::info!(listener = "admin", address = %running.admin, "listening");
     Ok(running)
+}
+
+/// Without it the gateway serves as it would have without the key.
+fn open_state(folder: &Path) -> Option<Kept> {
+    Kept::open(folder)
+        .inspect_err(|error| tracing::warn!(%error, "state_dir cannot be used: nothing outlives this process"))
+        .ok()
 }
 
 impl Running {
@@ -271,6 +288,8 @@ impl Running {
             self.tasks
                 .spawn(async move { generations.watch(poll_interval, stop).await });
         }
+        let generations = Arc::clone(&self.generations);
+        self.tasks.spawn(async move { generations.keep_started().await });
         let (generations, stop) = (Arc::clone(&self.generations), self.stop.clone());
         self.tasks.spawn(async move { generations.free_retired(stop).await });
         let (generations, stop) = (Arc::clone(&self.generations), self.stop.clone());

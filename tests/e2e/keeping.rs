@@ -169,3 +169,85 @@ async fn a_newcomer_takes_neither_a_tenant_nor_a_credential_from_who_serves() {
         assert_eq!(status_of(&gateway, "nobodys").await, 401, "{incumbent}");
     }
 }
+
+#[tokio::test]
+async fn what_served_last_outlives_a_restart_in_state_dir() {
+    let receiver = Receiver::start().await;
+    let (setup, raw) = with_raw_files(&receiver);
+    let setup = setup.set("/state_dir", json!("state"));
+    let rules = r#"{"relabel_configs": [{"target_label": "kept", "replacement": "yes"}]}"#;
+    let of_b = format!(
+        "tenant: b\ncredentials: [{{bearer_token_file: token}}]\nupstreams: [soft]\npolicies: [{{plugin: relabel, settings: {rules}}}]\n"
+    );
+    let of_c = "tenant: c\ncredentials: [{bearer_token_file: c-token}]\nupstreams: [soft]\n";
+    replace(&raw.join("token"), b"b-token\n");
+    replace(&raw.join("c-token"), b"c-token\n");
+    replace(&raw.join("b.yaml"), of_b.as_bytes());
+    replace(&raw.join("c.yaml"), of_c.as_bytes());
+    let state = setup.folder().join("state");
+    let kept = |ending: &str| {
+        let files = std::fs::read_dir(&state).into_iter().flatten();
+        files
+            .filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|it| it == ending))
+            .count()
+    };
+    let mut gateway = Gateway::start(setup).await;
+    eventually("three tenants and a plugin", async || {
+        ((kept("tenant"), kept("wasm")) == (3, 1)).then_some(())
+    })
+    .await;
+    gateway.terminate();
+    gateway.ended().await;
+
+    // One file broken, one folder's worth of others untouched, and a newcomer that would take b over.
+    replace(&raw.join("b.yaml"), b"\t");
+    replace(
+        &raw.join("a-new.yaml"),
+        of_c.replace("tenant: c", "tenant: b")
+            .replace("c-token", "token")
+            .as_bytes(),
+    );
+    let mut gateway = Gateway::start(gateway.setup).await;
+    assert_eq!(status_of(&gateway, "b-token").await, 204);
+    assert_eq!(receiver.only().write.timeseries[0].value("kept"), Some("yes"));
+    assert_eq!(receiver.only().tenant(), "b");
+    assert_eq!(status_of(&gateway, "nobodys").await, 401);
+    let metrics = gateway.metrics().await;
+    assert!(metrics.sum("gauntlet_tenants_restored", &[]) >= 1.0);
+    assert_eq!(metrics.sum("gauntlet_tenant_broken", &[("tenant", "b")]), 1.0);
+    let status = gateway.api("/api/v1/status").await;
+    let broken = status["broken_tenants"].as_array().unwrap();
+    let of_b_file = broken
+        .iter()
+        .find(|one| one["file"].as_str().unwrap().ends_with("raw/b.yaml"));
+    assert_eq!(of_b_file.unwrap()["restored"], json!(true), "{status}");
+    gateway.expect_log(&["\"restored\":true", "b.yaml"]).await;
+
+    // Mended, it serves as it is written; what is gone on purpose is forgotten.
+    std::fs::remove_file(raw.join("a-new.yaml")).unwrap();
+    std::fs::remove_file(raw.join("c.yaml")).unwrap();
+    replace(&raw.join("b.yaml"), of_b.replace("yes", "new").as_bytes());
+    assert_eq!(gateway.admin("POST", "/-/reload").await.status, 200);
+    receiver.clear();
+    assert_eq!(status_of(&gateway, "b-token").await, 204);
+    assert_eq!(receiver.only().write.timeseries[0].value("kept"), Some("new"));
+    assert_eq!(status_of(&gateway, "c-token").await, 401);
+    assert_eq!(kept("tenant"), 2);
+    assert_eq!(gateway.metrics().await.sum("gauntlet_tenants_restored", &[]), 0.0);
+    gateway.terminate();
+    gateway.ended().await;
+
+    // A volume that is not there yet is no wish, also at the start.
+    for file in ["b.yaml", "token"] {
+        std::fs::rename(raw.join(file), gateway.setup.folder().join(file)).unwrap();
+    }
+    let gateway = Gateway::start(gateway.setup).await;
+    assert_eq!(status_of(&gateway, "b-token").await, 204);
+    assert_eq!(gateway.admin("POST", "/-/reload").await.status, 500);
+    assert_eq!(status_of(&gateway, "b-token").await, 204);
+    // No secret is there in clear text.
+    for file in std::fs::read_dir(&state).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(7).any(|window| window == b"b-token"));
+    }
+}

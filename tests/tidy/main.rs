@@ -28,8 +28,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("TcpStream::connect", &["net/", "dev/"]),
     ("prost", &["wire.rs", "wire/"]),
     // What is written and read as text by people: the configuration and the admin API's answers.
-    ("Deserialize", &["config/file.rs"]),
-    ("Serialize", &["admin.rs", "admin/"]),
+    // And what one process keeps for the next.
+    ("Deserialize", &["config/file.rs", "config/kept.rs"]),
+    ("Serialize", &["admin.rs", "admin/", "config/kept.rs"]),
     ("anyhow", &["main.rs"]),
     // A proof is worth what its authenticator was made of: the configuration that serves.
     ("Authenticator::new", &["auth/", "reload/"]),

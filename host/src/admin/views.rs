@@ -51,6 +51,7 @@ struct BrokenView {
     file: String,
     error: String,
     serving_generation: Option<u64>,
+    restored: bool,
     credentials_unknown: bool,
 }
 
@@ -61,6 +62,7 @@ impl ReportView {
             file: broken.file.display().to_string(),
             error: broken.error.clone(),
             serving_generation: broken.serving,
+            restored: broken.is_restored,
             credentials_unknown: broken.credentials_unknown,
         });
         Self {

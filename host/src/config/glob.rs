@@ -85,6 +85,23 @@ fn children(folder: &Path, wild: &str, out: &mut Vec<Entry>) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether [`expand`] would find `file` by `pattern`, if it were there.
+pub(super) fn covers(pattern: &Path, file: &Path) -> bool {
+    let (mut pattern, mut file) = (pattern.components(), file.components());
+    loop {
+        match (pattern.next(), file.next()) {
+            (None, None) => return true,
+            (Some(pattern), Some(name)) => {
+                let (pattern, name) = (pattern.as_os_str(), name.as_os_str());
+                if !matches(pattern.as_encoded_bytes(), name.as_encoded_bytes()) {
+                    return false;
+                }
+            }
+            _ => return false,
+        }
+    }
+}
+
 /// `*` is any run of bytes, `?` one byte. Linear in practice: on a mismatch only the last star gives way.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
@@ -128,6 +145,13 @@ mod tests {
                 "{pattern} {name}"
             );
         }
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_would_find() {
+        let covers = |pattern: &str, file: &str| covers(Path::new(pattern), Path::new(file));
+        assert!(covers("/a/*.yaml", "/a/b.yaml") && covers("/*/?.yaml", "/a/b.yaml"));
+        assert!(!covers("/a/*.yaml", "/a/b/c.yaml") && !covers("/a/*/c.yaml", "/a/b.yaml"));
     }
 
     #[test]

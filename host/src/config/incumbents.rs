@@ -7,19 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Tenant;
+use super::{Tenant, glob};
 use crate::model::TenantId;
-
-/// Where a load found tenants by `tenant_files`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
-    /// The patterns that match a file.
-    pub patterns: BTreeSet<PathBuf>,
-    /// The files there are. Absolute.
-    pub files: BTreeSet<PathBuf>,
-    /// Files of the incumbents that are no more. Who was served by one goes on until its absence is believed.
-    pub missing: BTreeSet<PathBuf>,
-}
 
 /// The tenants in use.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +38,11 @@ impl Incumbents {
 
     pub(super) fn matched(&self, pattern: &Path) -> bool {
         self.patterns.contains(pattern)
+    }
+
+    /// Whether a file that is missed would match.
+    pub(super) fn missed_by(&self, pattern: &Path) -> bool {
+        self.files.iter().any(|file| glob::covers(pattern, file))
     }
 
     /// The tenants by the file that each was read from, which is one file per tenant but for the main file's.

@@ -12,12 +12,12 @@ use std::thread;
 use super::chain::{Declared, Plugins};
 use super::contested::{self, ReadTenant};
 use super::file::{self, Node};
-use super::incumbents::{Found, Incumbents};
+use super::incumbents::Incumbents;
 use super::inputs::{Contents, Files, Inputs};
 use super::resolve::{self, Main, WHOLE_FILE};
 use super::section::{Section, Source};
 use super::tenant::{self, House};
-use super::{BrokenTenant, ClientAuthType, Config, ConfigError, Credential, Loaded, PluginSource, Tenant};
+use super::{BrokenTenant, ClientAuthType, Config, ConfigError, Credential, Loaded, PluginSource, Tenant, TenantFiles};
 use crate::model::TenantId;
 
 const VANISHED: &str = "this pattern matched files before and matches none now, which is not taken for a wish to remove \
@@ -246,9 +246,9 @@ fn tenant_files(
     path: &Path,
     absolute: &Path,
     incumbents: &Incumbents,
-) -> (Vec<(PathBuf, PathBuf)>, Found) {
+) -> (Vec<(PathBuf, PathBuf)>, TenantFiles) {
     let mut named: Vec<(PathBuf, PathBuf)> = Vec::new();
-    let mut found = Found::default();
+    let mut found = TenantFiles::default();
     let shown_folder = path.parent().unwrap_or(Path::new(""));
     for (field, pattern) in &main.tenant_files {
         let files = match source.files.expand(pattern) {
@@ -263,7 +263,13 @@ fn tenant_files(
             (false, _) => drop(found.patterns.insert(pattern.clone())),
             // As a folder is that was mounted too late, or whose files are being moved.
             (true, true) => field.fail(VANISHED),
-            (true, false) => source.warn(field.place(), &field.path, "this pattern matches no file"),
+            (true, false) => {
+                source.warn(field.place(), &field.path, "this pattern matches no file");
+                // It did for the process before this one.
+                found
+                    .patterns
+                    .extend(incumbents.missed_by(pattern).then(|| pattern.clone()));
+            }
         }
         for file in files {
             let shown = file

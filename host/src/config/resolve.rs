@@ -35,6 +35,7 @@ pub(super) struct Parts {
     admin: Option<Admin>,
     upstreams: BTreeMap<String, Arc<Upstream>>,
     sandbox: Option<Sandbox>,
+    state_dir: Option<PathBuf>,
 }
 
 impl Parts {
@@ -44,6 +45,7 @@ impl Parts {
             admin: self.admin?,
             upstreams: self.upstreams,
             sandbox: self.sandbox?,
+            state_dir: self.state_dir,
             tenants,
         })
     }
@@ -94,6 +96,8 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
         .unwrap_or(OVER_RATE);
     let reserved_labels = reserved_labels(root.field("reserved_labels").as_ref());
     let sandbox = root.section("sandbox").and_then(|section| sandbox(section, source));
+    let state_dir = root.field("state_dir");
+    let state_dir = state_dir.and_then(|field| field.text().map(|text| source.path(text)));
     let tenant_files = root
         .field("tenant_files")
         .map(|list| tenant_files(&list))
@@ -115,6 +119,7 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
         admin,
         upstreams,
         sandbox,
+        state_dir,
     };
     Main {
         parts,

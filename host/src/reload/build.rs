@@ -35,6 +35,10 @@ pub(super) struct Lineage {
     pub(super) generation: u64,
     /// A chain could not be tried for want of room: the next poll tries again, whatever the files say.
     pub(super) again: bool,
+    /// What `state_dir` has, for the first build.
+    pub(super) kept: BTreeMap<TenantId, Arc<config::Tenant>>,
+    /// The numbers of the generations that were made of it.
+    restored: BTreeSet<u64>,
 }
 
 /// # Errors
@@ -58,6 +62,7 @@ pub(super) async fn build(
         shared,
         lineage,
         previous,
+        restored: Vec::new(),
         tenants: BTreeMap::new(),
         report: Report {
             plugins: plugins.iter().map(ToString::to_string).collect(),
@@ -67,9 +72,11 @@ pub(super) async fn build(
     };
     let changed = building.go_on_with_the_unchanged(&config);
     building.build_the_changed(changed).await;
+    building.restore(&config, &broken, &found.missing).await;
     let mut waiting = building.go_on_with_the_unreadable(broken);
     waiting.are_more |= building.go_on_with_the_missing(&found.missing);
     building.tell_who_is_gone();
+    building.tell_who_is_restored();
     let Building { tenants, report, .. } = building;
     report.log();
 
@@ -97,6 +104,8 @@ struct Building<'a> {
     shared: &'a Shared,
     lineage: &'a mut Lineage,
     previous: Option<&'a Pipeline>,
+    /// What served an earlier process, of those that this one has nothing else for.
+    restored: Vec<Arc<Generation>>,
     /// What is going to serve.
     tenants: BTreeMap<TenantId, Arc<Generation>>,
     report: Report,
@@ -123,11 +132,7 @@ impl Building<'_> {
         for (number, tenant, built) in build_chains(self.shared, first, changed).await {
             let id = tenant.id.clone();
             let generation = match built {
-                Ok(chain) => {
-                    let account = self.lineage.accounts.open(&id, &self.shared.metrics);
-                    let (key, clock) = (&self.shared.hash_key, self.shared.clock);
-                    Some(Arc::new(Generation::new(number, tenant, chain, account, key, clock)))
-                }
+                Ok(chain) => Some(self.generation(number, tenant, chain)),
                 Err(error) => {
                     self.lineage.again |= error.may_pass();
                     let old = self.before(&id);
@@ -136,12 +141,67 @@ impl Building<'_> {
                         file: tenant.file.clone(),
                         error: with_its_place(&tenant, error, self.report.broken.len() < EXACT_PLACES).await,
                         serving: old.as_ref().map(|old| old.number()),
+                        is_restored: false,
                         credentials_unknown: false,
                     });
                     old
                 }
             };
             self.tenants.extend(generation.map(|generation| (id, generation)));
+        }
+    }
+
+    /// Makes again what served an earlier process, for those whose configuration is at fault or gone.
+    async fn restore(&mut self, config: &Config, broken: &[BrokenTenant], missing: &BTreeSet<PathBuf>) {
+        let wanted = |kept: &config::Tenant| {
+            let is_it = |broken: &BrokenTenant| match &broken.tenant {
+                Some(id) => *id == kept.id,
+                None => broken.file == kept.file,
+            };
+            config.tenants.contains_key(&kept.id) || missing.contains(&kept.file) || broken.iter().any(is_it)
+        };
+        let can_send = |kept: &config::Tenant| kept.upstreams.iter().all(|name| config.upstreams.contains_key(name));
+        let kept = self.lineage.kept.values();
+        let needed = kept.filter(|kept| !self.tenants.contains_key(&kept.id) && wanted(kept) && can_send(kept));
+        let needed: Vec<_> = needed.cloned().collect();
+        let first = self.lineage.generation + 1;
+        self.lineage.generation += needed.len() as u64;
+        for (number, tenant, built) in build_chains(self.shared, first, needed).await {
+            match built {
+                Ok(chain) => {
+                    let generation = self.generation(number, tenant, chain);
+                    self.lineage.restored.insert(number);
+                    self.go_on_where_it_could_not_be_built(&generation);
+                    self.restored.push(generation);
+                }
+                Err(error) => {
+                    tracing::warn!(tenant = %tenant.id, %error, "what state_dir has of this tenant cannot be used");
+                }
+            }
+        }
+    }
+
+    /// Its file is sound and was told to be at fault already.
+    fn go_on_where_it_could_not_be_built(&mut self, generation: &Arc<Generation>) {
+        let id = &generation.config().id;
+        let told = self.report.broken.iter_mut();
+        if let Some(told) = told.into_iter().find(|told| told.tenant.as_ref() == Some(id)) {
+            told.serving = Some(generation.number());
+            self.tenants.insert(id.clone(), Arc::clone(generation));
+        }
+    }
+
+    fn generation(&mut self, number: u64, tenant: Arc<config::Tenant>, chain: Chain) -> Arc<Generation> {
+        let account = self.lineage.accounts.open(&tenant.id, &self.shared.metrics);
+        let (key, clock) = (&self.shared.hash_key, self.shared.clock);
+        Arc::new(Generation::new(number, tenant, chain, account, key, clock))
+    }
+
+    fn tell_who_is_restored(&mut self) {
+        for broken in &mut self.report.broken {
+            broken.is_restored = broken
+                .serving
+                .is_some_and(|number| self.lineage.restored.contains(&number));
         }
     }
 
@@ -164,6 +224,7 @@ impl Building<'_> {
                 file: broken.file,
                 error: lines(&broken.errors),
                 serving: old.as_ref().map(|old| old.number()),
+                is_restored: false,
                 credentials_unknown: are_unknown,
             });
             self.tenants.extend(id.zip(old));
@@ -188,6 +249,7 @@ impl Building<'_> {
                 file: file.clone(),
                 error: MISSING.to_owned(),
                 serving: old.as_ref().map(|old| old.number()),
+                is_restored: false,
                 credentials_unknown: old.is_none(),
             });
             self.tenants.extend(id.zip(old));
@@ -207,7 +269,15 @@ impl Building<'_> {
     }
 
     fn before_from(&self, file: &Path) -> Option<&Arc<Generation>> {
-        self.previous?.tenants.serving().find(|old| old.config().file == file)
+        self.serving_before().find(|old| old.config().file == file)
+    }
+
+    fn serving_before(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        let previous = self
+            .previous
+            .into_iter()
+            .flat_map(|previous| previous.tenants.serving());
+        previous.chain(&self.restored)
     }
 
     fn is_own(&self, broken: &BrokenTenant) -> bool {
@@ -225,7 +295,7 @@ impl Building<'_> {
             Some(id) => *id == old.id,
             None => broken.file == old.file,
         };
-        let mut all = self.previous?.tenants.serving();
+        let mut all = self.serving_before();
         let left = |old: &&Arc<Generation>| !self.tenants.contains_key(&old.config().id);
         all.find(|old| left(old) && is_it(old.config())).cloned()
     }

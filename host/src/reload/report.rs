@@ -35,6 +35,8 @@ pub struct Broken {
     pub error: String,
     /// The generation that goes on serving; none: the tenant's writes wait (503).
     pub serving: Option<u64>,
+    /// What goes on serving is what `state_dir` kept of an earlier process.
+    pub is_restored: bool,
     /// Nothing serves it and its credentials could not be read: one that nobody has may be its own.
     pub credentials_unknown: bool,
 }
@@ -73,7 +75,8 @@ impl Report {
         for broken in &self.broken {
             let tenant = broken.tenant.as_ref().map_or("", TenantId::as_str);
             let file = broken.file.display();
-            tracing::error!(tenant, %file, error = broken.error, serving = broken.serving, "tenant configuration not in use");
+            let restored = broken.is_restored;
+            tracing::error!(tenant, %file, error = broken.error, serving = broken.serving, restored, "tenant configuration not in use");
         }
     }
 

@@ -24,6 +24,7 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
             "admin.listen_address",
             old.admin.listen_address != new.admin.listen_address,
         ),
+        ("state_dir", old.state_dir != new.state_dir),
         ("sandbox", old.sandbox != new.sandbox),
     ];
     changed

@@ -14,7 +14,7 @@ use data_encoding::HEXLOWER;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::owned::{Folder, OwnedError};
+use crate::owned::{OwnedError, OwnedFolder};
 
 /// Largest artefact kept, in bytes. Python's, the largest known, has 60 MB.
 pub const MAX_ARTEFACT: u64 = 512 << 20;
@@ -90,7 +90,7 @@ impl Hasher for Sha256Hasher {
 }
 
 /// A folder of artefacts.
-pub struct Cache(Folder);
+pub struct Cache(OwnedFolder);
 
 impl Cache {
     /// Opens the folder, or makes it with a new key.
@@ -98,7 +98,7 @@ impl Cache {
     /// # Errors
     /// If it cannot be made, or someone else could have put something into it.
     pub fn open(folder: &Path) -> Result<Self, OwnedError> {
-        Folder::open(folder).map(Self)
+        OwnedFolder::open(folder).map(Self)
     }
 
     /// The artefact if there is one that can be believed; `None` if there is none.

@@ -224,6 +224,8 @@ metrics! {
         "Number of the tenant's configuration in use; it grows when the configuration changes";
     tenant_broken: Gauges<TenantLabels>, "tenant_broken",
         "1 if the tenant's newest configuration could not be used and an older one, or none, is in use, otherwise 0";
+    tenants_restored: Gauge, "tenants_restored",
+        "Tenants that serve as state_dir has kept them, because what is configured could not be used since the start";
     credentials_unknown: Gauge, "tenant_credentials_unknown",
         "Tenant files that nothing serves and whose credentials cannot be read; while there are any, a credential that \
          nobody has is answered 503 and not 401";
