@@ -13,7 +13,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use gauntlet::chain::{Batch, Chain, Write};
 use gauntlet::config::defaults::SANDBOX;
-use gauntlet::config::{OnFailure, Owner, PluginSource, Policy};
+use gauntlet::config::{OnFailure, Owner, PluginSource, Policy, WrittenAt};
 use gauntlet::model::{TenantId, Totals};
 use gauntlet::sandbox::{Compiler, Engine};
 use gauntlet::telemetry::Metrics;
@@ -41,6 +41,7 @@ fn policy(name: &str, settings: &str) -> Policy {
         settings: settings.to_owned(),
         on_failure: OnFailure::Retry,
         owner: Owner::Tenant,
+        written_at: WrittenAt::default(),
     }
 }
 

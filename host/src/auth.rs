@@ -60,20 +60,31 @@ pub struct Authenticator {
     tokens: bearer::Tokens,
     users: basic::Users,
     names: client_cert::Names,
+    /// The answer to a credential that nobody is known to have.
+    stranger: AuthError,
+}
+
+/// The credentials of tenants that cannot be served. Whoever proves one is told to wait, since a 401 would make a
+/// sender drop its data for a mistake that is not its own.
+#[derive(Debug, Clone, Default)]
+pub struct Waiting {
+    pub credentials: Vec<Credential>,
+    /// Whether there may be more, which cannot be read. Then whoever comes with a credential that nobody has is told to
+    /// wait too: it may be one of those.
+    pub are_more: bool,
 }
 
 impl Authenticator {
-    /// `broken`: the credentials of tenants that are known and cannot be served. Whoever proves one is told to
-    /// wait, since a 401 would make a sender drop its data for a mistake that is not its own.
-    pub fn new(
-        tenants: impl IntoIterator<Item = Arc<config::Tenant>>,
-        broken: impl IntoIterator<Item = Credential>,
-    ) -> Self {
+    pub fn new(tenants: impl IntoIterator<Item = Arc<config::Tenant>>, waiting: Waiting) -> Self {
         let mut it = Self {
             tenants: tenants.into_iter().collect(),
             tokens: bearer::Tokens::default(),
             users: basic::Users::default(),
             names: client_cert::Names::default(),
+            stranger: match waiting.are_more {
+                true => AuthError::Unknown,
+                false => AuthError::WrongCredential,
+            },
         };
         let mut passwords = Vec::new();
         let sound = it.tenants.iter().enumerate().flat_map(|(tenant, config)| {
@@ -82,7 +93,10 @@ impl Authenticator {
             config.credentials.iter().enumerate().map(owned)
         });
         // The broken come last: they take only what is left.
-        let broken = broken.into_iter().map(|credential| (credential, Holder::Broken));
+        let broken = waiting
+            .credentials
+            .into_iter()
+            .map(|credential| (credential, Holder::Broken));
         for (credential, owner) in sound.chain(broken) {
             match credential {
                 Credential::BearerToken(sha256) => it.tokens.add(sha256, owner),
@@ -104,7 +118,7 @@ impl Authenticator {
         peer: &Peer,
         verified: &VerifiedPasswords,
     ) -> Result<Proof, AuthError> {
-        let certified = self.names.owner(peer.certificate.as_ref());
+        let certified = self.names.owner(peer.certificate.as_ref(), &self.stranger);
         let (owner, subject) = match self.by_header(headers, verified).await? {
             Some(found) => match certified {
                 // Whether they agree shows once the tenant is sound again.
@@ -167,13 +181,18 @@ impl Authenticator {
             return Err(AuthError::WrongCredential);
         }
         let (scheme, credential) = split(header.as_bytes()).ok_or(AuthError::WrongCredential)?;
+        let nobodys = || self.stranger.clone();
         // RFC 9110 section 11.1: the scheme is case-insensitive.
         if scheme.eq_ignore_ascii_case(b"bearer") {
-            let owner = self.tokens.owner(credential).ok_or(AuthError::WrongCredential)?;
+            let owner = self.tokens.owner(credential).ok_or_else(nobodys)?;
             Ok(Some((owner, String::new())))
         } else if scheme.eq_ignore_ascii_case(b"basic") {
             let pair = basic::Pair::decode(credential).ok_or(AuthError::WrongCredential)?;
-            let owner = self.users.owner(&pair, verified).await?;
+            let owner = self.users.owner(&pair, verified).await;
+            let owner = owner.map_err(|error| match error {
+                AuthError::WrongCredential => nobodys(),
+                other => other,
+            })?;
             Ok(Some((owner, pair.username)))
         } else {
             Err(AuthError::WrongCredential)
@@ -193,11 +212,11 @@ impl Authenticator {
     }
 }
 
-/// `scheme 1*SP credential`.
+/// `scheme 1*SP credential`. Not an empty one: a token file that was empty must not open the door.
 fn split(header: &[u8]) -> Option<(&[u8], &[u8])> {
     let space = header.iter().position(|byte| *byte == b' ')?;
     let (scheme, rest) = header.split_at(space);
-    Some((scheme, rest.trim_ascii()))
+    Some((scheme, rest.trim_ascii())).filter(|(_, credential)| !credential.is_empty())
 }
 
 #[cfg(test)]

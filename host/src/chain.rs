@@ -11,15 +11,18 @@ use tokio::sync::oneshot;
 
 use crate::config;
 use crate::model::TenantId;
-use crate::sandbox::{Engine, Job};
+use crate::sandbox::{Engine, Fault, Job};
 
 mod admission;
+mod batch;
 mod decisions;
 mod labels;
 mod member;
 mod members;
+mod outcome;
 mod quarantine;
 mod relabel;
+mod search;
 mod trial;
 mod words;
 mod write;
@@ -28,13 +31,15 @@ mod write;
 pub(crate) mod tests;
 
 use admission::AdmitJob;
-pub use labels::LabelSet;
+pub use batch::Batch;
+pub use labels::{LabelSet, Unfit};
 use member::Member;
-pub use member::{PolicyFailure, PolicyInfo, PolicyStatus};
+pub use member::{FailedSeries, PolicyFailure, PolicyInfo, PolicyStatus};
 pub use members::CallError;
 use members::Members;
+pub use outcome::Outcome;
 use relabel::RelabelJob;
-pub use relabel::{Batch, Outcome, Relabelled, Settle};
+pub use relabel::{Relabelled, Settle};
 pub use trial::BuildFault;
 pub use words::MAX_STREAMS;
 pub use write::{Charge, Decision, Route, Terms, Write};
@@ -55,6 +60,14 @@ impl BuildError {
     /// The same plugin may well do a moment later: there was no room to try it.
     pub fn may_pass(&self) -> bool {
         self.fault.may_pass()
+    }
+
+    /// What the plugin itself said of its settings.
+    pub fn of_settings(&self) -> Option<&str> {
+        match &self.fault {
+            BuildFault::Configure(Fault::Error(said)) => Some(said),
+            _ => None,
+        }
     }
 }
 

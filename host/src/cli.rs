@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config;
+use crate::config::{self, ConfigError, Loaded};
 #[cfg(feature = "dev")]
 use crate::dev;
 use crate::sandbox::compile;
@@ -33,6 +33,10 @@ enum Command {
         /// The main configuration file.
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// The files with secrets need not be there: private keys with their certificates, tokens and passwords. Those that
+        /// are there are checked.
+        #[arg(long)]
+        without_secrets: bool,
     },
     /// Runs the gateway with sample tenants and a receiver in memory, all in one process, to try it out.
     #[cfg(feature = "dev")]
@@ -91,7 +95,14 @@ pub fn main() -> ExitCode {
                 Err(error) => refuse(&error.to_string()),
             }
         }
-        Command::Check { file } => check(&file),
+        Command::Check { file, without_secrets } => {
+            let load = if without_secrets {
+                config::load_without_secrets
+            } else {
+                config::load
+            };
+            check(&file, load(&file))
+        }
         #[cfg(feature = "dev")]
         Command::Dev(options) => match dev::run(&options) {
             Ok(()) => ExitCode::SUCCESS,
@@ -107,8 +118,8 @@ fn refuse(error: &str) -> ExitCode {
 }
 
 /// Everything a start would do short of listening: files, certificates, and every tenant's plugins compiled and configured.
-fn check(file: &Path) -> ExitCode {
-    let loaded = match config::load(file) {
+fn check(file: &Path, loaded: Result<Loaded, Vec<ConfigError>>) -> ExitCode {
+    let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(errors) => {
             errors.iter().for_each(|error| eprintln!("{error}"));
@@ -125,10 +136,7 @@ fn check(file: &Path) -> ExitCode {
         .chain(loaded.broken.iter().flat_map(|broken| &broken.errors));
     let mut errors: Vec<String> = faults.map(ToString::to_string).collect();
     let tenants = loaded.config.tenants.len();
-    match server::check(loaded) {
-        Ok(broken) => errors.extend(broken),
-        Err(error) => errors.push(error.to_string()),
-    }
+    errors.extend(server::check(loaded));
     if errors.is_empty() {
         println!("{}: ok, {tenants} tenant(s)", file.display());
         return ExitCode::SUCCESS;
@@ -185,7 +193,7 @@ mod tests {
                 };
                 let quoted = |text: &std::ffi::OsStr| format!("`{}`", text.to_string_lossy());
                 let default = match argument.get_default_values() {
-                    [value] => quoted(value),
+                    [value] if argument.get_action().takes_values() => quoted(value),
                     _ if argument.is_required_set() => "needed".to_owned(),
                     _ => String::new(),
                 };

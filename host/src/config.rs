@@ -16,13 +16,16 @@ use crate::model::TenantId;
 
 mod builtin;
 mod chain;
+mod contested;
 pub mod defaults;
 mod endpoint;
 mod file;
 mod glob;
+mod incumbents;
 mod inputs;
 mod load;
 mod nearest;
+mod pem;
 mod resolve;
 mod secret;
 mod section;
@@ -30,9 +33,11 @@ mod tenant;
 #[cfg(test)]
 pub(crate) mod tests;
 mod units;
+mod written_at;
 
+pub use incumbents::{Found, Incumbents};
 pub use inputs::Inputs;
-pub use load::{Known, attempt, load};
+pub use load::{Known, attempt, load, load_without_secrets};
 
 /// Reads a duration as flags and files write it: `5m`, `1h30m`, `250ms`.
 ///
@@ -48,8 +53,11 @@ pub struct Loaded {
     pub config: Config,
     /// Tenants that are not in `config.tenants` because something about them is wrong, in the order read.
     pub broken: Vec<BrokenTenant>,
+    /// Plugins that no policy of a sound tenant uses, and whose file could be read.
+    pub unused: Vec<Arc<PluginSource>>,
     /// Plugins whose file is at fault. Tenants that name one are in `broken`; the others do not miss it.
     pub plugins: Vec<ConfigError>,
+    pub found: Found,
     /// What to watch for changes.
     pub inputs: Inputs,
     /// Sound, but hardly meant: one line each, in the form of [`ConfigError`].
@@ -68,6 +76,8 @@ pub struct BrokenTenant {
     /// told to wait (503), not a stranger (401) whose data would be dropped. A credential here may be in two
     /// broken tenants, and never in a sound one of another id.
     pub credentials: Vec<Credential>,
+    /// Whether `credentials` are all that it has. Where they are not, any credential that nobody has may be one.
+    pub credentials_known: bool,
     /// Never empty.
     pub errors: Vec<ConfigError>,
 }
@@ -310,11 +320,25 @@ pub struct Policy {
     pub settings: String,
     pub on_failure: OnFailure,
     pub owner: Owner,
+    pub written_at: WrittenAt,
+}
+
+/// The place of a policy, which outlives its file. All are equal: a policy that moved within its file is the same.
+#[derive(Debug, Clone, Default)]
+pub struct WrittenAt {
+    /// As messages name it.
+    file: PathBuf,
+    absolute: PathBuf,
+    key: String,
+    line: u32,
+    column: u32,
 }
 
 /// What a failing policy costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFailure {
+    /// A series that the policy fails on alone is refused; else as `Retry`.
+    RefuseSeries,
     /// 503: the sender keeps the data.
     Retry,
     /// The policy is left out. The operator's choice only: a relabel policy may be a redaction.

@@ -7,10 +7,10 @@
 //! generation of the pipeline holds. What a reload leaves alone keeps its connections, health and counts.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config;
-use crate::net::names::{self, Resolver};
+use crate::net::SystemResolver;
 use crate::telemetry::Metrics;
 
 mod answer;
@@ -20,7 +20,9 @@ mod cause;
 pub mod delivery;
 mod endpoint;
 mod health;
+mod latency;
 mod lookup;
+mod probe;
 mod request;
 mod upstream;
 
@@ -36,9 +38,7 @@ use budget::Load;
 pub struct Upstreams {
     metrics: Arc<Metrics>,
     current: Mutex<BTreeMap<String, Arc<Upstream>>>,
-    /// Made when the first upstream needs it: many configurations have no name to look up, and a container without
-    /// `/etc/resolv.conf` shall run them.
-    resolver: OnceLock<Resolver>,
+    resolver: Arc<SystemResolver>,
 }
 
 /// The upstreams of one generation.
@@ -55,10 +55,14 @@ pub struct ForwardSetupError {
 
 impl Upstreams {
     pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        Self::with_resolver(metrics, SystemResolver::default())
+    }
+
+    fn with_resolver(metrics: Arc<Metrics>, resolver: SystemResolver) -> Arc<Self> {
         Arc::new(Self {
             metrics,
             current: Mutex::default(),
-            resolver: OnceLock::new(),
+            resolver: Arc::new(resolver),
         })
     }
 
@@ -100,11 +104,9 @@ impl Upstreams {
             new.begin();
         }
         for upstream in next.values().filter(|u| u.needs_lookups()) {
-            if let Some(resolver) = self.resolver.get() {
-                upstream
-                    .lookups
-                    .get_or_init(|| lookup::keep_current(upstream, resolver.clone()));
-            }
+            upstream
+                .lookups
+                .get_or_init(|| lookup::keep_current(upstream, Arc::clone(&self.resolver)));
         }
         current.clone_from(&next);
         Ok(Arc::new(UpstreamSet(next)))
@@ -116,12 +118,11 @@ impl Upstreams {
         current.values().map(|upstream| upstream.status()).collect()
     }
 
-    /// An upstream that nobody sees yet. Makes the resolver where one is needed.
+    /// An upstream that nobody sees yet. Where names are to be looked up, there must be somebody to ask.
     fn prepare(&self, config: &Arc<config::Upstream>, load: Option<Arc<Load>>) -> Result<Arc<Upstream>, SetupFault> {
         let upstream = Upstream::new(config, load.unwrap_or_default(), Arc::clone(&self.metrics))?;
-        if upstream.needs_lookups() && self.resolver.get().is_none() {
-            let resolver = names::system_resolver().map_err(SetupFault::Resolver)?;
-            self.resolver.get_or_init(|| resolver);
+        if upstream.needs_lookups() {
+            self.resolver.current().map_err(SetupFault::Resolver)?;
         }
         Ok(Arc::new(upstream))
     }

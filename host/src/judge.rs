@@ -19,7 +19,6 @@ use crate::wire::{AsIs, Framed, HashKey, Proof, ProvedHash, Recognised, ScanErro
 
 mod law;
 pub mod memo;
-mod refusal;
 mod tally;
 pub mod verdict;
 mod words;
@@ -29,12 +28,11 @@ mod tests;
 
 use law::Law;
 use memo::{Bounds, Found, Memo, NewSeries, NewVerdict, TICK_SECONDS};
-pub use refusal::Refusal;
 use tally::tally;
-pub use tally::{Dropped, Tally};
+pub use tally::{Dropped, Refused, Tally};
 pub use verdict::Bug;
-use verdict::{Edits, Fate, Unsettled, Verdict};
-pub use words::DropWords;
+use verdict::{Edits, Fate, Verdict};
+pub use words::{Blame, DropWords};
 
 /// Memo bytes per series that may be active: an entry (58) and the labels of an edited one (about 300).
 const MEMO_BYTES_PER_SERIES: u64 = 384;
@@ -52,13 +50,7 @@ pub enum JudgeError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
-    Unsettled(#[from] Unsettled),
-}
-
-impl From<Bug> for JudgeError {
-    fn from(bug: Bug) -> Self {
-        Self::Unsettled(bug.into())
-    }
+    Bug(#[from] Bug),
 }
 
 impl JudgeError {
@@ -68,14 +60,13 @@ impl JudgeError {
             Self::Call(CallError::Failed { .. }) => "policy_failed",
             Self::Call(CallError::Quarantined { .. }) => "policy_quarantined",
             Self::Call(CallError::Overloaded) => "policy_overloaded",
-            Self::Unsettled(Unsettled::TooManyStreams) => "policy_streams",
-            Self::Unsettled(Unsettled::Bug(_)) | Self::Call(CallError::Lost) => "bug",
+            Self::Bug(_) | Self::Call(CallError::Lost) => "bug",
         }
     }
 
     /// It is this program's own fault, and nobody's who wrote or configured anything.
     pub fn is_bug(&self) -> bool {
-        matches!(self, Self::Unsettled(Unsettled::Bug(_)) | Self::Call(CallError::Lost))
+        matches!(self, Self::Bug(_) | Self::Call(CallError::Lost))
     }
 
     /// How long the same write would meet the same failure, as far as that is known.
@@ -107,7 +98,7 @@ pub struct Judge {
     chain: Chain,
     law: Arc<Law>,
     /// The law, as the chain applies it.
-    settle: Settle<Result<Verdict, Unsettled>>,
+    settle: Settle<Result<Verdict, Bug>>,
     memo: Arc<Memo>,
     key: Arc<HashKey>,
     clock: MemoClock,
@@ -440,7 +431,7 @@ impl Judge {
                     verdict: verdict?,
                 })
             });
-            let verdicts = verdicts.collect::<Result<Vec<_>, Unsettled>>()?;
+            let verdicts = verdicts.collect::<Result<Vec<_>, Bug>>()?;
             let (cacheable, budget) = (relabelled.cacheable, self.memo_budget);
             self.memo
                 .store(&verdicts, cacheable, &bounds, budget, new, |verdict, may_pass| {

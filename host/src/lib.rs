@@ -5,6 +5,7 @@
 
 // The ground: words, bytes, configuration, what the process says about itself.
 pub mod model;
+pub mod owned;
 pub mod wire;
 pub mod config;
 pub mod telemetry;

@@ -9,7 +9,6 @@
 //! costs work per attempt, makes who gets in a lottery, and turns a moment's excess into retries; waiting is
 //! first come, first served, and bounded by the deadlines that end idle and slow connections.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -35,14 +34,16 @@ use tokio_util::task::TaskTracker;
 
 use self::clock::Timed;
 use crate::config::RemoteWrite;
-use crate::model::Peer;
+use crate::model::{Peer, PeerCertificate};
 use crate::telemetry::metrics::ReasonLabels;
 use crate::telemetry::{Metrics, Throttle, Throttles, network_of};
 use crate::tls::{self, HandshakeError, HandshakeFault};
 
+mod bind;
 mod clock;
 mod reactors;
 
+pub use bind::bind;
 pub(crate) use clock::{Clock, Phase};
 pub use reactors::Reactors;
 
@@ -69,6 +70,12 @@ pub enum ListenError {
     #[error("cannot listen on {address}: {reason}")]
     Bind { address: String, reason: io::Error },
 }
+
+/// The validity of the client certificate ended after the handshake.
+/// Ends a connection in place of an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the request may not be answered")]
+struct NoAnswer;
 
 /// Deadlines of a connection. They hold for the life of the process; a reload does not change them.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +105,7 @@ impl Listener {
             address: config.listen_address.clone(),
             reason,
         };
-        let socket = TcpListener::bind(&config.listen_address).await.map_err(failed)?;
+        let socket = bind(&config.listen_address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         Ok(Self {
             socket,
@@ -215,6 +222,8 @@ pub(crate) async fn accept(
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, address) = socket.accept().await?;
+    // A socket of both families has an IPv4 sender as `::ffff:10.0.0.1`, which nobody would search for.
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
     Ok((stream, address, slot))
 }
 
@@ -282,7 +291,14 @@ where
             () = replaced => {}
         }
     };
-    let answer = |request| (door.handler)(request, Arc::clone(&peer));
+    let answer = |request| {
+        // Any answer would make the sender drop the write; what a new handshake is refused for makes it keep it.
+        if peer.certificate.as_ref().is_some_and(PeerCertificate::has_expired) {
+            door.refused(HandshakeFault::ExpiredCertificate.word(), address);
+            return None;
+        }
+        Some((door.handler)(request, Arc::clone(&peer)))
+    };
     let clock = Clock::new(door.deadlines.head, door.deadlines.idle);
     match serve_requests(stream, address, clock, last_call, answer).await {
         Some(Phase::Head) => door.refused(HEAD_TIMEOUT, address),
@@ -291,14 +307,14 @@ where
     }
 }
 
-/// HTTP/1.1 on one stream, until either side ends it: no new request from `last_call` on. What was late, if that is why
-/// it ended.
+/// HTTP/1.1 on one stream, until either side ends it: no new request from `last_call` on, and the end where there is no
+/// `answer`. What was late, if that is why it ended.
 pub(crate) async fn serve_requests<S, F, B>(
     stream: S,
     address: SocketAddr,
     clock: Clock,
     last_call: impl Future<Output = ()>,
-    answer: impl Fn(Request<Incoming>) -> F,
+    answer: impl Fn(Request<Incoming>) -> Option<F>,
 ) -> Option<Phase>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -311,9 +327,9 @@ where
         let answer = answer(request);
         let clock = Arc::clone(&clock);
         async move {
-            let answer = answer.await;
+            let answer = answer.ok_or(NoAnswer)?.await;
             clock.enter(Phase::Idle);
-            Ok::<_, Infallible>(answer)
+            Ok::<_, NoAnswer>(answer)
         }
     });
     let stream = TokioIo::new(Timed::new(stream, Arc::clone(&clock)));

@@ -1,5 +1,5 @@
-//! The words every stage shares: tenants, peers, the protocol, labels, totals, and when to leave alone what keeps
-//! failing.
+//! The words every stage shares: tenants, peers, the protocol, labels, totals, why a series may not pass, and when to
+//! leave alone what keeps failing.
 //!
 //! Takes nothing, gives plain values that check themselves when made; never does I/O.
 
@@ -10,6 +10,12 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub mod breaker;
+
+mod plain;
+mod refusal;
+
+pub use plain::plain;
+pub use refusal::Refusal;
 
 /// A tenant id that is safe in a header, in a path and as a label.
 ///

@@ -4,9 +4,10 @@
 //! which there was none. Never follows a redirect, never judges an answer, and has no task of its own. It is the one
 //! place to dial from: for receivers today, and for whatever else the gateway will have to ask.
 //!
-//! Its files, each of which uses only those before it: `address` (where a peer is), `names` (how a name becomes
-//! addresses), `tls` (who is believed, who is presented), `dial` (TCP and TLS up to a stream), `fault` (why there is
-//! none), `connection` (HTTP on it, one exchange after the other), `pool` (connections that wait for the next exchange).
+//! Its files, each of which uses only those before it: `address` (where a peer is), `resolver` (who is asked for names),
+//! `names` (how a name becomes addresses), `tls` (who is believed, who is presented), `dial` (TCP and TLS up to a
+//! stream), `fault` (why there is none), `connection` (HTTP on it, one exchange after the other), `pool` (connections that
+//! wait for the next exchange).
 
 mod address;
 mod connection;
@@ -14,6 +15,7 @@ mod dial;
 mod fault;
 pub mod names;
 mod pool;
+mod resolver;
 mod tls;
 
 pub use address::{Address, AddressError};
@@ -21,4 +23,5 @@ pub use connection::{ExchangeError, HttpAnswer, TextBounds};
 pub use dial::Dialer;
 pub use fault::ConnectFault;
 pub use pool::Pool;
+pub use resolver::SystemResolver;
 pub use tls::{Tls, TlsFault};

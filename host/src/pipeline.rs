@@ -24,7 +24,7 @@ use crate::head::{self, HeadError};
 use crate::judge::{Admission, Judged, Origin};
 use crate::limits::{ChargeError, Withdrawal};
 use crate::model::{Peer, Protocol};
-use crate::respond::{self, Context, Failure, Stored};
+use crate::respond::{self, Context, Failure, RefusedSeries, Stored};
 use crate::route::{self, Routes};
 use crate::telemetry::network_of;
 use crate::tenant::{Account, Session, Tenants};
@@ -53,6 +53,8 @@ pub struct Pipeline {
 struct Trace<'g> {
     of: Option<&'g Account>,
     over_rate: Option<OverRate>,
+    /// What of it was refused, whatever becomes of the rest.
+    refused: Vec<RefusedSeries>,
     /// What came in place of a proof.
     claimed: Option<Claimed>,
 }
@@ -72,6 +74,9 @@ impl Pipeline {
             // Fibonacci hashing: neighbours in number are far apart in jitter.
             jitter: number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33,
         };
+        if let Some(account) = trace.of {
+            log_refused(account, &trace.refused, &id);
+        }
         let response = match &result {
             Ok(stored) => {
                 tracing::debug!(
@@ -133,6 +138,7 @@ impl Pipeline {
             edited,
             mut ledger,
         } = processed;
+        trace.refused.extend_from_slice(ledger.refusals());
         let headers = forward::forwarded_headers(headers);
         self.forward(&session, parts, headers, &mut ledger).await?;
         ledger.edited(edited);
@@ -212,11 +218,7 @@ impl Pipeline {
                 Ok(upstream) => ledger.forwarded(upstream, &part.totals),
                 Err(failure) => {
                     ledger.rejected(failure.reason(), part.totals.all_samples());
-                    // Any retryable failure wins over any refusal.
-                    if worst
-                        .as_ref()
-                        .is_none_or(|worst| !worst.is_retryable() && failure.is_retryable())
-                    {
+                    if worst.as_ref().is_none_or(|worst| worst.weight() < failure.weight()) {
                         worst = Some(failure);
                     }
                 }
@@ -276,6 +278,23 @@ impl Pipeline {
                 untold,
                 "request refused"
             );
+        }
+    }
+}
+
+/// The first series that was refused for each reason, without the value of its label. A tenant that sends such ones all day fills no disk.
+fn log_refused(account: &Account, refused: &[RefusedSeries], id: &str) {
+    let (tenant, now) = (account.tenant(), Instant::now());
+    for refused in refused {
+        let RefusedSeries {
+            reason,
+            series,
+            why,
+            first,
+        } = refused;
+        let text = || format!("{why}, as in {}", first.without_value());
+        if let Some(untold) = account.failures().due(reason, now, text) {
+            tracing::info!(%tenant, reason, series, request_id = id, error = text(), untold, "series refused");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! tenant whose new configuration cannot be used keeps its last good one, and nobody else notices (I5). Never stops the
 //! process once it has begun.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,20 +12,25 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Known, Loaded};
+use crate::config::{self, Found, Incumbents, Known, Loaded};
 use crate::pipeline::{Pipeline, Shared};
 use crate::telemetry::metrics::{CertificateLabels, TenantLabels};
 use crate::tls::{self, TlsError};
 
+mod blocking;
 mod build;
 mod report;
 mod restart;
 mod retired;
 
+use blocking::blocking;
 use build::{Lineage, build};
 pub use report::{Broken, ReloadError, Report};
 use restart::needs_restart;
 use retired::Retired;
+
+/// A tenant file that was seen to be gone by so many polls in a row, and still is at the next, is gone.
+const POLLS_UNTIL_GONE: u32 = 3;
 
 struct State {
     lineage: Lineage,
@@ -32,6 +38,19 @@ struct State {
     inputs: config::Inputs,
     /// What need not be read again where it is the same.
     known: Known,
+    /// Where the tenants that serve were found.
+    found: Found,
+    /// Tenant files that are gone, with the polls that saw so, one after the other.
+    gone: BTreeMap<PathBuf, u32>,
+}
+
+/// Who asked for a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// An operator, who has looked: a tenant file that is gone was meant to go.
+    ByOperator,
+    /// Nobody: a file that is gone may be on its way to another folder, or its volume is not there yet.
+    ByPoll,
 }
 
 /// The gateway as it is configured now.
@@ -60,6 +79,8 @@ impl Generations {
             lineage: Lineage::default(),
             inputs: loaded.inputs.clone(),
             known,
+            found: loaded.found.clone(),
+            gone: BTreeMap::new(),
         };
         let (pipeline, report) = build(&shared, &mut state.lineage, loaded, None, "start").await?;
         let generations = Self {
@@ -71,6 +92,7 @@ impl Generations {
             retired: Retired::default(),
             report: Mutex::new(report),
         };
+        generations.report().log_unknown(&Report::default());
         generations.publish();
         Ok(generations)
     }
@@ -95,7 +117,7 @@ impl Generations {
         let it = Arc::clone(self);
         let whole = tokio::spawn(async move {
             let mut state = it.state.lock().await;
-            it.reload_locked(&mut state, cause).await
+            it.reload_locked(&mut state, Asked::ByOperator, cause).await
         });
         match whole.await.map_err(tokio::task::JoinError::try_into_panic) {
             Ok(report) => report,
@@ -112,11 +134,12 @@ impl Generations {
         let (is_same, inputs) = blocking(move || (inputs.look() == inputs.loaded(), inputs)).await;
         state.inputs = inputs;
         let cause = match is_same {
-            true if !state.lineage.again => return,
-            true => "another try",
+            true if state.lineage.again => "another try",
+            true if !state.gone.is_empty() => "a tenant file is gone",
+            true => return,
             false => "files changed",
         };
-        self.reload_locked(&mut state, cause).await;
+        self.reload_locked(&mut state, Asked::ByPoll, cause).await;
     }
 
     /// Polls until `shutdown`.
@@ -139,18 +162,22 @@ impl Generations {
         }
     }
 
-    async fn reload_locked(&self, state: &mut State, cause: &'static str) -> Report {
-        let report = match self.try_reload(state, cause).await {
+    async fn reload_locked(&self, state: &mut State, asked: Asked, cause: &'static str) -> Report {
+        let before = self.report();
+        let report = match self.try_reload(state, asked, cause).await {
             Ok(report) => report,
-            Err(error) => Report {
-                errors: vec![error.to_string()],
-                ..Report::new(cause)
-            },
+            Err(error) => {
+                state.gone.clear();
+                Report {
+                    errors: vec![error.to_string()],
+                    // What serves is what served, with all that is wrong with it.
+                    broken: before.broken.clone(),
+                    ..Report::new(cause)
+                }
+            }
         };
-        let before = std::mem::replace(
-            &mut *self.report.lock().unwrap_or_else(PoisonError::into_inner),
-            report.clone(),
-        );
+        report.clone_into(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+        report.log_unknown(&before);
         if !report.errors.is_empty() {
             // A poll that meets the same broken file again has nothing new to say.
             if before.errors != report.errors {
@@ -167,23 +194,25 @@ impl Generations {
         report
     }
 
-    async fn try_reload(&self, state: &mut State, cause: &'static str) -> Result<Report, ReloadError> {
-        let loaded = self.read_again(state).await?;
+    async fn try_reload(&self, state: &mut State, asked: Asked, cause: &'static str) -> Result<Report, ReloadError> {
         let previous = self.current();
+        let loaded = self.read_again(state, incumbents(&previous, state, asked)).await?;
+        let found = loaded.found.clone();
         let new_tls = new_tls(&previous, &loaded)?;
         let (pipeline, mut report) = build(&self.shared, &mut state.lineage, loaded, Some(&previous), cause).await?;
         let restart = needs_restart(&previous.config, &pipeline.config);
         report.warnings.extend(restart);
         self.take_into_use(pipeline, new_tls);
+        state.remember(found);
         Ok(report)
     }
 
-    async fn read_again(&self, state: &mut State) -> Result<Loaded, ReloadError> {
+    async fn read_again(&self, state: &mut State, incumbents: Incumbents) -> Result<Loaded, ReloadError> {
         let path = self.path.clone();
         // Reading 500 files takes milliseconds that an I/O thread does not have.
         let mut known = std::mem::take(&mut state.known);
         let (loaded, inputs, known) = blocking(move || {
-            let (loaded, inputs) = config::attempt(&path, &mut known);
+            let (loaded, inputs) = config::attempt(&path, &mut known, &incumbents);
             (loaded, inputs, known)
         })
         .await;
@@ -211,6 +240,7 @@ impl Generations {
         if report.is_success() {
             metrics.reload_timestamp.set(report.at as i64);
         }
+        metrics.credentials_unknown.set(report.unknown().count() as i64);
         metrics.tenant_generation.clear();
         metrics.tenant_broken.clear();
         // Of tenants that are gone; the others' are published again when they are next read.
@@ -249,6 +279,30 @@ impl Generations {
     }
 }
 
+impl State {
+    /// What is missing is missed until it was gone for long enough.
+    fn remember(&mut self, mut found: Found) {
+        let seen = std::mem::take(&mut self.gone);
+        let polls = |file: &PathBuf| seen.get(file).map_or(1, |polls| polls + 1);
+        self.gone = found.missing.iter().map(|file| (file.clone(), polls(file))).collect();
+        found.files.append(&mut found.missing);
+        self.found = found;
+    }
+}
+
+/// What serves, and what of its files is missed if it is gone.
+fn incumbents(previous: &Pipeline, state: &State, asked: Asked) -> Incumbents {
+    let mut tenants = previous.config.tenants.clone();
+    let serving = previous.tenants.serving().map(|generation| generation.config());
+    tenants.extend(serving.map(|tenant| (tenant.id.clone(), Arc::clone(tenant))));
+    let is_missed = |file: &&PathBuf| {
+        let polls = state.gone.get(*file).copied().unwrap_or(0);
+        asked == Asked::ByPoll && polls < POLLS_UNTIL_GONE
+    };
+    let files = state.found.files.iter().filter(is_missed).cloned().collect();
+    Incumbents::new(tenants, state.found.patterns.clone(), files)
+}
+
 /// What the listener's next handshakes are made with; none: plain HTTP.
 struct NewTls(Option<Arc<tls::ServerConfig>>);
 
@@ -260,12 +314,4 @@ fn new_tls(previous: &Pipeline, loaded: &Loaded) -> Result<Option<NewTls>, TlsEr
     }
     let config = is.as_ref().map(tls::server_config).transpose()?;
     Ok(Some(NewTls(config)))
-}
-
-/// Runs what reads files, away from the I/O threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
 }

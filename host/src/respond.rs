@@ -21,12 +21,12 @@ use crate::limits::BoundMet;
 use crate::model::{Protocol, Totals};
 use crate::route::RouteError;
 use crate::tenant::NotReady;
-use crate::wire::{EncodeError, ScanError, SnappyError};
+use crate::wire::{EncodeError, ScanError, Shown, SnappyError};
+
+mod retry;
 
 /// Longest text a sender is told, in bytes.
 const MAX_TEXT: usize = 1024;
-/// Longest Retry-After, in seconds; Prometheus' own back-off ends at 5 s by default, agents' at minutes.
-const MAX_RETRY_AFTER: u64 = 60;
 
 const EDITED_TOO_LONG: &str = "edited_too_long";
 const A_POLICY_FAILED: &str = "a policy failed, try again";
@@ -77,8 +77,18 @@ pub struct Stored {
     pub received: Totals,
     /// What receivers acknowledged.
     pub forwarded: Totals,
-    /// Text and number of series, for the sender.
-    pub rejected: Vec<(String, u64)>,
+    /// What was refused of it, by reason.
+    pub refused: Vec<RefusedSeries>,
+}
+
+/// Series of one write that were refused for one reason while the others went on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedSeries {
+    /// The metric's and the log's word.
+    pub reason: &'static str,
+    pub series: u64,
+    pub why: String,
+    pub first: Shown,
 }
 
 /// How one failure is answered.
@@ -222,6 +232,15 @@ impl Failure {
         self.answer(&Context::PLAIN).status.is_server_error()
     }
 
+    /// How much it weighs among the failures of one write's parts: any retryable failure more than any refusal, then
+    /// the one that is to be waited for the longest.
+    pub fn weight(&self) -> (bool, Option<u64>) {
+        match self {
+            Self::Forward(error) => (self.is_retryable(), error.retry_after()),
+            _ => (self.is_retryable(), None),
+        }
+    }
+
     /// The metric's and the log's word.
     pub fn reason(&self) -> &'static str {
         self.answer(&Context::PLAIN).reason
@@ -240,6 +259,7 @@ fn auth_answer(
         AuthError::Ambiguous => refuse(StatusCode::FORBIDDEN, "ambiguous_credentials", text),
         AuthError::Disabled { .. } => refuse(StatusCode::FORBIDDEN, "tenant_disabled", text),
         AuthError::Broken => keep("tenant_broken", "the tenant's policies are not ready"),
+        AuthError::Unknown => keep("credentials_unknown", &text),
         AuthError::Overloaded => keep("overloaded", "the gateway is overloaded, try again"),
     }
 }
@@ -270,9 +290,9 @@ fn forward_answer(
                 format!("the receiver refused samples and stored the others: {class}"),
             )
         }
-        ForwardError::TooManyRequests { retry_after: seconds } => Answer {
+        ForwardError::TooManyRequests { .. } => Answer {
             status: over_rate_status(context),
-            retry_after_seconds: Some(retry_after(seconds.unwrap_or(1), context)),
+            retry_after_seconds: Some(as_receivers_say(error, context)),
             text: "the receiver is over its rate".into(),
             reason: "upstream_over_rate",
         },
@@ -280,10 +300,13 @@ fn forward_answer(
             "upstream_misconfigured",
             &format!("the receiver answered {status}, which the operator of the gateway has to mend, try again"),
         ),
-        ForwardError::Unavailable { status } => keep(
-            "upstream_unavailable",
-            &format!("the receiver answered {status}, try again"),
-        ),
+        ForwardError::Unavailable { status, .. } => Answer {
+            retry_after_seconds: Some(as_receivers_say(error, context)),
+            ..keep(
+                "upstream_unavailable",
+                &format!("the receiver answered {status}, try again"),
+            )
+        },
         ForwardError::Timeout => keep("upstream_timeout", "the receiver did not answer in time"),
         ForwardError::Connect => keep("upstream_connect", "the receiver cannot be reached, try again"),
         ForwardError::Reset => keep("upstream_reset", "the connection to the receiver broke, try again"),
@@ -311,34 +334,34 @@ fn over_rate_status(context: &Context) -> StatusCode {
     }
 }
 
-/// At least `seconds`, doubled for every attempt the sender counted, spread by up to as much again so that senders
-/// which were refused together do not come back together.
 fn retry_after(seconds: u64, context: &Context) -> u64 {
-    let least = seconds.clamp(1, MAX_RETRY_AFTER);
-    let grown = least
-        .saturating_mul(1 << context.attempt.min(5))
-        .min(MAX_RETRY_AFTER / 2);
-    // What a bucket needs is not cut short by the cap on growing.
-    let grown = grown.max(least);
-    (grown + context.jitter % (grown + 1)).min(MAX_RETRY_AFTER)
+    retry::after(seconds, context.attempt, context.jitter)
+}
+
+fn as_receivers_say(error: &ForwardError, context: &Context) -> u64 {
+    match error.retry_after() {
+        None => retry_after(1, context),
+        Some(seconds) => retry::as_receivers_say(seconds, context.jitter),
+    }
 }
 
 /// The response for a write that was stored, or dropped on purpose, or in part refused.
 pub fn stored(stored: &Stored) -> Response<Full<Bytes>> {
-    let rejected: u64 = stored.rejected.iter().map(|(_, series)| series).sum();
-    if rejected == 0 {
+    let refused: u64 = stored.refused.iter().map(|refused| refused.series).sum();
+    if refused == 0 {
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::NO_CONTENT;
         return response;
     }
     let mut text = format!(
-        "{rejected} of {} series were refused, the others were stored: ",
+        "{refused} of {} series were refused, the others were stored: ",
         stored.received.series
     );
-    for (i, (why, series)) in stored.rejected.iter().enumerate() {
+    for (i, refused) in stored.refused.iter().enumerate() {
         let comma = if i == 0 { "" } else { ", " };
+        let RefusedSeries { series, why, first, .. } = refused;
         // Writing to a String cannot fail.
-        let _ = write!(text, "{comma}{series}: {why}");
+        let _ = write!(text, "{comma}{series}: {why}, as in {first}");
     }
     plain(StatusCode::BAD_REQUEST, &text)
 }
@@ -390,15 +413,13 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_grows_with_the_attempt_and_stays_within_a_minute() {
-        assert_eq!(retry_after(1, &context(0, 0)), 1);
-        assert_eq!(retry_after(1, &context(3, 0)), 8);
-        assert_eq!(retry_after(1, &context(30, 30)), 60);
-        assert_eq!(retry_after(1, &context(30, 0)), 30);
-        assert_eq!(retry_after(500, &context(0, 7)), 60);
-        for jitter in 0..100 {
-            assert!((4..=8).contains(&retry_after(1, &context(2, jitter))));
-        }
+    fn a_receivers_retry_after_does_not_grow_and_the_longest_weighs_most_of_several_parts() {
+        let refused = Failure::from(ScanError::TooManySeries { limit: 1 });
+        let says = |retry_after| Failure::from(ForwardError::TooManyRequests { retry_after });
+        let all = [refused, says(None), says(Some(1)), says(Some(120))];
+        let told = all.each_ref().map(|f| f.answer(&context(5, 0)).retry_after_seconds);
+        assert_eq!(told, [None, Some(30), Some(1), Some(120)]);
+        assert!(all.is_sorted_by(|less, more| less.weight() < more.weight()));
     }
 
     #[test]
@@ -481,7 +502,12 @@ mod tests {
                 series: 10,
                 ..Totals::default()
             },
-            rejected: vec![("a label name twice".into(), 2)],
+            refused: vec![RefusedSeries {
+                reason: "duplicate_label",
+                series: 2,
+                why: "a label name occurs twice".into(),
+                first: Shown::default(),
+            }],
             ..Stored::default()
         };
         assert_eq!(stored(&partly).status(), StatusCode::BAD_REQUEST);

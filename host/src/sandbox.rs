@@ -19,7 +19,6 @@ mod contract;
 mod deadline;
 mod imports;
 mod instance;
-mod plain;
 mod plugin;
 mod queue;
 mod state;
@@ -29,15 +28,15 @@ mod warm;
 
 pub(crate) use arguments::Arguments;
 #[cfg(test)]
-pub(crate) use artefact::{Cache, CacheError};
+pub(crate) use artefact::Cache;
 pub use compile::{CompileError, Compiler};
 pub use contract::ContractError;
 pub(crate) use contract::types;
+pub(crate) use deadline::thread_time;
 pub use engine::{Engine, EngineError, LoadError};
 pub(crate) use imports::log::Share;
 pub use instance::Fault;
 pub(crate) use instance::{Instance, Start};
-pub(crate) use plain::plain;
 pub(crate) use plugin::Plugin;
 pub(crate) use threads::{Job, Step};
 pub(crate) use warm::PolicyId;

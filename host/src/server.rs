@@ -15,12 +15,14 @@ use tokio_util::task::TaskTracker;
 
 use self::operators::PATIENCE;
 use crate::admin::{Gateway, Operators};
-use crate::config::{self, Known, Loaded};
+use crate::config::{self, Config, Incumbents, Known, Loaded};
 use crate::listener::{self, ListenError, Listener, Reactors};
-use crate::model::Peer;
+use crate::model::{Peer, seconds_since_1970};
 use crate::pipeline::{Shared, SharedError};
 use crate::reload::{Generations, ReloadError};
+use crate::tls;
 
+mod open_files;
 mod operators;
 
 /// How often what tenants did not use for long (idle buckets, old failures) is looked through.
@@ -104,21 +106,51 @@ pub fn run(options: &Options) -> Result<(), StartError> {
     })
 }
 
-/// Builds every tenant's chain without listening; gives what cannot be used.
-///
-/// # Errors
-/// If nothing could be served.
-pub fn check(loaded: Loaded) -> Result<Vec<String>, StartError> {
-    runtime()?.block_on(async {
-        let shared = Shared::new(&loaded.config)?;
-        // What the configuration itself says was reported already; here is what came of the plugins.
-        let known = loaded.broken.len();
-        let generations = Generations::start(std::path::Path::new(""), loaded, Known::default(), shared).await?;
-        let broken = generations.report().broken;
-        let of_plugins = broken.len() - known;
-        let line = |b: &crate::reload::Broken| format!("{}: {}", b.file.display(), b.error);
-        Ok(broken.iter().take(of_plugins).map(line).collect())
-    })
+/// Builds every tenant's chain without listening, and loads the plugins that nobody uses; gives what cannot be used.
+pub fn check(loaded: Loaded) -> Vec<String> {
+    let mut faults = unusable(&loaded.config);
+    let built = runtime().and_then(|runtime| runtime.block_on(build_all(loaded, &mut faults)));
+    faults.extend(built.err().map(|error| error.to_string()));
+    faults
+}
+
+async fn build_all(mut loaded: Loaded, faults: &mut Vec<String>) -> Result<(), StartError> {
+    // The key is one of the secrets that were left out; what can be seen without it is.
+    if let Some(tls) = loaded.config.remote_write.tls.take_if(|tls| tls.key.is_empty()) {
+        tls::check_without_key(&tls).map_err(ReloadError::Tls)?;
+    }
+    let shared = Shared::new(&loaded.config)?;
+    for plugin in std::mem::take(&mut loaded.unused) {
+        if let Err(fault) = shared.engine.load(&plugin).await {
+            faults.push(format!("plugin {} {fault}", plugin.name));
+        }
+    }
+    // What the configuration itself says was reported already; here is what came of the plugins.
+    let known = loaded.broken.len();
+    let generations = Generations::start(std::path::Path::new(""), loaded, Known::default(), shared).await?;
+    let broken = generations.report().broken;
+    let of_plugins = broken.len() - known;
+    for broken in broken.into_iter().take(of_plugins) {
+        // The operator's policies are in every tenant's chain.
+        if !faults.contains(&broken.error) {
+            faults.push(broken.error);
+        }
+    }
+    Ok(())
+}
+
+/// Certificates that a start takes and nobody can use: they have ended or have not begun.
+fn unusable(config: &Config) -> Vec<String> {
+    let of_listener = config.remote_write.tls.iter().flat_map(tls::unusable);
+    let of_upstreams = config.upstreams.values().filter_map(|upstream| {
+        let (certificate, _) = upstream.tls.as_ref()?.client.as_ref()?;
+        let has_ended = tls::expiry(certificate).is_some_and(|end| end < seconds_since_1970());
+        let name = &upstream.name;
+        has_ended.then(|| {
+            format!("upstreams.{name}.tls_config: the client certificate has expired; receivers that verify it refuse to connect")
+        })
+    });
+    of_listener.chain(of_upstreams).collect()
 }
 
 /// Of all that is no write: accepting, the admin listener, reloads, names. Writes have the [`Reactors`].
@@ -146,7 +178,7 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
     let file = options.config_file.clone();
     let reading = move || {
         let mut known = Known::default();
-        (config::attempt(&file, &mut known).0, known)
+        (config::attempt(&file, &mut known, &Incumbents::default()).0, known)
     };
     let (loaded, known) = match tokio::task::spawn_blocking(reading).await {
         Ok((loaded, known)) => (loaded.map_err(StartError::Config)?, known),
@@ -159,13 +191,15 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
     let shared = Shared::new(&config)?;
     let generations = Arc::new(Generations::start(&options.config_file, loaded, known, Arc::clone(&shared)).await?);
 
-    let listener = Listener::bind(&config.remote_write, Arc::clone(&shared.metrics)).await?;
+    let mut remote_write = config.remote_write.clone();
+    remote_write.max_connections = open_files::prepare(&config);
+    let listener = Listener::bind(&remote_write, Arc::clone(&shared.metrics)).await?;
     let address = config.admin.listen_address.clone();
     let admin_failed = |reason| StartError::Admin {
         address: address.clone(),
         reason,
     };
-    let admin_listener = TcpListener::bind(&address).await.map_err(admin_failed)?;
+    let admin_listener = listener::bind(&address).await.map_err(admin_failed)?;
     let reactors = Reactors::start().map_err(|reason| StartError::System {
         what: "start the I/O threads",
         reason,

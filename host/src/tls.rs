@@ -10,9 +10,10 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{InconsistentKeys, RootCertStore, SupportedProtocolVersion};
+use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, InconsistentKeys, SupportedProtocolVersion};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -21,6 +22,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use crate::config::{ClientAuthType, TlsServer, TlsVersion};
 use crate::model::{PeerCertificate, seconds_since_1970};
 
+mod client_verifier;
 mod failure;
 mod refused;
 
@@ -46,6 +48,12 @@ pub enum TlsError {
     BadKey { file: PathBuf, reason: String },
     #[error("the key in {} does not belong to the certificate in {}", key_file.display(), cert_file.display())]
     KeyMismatch { key_file: PathBuf, cert_file: PathBuf },
+    #[error("the key in {} belongs to certificate {nth} in {}, which must come first", key_file.display(), cert_file.display())]
+    LeafNotFirst {
+        key_file: PathBuf,
+        cert_file: PathBuf,
+        nth: usize,
+    },
     #[error("client_auth_type asks for client certificates, but there is no client_ca_file to verify them by")]
     NoClientCa,
     /// Prometheus refuses this too: whoever names a CA believes that certificates are asked for.
@@ -70,7 +78,10 @@ pub fn server_config(config: &TlsServer) -> Result<Arc<ServerConfig>, TlsError> 
     let provider = Arc::new(aws_lc_rs::default_provider());
     let chain = certificates(&config.cert, &config.cert_file)?;
     let key = private_key(&config.key, &config.key_file)?;
-    warn_if_expired(&config.cert, &config.cert_file);
+    leaf_is_first(config, &chain, &key, &provider)?;
+    for fault in unusable(config) {
+        tracing::warn!("{fault}");
+    }
 
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions(config.min_version))
@@ -86,6 +97,38 @@ pub fn server_config(config: &TlsServer) -> Result<Arc<ServerConfig>, TlsError> 
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?;
     Ok(Arc::new(server))
+}
+
+/// Checks what [`server_config`] takes besides the key, as far as it is there.
+///
+/// # Errors
+/// As [`server_config`].
+pub fn check_without_key(config: &TlsServer) -> Result<(), TlsError> {
+    if !config.cert.is_empty() {
+        certificates(&config.cert, &config.cert_file)?;
+    }
+    client_verifier(config, Arc::new(aws_lc_rs::default_provider())).map(|_| ())
+}
+
+/// The key tells which certificate of the file is the server's own.
+fn leaf_is_first(
+    config: &TlsServer,
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+    provider: &CryptoProvider,
+) -> Result<(), TlsError> {
+    let load = || provider.key_provider.load_private_key(key.clone_key()).ok();
+    let is_own = |certificate: &CertificateDer<'static>| {
+        load().is_some_and(|key| CertifiedKey::new(vec![certificate.clone()], key).keys_match().is_ok())
+    };
+    match chain.iter().position(is_own) {
+        Some(later) if later > 0 => Err(TlsError::LeafNotFirst {
+            key_file: config.key_file.clone(),
+            cert_file: config.cert_file.clone(),
+            nth: later + 1,
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
@@ -148,26 +191,40 @@ fn client_verifier(
         (_, None) => return Err(TlsError::NoClientCa),
         (_, Some(ca)) => ca,
     };
-    let unusable = |reason: String| TlsError::BadCertificate {
-        file: file.clone(),
-        reason,
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(ca, &file)? {
-        roots.add(certificate).map_err(|e| unusable(e.to_string()))?;
-    }
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    let builder = match config.client_auth_type {
-        ClientAuthType::VerifyClientCertIfGiven => builder.allow_unauthenticated(),
-        _ => builder,
-    };
-    builder.build().map(Some).map_err(|e| unusable(e.to_string()))
+    let is_mandatory = config.client_auth_type == ClientAuthType::RequireAndVerifyClientCert;
+    client_verifier::verifier(certificates(ca, &file)?, is_mandatory, provider)
+        .map(Some)
+        .map_err(|reason| TlsError::BadCertificate { file, reason })
 }
 
-fn warn_if_expired(pem: &[u8], file: &Path) {
-    if expiry(pem).is_some_and(|end| end < seconds_since_1970()) {
-        tracing::warn!(file = %file.display(), "the certificate has expired; senders that verify it will refuse");
-    }
+/// What no start refuses, and nobody can use as it is configured: certificates that have ended or have not begun, of this
+/// listener or pinned in its `client_ca_file`. One line each, with the file.
+pub fn unusable(config: &TlsServer) -> Vec<String> {
+    let now = seconds_since_1970();
+    let told = |file: &Path, nth: usize, fault: CertificateError, cost: &str| {
+        let fault = match fault {
+            CertificateError::Expired => "has expired",
+            CertificateError::NotValidYet => "is not valid yet",
+            _ => "cannot be read",
+        };
+        format!("{}: certificate {nth} {fault}; {cost}", file.display())
+    };
+    let leaf = CertificateDer::from_pem_slice(&config.cert).ok();
+    let leaf = leaf.and_then(|leaf| client_verifier::in_its_validity(&leaf, now).err());
+    let leaf = leaf.map(|fault| told(&config.cert_file, 1, fault, "senders that verify it refuse to connect"));
+    let file = config.client_ca_file.clone().unwrap_or_default();
+    let pinned = config
+        .client_ca
+        .iter()
+        .flat_map(|ca| CertificateDer::pem_slice_iter(ca));
+    let pinned = (1..).zip(pinned.flatten()).filter_map(|(nth, certificate)| {
+        // A CA is believed for ever: it is who removes it from the file that ends it.
+        let of_ca = client_verifier::may_issue(&certificate);
+        let fault = client_verifier::in_its_validity(&certificate, now).err();
+        let fault = fault.filter(|_| !of_ca)?;
+        Some(told(&file, nth, fault, "it is no CA, so it lets nobody in"))
+    });
+    leaf.into_iter().chain(pinned).collect()
 }
 
 /// When the first certificate in `pem` (the leaf, in a chain) ends. Seconds since 1970.

@@ -10,7 +10,7 @@
 //! is written says [`Torn`], and the write fails with it; what is only read panics, which costs one connection or one
 //! job. Nothing on the way of a write stands in for what is not there.
 //!
-//! From the ground up: `varint`, `fields`; the words, `series` and `identity`; `snappy`; `v1`, which alone knows how a
+//! From the ground up: `varint`, `fields`; the words, `series`, `shown` and `identity`; `snappy`; `v1`, which alone knows how a
 //! write lies in its bytes; `scan`, the door.
 
 pub mod snappy;
@@ -19,6 +19,7 @@ mod fields;
 mod identity;
 mod scan;
 mod series;
+mod shown;
 mod v1;
 mod varint;
 
@@ -28,6 +29,7 @@ mod tests;
 pub use identity::{AsIs, HashKey, NoRandomness, ProvedHash, SeriesHash};
 pub use scan::{Asked, Framed, Met, Proof, Question, Recognised, frame, scan};
 pub use series::{InvalidSeries, Patch, Piece, Rejected, ScanError, ScanLimits, Scanned, Series, Torn};
+pub use shown::{Shown, shown_whole};
 pub use snappy::SnappyError;
 pub use v1::encode::{EncodeError, encode};
 pub use v1::{labels, splice, write_series};

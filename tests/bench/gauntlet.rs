@@ -102,6 +102,16 @@ impl Config {
         }
     }
 
+    /// One more upstream.
+    pub fn upstream(mut self, name: &str, endpoints: &[SocketAddr]) -> Self {
+        let endpoints: Vec<_> = endpoints
+            .iter()
+            .map(|address| format!("\"http://{address}\""))
+            .collect();
+        self.upstreams += &format!("  {name}: {{endpoints: [{}]}}\n", endpoints.join(", "));
+        self
+    }
+
     /// Senders come with tokens and may have no certificate.
     pub fn with_tokens(mut self) -> Self {
         self.client_auth = "VerifyClientCertIfGiven";

@@ -20,6 +20,7 @@ mod peers;
 mod picture;
 mod process;
 mod promises;
+mod receivers;
 mod reload;
 mod setting;
 mod sink;
@@ -45,7 +46,13 @@ fn main() -> ExitCode {
     let setting = Setting::new(options);
     let rows = cpu::rows(&setting);
     let mut bars = promises::of_cpu(&rows);
-    let parts: [fn(&Setting) -> Vec<Bar>; 4] = [latency::bars, memory::bars, tenants::bars, reload::bars];
+    let parts: [fn(&Setting) -> Vec<Bar>; 5] = [
+        latency::bars,
+        memory::bars,
+        tenants::bars,
+        reload::bars,
+        receivers::bars,
+    ];
     for part in parts {
         let measured = part(&setting);
         // What is known by now, in case that a later part ends the run.

@@ -36,6 +36,9 @@ pub enum Unit {
     Times,
     /// So many times less: more is better.
     TimesLess,
+    /// A part of another number: more is better.
+    AtLeast,
+    Percent,
     Milliseconds,
     Seconds,
     MiB,
@@ -49,6 +52,8 @@ impl Unit {
             Self::Times => format!("{value:.1}x"),
             Self::TimesLess if value < 1.0 => format!("{:.1}x more", 1.0 / value),
             Self::TimesLess => format!("{value:.1}x less"),
+            Self::AtLeast => format!("{value:.3}"),
+            Self::Percent => format!("{value:.1} %"),
             Self::Milliseconds if value < 10.0 => format!("{value:.2} ms"),
             Self::Milliseconds => format!("{value:.0} ms"),
             Self::Seconds => format!("{value:.2} s"),
@@ -63,6 +68,8 @@ impl Unit {
             Self::Times => format!("{value}x"),
             Self::TimesLess if value == 1.0 => return "no more".to_owned(),
             Self::TimesLess => return format!(">= {value}x less"),
+            Self::AtLeast => return format!(">= {value}"),
+            Self::Percent => format!("{value} %"),
             Self::Milliseconds => format!("{value} ms"),
             Self::Seconds => format!("{value} s"),
             Self::MiB => format!("{value} MiB"),
@@ -74,13 +81,13 @@ impl Unit {
 
     fn judge(self, value: f64, bar: f64) -> String {
         let met = match self {
-            Self::TimesLess => value >= bar,
+            Self::TimesLess | Self::AtLeast => value >= bar,
             _ => value <= bar,
         };
         match self {
             _ if met => "met".to_owned(),
             Self::Requests => format!("**not met**: {value:.0} too many"),
-            Self::TimesLess => format!("**not met**: {:.0} % of it", value * 100.0 / bar),
+            Self::TimesLess | Self::AtLeast => format!("**not met**: {:.0} % of it", value * 100.0 / bar),
             _ => format!("**not met**: {:.0} % over", (value / bar - 1.0) * 100.0),
         }
     }
@@ -168,6 +175,9 @@ mod tests {
         assert_eq!(Unit::Times.judge(5.0, 4.0), "**not met**: 25 % over");
         assert_eq!(Unit::TimesLess.judge(8.0, 8.0), "met");
         assert_eq!(Unit::TimesLess.judge(2.0, 8.0), "**not met**: 25 % of it");
+        assert_eq!(Unit::AtLeast.judge(0.99, 0.99), "met");
+        assert_eq!(Unit::AtLeast.judge(0.495, 0.99), "**not met**: 50 % of it");
+        assert_eq!(Unit::Percent.judge(20.1, 20.0), "**not met**: 1 % over");
         assert_eq!(Unit::Requests.judge(3.0, 0.0), "**not met**: 3 too many");
     }
 

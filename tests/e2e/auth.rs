@@ -15,8 +15,13 @@ async fn each_kind_of_credential_proves_its_tenant() {
         .tenant(on_soft("by-cn").certificate("common_name", "kazusa prometheus"))
         .tenant(on_soft("by-bearer").bearer("first-token").bearer("second-token"))
         .tenant(on_soft("by-basic").basic("kazusa", "pass:word"))
-        .tenant(on_soft("by-file").credential(json!({"bearer_token_file": "../token"})));
+        .tenant(on_soft("by-file").credential(json!({"bearer_token_file": "../token"})))
+        .tenant(
+            on_soft("by-password-file")
+                .credential(json!({"basic_auth": {"username": "agent", "password_file": "../password"}})),
+        );
     std::fs::write(setup.folder().join("token"), "token-in-a-file\n").unwrap();
+    std::fs::write(setup.folder().join("password"), "s3cret \n\n").unwrap();
     let gateway = Gateway::start(setup).await;
     let certs = &gateway.setup.certs;
     let senders = [
@@ -36,6 +41,7 @@ async fn each_kind_of_credential_proves_its_tenant() {
         ("by-bearer", gateway.sender().bearer("second-token")),
         ("by-basic", gateway.sender().basic("kazusa", "pass:word")),
         ("by-file", gateway.sender().bearer("token-in-a-file")),
+        ("by-password-file", gateway.sender().basic("agent", "s3cret")),
     ];
     for (tenant, sender) in senders {
         receiver.clear();
@@ -264,4 +270,33 @@ async fn no_secret_reaches_the_log_the_metrics_or_the_api() {
     for secret in ["a-token", "guessed-token", &hash] {
         assert!(!said.contains(secret), "{secret} is in:\n{said}");
     }
+}
+
+/// The bundle is joined without a line end, as `cat` joins files that have none at their end.
+#[tokio::test]
+async fn a_self_signed_certificate_is_pinned_beside_an_authority() {
+    let receiver = Receiver::start().await;
+    let on_soft = |id: &str, name: &str| Tenant::new(id).upstreams(&["soft"]).certificate("uri_san", name);
+    let setup = Setup::with_receiver(&receiver)
+        .set("/remote_write/tls_server_config/client_ca_file", "bundle.pem")
+        .tenant(on_soft("issued", "spiffe://issued"))
+        .tenant(on_soft("pinned", "spiffe://pinned"));
+    let pinned = Certs::self_signed("spiffe://pinned");
+    let bundle = setup.certs.ca_pem.trim_end().to_owned() + pinned.pem.trim_end();
+    std::fs::write(setup.folder().join("bundle.pem"), bundle).unwrap();
+    let gateway = Gateway::start(setup).await;
+    let issued = gateway.setup.certs.client_uri("spiffe://issued");
+    for (tenant, certificate) in [("issued", &issued), ("pinned", &pinned)] {
+        receiver.clear();
+        let answer = gateway.sender_with(certificate).write(&small_write()).await;
+        assert_eq!(answer.status, 204, "{tenant}: {answer:?}");
+        assert_eq!(receiver.only().tenant(), tenant);
+    }
+    let twin = Certs::self_signed("spiffe://pinned");
+    let refused = gateway
+        .sender_with(&twin)
+        .request(small_write().body())
+        .try_send()
+        .await;
+    assert!(refused.is_err(), "{refused:?}");
 }

@@ -352,3 +352,24 @@ async fn a_flag_can_be_said_by_the_environment() {
     assert!(checked.text.contains("nonsense"), "the file was not read: {checked:?}");
     assert_ne!(checked.code, Some(0));
 }
+
+#[tokio::test]
+async fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
+    let receiver = Receiver::start().await;
+    let setup = || Setup::with_receiver(&receiver).tenant(tenant("a"));
+    let gateway = Gateway::start_limited(setup(), "ulimit -Sn 300").await;
+    let limits = gateway.open_files();
+    assert_eq!(limits.0, limits.1, "the soft limit is not the hard one");
+    assert_eq!(
+        gateway.sender().bearer("a-token").write(&small_write()).await.status,
+        204
+    );
+
+    let gateway = Gateway::start_limited(setup(), "ulimit -n 300").await;
+    assert_eq!(gateway.open_files(), (300, 300));
+    gateway.expect_log(&["too few open files", "\"served\":150"]).await;
+    assert_eq!(
+        gateway.sender().bearer("a-token").write(&small_write()).await.status,
+        204
+    );
+}

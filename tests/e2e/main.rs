@@ -14,6 +14,7 @@ mod example;
 mod forwarding;
 mod headers;
 mod hostile;
+mod keeping;
 mod labels;
 mod lifecycle;
 mod limits;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use gauntlet_tests::setup::{relabel, replace};
-use gauntlet_tests::{Gateway, Receiver, Reply, Setup};
+use gauntlet_tests::{Gateway, Receiver, Reply, Setup, series, write};
 use serde_json::{Value, json};
 
 use crate::{small_write, tenant};
@@ -70,12 +70,21 @@ async fn the_page_of_the_admin_api_has_the_keys_that_are_answered() {
         .certificate("common_name", "a")
         .basic("a", "password")
         .policy("relabel", relabel(json!([])));
-    let gateway = Gateway::start(Setup::with_receiver(&receiver).tenant(a).tenant(tenant("b"))).await;
+    let hostile = root().join("guest-plugins/fixtures/built/hostile.wasm");
+    let c = tenant("c").policy("hostile", json!({"mode": "trap", "when": "evil"}));
+    let setup = Setup::with_receiver(&receiver)
+        .set("/plugins/hostile", json!({"file": hostile}))
+        .tenant(a)
+        .tenant(tenant("b"))
+        .tenant(c);
+    let gateway = Gateway::start(setup).await;
+    let poison = write([series("up").label("evil", "1").sample(1.0, 0)]);
+    assert_eq!(gateway.sender().bearer("c-token").write(&poison).await.status, 400);
     assert_eq!(
         gateway.sender().bearer("a-token").write(&small_write()).await.status,
         204
     );
-    // Two writes have failed and one tenant is broken, so that every list holds something.
+    // Writes have failed, one series is refused and one tenant is broken, so that every list holds something.
     let refused = gateway
         .sender()
         .bearer("a-token")

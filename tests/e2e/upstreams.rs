@@ -1,6 +1,6 @@
 //! Receivers that refuse, hang, reset, redirect and come back: what the sender is told, and who else feels it.
 
-use gauntlet_tests::{Certs, Gate, Gateway, Receiver, Reply, Setup, refused_address, within};
+use gauntlet_tests::{Certs, Gate, Gateway, Receiver, Reply, Setup, refused_address, series, within, write};
 use serde_json::json;
 
 use crate::{one_tenant, small_write, tenant};
@@ -58,7 +58,9 @@ async fn each_answer_of_a_receiver_becomes_the_documented_one() {
             .await;
         assert_eq!(answer.status, ours, "{theirs}: {answer:?}");
         if ours == 503 {
-            assert!((1..=600).contains(&answer.retry_after()), "{theirs}: {answer:?}");
+            // Who is over its rate or sick knows when it is well again, and is believed up to an hour.
+            let expected = if theirs >= 429 { 3600..=4501 } else { 1..=60 };
+            assert!(expected.contains(&answer.retry_after()), "{theirs}: {answer:?}");
         }
         for word in ["10.1.2.3", "thanos", "127.0.0.1"] {
             assert!(!answer.text.to_lowercase().contains(word), "{theirs}: {answer:?}");
@@ -128,6 +130,26 @@ async fn a_receivers_429_stays_429_where_the_operator_says_so() {
     let answer = gateway.sender().bearer("a-token").write(&small_write()).await;
     assert_eq!(answer.status, 429, "{answer:?}");
     assert!(answer.retry_after() >= 1);
+}
+
+#[tokio::test]
+async fn of_several_parts_the_longest_retry_after_reaches_the_sender() {
+    let (one, other) = (Receiver::start().await, Receiver::start().await);
+    let routes = json!({"routes": [{"match": {"__name__": "other"}, "stream": "other", "upstream": "other"}]});
+    let setup = Setup::new()
+        .upstream("one", &[&one])
+        .upstream("other", &[&other])
+        .tenant(tenant("a").upstreams(&["one", "other"]).policy("route", routes));
+    let gateway = Gateway::start(setup).await;
+    let sender = gateway.sender().bearer("a-token");
+    for (first, second) in [("2", "120"), ("120", "2")] {
+        one.answer(Reply::status(503).header("Retry-After", first));
+        other.answer(Reply::status(429).header("Retry-After", second));
+        let both = write([series("one").sample(1.0, 1), series("other").sample(1.0, 1)]);
+        let answer = sender.write(&both).await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!((120..=151).contains(&answer.retry_after()), "{answer:?}");
+    }
 }
 
 #[tokio::test]

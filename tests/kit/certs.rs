@@ -85,6 +85,19 @@ impl Certs {
         })
     }
 
+    /// As `openssl req -x509` makes it: its own authority, and nobody else's.
+    pub fn self_signed(uri: &str) -> ClientCertificate {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, uri);
+        params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
+        ClientCertificate {
+            pem: params.self_signed(&key).unwrap().pem(),
+            key_pem: key.serialize_pem(),
+        }
+    }
+
     fn client(&self, shape: impl FnOnce(&mut CertificateParams)) -> ClientCertificate {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();

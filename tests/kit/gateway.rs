@@ -4,7 +4,7 @@
 //! exit status. Killed when dropped; its log is shown where the test failed. Never reaches into the process.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use anyhow::{Result, ensure};
@@ -54,10 +54,24 @@ impl Gateway {
         gateway
     }
 
+    /// As [`Gateway::start`], where the process begins with such limits of open files: a line of `sh` sets them.
+    pub async fn start_limited(setup: Setup, limits: &str) -> Self {
+        setup.write();
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(format!("{limits} && exec \"$0\" \"$@\""))
+            .arg(binary());
+        Self::listening(Watched::start(&setup, command, &[]), setup).await
+    }
+
     /// Starts the gateway and waits until it listens, ready or not.
     async fn spawn(setup: Setup, arguments: &[&str]) -> Self {
         setup.write();
-        let mut process = Watched::start(&setup, arguments);
+        Self::listening(Watched::start(&setup, Command::new(binary()), arguments), setup).await
+    }
+
+    async fn listening(mut process: Watched, setup: Setup) -> Self {
         let (remote_write, admin) = eventually("both listeners", async || {
             process.0.expect_alive().unwrap();
             Some((process.0.listening("remote_write")?, process.0.listening("admin")?))
@@ -74,7 +88,7 @@ impl Gateway {
     /// Runs a gateway that is expected to end by itself, and gives how it ended and what it logged.
     pub async fn run_to_end(setup: &Setup) -> (ExitStatus, String) {
         setup.write();
-        let mut process = Watched::start(setup, &[]);
+        let mut process = Watched::start(setup, Command::new(binary()), &[]);
         let status = process.ended().await;
         (status, process.0.log())
     }
@@ -87,7 +101,12 @@ impl Gateway {
 
     /// `gauntlet check` on the files of `setup` as they lie on disk.
     pub fn check_as_written(setup: &Setup) -> Checked {
-        checked(Command::new(binary()).arg("check").arg(setup.main_file()))
+        Self::check_file(&setup.main_file(), &[])
+    }
+
+    /// `gauntlet check` on any file.
+    pub fn check_file(file: &Path, arguments: &[&str]) -> Checked {
+        checked(Command::new(binary()).arg("check").args(arguments).arg(file))
     }
 
     /// `gauntlet serve` on the files as they lie on disk, named by the environment; expected to end by itself.
@@ -208,6 +227,18 @@ impl Gateway {
         .await
     }
 
+    /// The soft and the hard limit of open files that the process runs under.
+    pub fn open_files(&self) -> (u64, u64) {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.process.0.pid())).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let mut words = line
+            .unwrap()
+            .split_whitespace()
+            .take(2)
+            .map(|word| word.parse().unwrap());
+        (words.next().unwrap(), words.next().unwrap())
+    }
+
     /// Resident memory of the process in bytes.
     pub fn memory(&self) -> u64 {
         self.process.0.rss()
@@ -226,8 +257,8 @@ fn checked(command: &mut Command) -> Checked {
 struct Watched(Process);
 
 impl Watched {
-    fn start(setup: &Setup, arguments: &[&str]) -> Self {
-        let mut command = Command::new(binary());
+    /// `command` is the program, or what becomes it.
+    fn start(setup: &Setup, mut command: Command, arguments: &[&str]) -> Self {
         command
             .arg("serve")
             .arg(format!("--config.file={}", setup.main_file().display()));

@@ -317,6 +317,10 @@ async fn answer(
     socket: Option<Arc<TwoHands>>,
 ) -> Result<Response<Full<Bytes>>, std::io::Error> {
     let (head, body) = request.into_parts();
+    // Whether anybody is there is asked so; nothing is received.
+    if head.method == http::Method::GET {
+        return Ok(response(Reply::status(405)).unwrap_or_else(|never: Infallible| match never {}));
+    }
     // A sender that goes away in mid-body is recorded as nothing at all.
     let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
     let write = decode(&body).unwrap_or_else(|e| {

@@ -46,6 +46,7 @@ const SPAWNERS: &[&str] = &[
     "reload.rs",
     "reload/",
     "forward/lookup.rs",
+    "forward/probe.rs",
     "sandbox/",
     "dev.rs",
     "dev/",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 
+use crate::chain::FailedSeries;
 use crate::config::{CertificateName, Credential};
 use crate::forward::{EndpointStatus, UpstreamStatus};
 use crate::reload::Report;
@@ -50,6 +51,7 @@ struct BrokenView {
     file: String,
     error: String,
     serving_generation: Option<u64>,
+    credentials_unknown: bool,
 }
 
 impl ReportView {
@@ -59,6 +61,7 @@ impl ReportView {
             file: broken.file.display().to_string(),
             error: broken.error.clone(),
             serving_generation: broken.serving,
+            credentials_unknown: broken.credentials_unknown,
         });
         Self {
             last_reload: ReloadView {
@@ -182,6 +185,25 @@ pub(super) struct PolicyView<'a> {
     failures: u64,
     last_failure: Option<String>,
     quarantined_seconds: Option<f64>,
+    refused_series: Vec<RefusedSeriesView<'a>>,
+}
+
+#[derive(Serialize)]
+struct RefusedSeriesView<'a> {
+    series: &'a str,
+    fault: String,
+    seconds_ago: f64,
+}
+
+impl<'a> RefusedSeriesView<'a> {
+    fn of(failed: &'a FailedSeries) -> Self {
+        Self {
+            series: &failed.series,
+            fault: failed.fault.to_string(),
+            // None for one that the clock was set back behind.
+            seconds_ago: failed.at.elapsed().unwrap_or_default().as_secs_f64(),
+        }
+    }
 }
 
 impl<'a> PolicyView<'a> {
@@ -198,6 +220,7 @@ impl<'a> PolicyView<'a> {
             failures: status.failures,
             last_failure: status.last_failure.as_ref().map(|failure| failure.fault.to_string()),
             quarantined_seconds: status.quarantined.map(|left| left.as_secs_f64()),
+            refused_series: status.failed_series.iter().map(RefusedSeriesView::of).collect(),
         })
     }
 }

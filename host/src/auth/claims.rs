@@ -29,6 +29,9 @@ pub enum AuthError {
     /// 503. The credential is that of a tenant whose configuration cannot be read: not a stranger.
     #[error("the tenant's configuration is not usable right now")]
     Broken,
+    /// 503. Nobody is known to have the credential, but it may be that of a tenant whose credentials cannot be read.
+    #[error("the credential cannot be checked right now")]
+    Unknown,
     /// 503. Too many passwords are being checked at once.
     #[error("credentials cannot be checked right now")]
     Overloaded,

@@ -28,19 +28,17 @@ impl Names {
     /// The tenant and the name that proved it; `None` without a certificate.
     ///
     /// # Errors
-    /// `WrongCredential` where no name is a tenant's or the certificate has ended since the handshake,
+    /// `stranger` where no name is a tenant's,
     /// `Ambiguous` where the names belong to several tenants: to pick one would be to guess. Where one of those
     /// is broken it is not yet known whether they are several, so the answer is [`Holder::Broken`]: wait.
     pub(super) fn owner<'c>(
         &self,
         certificate: Option<&'c PeerCertificate>,
+        stranger: &AuthError,
     ) -> Result<Option<(Holder, &'c str)>, AuthError> {
         let Some(certificate) = certificate else {
             return Ok(None);
         };
-        if certificate.has_expired() {
-            return Err(AuthError::WrongCredential);
-        }
         let uris = certificate.uri_sans.iter().map(|name| (&self.uri_sans, name));
         let dns = certificate.dns_sans.iter().map(|name| (&self.dns_sans, name));
         let common = certificate.common_name.iter().map(|name| (&self.common_names, name));
@@ -57,6 +55,6 @@ impl Names {
                 Some((_, name)) => Some((Holder::Broken, name)),
             };
         }
-        found.map(Some).ok_or(AuthError::WrongCredential)
+        found.map(Some).ok_or_else(|| stranger.clone())
     }
 }

@@ -42,7 +42,7 @@ fn spiffe(tenant: &str) -> CertificateName {
 }
 
 fn authenticator(tenants: Vec<config::Tenant>) -> Authenticator {
-    Authenticator::new(tenants.into_iter().map(Arc::new), [])
+    Authenticator::new(tenants.into_iter().map(Arc::new), Waiting::default())
 }
 
 /// kazusa with one credential of each kind, setsuna with another of each.
@@ -295,7 +295,11 @@ async fn a_broken_tenant_is_no_stranger_and_takes_nothing_from_a_sound_one() {
         certificate(spiffe("broken")),
     ];
     let broken = [sound.credentials.clone(), own.to_vec(), own.to_vec()].concat();
-    let both = Authenticator::new([Arc::new(sound)], broken);
+    let waiting = Waiting {
+        credentials: broken,
+        are_more: false,
+    };
+    let both = Authenticator::new([Arc::new(sound)], waiting);
     let kazusa = names(&["spiffe://kazusa/prometheus"], &[], None);
     let broken = names(&["spiffe://broken/prometheus"], &[], None);
 
@@ -330,6 +334,55 @@ async fn a_broken_tenant_is_no_stranger_and_takes_nothing_from_a_sound_one() {
         ask(&both, &["Bearer guess"], broken).await,
         Err(AuthError::WrongCredential)
     );
+}
+
+#[tokio::test]
+async fn while_credentials_cannot_be_read_whoever_has_one_is_told_to_wait() {
+    let kazusa = tenant(
+        "kazusa",
+        vec![
+            token("kazusa-token"),
+            password("kazusa", "kazusa-password"),
+            certificate(spiffe("kazusa")),
+        ],
+    );
+    let waiting = Waiting {
+        are_more: true,
+        ..Waiting::default()
+    };
+    let part = Authenticator::new([Arc::new(kazusa)], waiting);
+    let other = || names(&["spiffe://other/prometheus"], &[], None);
+    let (nobody, wrong) = (basic("nobody", "password"), basic("kazusa", "wrong"));
+    for (headers, certificate) in [
+        (vec!["Bearer other-token"], None),
+        (vec![nobody.as_str()], None),
+        (vec![wrong.as_str()], None),
+        (vec![], other()),
+        (vec!["Bearer other-token"], other()),
+        (
+            vec!["Bearer other-token"],
+            names(&["spiffe://kazusa/prometheus"], &[], None),
+        ),
+    ] {
+        assert_eq!(
+            ask(&part, &headers, certificate).await,
+            Err(AuthError::Unknown),
+            "{headers:?}"
+        );
+    }
+    // What is known is as it was, and what can be nobody's is refused.
+    assert_eq!(
+        ask(&part, &["Bearer kazusa-token"], other()).await,
+        proved("kazusa", "")
+    );
+    assert_eq!(ask(&part, &[], None).await, Err(AuthError::NoCredential));
+    for header in ["Bearer", "Bearer ", "Token x", "Basic x", &basic("nobody", "")] {
+        assert_eq!(
+            ask(&part, &[header], None).await,
+            Err(AuthError::WrongCredential),
+            "{header:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -15,9 +15,9 @@ use super::member::{Function, Member};
 use super::members::{CallError, Members};
 use super::words::{MAX_STREAM_LENGTH, MAX_STREAMS, check_name};
 use super::write::{Charge, Decision, Route, Terms, Write};
-use crate::model::TenantId;
+use crate::model::{TenantId, plain};
 use crate::sandbox::types as wit;
-use crate::sandbox::{Fault, Instance, Job, Step, plain};
+use crate::sandbox::{Fault, Instance, Job, Step};
 
 /// Buckets one policy may charge for one write: a few kinds of limit for each of a few streams.
 const MAX_CHARGES: usize = 64;

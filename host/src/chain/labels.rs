@@ -6,8 +6,7 @@
 
 use std::ops::Deref;
 
-use crate::model::Label;
-use crate::sandbox::Fault;
+use crate::model::{Label, Refusal};
 
 /// Most labels a plugin may leave on one series; the tenant's own limit is checked later and is far lower.
 const MAX_LABELS: usize = 512;
@@ -18,28 +17,42 @@ const MAX_LABEL_BYTES: usize = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelSet(Vec<Label>);
 
+/// Why what a policy says of one series cannot be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    pub refusal: Refusal,
+    /// The name of the label at fault; empty if it has none, or if it is not one label's.
+    pub label: String,
+}
+
+impl Unfit {
+    pub fn of(refusal: Refusal) -> Self {
+        let label = String::new();
+        Self { refusal, label }
+    }
+}
+
 impl LabelSet {
     /// Labels with empty values vanish.
     ///
     /// # Errors
     /// Says what makes them no label set of a series.
-    pub fn check(labels: impl Iterator<Item = Label>) -> Result<Self, Fault> {
+    pub fn check(labels: impl Iterator<Item = Label>) -> Result<Self, Unfit> {
         let mut labels = Self(labels.filter(|label| !label.value.is_empty()).collect());
-        if labels.len() > MAX_LABELS {
-            return Err(Fault::Invalid(format!("{} labels on one series", labels.len())));
-        }
-        let bytes = labels.bytes();
-        if bytes > MAX_LABEL_BYTES {
-            return Err(Fault::Invalid(format!("{bytes} bytes of labels on one series")));
+        if labels.len() > MAX_LABELS || labels.bytes() > MAX_LABEL_BYTES {
+            return Err(Unfit::of(Refusal::LabelsTooLarge));
         }
         labels.0.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         if labels.first().is_some_and(|label| label.name.is_empty()) {
-            return Err(Fault::Invalid("a label without a name".to_owned()));
+            return Err(Unfit::of(Refusal::EmptyLabelName));
         }
-        if labels.windows(2).any(|pair| pair[0].name == pair[1].name) {
-            return Err(Fault::Invalid("the same label twice".to_owned()));
+        match labels.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            Some(pair) => Err(Unfit {
+                refusal: Refusal::DuplicateLabel,
+                label: pair[0].name.clone(),
+            }),
+            None => Ok(labels),
         }
-        Ok(labels)
     }
 
     /// Of all names and values.
@@ -72,7 +85,7 @@ mod tests {
         }
     }
 
-    fn check(pairs: &[(&str, &str)]) -> Result<Vec<Label>, Fault> {
+    fn check(pairs: &[(&str, &str)]) -> Result<Vec<Label>, Unfit> {
         LabelSet::check(pairs.iter().map(label)).map(LabelSet::into_vec)
     }
 
@@ -85,14 +98,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_label_set_is_a_fault() {
-        let invalid = |text: &str| Err(Fault::Invalid(text.to_owned()));
-        assert_eq!(
-            check(&[("__name__", "a"), ("", "x")]),
-            invalid("a label without a name")
-        );
-        let twice = [("b", "x"), ("__name__", "a"), ("b", "y")];
-        assert_eq!(check(&twice), invalid("the same label twice"));
+    fn what_is_no_label_set_is_refused_with_the_label_at_fault() {
+        let nameless = [("__name__", "a"), ("", "x")];
+        assert_eq!(check(&nameless), Err(Unfit::of(Refusal::EmptyLabelName)));
+        let twice = Unfit {
+            refusal: Refusal::DuplicateLabel,
+            label: "b".to_owned(),
+        };
+        assert_eq!(check(&[("b", "x"), ("__name__", "a"), ("b", "y")]), Err(twice));
         // The one with an empty value is none.
         assert!(check(&[("b", ""), ("b", "y")]).is_ok());
     }
@@ -102,9 +115,10 @@ mod tests {
         let names: Vec<String> = (0..=MAX_LABELS).map(|n| format!("l{n}")).collect();
         let pairs: Vec<(&str, &str)> = names.iter().map(|name| (&**name, "1")).collect();
         assert!(check(&pairs[..MAX_LABELS]).is_ok());
-        assert!(check(&pairs).is_err());
+        let too_large = Err(Unfit::of(Refusal::LabelsTooLarge));
+        assert_eq!(check(&pairs), too_large);
         let long = "v".repeat(MAX_LABEL_BYTES - 1);
         assert!(check(&[("n", &long)]).is_ok());
-        assert!(check(&[("nn", &long)]).is_err());
+        assert_eq!(check(&[("nn", &long)]), too_large);
     }
 }

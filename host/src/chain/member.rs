@@ -1,9 +1,10 @@
 //! One policy of a chain: its plugin, its settings, its record.
 //!
 //! Takes calls, finds or starts an instance for each, books what came of it. After any fault but the plugin's own
-//! error the instance is gone. Never calls a policy that is in quarantine, and never decides what a failure costs:
-//! that is the chain's.
+//! error the instance is gone. Never calls a policy that is in quarantine, but to find out what it fails on, and never
+//! decides what a failure costs: that is the chain's.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,13 +13,25 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::batch::Batch;
 use super::quarantine::{Gate, Quarantine};
 use super::words::Vocabulary;
 use crate::config::{self, OnFailure, Owner};
 use crate::model::TenantId;
 use crate::sandbox::types::Inputs;
 use crate::sandbox::{Engine, Fault, Instance, Plugin, PolicyId, Share, Start};
+use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{PolicyCallLabels, PolicyLabels, TrapLabels};
+use crate::wire::labels::label_bytes;
+use crate::wire::{Shown, shown_whole};
+
+/// Series that a policy fails on and that operators are shown: the last ones.
+const SHOWN_SERIES: usize = 16;
+/// Longest text that such a series is shown as, in bytes.
+const MAX_SHOWN: usize = 512;
+/// Lines about such series in one [`WINDOW`].
+const LINES: u64 = 10;
+const WINDOW: Duration = Duration::from_secs(10);
 
 /// What is known of a policy before it ever ran.
 #[derive(Debug, Clone)]
@@ -40,12 +53,23 @@ pub struct PolicyStatus {
     pub calls: u64,
     pub failures: u64,
     pub last_failure: Option<PolicyFailure>,
+    /// Series that are refused because it fails on them, the last ones first.
+    pub failed_series: Vec<FailedSeries>,
     /// How much longer it is kept from running.
     pub quarantined: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
 pub struct PolicyFailure {
+    pub fault: Fault,
+    pub at: SystemTime,
+}
+
+/// A series that a policy fails on, alone and with fresh instances.
+#[derive(Debug, Clone)]
+pub struct FailedSeries {
+    /// Metric and labels as they were sent, cut.
+    pub series: String,
     pub fault: Fault,
     pub at: SystemTime,
 }
@@ -60,7 +84,12 @@ pub enum Function {
 #[derive(Debug)]
 pub enum Missed {
     Failed(Fault),
-    Quarantined { retry_after: Duration },
+    /// The policy failed, and one series may be at fault. Whoever asked finds out, and says [`Member::cleared`] or
+    /// [`Member::failed`].
+    InDoubt(Fault),
+    Quarantined {
+        retry_after: Duration,
+    },
 }
 
 pub struct Member {
@@ -78,6 +107,8 @@ pub struct Member {
     calls: AtomicU64,
     failures: AtomicU64,
     last_failure: Mutex<Option<PolicyFailure>>,
+    failed_series: Mutex<VecDeque<FailedSeries>>,
+    told: Throttle,
     relabel: Meter,
     admit: Meter,
     trap_labels: (String, String),
@@ -131,6 +162,8 @@ impl Member {
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             last_failure: Mutex::new(None),
+            failed_series: Mutex::default(),
+            told: Throttle::new(LINES, WINDOW),
             relabel: meter("relabel"),
             admit: meter("admit"),
             trap_labels: names,
@@ -149,6 +182,46 @@ impl Member {
         if let Gate::Shut { retry_after } = lock(&self.quarantine).ask(Instant::now()) {
             return Err(Missed::Quarantined { retry_after });
         }
+        match self.attempt(engine, function, engine.warm().take(self.id), judge) {
+            Ok(judged) => {
+                self.cleared();
+                Ok(judged)
+            }
+            Err(fault) if function == Function::Relabel && self.may_be_a_series(&fault) => Err(Missed::InDoubt(fault)),
+            Err(fault) => {
+                self.failed(&fault);
+                Err(Missed::Failed(fault))
+            }
+        }
+    }
+
+    /// Runs `judge` to find out what the policy fails on, be it in quarantine or not; nothing of it is held against the
+    /// policy yet. `is_fresh`: on an instance that nobody has called.
+    ///
+    /// # Errors
+    /// Whatever the plugin did instead.
+    pub fn call_in_doubt<R>(
+        &self,
+        engine: &Engine,
+        is_fresh: bool,
+        judge: impl FnOnce(&mut Instance) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        let warm = (!is_fresh).then(|| engine.warm().take(self.id)).flatten();
+        self.attempt(engine, Function::Relabel, warm, judge)
+    }
+
+    /// Whether one series may be what leads to this fault, and the operator wants it refused then.
+    pub fn may_be_a_series(&self, fault: &Fault) -> bool {
+        self.info.on_failure == OnFailure::RefuseSeries && fault.may_lie_in_a_series()
+    }
+
+    fn attempt<R>(
+        &self,
+        engine: &Engine,
+        function: Function,
+        warm: Option<Instance>,
+        judge: impl FnOnce(&mut Instance) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
         let meter = match function {
             Function::Relabel => &self.relabel,
             Function::Admit => &self.admit,
@@ -156,23 +229,18 @@ impl Member {
         self.calls.fetch_add(1, Ordering::Relaxed);
         meter.calls.inc();
         let began = Instant::now();
-        let outcome = self.run(engine, judge);
+        let outcome = self.run(engine, warm, judge);
         meter.duration.observe(began.elapsed().as_secs_f64());
-        match outcome {
-            Ok(judged) => {
-                lock(&self.quarantine).succeeded();
-                self.quarantined.set(0);
-                Ok(judged)
-            }
-            Err(fault) => {
-                self.failed(engine, &fault);
-                Err(Missed::Failed(fault))
-            }
-        }
+        outcome.inspect_err(|fault| self.count(engine, fault))
     }
 
-    fn run<R>(&self, engine: &Engine, judge: impl FnOnce(&mut Instance) -> Result<R, Fault>) -> Result<R, Fault> {
-        let mut instance = match engine.warm().take(self.id) {
+    fn run<R>(
+        &self,
+        engine: &Engine,
+        warm: Option<Instance>,
+        judge: impl FnOnce(&mut Instance) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        let mut instance = match warm {
             Some(instance) => instance,
             None => self.start(engine)?,
         };
@@ -202,7 +270,9 @@ impl Member {
     /// # Errors
     /// Whatever the plugin did instead.
     pub fn learn_inputs(&self, engine: &Engine) -> Result<(), Fault> {
-        let inputs = self.run(engine, |instance| instance.admission_inputs(engine.call_allowance()))?;
+        let inputs = self.run(engine, engine.warm().take(self.id), |instance| {
+            instance.admission_inputs(engine.call_allowance())
+        })?;
         self.inputs.get_or_init(|| inputs);
         Ok(())
     }
@@ -231,7 +301,7 @@ impl Member {
         }
     }
 
-    fn failed(&self, engine: &Engine, fault: &Fault) {
+    fn count(&self, engine: &Engine, fault: &Fault) {
         let labels = TrapLabels {
             tenant: self.trap_labels.0.clone(),
             policy: self.trap_labels.1.clone(),
@@ -243,7 +313,17 @@ impl Member {
             fault: fault.clone(),
             at: SystemTime::now(),
         });
-        if *fault == Fault::NoRoom {
+    }
+
+    /// The policy did well, or what it failed on is refused.
+    pub fn cleared(&self) {
+        lock(&self.quarantine).succeeded();
+        self.quarantined.set(0);
+    }
+
+    /// Holds a fault against the policy, which rests if there are too many.
+    pub fn failed(&self, fault: &Fault) {
+        if fault.is_the_hosts() {
             return;
         }
         let (tenant, policy) = (&*self.trap_labels.0, &*self.trap_labels.1);
@@ -261,6 +341,20 @@ impl Member {
         }
     }
 
+    /// Remembers a series that it fails on for operators, and tells them.
+    pub fn refuses(&self, batch: &Batch, index: usize, fault: Fault) {
+        let labels = label_bytes(batch.series(index));
+        if let Some(untold) = self.told.due(Instant::now()) {
+            let (tenant, policy) = (&*self.trap_labels.0, &*self.trap_labels.1);
+            let series = Shown::of(labels.clone(), None);
+            tracing::warn!(tenant, policy, %fault, %series, untold, "a policy fails on a series, which is refused from now on");
+        }
+        let mut all = lock(&self.failed_series);
+        all.truncate(SHOWN_SERIES - 1);
+        let (series, at) = (shown_whole(labels, MAX_SHOWN), SystemTime::now());
+        all.push_front(FailedSeries { series, fault, at });
+    }
+
     pub fn status(&self) -> PolicyStatus {
         let until = lock(&self.quarantine).until();
         PolicyStatus {
@@ -268,6 +362,7 @@ impl Member {
             calls: self.calls.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
             last_failure: lock(&self.last_failure).clone(),
+            failed_series: lock(&self.failed_series).iter().cloned().collect(),
             quarantined: until.map(|until| until.saturating_duration_since(Instant::now())),
         }
     }

@@ -28,6 +28,17 @@ pub enum CallError {
     Lost,
 }
 
+impl CallError {
+    /// Of a policy that may not be left out.
+    pub(super) fn of(member: &Member, missed: Missed) -> Self {
+        let policy = member.info.name.clone();
+        match missed {
+            Missed::Failed(fault) | Missed::InDoubt(fault) => Self::Failed { policy, fault },
+            Missed::Quarantined { retry_after } => Self::Quarantined { policy, retry_after },
+        }
+    }
+}
+
 pub struct Members {
     pub engine: Arc<Engine>,
     pub tenant: TenantId,
@@ -75,11 +86,7 @@ impl Members {
             member.bypassed.inc();
             return Ok(());
         }
-        let policy = member.info.name.clone();
-        Err(match missed {
-            Missed::Failed(fault) => CallError::Failed { policy, fault },
-            Missed::Quarantined { retry_after } => CallError::Quarantined { policy, retry_after },
-        })
+        Err(CallError::of(member, missed))
     }
 }
 

@@ -1,30 +1,32 @@
 //! A chain's judgement of series: one job that takes a batch through every policy.
 //!
-//! Takes canonical label bytes, gives what one outcome per series comes to. What a plugin returned is checked like
-//! network input before the next policy sees it: sorted, no empty values, no name twice, bounded. Never applies the
-//! host's own rules (reserved labels, name rules, limits): whoever asks hands in a function that does, which runs here,
-//! after the whole chain, on the plugin thread, so no policy can skip it.
+//! Takes canonical label bytes, gives what one outcome per series comes to. Where a policy fails, and its `on_failure` is
+//! to refuse series, the piece is asked about again by halves (`search`), until the series it fails on are alone. Never
+//! applies the host's own rules (reserved labels, name rules, limits): whoever asks hands in a function that does, which
+//! runs here, after the whole chain, on the plugin thread, so no policy can skip it.
 
 use std::ops::Range;
 use std::string::FromUtf8Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::labels::LabelSet;
+use super::batch::Batch;
+use super::labels::Unfit;
 use super::member::{Function, Member, Missed};
 use super::members::{CallError, Members};
+use super::outcome::Outcome;
+use super::search::Search;
 use crate::config::OnFailure;
-use crate::model::Label;
-use crate::sandbox::types::{Edit, Verdict};
-use crate::sandbox::{Arguments, Fault, Instance, Job, Step};
-use crate::wire::labels::{label_bytes, labels};
+use crate::model::Refusal;
+use crate::sandbox::types::Verdict;
+use crate::sandbox::{Arguments, Fault, Instance, Job, Step, thread_time};
+use crate::wire::labels::label_bytes;
 
 /// Series of one plugin call: at 2 to 20 us a series, well inside the deadline for every toolchain.
 pub const BATCH_SERIES: usize = 512;
-/// Label bytes of one plugin call: bounds what a plugin is made to hold.
+/// Label bytes of one plugin call: bounds what a plugin is made to hold. A series that has more by itself is put to none.
 pub const BATCH_BYTES: usize = 512 << 10;
 
 /// What a plugin may leave on the series of one call: this, and as much on top as `MAX_GROWTH` times what they came
@@ -33,40 +35,9 @@ pub const BATCH_BYTES: usize = 512 << 10;
 const MAX_CALL_BYTES: usize = 512 << 10;
 const MAX_GROWTH: usize = 4;
 
-/// Series to judge.
-#[derive(Debug, Clone)]
-pub struct Batch {
-    pub body: Bytes,
-    /// Each one series' canonical label bytes in `body`.
-    pub labels: Vec<Range<u32>>,
-}
-
-impl Batch {
-    /// The label bytes of one series as they were sent. A range outside the body is a bug, and costs the call: judged
-    /// as a series without labels it would cost the series.
-    pub(super) fn series(&self, index: usize) -> &[u8] {
-        let range = &self.labels[index];
-        &self.body[range.start as usize..range.end as usize]
-    }
-}
-
-/// What the chain makes of one series.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// `stream` `None`: the default stream.
-    Keep {
-        stream: Option<Arc<str>>,
-    },
-    /// `policy`: the name of the one that dropped it.
-    Drop {
-        policy: Arc<str>,
-        reason: Arc<str>,
-    },
-    Edit {
-        labels: LabelSet,
-        stream: Option<Arc<str>>,
-    },
-}
+/// Instances that must fail on a series alone before it is refused for it. One may have been at fault by what it was asked
+/// before.
+const FRESH_INSTANCES: usize = 2;
 
 /// Makes of the label bytes that were sent, and what the chain says of them, what the caller wants to have.
 pub type Settle<V> = Arc<dyn Fn(&[u8], Outcome) -> V + Send + Sync>;
@@ -86,12 +57,14 @@ pub struct RelabelJob<V> {
     batch: Batch,
     settle: Settle<V>,
     done: Relabelled<V>,
+    search: Search,
     reply: Option<Reply<V>>,
 }
 
 impl<V> RelabelJob<V> {
     pub fn new(members: Arc<Members>, batch: Batch, settle: Settle<V>, reply: Reply<V>) -> Self {
         Self {
+            search: Search::new(members.engine.call_allowance()),
             members,
             settle,
             done: Relabelled {
@@ -118,13 +91,34 @@ impl<V> RelabelJob<V> {
     }
 
     fn judge_piece(&mut self) -> Result<(), CallError> {
-        let piece = self.next_piece();
+        let piece = self.search.next().unwrap_or_else(|| self.next_piece());
+        let Some(series) = self.ask_all(&piece)? else {
+            return Ok(());
+        };
+        for (outcome, index) in series.into_iter().zip(piece) {
+            let sent = self.batch.series(index);
+            self.done.outcomes.push((self.settle)(sent, outcome.unless_as(sent)));
+        }
+        for policy in self.search.cleared() {
+            if let Some(member) = self.members.judging_series().nth(policy) {
+                member.cleared();
+            }
+        }
+        Ok(())
+    }
+
+    /// What all policies make of a piece. `None` where one failed, and the halves are to be asked about.
+    fn ask_all(&mut self, piece: &Range<usize>) -> Result<Option<Vec<Outcome>>, CallError> {
+        if piece.len() == 1 && self.batch.series(piece.start).len() > BATCH_BYTES {
+            return Ok(Some(vec![Outcome::TooLarge]));
+        }
+        let members = Arc::clone(&self.members);
         let mut series = kept(piece.len());
         let mut question = Question::reused();
-        let sent = |at: usize| self.batch.series(piece.start + at);
         let mut asked = Labelled::Anew;
-        for member in self.members.judging_series() {
+        for (policy, member) in members.judging_series().enumerate() {
             if matches!(asked, Labelled::Anew) {
+                let sent = |at: usize| self.batch.series(piece.start + at);
                 // A scan proved that they are text: were they not, that is a bug.
                 question.ask_for(&series, sent).map_err(|_| CallError::Lost)?;
             }
@@ -133,10 +127,23 @@ impl<V> RelabelJob<V> {
             }
             // Of a policy that may be left out nothing must stay where it fails half-way.
             let before = (member.info.on_failure == OnFailure::Bypass).then(|| series.clone());
-            asked = match question.put(&self.members, member, &mut series) {
+            let began = thread_time();
+            let answer = match self.search.suspects(policy) {
+                true => question.put_in_doubt(&members, member, &mut series),
+                false => question.put(&members, member, &mut series),
+            };
+            asked = match answer {
                 Ok(labelled) => labelled,
+                Err(Missed::InDoubt(fault)) => {
+                    self.spend(policy, member, began, &fault)?;
+                    if piece.len() > 1 {
+                        self.search.halve(piece);
+                        return Ok(None);
+                    }
+                    self.ask_alone(policy, member, &question, &mut series, piece.start)?
+                }
                 Err(missed) => {
-                    self.members.left_out(member, missed)?;
+                    members.left_out(member, missed)?;
                     series = before.unwrap_or(series);
                     self.done.cacheable = false;
                     Labelled::AsBefore
@@ -144,12 +151,60 @@ impl<V> RelabelJob<V> {
             };
         }
         question.asked.reuse();
-        for (outcome, index) in series.into_iter().zip(piece) {
-            let sent = self.batch.series(index);
-            self.done.outcomes.push((self.settle)(sent, outcome.unless_as(sent)));
-        }
-        Ok(())
+        Ok(Some(series))
     }
+
+    /// Asks fresh instances about a series that the policy failed on alone, and refuses it if they fail on it as well.
+    fn ask_alone(
+        &mut self,
+        policy: usize,
+        member: &Member,
+        question: &Question,
+        series: &mut [Outcome],
+        index: usize,
+    ) -> Result<Labelled, CallError> {
+        let mut last = None;
+        for _ in 0..FRESH_INSTANCES {
+            let began = thread_time();
+            match question.put_to_a_fresh_one(&self.members, member, series) {
+                Ok(labelled) => return Ok(labelled),
+                Err(Missed::InDoubt(fault)) => {
+                    self.spend(policy, member, began, &fault)?;
+                    last = Some(fault);
+                }
+                Err(missed) => return Err(CallError::of(member, missed)),
+            }
+        }
+        let fault = last.ok_or(CallError::Lost)?;
+        if !self.search.found() {
+            return Err(give_up(member, fault));
+        }
+        member.refuses(&self.batch, index, fault);
+        let unfit = Unfit::of(Refusal::FailsPolicy);
+        series.fill(Outcome::Reject {
+            policy: member.info.name.clone(),
+            unfit,
+        });
+        Ok(Labelled::Anew)
+    }
+
+    /// Books a failing call of a search.
+    ///
+    /// # Errors
+    /// If there were too many.
+    fn spend(&mut self, policy: usize, member: &Member, began: Duration, fault: &Fault) -> Result<(), CallError> {
+        let took = thread_time().saturating_sub(began);
+        match self.search.failed(policy, took) {
+            true => Ok(()),
+            false => Err(give_up(member, fault.clone())),
+        }
+    }
+}
+
+/// It is the policy that fails, and no series.
+fn give_up(member: &Member, fault: Fault) -> CallError {
+    member.failed(&fault);
+    CallError::of(member, Missed::Failed(fault))
 }
 
 impl<V: Send> Job for RelabelJob<V> {
@@ -174,16 +229,28 @@ impl<V: Send> Job for RelabelJob<V> {
     }
 }
 
-/// Has one policy judge a batch, for the errors it makes.
+/// Has one policy judge plain series, for the errors it makes.
 ///
 /// # Errors
 /// As [`Member::call`].
-pub fn try_out(batch: &Batch, members: &Members, member: &Member) -> Result<(), Missed> {
-    let mut series = kept(batch.labels.len());
-    let mut question = Question::default();
-    let asked = question.ask_for(&series, |index| batch.series(index));
-    asked.map_err(|error| Missed::Failed(Fault::Invalid(error.to_string())))?;
-    question.put(members, member, &mut series).map(drop)
+pub fn try_out(members: &Members, member: &Member) -> Result<(), Missed> {
+    let question = Question::plain()?;
+    let mut series = kept(question.asked.series_count());
+    question.put(members, member, &mut series)?;
+    // What makes no series of a plain one is not for any tenant.
+    match series.iter().find_map(Outcome::unfit) {
+        Some(unfit) => Err(Missed::Failed(Fault::Invalid(unfit.refusal.text().to_owned()))),
+        None => Ok(()),
+    }
+}
+
+/// What a failing call of a search means. `may_be_a_series`: nothing speaks against that but the fault.
+fn doubt(member: &Member, fault: Fault, may_be_a_series: bool) -> Missed {
+    if may_be_a_series && member.may_be_a_series(&fault) {
+        return Missed::InDoubt(fault);
+    }
+    member.failed(&fault);
+    Missed::Failed(fault)
 }
 
 /// Before any policy had its say.
@@ -195,57 +262,6 @@ fn kept(series: usize) -> Vec<Outcome> {
 enum Labelled {
     AsBefore,
     Anew,
-}
-
-impl Outcome {
-    fn is_live(&self) -> bool {
-        !matches!(self, Self::Drop { .. })
-    }
-
-    /// Checks what one policy says of this series, and does it. `Some` where the next policy must be asked anew: with
-    /// the bytes of the labels that are left on the series.
-    fn apply(&mut self, verdict: Verdict, member: &Member) -> Result<Option<usize>, Fault> {
-        let (labels, stream) = match verdict {
-            Verdict::Keep => return Ok(None),
-            Verdict::Drop(reason) => {
-                *self = Self::Drop {
-                    policy: member.info.name.clone(),
-                    reason: member.reasons.reason(&reason),
-                };
-                return Ok(Some(0));
-            }
-            Verdict::Edit(Edit { labels, stream }) => (labels, stream),
-        };
-        let labels = labels.map(|labels| {
-            LabelSet::check(labels.into_iter().map(|label| Label {
-                name: label.name,
-                value: label.value,
-            }))
-        });
-        let labels = labels.transpose()?;
-        let (Self::Keep { stream: old } | Self::Edit { stream: old, .. }) = self else {
-            return Ok(None);
-        };
-        if let Some(stream) = stream {
-            *old = member.streams.stream(&stream)?;
-        }
-        let Some(labels) = labels else { return Ok(None) };
-        let (bytes, stream) = (labels.bytes(), old.take());
-        *self = Self::Edit { labels, stream };
-        Ok(Some(bytes))
-    }
-
-    /// Edited into what it was sent as, it is kept: its bytes need not be written anew.
-    fn unless_as(self, sent: &[u8]) -> Self {
-        match self {
-            Self::Edit { labels: edited, stream }
-                if labels(sent).eq(edited.iter().map(|label| (&*label.name, &*label.value))) =>
-            {
-                Self::Keep { stream }
-            }
-            other => other,
-        }
-    }
 }
 
 /// A question about all live series.
@@ -280,14 +296,52 @@ impl Question {
         })
     }
 
-    /// Puts it to one policy, whose answer becomes that of the live among `series`. After an error those of them that
-    /// came before what was wrong have it already.
+    /// Puts it to one policy, whose answer becomes that of the live among `series`. After an error they may have it
+    /// already.
     fn put(&self, members: &Members, member: &Member, series: &mut [Outcome]) -> Result<Labelled, Missed> {
         let allowance = members.engine.call_allowance();
         member.call(&members.engine, Function::Relabel, |instance| {
             let verdicts = self.verdicts(instance, allowance)?;
             self.apply(verdicts, member, series)
         })
+    }
+
+    /// The same of a policy that failed before, whatever its record.
+    fn put_in_doubt(&self, members: &Members, member: &Member, series: &mut [Outcome]) -> Result<Labelled, Missed> {
+        let (engine, allowance) = (&members.engine, members.engine.call_allowance());
+        let answer = member.call_in_doubt(engine, false, |instance| {
+            let verdicts = self.verdicts(instance, allowance)?;
+            self.apply(verdicts, member, series)
+        });
+        answer.map_err(|fault| doubt(member, fault, true))
+    }
+
+    /// The same of an instance that nobody has asked, but about plain series first: a policy that fails on those, here and
+    /// now, is at fault itself, or the machine is.
+    fn put_to_a_fresh_one(
+        &self,
+        members: &Members,
+        member: &Member,
+        series: &mut [Outcome],
+    ) -> Result<Labelled, Missed> {
+        let (engine, allowance) = (&members.engine, members.engine.call_allowance());
+        let plain = Self::plain()?;
+        let mut is_sound = false;
+        let answer = member.call_in_doubt(engine, true, |instance| {
+            plain.verdicts(instance, allowance)?;
+            is_sound = true;
+            let verdicts = self.verdicts(instance, allowance)?;
+            self.apply(verdicts, member, series)
+        });
+        answer.map_err(|fault| doubt(member, fault, is_sound))
+    }
+
+    fn plain() -> Result<Self, Missed> {
+        let plain = Batch::golden();
+        let mut question = Self::default();
+        let asked = question.ask_for(&kept(plain.labels.len()), |index| plain.series(index));
+        asked.map_err(|error| Missed::Failed(Fault::Invalid(error.to_string())))?;
+        Ok(question)
     }
 
     fn verdicts(&self, instance: &mut Instance, allowance: Duration) -> Result<Vec<Verdict>, Fault> {
@@ -303,7 +357,7 @@ impl Question {
         let (mut labelled, mut bytes) = (Labelled::AsBefore, 0);
         let live = series.iter_mut().filter(|outcome| outcome.is_live());
         for (outcome, verdict) in live.zip(verdicts) {
-            if let Some(more) = outcome.apply(verdict, member)? {
+            if let Some(more) = outcome.apply(verdict, member) {
                 labelled = Labelled::Anew;
                 bytes += more;
             }

@@ -7,14 +7,15 @@ mod cache;
 mod decisions;
 mod hostile;
 mod load;
+mod search;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::*;
-use crate::config::{self, OnFailure, Owner, PluginSource};
-use crate::model::TenantId;
+use crate::config::{self, OnFailure, Owner, PluginSource, WrittenAt};
+use crate::model::{Refusal, TenantId};
 use crate::sandbox::{CompileError, Compiler, ContractError, Fault, LoadError, compile};
 use crate::telemetry::Metrics;
 use crate::wire::labels::encode_labels;
@@ -84,6 +85,7 @@ pub(crate) fn policy(plugin: Arc<PluginSource>, settings: &str) -> config::Polic
         settings: settings.to_owned(),
         on_failure: OnFailure::Retry,
         owner: Owner::Tenant,
+        written_at: WrittenAt::default(),
     }
 }
 

@@ -5,17 +5,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::admission;
 use super::member::{Function, Member, Missed};
 use super::members::Members;
-use super::relabel::{self, Batch};
+use super::relabel;
 use super::write::Write;
 use crate::model::{Protocol, Totals};
 use crate::sandbox::{Fault, Job, LoadError, Step};
-use crate::wire::labels::encode_labels;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildFault {
@@ -79,7 +77,7 @@ impl Job for Trial {
 fn run(members: &Members, member: &Member) -> Result<(), BuildFault> {
     let engine = &*members.engine;
     let golden = |missed| match missed {
-        Missed::Failed(fault) => BuildFault::Golden(fault),
+        Missed::Failed(fault) | Missed::InDoubt(fault) => BuildFault::Golden(fault),
         Missed::Quarantined { .. } => BuildFault::Overloaded,
     };
     member.warm_up(engine).map_err(BuildFault::Configure)?;
@@ -87,7 +85,7 @@ fn run(members: &Members, member: &Member) -> Result<(), BuildFault> {
         member.learn_inputs(engine).map_err(BuildFault::Inputs)?;
     }
     if member.info.judges_series {
-        relabel::try_out(&golden_batch(), members, member).map_err(golden)?;
+        relabel::try_out(members, member).map_err(golden)?;
     }
     if member.info.judges_writes {
         let mut write = golden_write();
@@ -102,49 +100,6 @@ fn run(members: &Members, member: &Member) -> Result<(), BuildFault> {
             .map_err(golden)?;
     }
     Ok(())
-}
-
-/// Plain series of every shape a policy must be able to look at: few labels, many, UTF-8 names and values.
-fn golden_batch() -> Batch {
-    let long = "x".repeat(1024);
-    let series: [&[(&str, &str)]; 5] = [
-        &[
-            ("__name__", "up"),
-            ("instance", "localhost:9090"),
-            ("job", "prometheus"),
-        ],
-        &[
-            ("__name__", "http_request_duration_seconds_bucket"),
-            ("code", "200"),
-            ("handler", "/api/v1/write"),
-            ("instance", "10.0.0.1:8080"),
-            ("job", "api"),
-            ("le", "+Inf"),
-            ("method", "POST"),
-        ],
-        &[
-            ("__name__", "kube_pod_info"),
-            ("namespace", "default"),
-            ("pod", "web-0"),
-        ],
-        &[
-            ("__name__", "größe.in.bytes"),
-            ("ort", "München 火"),
-            ("tag with space", "1"),
-        ],
-        &[("__name__", "long_value"), ("value", &long)],
-    ];
-    let mut body = Vec::new();
-    let mut ranges = Vec::new();
-    for labels in series {
-        let start = body.len();
-        encode_labels(labels.iter().copied(), &mut body);
-        ranges.push(start as u32..body.len() as u32);
-    }
-    Batch {
-        body: Bytes::from(body),
-        labels: ranges,
-    }
 }
 
 fn golden_write() -> Write {

@@ -7,7 +7,9 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::sandbox::{Fault, plain};
+use super::labels::Unfit;
+use crate::model::{Refusal, plain};
+use crate::sandbox::Fault;
 
 /// Longest stream name, in bytes.
 pub const MAX_STREAM_LENGTH: usize = 128;
@@ -50,14 +52,16 @@ impl Vocabulary {
     ///
     /// # Errors
     /// If it is not fit to be one, or one too many.
-    pub fn stream(&self, name: &str) -> Result<Option<Arc<str>>, Fault> {
+    pub fn stream(&self, name: &str) -> Result<Option<Arc<str>>, Unfit> {
         if name.is_empty() {
             return Ok(None);
         }
-        check_name("stream", name, MAX_STREAM_LENGTH)?;
+        if check_name("stream", name, MAX_STREAM_LENGTH).is_err() {
+            return Err(Unfit::of(Refusal::StreamName));
+        }
         match self.share(name, MAX_STREAMS) {
             Some(name) => Ok(Some(name)),
-            None => Err(Fault::Invalid(format!("more than {MAX_STREAMS} streams"))),
+            None => Err(Unfit::of(Refusal::TooManyStreams)),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::file::Place;
 use super::inputs::sha256;
 use super::nearest::nearest;
 use super::section::{Field, quote};
-use super::{ConfigError, OnFailure, Owner, PluginSource, Policy};
+use super::{ConfigError, OnFailure, Owner, PluginSource, Policy, WrittenAt};
 
 /// Longest name of a plugin, policy or upstream. They are label values in metrics.
 const MAX_NAME_LENGTH: usize = 63;
@@ -91,11 +91,12 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
 /// A policy as it was written, before its place in a chain gave it a name.
 #[derive(Clone)]
 pub(super) struct WrittenPolicy {
-    plugin: Arc<PluginSource>,
+    pub(super) plugin: Arc<PluginSource>,
     name: Option<(String, Place, String)>,
     settings: String,
     on_failure: OnFailure,
     owner: Owner,
+    written_at: WrittenAt,
 }
 
 /// Reads a list of policies. `taken` are the names that others in the chain were given.
@@ -138,9 +139,13 @@ fn policy(item: &Field<'_>, owner: Owner, plugins: &Plugins) -> Option<WrittenPo
         Some(field) => settings(&field),
         None => Some("{}".to_owned()),
     };
-    let mut on_failure = OnFailure::Retry;
+    let mut on_failure = OnFailure::RefuseSeries;
     if let Some(field) = section.field("on_failure") {
-        let choice = field.choice(&[("retry", OnFailure::Retry), ("bypass", OnFailure::Bypass)]);
+        let choice = field.choice(&[
+            ("refuse_series", OnFailure::RefuseSeries),
+            ("retry", OnFailure::Retry),
+            ("bypass", OnFailure::Bypass),
+        ]);
         if choice == Some(OnFailure::Bypass) && owner == Owner::Tenant {
             field.fail("only the operator's policies (`policies.before` and `policies.after`) may be bypassed");
         }
@@ -153,6 +158,7 @@ fn policy(item: &Field<'_>, owner: Owner, plugins: &Plugins) -> Option<WrittenPo
         settings: settings?,
         on_failure,
         owner,
+        written_at: WrittenAt::of(item),
     })
 }
 
@@ -218,6 +224,7 @@ pub(super) fn chain<'a>(parts: impl IntoIterator<Item = &'a WrittenPolicy>) -> V
         settings: part.settings.clone(),
         on_failure: part.on_failure,
         owner: part.owner,
+        written_at: part.written_at.clone(),
     };
     parts.into_iter().zip(names).map(policy).collect()
 }

@@ -14,7 +14,7 @@ const MIB: u64 = 1 << 20;
 pub mod remote_write {
     use super::{Duration, KIB, MIB};
 
-    pub const LISTEN_ADDRESS: &str = "0.0.0.0:19291";
+    pub const LISTEN_ADDRESS: &str = ":19291";
     pub const MAX_CONNECTIONS: usize = 10_000;
     pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
     pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);

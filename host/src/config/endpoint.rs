@@ -118,20 +118,42 @@ fn host_port(text: &str) -> Result<(String, u16), String> {
 /// Whether `text` can name a host.
 pub(super) fn is_name(text: &str) -> bool {
     let sound = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    text.len() <= 253 && text.chars().all(sound) && !text.trim_end_matches('.').split('.').any(str::is_empty)
+    // RFC 1035 section 2.3.4: a look-up would refuse what is longer.
+    let label = |label: &str| (1..=63).contains(&label.len());
+    text.len() <= 253 && text.chars().all(sound) && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
 }
 
-/// `host:port` to listen on; no host is every address.
+/// `host:port` to listen on; no host is every address of both families.
 ///
 /// # Errors
 /// What is wrong.
 pub(super) fn listen_address(text: &str) -> Result<String, String> {
     let (host, port) = host_port(text)?;
     Ok(match host.as_str() {
-        "" => format!("0.0.0.0:{port}"),
         host if host.contains(':') => format!("[{host}]:{port}"),
         host => format!("{host}:{port}"),
     })
+}
+
+/// Whether two listeners cannot have these addresses, each as [`listen_address`] gives it. Of names it is known only where
+/// they are the same: what they stand for is the network's matter.
+pub(super) fn collide(one: &str, other: &str) -> bool {
+    let (Some((one, port)), Some((other, other_port))) = (one.rsplit_once(':'), other.rsplit_once(':')) else {
+        return false;
+    };
+    port == other_port && port != "0" && (one == other || takes(one, other) || takes(other, one))
+}
+
+/// Whether who listens on the host `wide` has the host `one` too.
+fn takes(wide: &str, one: &str) -> bool {
+    let is_v6 = one.starts_with('[');
+    match wide {
+        // What the system does with `[::]` unless it is told otherwise.
+        "" | "[::]" => true,
+        "0.0.0.0" => !is_v6,
+        "localhost" => matches!(one, "127.0.0.1" | "[::1]"),
+        _ => false,
+    }
 }
 
 /// Whether only this machine can reach the address.
@@ -191,6 +213,14 @@ mod tests {
                 },
             ),
             (
+                "dns+tasks.mon_receive:80",
+                EndpointSpec::Dns {
+                    https: false,
+                    host: host("tasks.mon_receive"),
+                    port: 80,
+                },
+            ),
+            (
                 "dns+https://r:80",
                 EndpointSpec::Dns {
                     https: true,
@@ -219,7 +249,9 @@ mod tests {
 
     #[test]
     fn what_an_endpoint_must_not_hold_is_refused() {
+        let long_label = format!("dns+{}:80", "r".repeat(64));
         for text in [
+            long_label.as_str(),
             "",
             "r:80",
             "ftp://r:80",
@@ -236,6 +268,7 @@ mod tests {
             "http://[r]:80",
             "http://a b:80",
             "http://a..b:80",
+            "http://a..:80",
             "http://a\r\nb:80",
             "dns+10.0.0.1:80",
             "dns+r",
@@ -249,13 +282,43 @@ mod tests {
     }
 
     #[test]
+    fn listeners_that_cannot_both_have_their_address_collide() {
+        let hosts = [
+            "",
+            "[::]",
+            "0.0.0.0",
+            "localhost",
+            "127.0.0.1",
+            "[::1]",
+            "10.0.0.1",
+            "gateway",
+        ];
+        let with = |other: &str, port: u16| -> Vec<&str> {
+            let collides = |host: &&str| {
+                let (one, other) = (format!("{host}:1"), format!("{other}:{port}"));
+                assert_eq!(collide(&one, &other), collide(&other, &one));
+                collide(&one, &other)
+            };
+            hosts.into_iter().filter(collides).collect()
+        };
+        assert_eq!(with("", 1), hosts);
+        assert_eq!(with("[::]", 1), hosts);
+        let v4 = ["", "[::]", "0.0.0.0", "localhost", "127.0.0.1", "10.0.0.1", "gateway"];
+        assert_eq!(with("0.0.0.0", 1), v4);
+        assert_eq!(with("127.0.0.1", 1), ["", "[::]", "0.0.0.0", "localhost", "127.0.0.1"]);
+        assert_eq!(with("[::1]", 1), ["", "[::]", "localhost", "[::1]"]);
+        assert_eq!(with("10.0.0.1", 1), ["", "[::]", "0.0.0.0", "10.0.0.1"]);
+        assert!(with("", 2).is_empty() && !collide(":0", ":0"));
+    }
+
+    #[test]
     fn listen_addresses_may_leave_the_host_out() {
-        assert_eq!(listen_address(":19291").as_deref(), Ok("0.0.0.0:19291"));
+        assert_eq!(listen_address(":19291").as_deref(), Ok(":19291"));
         assert_eq!(listen_address("[::]:0").as_deref(), Ok("[::]:0"));
         assert_eq!(listen_address("localhost:1").as_deref(), Ok("localhost:1"));
         assert!(listen_address("19291").is_err());
         assert!(listen_address("::1:19291").is_err());
         assert!(is_loopback("127.0.0.1:1") && is_loopback("[::1]:1") && is_loopback("localhost:1"));
-        assert!(!is_loopback("0.0.0.0:1"));
+        assert!(!is_loopback("0.0.0.0:1") && !is_loopback(":1"));
     }
 }

@@ -36,7 +36,8 @@ pub(super) struct Node {
 #[derive(Clone)]
 pub(super) enum Value {
     Null,
-    Bool(bool),
+    /// A truth value, and the text it was written as.
+    Bool(bool, String),
     /// A number, and the text it was written as.
     Number(Number, String),
     Text(String),
@@ -83,7 +84,7 @@ pub(super) fn parse(text: &str) -> Result<Node, Malformed> {
         emit_comments: false,
     };
     let mut node: Node = serde_saphyr::from_str_with_options(text, options).map_err(|error| malformed(&error))?;
-    node.read_numbers(text);
+    node.read_spellings(text);
     Ok(node)
 }
 
@@ -118,7 +119,7 @@ impl Node {
     pub(super) fn kind(&self) -> &'static str {
         match &self.value {
             Value::Null => "nothing",
-            Value::Bool(_) => "a boolean",
+            Value::Bool(..) => "a boolean",
             Value::Number(..) => "a number",
             Value::Text(_) => "text",
             Value::List(_) => "a list",
@@ -132,7 +133,27 @@ impl Node {
         entries.iter().find(|(k, _)| k.text == key).map(|(_, node)| node)
     }
 
-    /// JSON text with the same strings, numbers, nulls and order.
+    /// The place of the value that `path` (`routes[2].upstream`) leads to, or of the last one on the way that is there.
+    pub(super) fn place_of(&self, path: &str) -> Place {
+        let path = path.strip_prefix('.').unwrap_or(path);
+        let next = match &self.value {
+            Value::Map(entries) => entries.iter().find_map(|(key, node)| {
+                let rest = path.strip_prefix(key.text.as_str())?;
+                let is_whole = !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-');
+                is_whole.then_some((node, rest))
+            }),
+            Value::List(items) => path.strip_prefix('[').and_then(|rest| {
+                let (index, rest) = rest.split_once(']')?;
+                Some((items.get(index.parse::<usize>().ok()?)?, rest))
+            }),
+            _ => None,
+        };
+        next.map_or(self.place, |(node, rest)| node.place_of(rest))
+    }
+
+    /// JSON text with the same strings, numbers, nulls and order. A plugin may want text where YAML sees a number or a
+    /// truth value (`regex: True`), and Prometheus reads text as it is written: what JSON would spell in another way is
+    /// text. Decimal fractions are numbers in any case: nothing that takes text takes them for it without asking.
     ///
     /// # Errors
     /// The place of a number that JSON cannot say: not finite, or an integer beyond 64 bits.
@@ -145,16 +166,19 @@ impl Node {
     fn write_json(&self, out: &mut String) -> Result<(), Place> {
         match &self.value {
             Value::Null => out.push_str("null"),
-            Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Value::Bool(value, written) => push_as_written(out, value.to_string(), written),
             Value::Text(text) => push_json(out, text.as_str()),
-            Value::Number(Number::Unsigned(value), _) => push_json(out, *value),
-            Value::Number(Number::Signed(value), _) => push_json(out, *value),
+            Value::Number(Number::Unsigned(value), written) => push_as_written(out, value.to_string(), written),
+            Value::Number(Number::Signed(value), written) => push_as_written(out, value.to_string(), written),
             Value::Number(Number::Float(value), written) => {
                 let integer = written.bytes().all(|b| b.is_ascii_digit() || b == b'-' || b == b'+');
-                if !value.is_finite() || integer {
+                if !value.is_finite() || (integer && value.abs() >= i64::MAX as f64) {
                     return Err(self.place);
                 }
-                push_json(out, *value);
+                match serde_json::from_str::<serde_json::Number>(written) {
+                    Ok(_) => out.push_str(written),
+                    Err(_) => push_json(out, *value),
+                }
             }
             Value::List(items) => {
                 for (index, item) in items.iter().enumerate() {
@@ -176,18 +200,28 @@ impl Node {
         Ok(())
     }
 
-    /// Fills in how numbers were written: an all-digit username is text to whoever wrote it.
-    fn read_numbers(&mut self, source: &str) {
+    /// Fills in how numbers and truth values were written: an all-digit username is text to whoever wrote it.
+    fn read_spellings(&mut self, source: &str) {
         match &mut self.value {
-            Value::Number(_, written) => {
+            Value::Number(_, written) | Value::Bool(_, written) => {
                 if let Some(text) = self.span.and_then(|(start, end)| source.get(start..end)) {
                     text.trim().clone_into(written);
                 }
             }
-            Value::List(items) => items.iter_mut().for_each(|item| item.read_numbers(source)),
-            Value::Map(entries) => entries.iter_mut().for_each(|(_, node)| node.read_numbers(source)),
-            Value::Null | Value::Bool(_) | Value::Text(_) => {}
+            Value::List(items) => items.iter_mut().for_each(|item| item.read_spellings(source)),
+            Value::Map(entries) => entries.iter_mut().for_each(|(_, node)| node.read_spellings(source)),
+            Value::Null | Value::Text(_) => {}
         }
+    }
+}
+
+/// `value`, which is JSON, if it was written so; else the text.
+fn push_as_written(out: &mut String, value: String, written: &str) {
+    // In quotes, after a tag: what stands there is the value's matter.
+    if written == value || written.starts_with(['"', '\'']) {
+        out.push_str(&value);
+    } else {
+        push_json(out, written);
     }
 }
 
@@ -241,7 +275,7 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+        Ok(Value::Bool(value, value.to_string()))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
@@ -315,6 +349,23 @@ mod tests {
             panic!("a list")
         };
         assert_eq!(place(&inner[1]), (4, 11));
+    }
+
+    #[test]
+    fn a_path_leads_as_far_as_it_can() {
+        let tree = parse("a:\n  b.c: [1, {d: 2}]\n  b: 3\n").unwrap_or_else(|_| panic!("parses"));
+        for (path, expected) in [
+            ("", (1, 1)),
+            ("a", (2, 3)),
+            ("a.b", (3, 6)),
+            ("a.b.c[1].d: must be", (2, 16)),
+            ("a.b.c[7]", (2, 8)),
+            ("a.bc", (2, 3)),
+            ("elsewhere", (1, 1)),
+        ] {
+            let Place { line, column } = tree.place_of(path);
+            assert_eq!((line, column), expected, "{path}");
+        }
     }
 
     #[test]

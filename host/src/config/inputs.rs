@@ -177,9 +177,24 @@ pub(super) struct Files {
     /// What was asked for since [`Files::watched`] began.
     asked: RefCell<Vec<PathBuf>>,
     patterns: RefCell<Vec<PathBuf>>,
+    /// Secrets need not be there: see [`Files::lacks_secret`].
+    without_secrets: bool,
 }
 
 impl Files {
+    /// For a place that has the configuration and not its secrets.
+    pub(super) fn without_secrets() -> Self {
+        Self {
+            without_secrets: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the secret at this absolute path is one to do without.
+    pub(super) fn lacks_secret(&self, path: &Path) -> bool {
+        self.without_secrets && !path.exists()
+    }
+
     /// The content of the file at this absolute path.
     ///
     /// # Errors

@@ -1,8 +1,7 @@
 //! From the path of the main file to everything one generation needs.
 //!
 //! Takes a path, gives [`Loaded`]: the sound tenants, the broken ones with what is wrong, and the inputs to
-//! watch. A mistake in the main file refuses the whole; one in a tenant file costs that tenant only. No
-//! credential is ever left ambiguous: two tenants that claim the same one are both broken. Reads files and
+//! watch. A mistake in the main file refuses the whole; one in a tenant file costs that tenant only. Reads files and
 //! blocks, so it belongs on a blocking thread.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -11,23 +10,43 @@ use std::sync::Arc;
 use std::thread;
 
 use super::chain::{Declared, Plugins};
+use super::contested::{self, ReadTenant};
 use super::file::{self, Node};
+use super::incumbents::{Found, Incumbents};
 use super::inputs::{Contents, Files, Inputs};
 use super::resolve::{self, Main, WHOLE_FILE};
-use super::section::{self, Section, Source};
+use super::section::{Section, Source};
 use super::tenant::{self, House};
-use super::{BrokenTenant, ClientAuthType, Config, ConfigError, Credential, Loaded, Tenant};
+use super::{BrokenTenant, ClientAuthType, Config, ConfigError, Credential, Loaded, PluginSource, Tenant};
 use crate::model::TenantId;
+
+const VANISHED: &str = "this pattern matched files before and matches none now, which is not taken for a wish to remove \
+                        these tenants; to remove them, remove the pattern";
 
 /// Largest YAML file: a thousand inline tenants are about 1 MB.
 const MAX_TEXT_SIZE: usize = 16 << 20;
+
+const IS_A_TENANT: &str = "this is the file of one tenant, not a main file; give the main file, which names this one \
+                           in `tenant_files` and is checked together with it";
+const IS_A_PLUGIN: &str = "this is a WebAssembly file, not a configuration; name it in the `plugins` of a main file, and \
+                           give that one, which is checked together with it";
 
 /// Reads the main file and everything it names.
 ///
 /// # Errors
 /// Every mistake found in the main file, in the order of its text; never empty.
 pub fn load(path: &Path) -> Result<Loaded, Vec<ConfigError>> {
-    attempt(path, &mut Known::default()).0
+    attempt(path, &mut Known::default(), &Incumbents::default()).0
+}
+
+/// As [`load`], where the files with secrets may be missing: in a CI, on a laptop. Whatever is there is checked, and what
+/// is not there stands for itself; nothing that was loaded so may serve.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_without_secrets(path: &Path) -> Result<Loaded, Vec<ConfigError>> {
+    let files = Files::without_secrets();
+    read(path, &files, &mut Known::default(), &Incumbents::default())
 }
 
 /// Sound tenant files as the last load read them. What was read from the same bytes needs no parsing: a change of one
@@ -40,10 +59,11 @@ pub struct Known {
 }
 
 /// As [`load`], and the inputs also where it failed: what is wrong may be a file that is yet to come, and a
-/// watcher wants to try again when it does.
-pub fn attempt(path: &Path, known: &mut Known) -> (Result<Loaded, Vec<ConfigError>>, Inputs) {
+/// watcher wants to try again when it does. What `incumbents` have, no newcomer takes from them, and what is missing of
+/// theirs is told apart from what was never there.
+pub fn attempt(path: &Path, known: &mut Known, incumbents: &Incumbents) -> (Result<Loaded, Vec<ConfigError>>, Inputs) {
     let files = Files::default();
-    let outcome = read(path, &files, known);
+    let outcome = read(path, &files, known, incumbents);
     let inputs = files.into_inputs();
     let loaded = outcome.map(|loaded| Loaded {
         inputs: inputs.clone(),
@@ -53,30 +73,37 @@ pub fn attempt(path: &Path, known: &mut Known) -> (Result<Loaded, Vec<ConfigErro
 }
 
 /// All but the inputs.
-fn read(path: &Path, files: &Files, known: &mut Known) -> Result<Loaded, Vec<ConfigError>> {
+fn read(path: &Path, files: &Files, known: &mut Known, incumbents: &Incumbents) -> Result<Loaded, Vec<ConfigError>> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let source = Source::new(path, folder_of(&absolute), files);
     let Ok(tree) = read_tree(&source, &absolute) else {
         return Err(source.finish().0);
     };
+    if let Some(tenant) = tree.entry("tenant") {
+        source.fail(tenant.place, "tenant", IS_A_TENANT);
+        return Err(source.finish().0);
+    }
     let Some(root) = Section::root(&source, &tree) else {
         return Err(source.finish().0);
     };
     let main = resolve::main(root, &source);
     let mut read = tenants_of_main(&main, &source, path, &absolute);
     inline_duplicates(&source, &main, &read);
-    let found = tenant_files(&main, &source, path, &absolute);
-    let (of_files, warnings_of_files) = tenants_of_files(found, files, &main.house, known);
+    let (named, found) = tenant_files(&main, &source, path, &absolute, incumbents);
+    let (of_files, warnings_of_files) = tenants_of_files(named, files, &main.house, known);
     read.extend(of_files);
-    same_id_twice(&mut read);
-    same_credential_twice(&mut read);
+    contested::settle(&mut read, incumbents, &found.missing);
 
     let Main { parts, house, .. } = main;
+    let (tenants, broken) = sort_out(read);
+    let unused = unused_plugins(&house, &tenants);
+    if broken.is_empty() {
+        warn_of_unused(&source, &tree, &unused);
+    }
     let (errors, mut warnings) = source.finish();
     if !errors.is_empty() {
         return Err(errors);
     }
-    let (tenants, broken) = sort_out(read);
     let config = parts.with_tenants(tenants).ok_or(errors)?;
     warnings.extend(warnings_of_files);
     warnings.extend(unused_certificates(&config));
@@ -86,7 +113,9 @@ fn read(path: &Path, files: &Files, known: &mut Known) -> Result<Loaded, Vec<Con
     Ok(Loaded {
         config,
         broken,
+        unused,
         plugins: unreadable(house.plugins),
+        found,
         inputs: Inputs::default(),
         warnings,
     })
@@ -142,46 +171,35 @@ fn tenants_of_files(
     (read, warnings)
 }
 
+/// Plugins with a file that no policy names, as far as the tenants are sound.
+fn unused_plugins(house: &House, tenants: &BTreeMap<TenantId, Arc<Tenant>>) -> Vec<Arc<PluginSource>> {
+    let of_house = house.before.iter().chain(&house.after).map(|policy| &policy.plugin);
+    let of_tenants = tenants
+        .values()
+        .flat_map(|tenant| &tenant.policies)
+        .map(|policy| &policy.plugin);
+    let used: HashSet<&str> = of_house.chain(of_tenants).map(|plugin| plugin.name.as_str()).collect();
+    let read = house.plugins.values().filter_map(|plugin| match plugin {
+        Declared::Read(plugin) => Some(plugin),
+        Declared::Unreadable(_) | Declared::Mistaken => None,
+    });
+    let unused = read.filter(|plugin| plugin.file.is_some() && !used.contains(plugin.name.as_str()));
+    unused.cloned().collect()
+}
+
+fn warn_of_unused(source: &Source<'_>, tree: &Node, unused: &[Arc<PluginSource>]) {
+    for plugin in unused {
+        let key = format!("plugins.{}", plugin.name);
+        source.warn(tree.place_of(&key), &key, "no policy uses this plugin");
+    }
+}
+
 fn unreadable(plugins: Plugins) -> Vec<ConfigError> {
     let faults = plugins.into_values().filter_map(|plugin| match plugin {
         Declared::Unreadable(fault) => Some(fault),
         Declared::Read(_) | Declared::Mistaken => None,
     });
     faults.collect()
-}
-
-/// A tenant as read, sound or not, until the whole set was looked at.
-struct ReadTenant {
-    /// As messages name it.
-    file: PathBuf,
-    absolute: PathBuf,
-    inline: bool,
-    tenant: tenant::Read,
-    errors: Vec<ConfigError>,
-}
-
-impl ReadTenant {
-    fn of_file(file: PathBuf, absolute: PathBuf, tenant: tenant::Read) -> Self {
-        Self {
-            file,
-            absolute,
-            inline: false,
-            tenant,
-            errors: vec![],
-        }
-    }
-
-    fn name(&self) -> String {
-        self.tenant
-            .id
-            .as_ref()
-            .map_or_else(|| "?".to_owned(), TenantId::to_string)
-    }
-
-    fn break_at(&mut self, place: file::Place, key: &str, message: String) {
-        self.tenant.tenant = None;
-        self.errors.push(section::mistake(&self.file, place, key, message));
-    }
 }
 
 fn folder_of(file: &Path) -> &Path {
@@ -196,6 +214,10 @@ fn read_tree(source: &Source<'_>, absolute: &Path) -> Result<Node, String> {
     })?;
     if bytes.len() > MAX_TEXT_SIZE {
         source.fail(WHOLE_FILE, "", "this file is larger than 16 MiB");
+        return Err(String::new());
+    }
+    if bytes.starts_with(b"\0asm") {
+        source.fail(WHOLE_FILE, "", IS_A_PLUGIN);
         return Err(String::new());
     }
     let Ok(text) = std::str::from_utf8(&bytes) else {
@@ -216,10 +238,17 @@ fn read_tree(source: &Source<'_>, absolute: &Path) -> Result<Node, String> {
     }
 }
 
-/// The tenant files there are: absolute, with the name for messages, each once, in order.
-fn tenant_files(main: &Main<'_>, source: &Source<'_>, path: &Path, absolute: &Path) -> Vec<(PathBuf, PathBuf)> {
-    let mut found: Vec<(PathBuf, PathBuf)> = Vec::new();
-    let mut seen: HashSet<PathBuf> = HashSet::from([absolute.to_owned()]);
+/// The tenant files there are: absolute, with the name for messages, each once, in order; and what is to be known of
+/// them at the next load.
+fn tenant_files(
+    main: &Main<'_>,
+    source: &Source<'_>,
+    path: &Path,
+    absolute: &Path,
+    incumbents: &Incumbents,
+) -> (Vec<(PathBuf, PathBuf)>, Found) {
+    let mut named: Vec<(PathBuf, PathBuf)> = Vec::new();
+    let mut found = Found::default();
     let shown_folder = path.parent().unwrap_or(Path::new(""));
     for (field, pattern) in &main.tenant_files {
         let files = match source.files.expand(pattern) {
@@ -230,19 +259,23 @@ fn tenant_files(main: &Main<'_>, source: &Source<'_>, path: &Path, absolute: &Pa
                 continue;
             }
         };
-        if files.is_empty() {
-            source.warn(field.place(), &field.path, "this pattern matches no file");
+        match (files.is_empty(), incumbents.matched(pattern)) {
+            (false, _) => drop(found.patterns.insert(pattern.clone())),
+            // As a folder is that was mounted too late, or whose files are being moved.
+            (true, true) => field.fail(VANISHED),
+            (true, false) => source.warn(field.place(), &field.path, "this pattern matches no file"),
         }
         for file in files {
             let shown = file
                 .strip_prefix(folder_of(absolute))
                 .map_or_else(|_| file.clone(), |rest| shown_folder.join(rest));
-            if seen.insert(file.clone()) {
-                found.push((file, shown));
+            if file != absolute && found.files.insert(file.clone()) {
+                named.push((file, shown));
             }
         }
     }
-    found
+    found.missing = incumbents.missing_from(&found.files);
+    (named, found)
 }
 
 fn read_file(absolute: PathBuf, file: PathBuf, files: &Files, house: &House) -> (ReadTenant, Vec<String>) {
@@ -254,17 +287,9 @@ fn read_file(absolute: PathBuf, file: PathBuf, files: &Files, house: &House) -> 
                 read.id = read.id.or_else(|| tenant::id_of(&tree));
                 read
             }
-            None => tenant::Read {
-                id: None,
-                tenant: None,
-                credentials: vec![],
-            },
+            None => tenant::Read::nothing_of(None),
         },
-        Err(text) => tenant::Read {
-            id: tenant::probable_id(&text),
-            tenant: None,
-            credentials: vec![],
-        },
+        Err(text) => tenant::Read::nothing_of(tenant::probable_id(&text)),
     };
     let (errors, warnings) = source.finish();
     let read = ReadTenant::of_file(file, absolute, tenant);
@@ -295,66 +320,6 @@ fn inline_duplicates(source: &Source<'_>, main: &Main<'_>, read: &[ReadTenant]) 
     }
 }
 
-/// The first file to write a tenant has it: a copy left beside the original must not take it over.
-fn same_id_twice(read: &mut [ReadTenant]) {
-    let mut first: BTreeMap<TenantId, PathBuf> = BTreeMap::new();
-    for tenant in read {
-        let Some(id) = tenant.tenant.id.clone() else { continue };
-        match first.get(&id) {
-            None => {
-                first.insert(id, tenant.file.clone());
-            }
-            Some(_) if tenant.inline => {}
-            Some(file) => {
-                let message = format!(
-                    "tenant `{id}` is written in {} already, which is the one that counts",
-                    file.display()
-                );
-                tenant.break_at(WHOLE_FILE, "tenant", message);
-            }
-        }
-    }
-}
-
-/// A credential that two tenants claim proves neither. Both are broken: to serve the first would let a new
-/// file take over another tenant's writes by repeating the name in its certificate, which is no secret.
-fn same_credential_twice(read: &mut [ReadTenant]) {
-    let mut claims: BTreeMap<Vec<u8>, Vec<(usize, usize)>> = BTreeMap::new();
-    for (index, tenant) in read.iter().enumerate() {
-        for (nth, written) in tenant.tenant.credentials.iter().enumerate() {
-            claims
-                .entry(written.credential.identity())
-                .or_default()
-                .push((index, nth));
-        }
-    }
-    let mut faults = Vec::new();
-    for claim in claims.values().filter(|claim| claim.len() > 1) {
-        for &(index, nth) in claim {
-            let me = &read[index];
-            // A copy of the same tenant's file is told so by its id.
-            let same_tenant = |other: &ReadTenant| other.tenant.id.is_some() && other.tenant.id == me.tenant.id;
-            let other = claim
-                .iter()
-                .map(|&(other, _)| other)
-                .find(|&other| other != index && !same_tenant(&read[other]));
-            let Some(other) = other.map(|other| &read[other]) else {
-                continue;
-            };
-            let mine = &me.tenant.credentials[nth];
-            let message = format!(
-                "the same credential belongs to tenant `{}` ({}); neither is served until one gives it up",
-                other.name(),
-                other.file.display()
-            );
-            faults.push((index, mine.place, mine.path.clone(), message));
-        }
-    }
-    for (index, place, path, message) in faults {
-        read[index].break_at(place, &path, message);
-    }
-}
-
 fn sort_out(read: Vec<ReadTenant>) -> (BTreeMap<TenantId, Arc<Tenant>>, Vec<BrokenTenant>) {
     let mut tenants = BTreeMap::new();
     let mut broken = Vec::new();
@@ -362,11 +327,13 @@ fn sort_out(read: Vec<ReadTenant>) -> (BTreeMap<TenantId, Arc<Tenant>>, Vec<Brok
         file: _,
         absolute,
         inline: _,
-        tenant: tenant::Read {
-            id,
-            tenant,
-            credentials,
-        },
+        tenant:
+            tenant::Read {
+                id,
+                tenant,
+                credentials,
+                credentials_known,
+            },
         errors,
     } in read
     {
@@ -380,6 +347,7 @@ fn sort_out(read: Vec<ReadTenant>) -> (BTreeMap<TenantId, Arc<Tenant>>, Vec<Brok
                     file: absolute,
                     tenant: id,
                     credentials,
+                    credentials_known,
                     errors,
                 });
             }

@@ -11,6 +11,7 @@ use super::chain;
 use super::defaults::{self, LIMITS, OVER_RATE, RESERVED_LABELS, SANDBOX};
 use super::endpoint;
 use super::file::Place;
+use super::pem;
 use super::secret;
 use super::section::{Field, Section, Source, quote};
 use super::tenant::{self, House};
@@ -51,15 +52,18 @@ impl Parts {
 /// Reads the whole main file.
 pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
     let remote_write = root.section("remote_write").and_then(remote_write);
-    let admin = root.section("admin").and_then(admin);
+    let admin_section = root.section("admin");
+    let admin_place = admin_section.as_ref().map_or(WHOLE_FILE, |section| section.place);
+    let admin = admin_section.and_then(admin);
     if let (Some(write), Some(admin)) = (&remote_write, &admin)
-        && write.listen_address == admin.listen_address
-        && !write.listen_address.ends_with(":0")
+        && endpoint::collide(&write.listen_address, &admin.listen_address)
     {
-        root.fail(format!(
-            "remote_write and admin both listen on {}",
-            admin.listen_address
-        ));
+        let (write, admin) = (&write.listen_address, &admin.listen_address);
+        let message = match write == admin {
+            true => format!("remote_write and admin both listen on {admin}"),
+            false => format!("remote_write listens on {write}, which takes {admin} too: give them different ports"),
+        };
+        source.fail(admin_place, "admin", message);
     }
     let upstreams_field = root.require("upstreams");
     let written_upstreams = upstreams_field.as_ref().map(Field::named).unwrap_or_default();
@@ -177,11 +181,11 @@ fn listen_address(section: &mut Section<'_>, default: &str) -> Option<String> {
 }
 
 fn tls_server(mut section: Section<'_>) -> Option<TlsServer> {
-    let cert = section.require("cert_file").and_then(|field| field.file());
-    let key = section.require("key_file").and_then(|field| field.file());
+    let cert = section.require("cert_file");
+    let pair = pem::pair(cert, section.require("key_file"));
     let ca_field = section.field("client_ca_file");
     let has_ca = ca_field.is_some();
-    let ca = ca_field.and_then(|field| field.file());
+    let ca = ca_field.and_then(|field| pem::certificates(&field));
     let auth_field = section.field("client_auth_type");
     let auth = match &auth_field {
         Some(field) => client_auth_type(field, has_ca),
@@ -191,8 +195,7 @@ fn tls_server(mut section: Section<'_>) -> Option<TlsServer> {
     let versions = [("TLS12", TlsVersion::Tls12), ("TLS13", TlsVersion::Tls13)];
     let min_version = section.field("min_version").and_then(|field| field.choice(&versions));
     section.close();
-    let (cert_file, cert) = cert?;
-    let (key_file, key) = key?;
+    let ((cert_file, cert), (key_file, key)) = pair?;
     let (client_ca_file, client_ca) = ca.unzip();
     let min_version = min_version.unwrap_or(TlsVersion::Tls12);
     Some(TlsServer {
@@ -328,19 +331,20 @@ fn write_path(field: &Field<'_>) -> Option<String> {
 }
 
 fn tls_client(mut section: Section<'_>) -> Option<TlsClient> {
-    let ca = section.field("ca_file").and_then(|field| field.file());
+    let ca = section.field("ca_file").and_then(|field| pem::certificates(&field));
     let cert_field = section.field("cert_file");
     let key_field = section.field("key_file");
     if cert_field.is_some() != key_field.is_some() {
         section.fail("`cert_file` and `key_file` must be given together");
     }
-    let cert = cert_field.and_then(|field| field.file());
-    let key = key_field.and_then(|field| field.file());
+    let pair = pem::pair(cert_field, key_field);
     let server_name = section
         .field("server_name")
         .and_then(|field| field.text().map(str::to_owned));
     section.close();
-    let client = cert.zip(key).map(|((_, cert), (_, key))| (cert, key));
+    let client = pair
+        .map(|((_, cert), (_, key))| (cert, key))
+        .filter(|(_, key)| !key.is_empty());
     Some(TlsClient {
         ca: ca.map(|(_, bytes)| bytes),
         client,

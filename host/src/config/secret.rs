@@ -195,22 +195,23 @@ fn bcrypt_hash(field: &Field<'_>) -> Option<String> {
     }
 }
 
-/// The file's content without its last line end; not empty.
+/// The file's content without the blanks and line ends around it, as Prometheus reads the files of a sender's secrets;
+/// not empty.
 fn secret_file(field: &Field<'_>) -> Option<Zeroizing<Vec<u8>>> {
     let path = field.source.path(field.text()?);
-    let mut secret = match field.source.files.read_secret(&path) {
+    if field.source.files.lacks_secret(&path) {
+        // What stands in for it is the same for the same file, and for no other.
+        let stand_in = HEXLOWER_PERMISSIVE.encode(&sha256(path.as_os_str().as_encoded_bytes()));
+        return Some(Zeroizing::new(stand_in.into_bytes()));
+    }
+    let content = match field.source.files.read_secret(&path) {
         Ok(secret) => secret,
         Err(reason) => {
             field.fail(format!("cannot read this secret's file: {reason}"));
             return None;
         }
     };
-    if secret.last() == Some(&b'\n') {
-        secret.pop();
-        if secret.last() == Some(&b'\r') {
-            secret.pop();
-        }
-    }
+    let secret = Zeroizing::new(content.trim_ascii().to_vec());
     if secret.is_empty() {
         field.fail("this secret's file is empty");
         return None;

@@ -63,6 +63,12 @@ impl<'a> Source<'a> {
         self.folder.join(path)
     }
 
+    /// This file as messages name it, and its absolute path.
+    pub(super) fn names(&self) -> (PathBuf, PathBuf) {
+        let name = self.file.file_name().unwrap_or_default();
+        (self.file.clone(), self.folder.join(name))
+    }
+
     pub(super) fn failures(&self) -> usize {
         self.errors.borrow().len()
     }
@@ -244,7 +250,7 @@ impl<'a> Field<'a> {
     pub(super) fn text(&self) -> Option<&'a str> {
         let text = match &self.node.value {
             Value::Text(text) | Value::Number(_, text) => text.as_str(),
-            Value::Bool(_) => return self.mismatch("text (quote it)"),
+            Value::Bool(..) => return self.mismatch("text (quote it)"),
             _ => return self.mismatch("text"),
         };
         if text.is_empty() {
@@ -256,7 +262,7 @@ impl<'a> Field<'a> {
 
     pub(super) fn boolean(&self) -> Option<bool> {
         match self.node.value {
-            Value::Bool(value) => Some(value),
+            Value::Bool(value, _) => Some(value),
             _ => self.mismatch("true or false"),
         }
     }
@@ -352,7 +358,7 @@ impl<'a> Field<'a> {
             Value::Null => true,
             Value::List(items) => items.is_empty(),
             Value::Map(entries) => entries.is_empty(),
-            Value::Bool(_) | Value::Number(..) | Value::Text(_) => false,
+            Value::Bool(..) | Value::Number(..) | Value::Text(_) => false,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Takes a map and the operator's settings around it, gives a [`Tenant`] or as much as could be told of a
 //! broken one: its id, so that its last good generation can stay, and its credentials, so that its senders
-//! are told to wait and not that they are strangers.
+//! are told to wait and not that they are strangers; and whether those are all.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -37,6 +37,20 @@ pub(super) struct Read {
     /// `None` if anything at all was wrong.
     pub(super) tenant: Option<Arc<Tenant>>,
     pub(super) credentials: Vec<secret::WrittenCredential>,
+    /// Whether those are all that it has: nothing hides behind a mistake.
+    pub(super) credentials_known: bool,
+}
+
+impl Read {
+    /// Of what is no tenant's map: nothing is known but perhaps whose it is.
+    pub(super) fn nothing_of(id: Option<TenantId>) -> Self {
+        Self {
+            id,
+            tenant: None,
+            credentials: vec![],
+            credentials_known: false,
+        }
+    }
 }
 
 /// Reads one tenant; mistakes are noted in the section's source.
@@ -44,10 +58,13 @@ pub(super) fn read(mut section: Section<'_>, source: &Source<'_>, file: PathBuf,
     let failures = source.failures();
     let id = section.require("tenant").and_then(|field| tenant_id(&field));
     let disabled = section.boolean("disabled", false);
-    let credentials = section
-        .field("credentials")
-        .map(|list| secret::credentials(&list))
+    let before_credentials = source.failures();
+    let written_credentials = section.field("credentials");
+    let credentials = written_credentials
+        .as_ref()
+        .map(secret::credentials)
         .unwrap_or_default();
+    let are_read = source.failures() == before_credentials;
     let own = section
         .field("policies")
         .map(|list| own_policies(&list, house))
@@ -67,7 +84,10 @@ pub(super) fn read(mut section: Section<'_>, source: &Source<'_>, file: PathBuf,
             "this tenant has no credentials, so nobody can write as it",
         );
     }
+    let before_close = source.failures();
     section.close();
+    // Where there is no such key, an unknown one may be it, misspelt.
+    let credentials_known = are_read && (written_credentials.is_some() || source.failures() == before_close);
     let sound = source.failures() == failures;
     let tenant = || {
         Some(Arc::new(Tenant {
@@ -88,6 +108,7 @@ pub(super) fn read(mut section: Section<'_>, source: &Source<'_>, file: PathBuf,
         id,
         tenant,
         credentials,
+        credentials_known,
     }
 }
 

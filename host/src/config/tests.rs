@@ -9,6 +9,8 @@ use super::*;
 
 mod again;
 mod bounds;
+mod checks;
+mod incumbents;
 mod mistakes;
 mod page;
 
@@ -219,7 +221,7 @@ tenant_files: ['t/*.yaml']
     assert_eq!(tls.cert_file, folder.path("tls/crt"));
     assert_eq!(tls.client_auth_type, ClientAuthType::VerifyClientCertIfGiven);
     assert_eq!(tls.min_version, TlsVersion::Tls13);
-    assert_eq!(config.remote_write.listen_address, "0.0.0.0:19291");
+    assert_eq!(config.remote_write.listen_address, ":19291");
     assert_eq!(config.admin.listen_address, "[::1]:1");
     let a = &config.upstreams["a"];
     assert_eq!(
@@ -245,9 +247,9 @@ tenant_files: ['t/*.yaml']
         names,
         [
             ("first", Owner::Operator, OnFailure::Bypass),
-            ("house", Owner::Tenant, OnFailure::Retry),
-            ("house-2", Owner::Tenant, OnFailure::Retry),
-            ("house-3", Owner::Operator, OnFailure::Retry),
+            ("house", Owner::Tenant, OnFailure::RefuseSeries),
+            ("house-2", Owner::Tenant, OnFailure::RefuseSeries),
+            ("house-3", Owner::Operator, OnFailure::RefuseSeries),
         ]
     );
     let plugin = &x.policies[0].plugin;
@@ -276,6 +278,15 @@ fn settings_reach_the_plugin_exactly() {
           small: 0.1
           big: 1e300
           hex: 0x10
+          plus: +5
+          minus: -0
+          zeros: 1.50
+          point: .5
+          grouped: 1_000
+          date: 2026-11-26
+          truth: [true, True, FALSE, 'true']
+          nothing: [null, ~, Null, 'null']
+          tagged: [!!int 7, !!str 7, !!float 1]
           octal: 0755
           text: '0755'
           country: no
@@ -293,7 +304,9 @@ fn settings_reach_the_plugin_exactly() {
     assert_eq!(
         policies[2].settings,
         "{\"z\":null,\"a\":null,\"int\":18446744073709551615,\"negative\":-9223372036854775808,\"float\":1.0,\
-         \"small\":0.1,\"big\":1e+300,\"hex\":16,\"octal\":\"0755\",\"text\":\"0755\",\"country\":\"no\",\"empty\":\"\",\
+         \"small\":0.1,\"big\":1e300,\"hex\":\"0x10\",\"plus\":\"+5\",\"minus\":\"-0\",\"zeros\":1.50,\"point\":0.5,\
+         \"grouped\":\"1_000\",\"date\":\"2026-11-26\",\"truth\":[true,\"True\",\"FALSE\",\"true\"],\
+         \"nothing\":[null,null,null,\"null\"],\"tagged\":[7,\"7\",1],\"octal\":\"0755\",\"text\":\"0755\",\"country\":\"no\",\"empty\":\"\",\
          \"list\":[],\"map\":{},\"quote\":\"a\\\"b\\né\",\"1\":\"one\"}"
     );
     let names: Vec<_> = policies.iter().map(|policy| policy.name.as_str()).collect();
@@ -301,7 +314,7 @@ fn settings_reach_the_plugin_exactly() {
 }
 
 #[test]
-fn secrets_from_files_are_hashed_without_their_line_end() {
+fn secrets_from_files_are_hashed_without_the_blanks_around_them() {
     let folder = main_file(
         "tenants:
   - tenant: a
@@ -309,19 +322,27 @@ fn secrets_from_files_are_hashed_without_their_line_end() {
       - {bearer_token_file: token}
       - {bearer_token_file: token-crlf}
       - {basic_auth: {username: 007, password_file: password}}
+      - {bearer_token_file: token-blanks}
+      - {basic_auth: {username: u, password_file: password-blanks}}
 ",
     );
     folder.write("token", "s3cret\n");
     folder.write("token-crlf", "other\r\n");
     folder.write("password", "two words\n\n");
+    folder.write("token-blanks", "\tthird \n\n");
+    folder.write("password-blanks", "s3cret \n");
     let tenants = folder.load().unwrap().config.tenants;
     let expected = [
         Credential::BearerToken(inputs::sha256(b"s3cret")),
         Credential::BearerToken(inputs::sha256(b"other")),
-        // Only one line end is an editor's; the rest is the password's.
         Credential::BasicAuth {
             username: "007".into(),
-            password: Password::Sha256(inputs::sha256(b"two words\n")),
+            password: Password::Sha256(inputs::sha256(b"two words")),
+        },
+        Credential::BearerToken(inputs::sha256(b"third")),
+        Credential::BasicAuth {
+            username: "u".into(),
+            password: Password::Sha256(inputs::sha256(b"s3cret")),
         },
     ];
     assert_eq!(tenants[&tenant("a")].credentials, expected);
@@ -360,11 +381,34 @@ fn a_broken_tenant_file_costs_that_tenant_only() {
             (folder.path("t/typo.yaml"), Some("typo")),
         ]
     );
+    let known: Vec<bool> = broken.iter().map(|broken| broken.credentials_known).collect();
+    assert_eq!(known, [false, false, true]);
     // Known, so that its sender is told to wait.
     assert_eq!(
         broken[2].credentials,
         [Credential::ClientCertificate(CertificateName::DnsSan("typo".into()))]
     );
+}
+
+#[test]
+fn credentials_are_known_if_nothing_of_them_is_behind_a_mistake() {
+    let known = |rest: &str| {
+        let folder = main_file("tenant_files: ['t/*.yaml']\n");
+        folder.write("t/a.yaml", &format!("tenant: a\n{rest}\n"));
+        folder.load().unwrap().broken[0].credentials_known
+    };
+    let certificate = "{client_certificate: {dns_san: a}}";
+    assert!(known(&format!("credentials: [{certificate}]\npolices: []")));
+    assert!(known("upstreams: [sotf]"));
+    assert!(!known("credentails: []"));
+    assert!(!known(&format!("credentials: {certificate}")));
+    assert!(!known(&format!(
+        "credentials: [{certificate}, {{bearer_token_file: missing}}]"
+    )));
+    assert!(!known(&format!(
+        "credentials: [{certificate}, {{bearer_tokn_file: x}}]"
+    )));
+    assert!(!known(&format!("credentials: [{certificate}]\npolicies: [")));
 }
 
 #[test]

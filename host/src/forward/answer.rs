@@ -4,9 +4,10 @@
 //! sender: Thanos puts the names of the receivers behind it there.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::header::RETRY_AFTER;
+use http::HeaderMap;
+use http::header::{DATE, HeaderName, RETRY_AFTER};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
@@ -15,8 +16,8 @@ use crate::net::{ExchangeError, HttpAnswer, TextBounds};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{UpstreamLabels, UpstreamName};
 
-/// Longest `Retry-After` believed. A receiver that says a week is wrong about one of the two.
-const MAX_RETRY_AFTER: u64 = 300;
+/// Longest `Retry-After` believed, in seconds. A receiver that says a week is wrong about one of the two.
+const MAX_RETRY_AFTER: u64 = 3600;
 
 /// What is read of an answer's text: enough for Thanos' list of reasons, too little to be used against us. It follows
 /// the head at once or is not waited for: the status alone decides about the data.
@@ -43,8 +44,9 @@ pub enum ForwardError {
     /// The operator's mistake: a wrong path, a front door in front of the front door.
     #[error("receiver answered {status}, which no write should meet")]
     Misconfigured { status: u16 },
+    /// `retry_after` in seconds.
     #[error("receiver answered {status}")]
-    Unavailable { status: u16 },
+    Unavailable { status: u16, retry_after: Option<u64> },
     #[error("receiver did not answer in time")]
     Timeout,
     #[error("cannot connect to a receiver")]
@@ -120,16 +122,32 @@ pub fn judge(answer: &HttpAnswer) -> Result<(), ForwardError> {
             class: ConflictClass::of(&String::from_utf8_lossy(&answer.text)),
         },
         429 => ForwardError::TooManyRequests {
-            retry_after: answer
-                .headers
-                .get(RETRY_AFTER)
-                .and_then(|v| v.to_str().ok()?.trim().parse::<u64>().ok())
-                .map(|seconds| seconds.min(MAX_RETRY_AFTER)),
+            retry_after: retry_after(&answer.headers, SystemTime::now()),
         },
-        500..=599 => ForwardError::Unavailable { status },
+        500..=599 => ForwardError::Unavailable {
+            status,
+            retry_after: retry_after(&answer.headers, SystemTime::now()),
+        },
         600.. => ForwardError::Nonsense,
         _ => ForwardError::Misconfigured { status },
     })
+}
+
+/// Seconds, or a date (RFC 9110 section 10.2.3), which is the receiver's clock's: its own `Date` says what time it was
+/// there. `now` is for a receiver that does not tell.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let written = text(RETRY_AFTER)?;
+    let seconds = match written.parse::<u64>() {
+        Ok(seconds) => seconds,
+        Err(_) => {
+            let until = httpdate::parse_http_date(written).ok()?;
+            let there = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+            let left = until.duration_since(there.unwrap_or(now)).unwrap_or_default();
+            left.as_secs() + u64::from(left.subsec_nanos() > 0)
+        }
+    };
+    Some(seconds.min(MAX_RETRY_AFTER))
 }
 
 /// One printable line.
@@ -148,6 +166,14 @@ impl ForwardError {
     /// that samples were refused which are stored.
     pub fn may_pass_elsewhere(&self) -> bool {
         self.illness().is_some()
+    }
+
+    /// The receiver's own word on when to come again, in seconds.
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::TooManyRequests { retry_after } | Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
     }
 
     /// What it says about the endpoint, `None` if it says that the endpoint lives.
@@ -258,7 +284,7 @@ impl Outcomes {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, StatusCode};
+    use http::StatusCode;
 
     use super::*;
 
@@ -301,7 +327,11 @@ mod tests {
             assert_eq!(told(status, ""), ForwardError::Misconfigured { status });
         }
         for status in [500, 502, 503, 504, 599] {
-            assert_eq!(told(status, ""), ForwardError::Unavailable { status });
+            let expected = ForwardError::Unavailable {
+                status,
+                retry_after: None,
+            };
+            assert_eq!(told(status, ""), expected);
         }
         assert_eq!(told(101, ""), ForwardError::Nonsense);
         assert_eq!(told(999, ""), ForwardError::Nonsense);
@@ -337,18 +367,38 @@ mod tests {
 
     #[test]
     fn a_receivers_retry_after_is_believed_within_reason() {
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
         for (written, told) in [
+            ("0", Some(0)),
             ("7", Some(7)),
-            ("300", Some(300)),
-            ("604800", Some(300)),
+            (" 120 ", Some(120)),
+            ("3600", Some(3600)),
+            ("604800", Some(3600)),
+            ("Sun, 06 Nov 1994 08:51:37 GMT", Some(120)),
+            ("Sunday, 06-Nov-94 08:51:37 GMT", Some(120)),
+            ("Sun, 06 Nov 1994 08:49:36 GMT", Some(0)),
+            ("Mon, 06 Nov 1995 08:49:36 GMT", Some(3600)),
             ("soon", None),
             ("-1", None),
+            ("1.5", None),
         ] {
-            let mut limited = answer(429, "");
-            limited.headers.insert(RETRY_AFTER, written.parse().unwrap());
-            let expected = ForwardError::TooManyRequests { retry_after: told };
-            assert_eq!(judge(&limited), Err(expected));
+            for status in [429, 503, 500] {
+                let mut limited = answer(status, "");
+                limited.headers.insert(RETRY_AFTER, written.parse().unwrap());
+                limited.headers.insert(DATE, date.parse().unwrap());
+                assert_eq!(judge(&limited).unwrap_err().retry_after(), told, "{status} {written}");
+            }
         }
+    }
+
+    #[test]
+    fn a_date_is_told_by_our_clock_where_the_receiver_does_not_show_its_own() {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_000 - 119_500);
+        assert_eq!(retry_after(&headers, now), Some(120));
+        headers.insert(DATE, "yesterday".parse().unwrap());
+        assert_eq!(retry_after(&headers, now), Some(120));
     }
 
     #[test]

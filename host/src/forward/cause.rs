@@ -20,7 +20,7 @@ impl Cause {
     pub(super) fn of(error: &ForwardError, exchange: Option<ExchangeError>) -> Option<Self> {
         let (text, key) = match error {
             ForwardError::Misconfigured { status } => (misconfigured(*status), Some(key_of(*status))),
-            ForwardError::Unavailable { status } => (format!("it answered {status}"), None),
+            ForwardError::Unavailable { status, .. } => (format!("it answered {status}"), None),
             ForwardError::Timeout => ("it did not answer in time".to_owned(), Some("timeout")),
             ForwardError::Connect => match exchange {
                 Some(ExchangeError::Connect(fault)) => (fault.to_string(), key_of_connect(fault)),
@@ -98,7 +98,13 @@ mod tests {
             );
         }
         assert_eq!(key(ForwardError::Timeout), Some(Some("timeout")));
-        assert_eq!(key(ForwardError::Unavailable { status: 503 }), Some(None));
+        assert_eq!(
+            key(ForwardError::Unavailable {
+                status: 503,
+                retry_after: None,
+            }),
+            Some(None)
+        );
         let limited = ForwardError::TooManyRequests { retry_after: None };
         assert_eq!((key(limited), key(ForwardError::Overloaded)), (None, None));
         let of = |fault| Cause::of(&ForwardError::Connect, Some(ExchangeError::Connect(fault))).unwrap();

@@ -1,16 +1,18 @@
 //! One receiver: where it is, how it does, what is in flight to it.
 //!
-//! Takes addresses, gives guards: a [`Trip`] counts as in flight while it lives and tells the endpoint's health how it
-//! ended, also where its request was dropped half-way.
+//! Takes addresses, gives guards: a [`Trip`] counts as in flight while it lives, a [`Probe`] is the only one, and each tells
+//! the endpoint's health how it ended, also where its request was dropped half-way.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::balance::Candidate;
+use tokio::task::AbortHandle;
+
+use super::balance::{self, Candidate};
 use super::cause::Cause;
 use super::health::{Health, Illness};
+use super::latency::Latency;
 use crate::net::{Address, Pool};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::EndpointLabels;
@@ -18,7 +20,6 @@ use crate::telemetry::metrics::EndpointLabels;
 pub struct Endpoint {
     pub address: Address,
     pub pool: Pool,
-    in_flight: AtomicUsize,
     state: Mutex<State>,
     metrics: Arc<Metrics>,
     labels: EndpointLabels,
@@ -27,6 +28,8 @@ pub struct Endpoint {
 #[derive(Default)]
 struct State {
     health: Health,
+    latency: Latency,
+    probe: Option<AbortHandle>,
     /// Whether the endpoint belongs to what is configured, and so owns a time series.
     published: bool,
     last_cause: Option<(Cause, Instant)>,
@@ -48,10 +51,17 @@ pub struct EndpointStatus {
     pub retry_in: Option<Duration>,
 }
 
-/// One request under way to an endpoint.
+/// One write under way to an endpoint.
 pub struct Trip {
     endpoint: Arc<Endpoint>,
+    began: Instant,
     trial: bool,
+    ended: bool,
+}
+
+/// The one question under way to an endpoint that is passed over.
+pub struct Probe {
+    endpoint: Arc<Endpoint>,
     ended: bool,
 }
 
@@ -64,7 +74,6 @@ impl Endpoint {
         Arc::new(Self {
             address,
             pool: Pool::default(),
-            in_flight: AtomicUsize::new(0),
             state: Mutex::default(),
             metrics,
             labels,
@@ -83,16 +92,24 @@ impl Endpoint {
     pub fn withdraw(&self) {
         let mut state = self.locked();
         state.published = false;
+        let probe = state.probe.take();
         self.metrics.upstream_healthy.remove(&self.labels);
         drop(state);
+        if let Some(probe) = probe {
+            probe.abort();
+        }
         self.pool.clear();
     }
 
     /// What a choice among endpoints is made from.
     pub fn candidate(&self, now: Instant) -> Candidate {
+        let state = self.locked();
         Candidate {
-            in_flight: self.in_flight.load(Ordering::Relaxed),
-            standing: self.locked().health.standing(now),
+            standing: state.health.standing(now),
+            in_flight: state.latency.in_flight(),
+            usual: state.latency.usual(),
+            faded: state.latency.faded(now),
+            silence: state.latency.silence(now),
         }
     }
 
@@ -101,7 +118,7 @@ impl Endpoint {
         EndpointStatus {
             address: self.address.to_string(),
             healthy: state.health.is_healthy(),
-            in_flight: self.in_flight.load(Ordering::Relaxed),
+            in_flight: state.latency.in_flight(),
             failures_in_a_row: state.health.failures_in_a_row(),
             last_failure: state.health.last_illness().map(Illness::word),
             last_cause: state
@@ -110,6 +127,11 @@ impl Endpoint {
                 .map(|(cause, at)| (cause.clone(), at.elapsed())),
             retry_in: state.health.retry_in(Instant::now()),
         }
+    }
+
+    /// What asks the endpoint now; it ends with the endpoint's time in the configuration.
+    pub fn is_probed_by(&self, task: AbortHandle) {
+        self.locked().probe = Some(task);
     }
 
     /// Keeps why a write failed here, for operators.
@@ -121,6 +143,33 @@ impl Endpoint {
     #[cfg(test)]
     pub(super) fn end_backoff(&self) {
         self.locked().health.end_backoff(Instant::now());
+    }
+
+    fn failed(&self, illness: Illness, waited: Duration, trial: bool, now: Instant) {
+        {
+            let mut state = self.locked();
+            if illness.is_answer() {
+                state.latency.answered(now);
+            }
+            // What was waited for in vain is at least so long.
+            if illness.is_a_wait() && waited > balance::SLOW {
+                state.latency.learnt(waited, now);
+            }
+            let was_healthy = state.health.is_healthy();
+            state.health.failed(illness, waited, trial, now, random());
+            if was_healthy && !state.health.is_healthy() {
+                self.show(&state);
+                tracing::warn!(
+                    upstream = self.labels.upstream,
+                    endpoint = %self.address,
+                    failure = illness.word(),
+                    "endpoint is passed over"
+                );
+            }
+        }
+        if !illness.is_answer() {
+            self.pool.clear();
+        }
     }
 
     /// Under the lock, so that no late outcome shows an endpoint again that was withdrawn.
@@ -138,12 +187,13 @@ impl Endpoint {
 
 impl Trip {
     pub fn start(endpoint: &Arc<Endpoint>, may_be_trial: bool, now: Instant) -> Self {
-        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        // Another request may have become the trial since the choice was made; then this one is a straggler.
-        let trial = may_be_trial && endpoint.locked().health.started(now);
+        let mut state = endpoint.locked();
+        state.latency.began(now);
         Self {
             endpoint: Arc::clone(endpoint),
-            trial,
+            began: now,
+            // Another write may have become the trial since the choice was made; then this one is a straggler.
+            trial: may_be_trial && state.health.started(now),
             ended: false,
         }
     }
@@ -152,10 +202,20 @@ impl Trip {
         &self.endpoint
     }
 
-    /// The endpoint answered.
-    pub fn succeeded(mut self) {
+    pub fn took(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// The endpoint answered. `stored` is whether it has done the whole work: only then does the time say what a write
+    /// takes there.
+    pub fn succeeded(mut self, stored: bool) {
         self.ended = true;
+        let now = Instant::now();
         let mut state = self.endpoint.locked();
+        state.latency.answered(now);
+        if stored {
+            state.latency.learnt(now.saturating_duration_since(self.began), now);
+        }
         let was_healthy = state.health.is_healthy();
         state.health.succeeded();
         if !was_healthy {
@@ -167,31 +227,51 @@ impl Trip {
     /// The endpoint failed, and it was its own doing.
     pub fn failed(mut self, illness: Illness) {
         self.ended = true;
-        {
-            let mut state = self.endpoint.locked();
-            let was_healthy = state.health.is_healthy();
-            state.health.failed(illness, self.trial, Instant::now(), random());
-            if was_healthy && !state.health.is_healthy() {
-                self.endpoint.show(&state);
-                tracing::warn!(
-                    upstream = self.endpoint.labels.upstream,
-                    endpoint = %self.endpoint.address,
-                    failure = illness.word(),
-                    "endpoint is passed over"
-                );
-            }
-        }
-        if !matches!(illness, Illness::ServerError | Illness::Misconfigured) {
-            self.endpoint.pool.clear();
-        }
+        let now = Instant::now();
+        let waited = now.saturating_duration_since(self.began);
+        self.endpoint.failed(illness, waited, self.trial, now);
     }
 }
 
 impl Drop for Trip {
     fn drop(&mut self) {
-        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let mut state = self.endpoint.locked();
+        state.latency.ended();
         if !self.ended {
-            self.endpoint.locked().health.abandoned(self.trial);
+            state.health.abandoned(self.trial);
+        }
+    }
+}
+
+impl Probe {
+    /// `None` if the endpoint is not due to be asked, or is being asked.
+    pub fn begin(endpoint: &Arc<Endpoint>, now: Instant) -> Option<Self> {
+        let begins = endpoint.locked().health.probed(now);
+        begins.then(|| Self {
+            endpoint: Arc::clone(endpoint),
+            ended: false,
+        })
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// `None` is an answer.
+    pub fn ended(mut self, fault: Option<Illness>) {
+        self.ended = true;
+        match fault {
+            None => self.endpoint.locked().health.answered(),
+            // Nobody has waited for it.
+            Some(illness) => self.endpoint.failed(illness, Duration::ZERO, true, Instant::now()),
+        }
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.endpoint.locked().health.abandoned(true);
         }
     }
 }

@@ -1,7 +1,9 @@
-//! Passive health of one endpoint: failures in a row eject it, one success brings it back.
+//! Health of one endpoint: failures in a row eject it; when its back-off is over it is asked whether it is there, then a
+//! write is tried, and one success brings it back.
 //!
 //! Takes outcomes and the time, gives a standing; a pure structure, so that tests need no clock. Never asks the
-//! endpoint anything itself: the receivers have no cheap request that says more than a write does.
+//! endpoint anything itself, and believes no answer but that to a write: the receivers have no cheap request that says as
+//! much.
 
 use std::time::{Duration, Instant};
 
@@ -19,12 +21,20 @@ const BACKOFF: Rests = Rests {
     longest: Duration::from_secs(30),
 };
 
+/// Of an endpoint that makes writes wait: the next one that finds out is a tenant's again, whatever a probe said.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// So many times what a write has waited there, no other one shall: a tenth of one sender's time at most.
+const RESTS_PER_WAIT: u32 = 10;
+
 /// A failure that is the endpoint's. A 4xx by which a receiver judges a write is not one: the endpoint lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Illness {
     Connect,
     Reset,
     Timeout,
+    /// The write was stored, and took so much longer than elsewhere that it had better gone there.
+    Slow,
     ServerError,
     Nonsense,
     /// It answers as no receiver does.
@@ -32,11 +42,23 @@ pub enum Illness {
 }
 
 impl Illness {
+    /// Whether the endpoint answered, so that its connections are well.
+    pub fn is_answer(self) -> bool {
+        matches!(self, Self::Slow | Self::ServerError | Self::Misconfigured)
+    }
+
+    /// Whether a long time until it was met is the endpoint's own. A receiver that answers 5xx late has waited for another
+    /// one behind it, on behalf of one tenant.
+    pub fn is_a_wait(self) -> bool {
+        !matches!(self, Self::ServerError)
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             Self::Connect => "connect",
             Self::Reset => "reset",
             Self::Timeout => "timeout",
+            Self::Slow => "slow",
             Self::ServerError => "server_error",
             Self::Nonsense => "nonsense",
             Self::Misconfigured => "misconfigured",
@@ -48,6 +70,8 @@ impl Illness {
 #[derive(Debug, Default)]
 pub struct Health {
     breaker: Breaker,
+    /// It has answered since it was ejected last: a write may be tried.
+    answers: bool,
     failures_in_a_row: u32,
     last_illness: Option<Illness>,
 }
@@ -56,7 +80,8 @@ impl Health {
     pub fn standing(&self, now: Instant) -> Standing {
         match (self.breaker.is_closed(), self.breaker.is_due(now)) {
             (true, _) => Standing::Healthy,
-            (false, true) => Standing::DueForTrial,
+            (false, true) if self.answers => Standing::DueForTrial,
+            (false, true) => Standing::DueForProbe,
             (false, false) => Standing::Ejected,
         }
     }
@@ -78,20 +103,34 @@ impl Health {
         self.breaker.until().map(|until| until.saturating_duration_since(now))
     }
 
-    /// A request is sent. `true` where it is the trial; its end has to be told to one of the three below.
+    /// A write is sent. `true` where it is the trial; its end has to be told to one of the three below.
     pub fn started(&mut self, now: Instant) -> bool {
-        self.breaker.begin_trial(now, None)
+        self.answers && self.breaker.begin_trial(now, None)
+    }
+
+    /// The endpoint is asked whether it is there. `true` where nobody does yet; the end has to be told to
+    /// [`Health::answered`], `failed` or `abandoned`.
+    pub fn probed(&mut self, now: Instant) -> bool {
+        !self.answers && self.breaker.begin_trial(now, None)
+    }
+
+    /// It is there.
+    pub fn answered(&mut self) {
+        self.answers = true;
+        self.breaker.abandon_trial();
     }
 
     /// The endpoint answered, whatever it thinks of the write.
     pub fn succeeded(&mut self) {
         self.failures_in_a_row = 0;
+        self.answers = false;
         self.breaker.close();
         self.breaker.forget();
     }
 
-    /// `random` spreads the trials of many gateways: they saw the endpoint die at the same time.
-    pub fn failed(&mut self, illness: Illness, trial: bool, now: Instant, random: u64) {
+    /// `waited` is what it has cost a write. `random` spreads the trials of many gateways: they saw the endpoint die at
+    /// the same time.
+    pub fn failed(&mut self, illness: Illness, waited: Duration, trial: bool, now: Instant, random: u64) {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         self.last_illness = Some(illness);
         // A straggler from before the ejection, or sent because no endpoint is healthy, says nothing new.
@@ -100,7 +139,8 @@ impl Health {
             false => trial,
         };
         if counts {
-            self.breaker.open(now, BACKOFF, Some(random));
+            self.answers = false;
+            self.breaker.open(now, rests(illness, waited), Some(random));
         }
     }
 
@@ -117,6 +157,18 @@ impl Health {
     }
 }
 
+fn rests(illness: Illness, waited: Duration) -> Rests {
+    match illness {
+        Illness::Timeout | Illness::Slow => Rests {
+            first: (waited * RESTS_PER_WAIT).clamp(BACKOFF.first, LONGEST_WAIT),
+            longest: LONGEST_WAIT,
+        },
+        Illness::Connect | Illness::Reset | Illness::ServerError | Illness::Nonsense | Illness::Misconfigured => {
+            BACKOFF
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,9 +178,16 @@ mod tests {
     fn ejected(now: Instant) -> Health {
         let mut health = Health::default();
         for _ in 0..FAILURES_TO_EJECT {
-            health.failed(Illness::Connect, false, now, MIDDLE);
+            health.failed(Illness::Connect, Duration::ZERO, false, now, MIDDLE);
         }
         health
+    }
+
+    /// The endpoint answers its probe, and a write is tried.
+    fn begin_trial(health: &mut Health, now: Instant) -> bool {
+        assert!(health.probed(now));
+        health.answered();
+        health.started(now)
     }
 
     #[test]
@@ -136,10 +195,10 @@ mod tests {
         let now = Instant::now();
         let mut health = Health::default();
         for _ in 1..FAILURES_TO_EJECT {
-            health.failed(Illness::Reset, false, now, MIDDLE);
+            health.failed(Illness::Reset, Duration::ZERO, false, now, MIDDLE);
             assert_eq!(health.standing(now), Standing::Healthy);
         }
-        health.failed(Illness::Timeout, false, now, MIDDLE);
+        health.failed(Illness::Timeout, Duration::ZERO, false, now, MIDDLE);
         assert_eq!(health.standing(now), Standing::Ejected);
         assert_eq!(health.last_illness(), Some(Illness::Timeout));
         assert_eq!(health.retry_in(now), Some(BACKOFF.first));
@@ -151,7 +210,7 @@ mod tests {
         let mut health = Health::default();
         for _ in 0..10 {
             for _ in 1..FAILURES_TO_EJECT {
-                health.failed(Illness::Reset, false, now, MIDDLE);
+                health.failed(Illness::Reset, Duration::ZERO, false, now, MIDDLE);
             }
             health.succeeded();
         }
@@ -160,14 +219,21 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_is_due_at_the_end_of_the_backoff_and_runs_once() {
+    fn a_probe_and_then_a_trial_are_due_at_the_end_of_the_backoff_and_run_once() {
         let now = Instant::now();
         let mut health = ejected(now);
         let just_before = now + BACKOFF.first - Duration::from_nanos(1);
         assert_eq!(health.standing(just_before), Standing::Ejected);
         assert!(!health.started(just_before));
         let due = now + BACKOFF.first;
+        assert_eq!(health.standing(due), Standing::DueForProbe);
+        assert!(!health.started(due));
+        assert!(health.probed(due));
+        assert_eq!(health.standing(due), Standing::Ejected);
+        assert!(!health.probed(due));
+        health.answered();
         assert_eq!(health.standing(due), Standing::DueForTrial);
+        assert!(!health.probed(due));
         assert!(health.started(due));
         assert_eq!(health.standing(due), Standing::Ejected);
         assert!(!health.started(due));
@@ -179,12 +245,12 @@ mod tests {
         let mut health = ejected(now);
         for expected in [2, 4, 8, 16, 30, 30] {
             now += health.retry_in(now).unwrap();
-            assert!(health.started(now));
-            health.failed(Illness::Connect, true, now, MIDDLE);
+            assert!(begin_trial(&mut health, now));
+            health.failed(Illness::Connect, Duration::ZERO, true, now, MIDDLE);
             assert_eq!(health.retry_in(now), Some(Duration::from_secs(expected)));
         }
         now += BACKOFF.longest;
-        assert!(health.started(now));
+        assert!(begin_trial(&mut health, now));
         health.succeeded();
         assert_eq!(health.standing(now), Standing::Healthy);
         assert_eq!(health.retry_in(now), None);
@@ -194,8 +260,14 @@ mod tests {
     fn stragglers_do_not_put_the_trial_off() {
         let now = Instant::now();
         let mut health = ejected(now);
-        health.failed(Illness::Timeout, false, now + Duration::from_millis(900), MIDDLE);
-        assert_eq!(health.standing(now + BACKOFF.first), Standing::DueForTrial);
+        health.failed(
+            Illness::Timeout,
+            Duration::ZERO,
+            false,
+            now + Duration::from_millis(900),
+            MIDDLE,
+        );
+        assert_eq!(health.standing(now + BACKOFF.first), Standing::DueForProbe);
     }
 
     #[test]
@@ -203,8 +275,47 @@ mod tests {
         let now = Instant::now();
         let mut health = ejected(now);
         let due = now + BACKOFF.first;
-        assert!(health.started(due));
+        assert!(health.probed(due));
+        health.abandoned(true);
+        assert_eq!(health.standing(due), Standing::DueForProbe);
+        assert!(begin_trial(&mut health, due));
         health.abandoned(true);
         assert_eq!(health.standing(due), Standing::DueForTrial);
+    }
+
+    #[test]
+    fn a_probe_that_fails_puts_the_next_one_off() {
+        let now = Instant::now();
+        let mut health = ejected(now);
+        let due = now + BACKOFF.first;
+        assert!(health.probed(due));
+        health.failed(Illness::Connect, Duration::ZERO, true, due, MIDDLE);
+        assert_eq!(health.retry_in(due), Some(BACKOFF.first * 2));
+        // A success in between, of a write that was sent because no endpoint was healthy, ends it all.
+        assert!(health.probed(due + BACKOFF.first * 2));
+        health.succeeded();
+        health.answered();
+        assert_eq!(health.standing(due), Standing::Healthy);
+        for _ in 0..FAILURES_TO_EJECT {
+            health.failed(Illness::Connect, Duration::ZERO, false, due, MIDDLE);
+        }
+        assert_eq!(health.standing(due + BACKOFF.first), Standing::DueForProbe);
+    }
+
+    #[test]
+    fn what_makes_a_write_wait_is_left_alone_ten_times_as_long_and_a_minute_at_most() {
+        let now = Instant::now();
+        for (waited, rests) in [(0, [1, 2]), (3, [30, 60]), (7, [60, 60])] {
+            let mut health = Health::default();
+            let waited = Duration::from_secs(waited);
+            for _ in 0..FAILURES_TO_EJECT {
+                health.failed(Illness::Slow, waited, false, now, MIDDLE);
+            }
+            assert_eq!(health.retry_in(now).unwrap().as_secs(), rests[0]);
+            let due = now + LONGEST_WAIT;
+            assert!(begin_trial(&mut health, due));
+            health.failed(Illness::Slow, waited, true, due, MIDDLE);
+            assert_eq!(health.retry_in(due).unwrap().as_secs(), rests[1]);
+        }
     }
 }

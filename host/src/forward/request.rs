@@ -19,6 +19,8 @@ const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+const AGENT: &str = concat!("gauntlet/", env!("CARGO_PKG_VERSION"));
+
 /// W3C Trace Context, section 3.3.1.5: what a vendor has to pass on at least, and all that is passed on here.
 const MAX_TRACE_STATE: usize = 512;
 const MAX_REQUEST_ID: usize = 128;
@@ -118,7 +120,7 @@ impl Template {
             (CONTENT_TYPE, "application/x-protobuf"),
             (CONTENT_ENCODING, "snappy"),
             (VERSION, "0.1.0"),
-            (USER_AGENT, concat!("gauntlet/", env!("CARGO_PKG_VERSION"))),
+            (USER_AGENT, AGENT),
         ];
         Ok(Self {
             uri,
@@ -127,6 +129,16 @@ impl Template {
                 .into_iter()
                 .collect(),
         })
+    }
+
+    /// Asks whether anybody is there, and for nothing else.
+    pub fn probe(&self, host: &HeaderValue) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = self.uri.clone();
+        let headers = request.headers_mut();
+        headers.insert(HOST, host.clone());
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        request
     }
 
     /// Content-Length is exact because hyper writes the length of the one piece the body is.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::*;
@@ -232,6 +233,29 @@ async fn an_idle_connection_that_the_receiver_closed_is_not_used() {
     assert_eq!(receiver.connections(), 3);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_writes_to_a_receiver_that_closes_after_each_answer_are_all_taken() {
+    let receiver = RawReceiver::new(|mut stream, _| async move {
+        read_request(&mut stream).await;
+        stream.write_all(OK_RESPONSE).await.unwrap();
+    })
+    .await;
+    let stage = Arc::new(Stage::of(&[receiver.address]));
+    let senders = (0..4).map(|_| {
+        let stage = Arc::clone(&stage);
+        tokio::spawn(async move {
+            for _ in 0..1000 {
+                stage.send().await.unwrap();
+            }
+        })
+    });
+    for sender in senders.collect::<Vec<_>>() {
+        sender.await.unwrap();
+    }
+    assert_eq!((stage.outcome("success"), stage.outcome("timeout")), (4000.0, 0.0));
+    assert_eq!(stage.endpoint(receiver.address).failures_in_a_row, 0);
+}
+
 #[tokio::test]
 async fn a_write_that_one_endpoint_cannot_take_goes_to_another() {
     let dead = dead_port().await;
@@ -292,7 +316,8 @@ async fn endpoints_that_all_failed_are_used_all_the_same_and_one_success_restore
     );
     let stage = Stage::of(&[one.address, other.address]);
     for _ in 0..health::FAILURES_TO_EJECT {
-        assert_eq!(stage.send().await, Err(ForwardError::Unavailable { status: 503 }));
+        let told = stage.send().await;
+        assert!(matches!(told, Err(ForwardError::Unavailable { status: 503, .. })));
     }
     assert!(!stage.endpoint(one.address).healthy && !stage.endpoint(other.address).healthy);
     one.reply_from_now(OK);
@@ -314,21 +339,90 @@ async fn an_ejected_endpoint_is_tried_when_its_backoff_is_over_and_comes_back() 
     }
     assert_eq!(sick.count(), 0);
 
-    let endpoints = stage.soft.endpoints.load();
-    let ejected = endpoints.iter().find(|e| e.status().retry_in.is_some()).unwrap();
-    ejected.end_backoff();
+    // The write that finds the back-off over goes elsewhere, and the endpoint is asked whether it is there.
+    stage.end_backoff(sick.address);
+    stage.send().await.unwrap();
+    stage.is_due_for_trial(sick.address).await;
+    assert_eq!(sick.count(), 0);
     // The trial fails, its write does not, and the endpoint is left alone again.
     for _ in 0..5 {
         stage.send().await.unwrap();
     }
     assert_eq!(sick.count(), 1);
 
-    ejected.end_backoff();
+    stage.end_backoff(sick.address);
     sick.reply_from_now(OK);
+    stage.send().await.unwrap();
+    stage.is_due_for_trial(sick.address).await;
     stage.send().await.unwrap();
     assert_eq!(sick.count(), 1);
     assert!(stage.endpoint(sick.address).healthy);
     assert_eq!(stage.healthy_metric(sick.address), Some(1.0));
+}
+
+#[tokio::test]
+async fn no_write_waits_for_an_endpoint_that_does_not_answer_when_it_is_asked() {
+    let (mut sick, well) = (Receiver::new(Reply::Status(500, "")).await, Receiver::new(OK).await);
+    let stage = Stage::new(config::Upstream {
+        connect_timeout: Duration::from_millis(200),
+        ..config(vec![at(sick.address), at(well.address)])
+    });
+    while stage.endpoint(sick.address).healthy {
+        stage.send().await.unwrap();
+    }
+    sick.count();
+    sick.reply_from_now(Reply::Never);
+    for _ in 0..2 {
+        let failures = stage.endpoint(sick.address).failures_in_a_row;
+        stage.end_backoff(sick.address);
+        let told = async {
+            while stage.endpoint(sick.address).failures_in_a_row == failures {
+                stage.send().await.unwrap();
+            }
+        };
+        tokio::time::timeout(LONG, told).await.unwrap();
+        assert_eq!(stage.endpoint(sick.address).last_failure, Some("timeout"));
+    }
+    assert_eq!((sick.count(), stage.outcome("timeout")), (0, 0.0));
+}
+
+#[tokio::test]
+async fn endpoints_that_hang_get_no_more_writes_long_before_the_timeout() {
+    let (mut one, mut other) = (Receiver::new(Reply::Never).await, Receiver::new(Reply::Never).await);
+    let well = Receiver::new(OK).await;
+    let stage = Stage::of(&[one.address, other.address, well.address]);
+    let mut writes = JoinSet::new();
+    let in_flight = |address| stage.endpoint(address).in_flight;
+    while in_flight(one.address) == 0 || in_flight(other.address) == 0 || stage.outcome("success") == 0.0 {
+        let soft = Arc::clone(&stage.soft);
+        writes.spawn(async move { soft.send(&outgoing(), Instant::now() + LONG).await });
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(balance::SLOW + Duration::from_millis(50)).await;
+    assert!(one.count() + other.count() >= 2);
+    for _ in 0..40 {
+        stage.send().await.unwrap();
+    }
+    assert_eq!(one.count() + other.count(), 0);
+    assert_eq!(stage.outcome("timeout"), 0.0, "nothing has timed out yet");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_takes_much_longer_than_the_other_is_passed_over_and_its_writes_are_stored() {
+    let late = Reply::Late(balance::SLOW + Duration::from_millis(50));
+    let (slow, well) = (Receiver::new(late.clone()).await, Receiver::new(OK).await);
+    let stage = Stage::of(&[slow.address, well.address]);
+    let writes = futures_util::future::join_all((0..12).map(|_| stage.send()));
+    assert!(writes.await.iter().all(Result::is_ok));
+    let status = stage.endpoint(slow.address);
+    assert_eq!((status.healthy, status.last_failure), (false, Some("slow")));
+    // Of two that are slow alike, none is slow.
+    well.reply_from_now(late);
+    for _ in 0..2 {
+        let writes = futures_util::future::join_all((0..12).map(|_| stage.send()));
+        assert!(writes.await.iter().all(Result::is_ok));
+    }
+    assert!(stage.endpoint(well.address).healthy);
 }
 
 #[tokio::test]

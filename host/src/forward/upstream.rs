@@ -19,6 +19,7 @@ use super::budget::Load;
 use super::cause::Cause;
 use super::endpoint::{Endpoint, EndpointStatus, Trip, random};
 use super::health::Illness;
+use super::probe;
 use super::request::{Outgoing, Template};
 use crate::config::{self, EndpointSpec};
 use crate::net::names::{is_looked_up, static_address};
@@ -67,7 +68,8 @@ pub struct Upstream {
     pub(super) load: Arc<Load>,
     pub(super) endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     members: Mutex<Members>,
-    /// Rounds of look-ups that have ended; begins at 1 where there is nothing to look up.
+    /// Rounds of look-ups that have ended; begins at 1 where there is nothing to look up. Told at every change of the
+    /// endpoints as well.
     pub(super) rounds: watch::Sender<u64>,
     pub(super) lookups: OnceLock<AbortHandle>,
 }
@@ -143,7 +145,7 @@ impl Upstream {
         let started = Instant::now();
         let end = deadline.min(started + self.config.timeout);
         let endpoints = self.endpoints_by(end).await;
-        let Some(first) = choose(&endpoints, None) else {
+        let Some(first) = self.choose(&endpoints, None) else {
             self.tell_no_endpoint();
             return self.refuse(ForwardError::NoEndpoint);
         };
@@ -159,7 +161,7 @@ impl Upstream {
         if !error.may_pass_elsewhere() || Instant::now() >= end {
             return Err(error);
         }
-        match choose(&self.endpoints.load(), Some(&failed)) {
+        match self.choose(&self.endpoints.load(), Some(&failed)) {
             Some(second) if self.load.may_fail_over() => self.attempt(second, &tenant, outgoing, end).await,
             _ => Err(error),
         }
@@ -192,7 +194,9 @@ impl Upstream {
         };
         self.outcomes.count(&result, Some(started.elapsed()));
         match result.as_ref().err().and_then(ForwardError::illness) {
-            None => trip.succeeded(),
+            // Stored, but whoever comes next had better go elsewhere.
+            None if result.is_ok() && self.is_slow(&trip) => trip.failed(Illness::Slow),
+            None => trip.succeeded(result.is_ok()),
             // The sender's deadline was near: less than half the time the operator gives a receiver says nothing about
             // it. The trip counts as abandoned.
             Some(Illness::Timeout) if until.duration_since(started) < self.config.timeout / 2 => {
@@ -207,6 +211,41 @@ impl Upstream {
             self.tell(&endpoint, cause);
         }
         result
+    }
+
+    /// Whether a trip took so much longer than it would have taken elsewhere that its endpoint may be ejected for it.
+    fn is_slow(&self, trip: &Trip) -> bool {
+        let took = trip.took();
+        if took <= balance::SLOW {
+            return false;
+        }
+        let (endpoints, now) = (self.endpoints.load(), std::time::Instant::now());
+        let others = endpoints.iter().filter(|e| !Arc::ptr_eq(e, trip.endpoint()));
+        let others: Vec<Candidate> = others.map(|e| e.candidate(now)).collect();
+        balance::slow_bound(&others).is_some_and(|bound| took > bound) && balance::may_go(others.iter())
+    }
+
+    /// Chooses an endpoint and starts a trip to it. `failed` has just failed this write; the second choice is never a
+    /// trial, for it is the write's last chance. Endpoints that are due for it are asked meanwhile whether they are there.
+    fn choose(&self, endpoints: &[Arc<Endpoint>], failed: Option<&Arc<Endpoint>>) -> Option<Trip> {
+        let now = std::time::Instant::now();
+        let mut candidates = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            let mut candidate = endpoint.candidate(now);
+            candidate.standing = match (failed, candidate.standing) {
+                (Some(failed), _) if Arc::ptr_eq(failed, endpoint) => Standing::Excluded,
+                (Some(_), Standing::DueForTrial) => Standing::Ejected,
+                (_, standing) => standing,
+            };
+            if candidate.standing == Standing::DueForProbe {
+                let request = self.template.probe(endpoint.address.host_header());
+                probe::start(endpoint, &self.dialer, request, self.config.connect_timeout);
+            }
+            candidates.push(candidate);
+        }
+        let chosen = balance::pick(&candidates, random())?;
+        let may_be_trial = candidates[chosen].standing == Standing::DueForTrial;
+        Some(Trip::start(&endpoints[chosen], may_be_trial, now))
     }
 
     /// A receiver did not take a write, or could not be asked to.
@@ -254,7 +293,8 @@ impl Upstream {
         // A name server that is down is not waited for longer than a receiver that is. Whether this is too late or has
         // failed: what is there now is all there is.
         let patience = end.min(Instant::now() + self.config.connect_timeout);
-        let _ = timeout_at(patience, rounds.wait_for(|n| *n > 0)).await;
+        let any = rounds.wait_for(|n| *n > 0 || !self.endpoints.load().is_empty());
+        let _ = timeout_at(patience, any).await;
         self.endpoints.load_full()
     }
 
@@ -267,7 +307,12 @@ impl Upstream {
         self.install(&self.members(), &[]);
     }
 
-    /// A look-up has answered.
+    /// What the look-ups of one configured endpoint have found until now.
+    pub(super) fn addresses(&self, spec: usize) -> Vec<Address> {
+        self.members().by_spec.get(spec).cloned().unwrap_or_default()
+    }
+
+    /// A look-up has answered, or a part of it.
     pub(super) fn set_addresses(&self, spec: usize, addresses: Vec<Address>) {
         let mut members = self.members();
         if members.superseded {
@@ -278,6 +323,8 @@ impl Upstream {
         }
         let before = self.endpoints.load_full();
         self.install(&members, &before);
+        // Writes that came before there was any endpoint look again.
+        self.rounds.send_modify(|_| ());
     }
 
     /// A round of look-ups has ended.
@@ -356,27 +403,6 @@ impl Upstream {
     fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Chooses an endpoint and starts a trip to it. `failed` has just failed this write; the second choice is never a
-/// trial, for it is the write's last chance.
-fn choose(endpoints: &[Arc<Endpoint>], failed: Option<&Arc<Endpoint>>) -> Option<Trip> {
-    let now = std::time::Instant::now();
-    let candidates: Vec<Candidate> = endpoints
-        .iter()
-        .map(|endpoint| {
-            let candidate = endpoint.candidate(now);
-            let standing = match (failed, candidate.standing) {
-                (Some(failed), _) if Arc::ptr_eq(failed, endpoint) => Standing::Excluded,
-                (Some(_), Standing::DueForTrial) => Standing::Ejected,
-                (_, standing) => standing,
-            };
-            Candidate { standing, ..candidate }
-        })
-        .collect();
-    let chosen = balance::pick(&candidates, random())?;
-    let may_be_trial = candidates[chosen].standing == Standing::DueForTrial;
-    Some(Trip::start(&endpoints[chosen], may_be_trial, now))
 }
 
 impl Drop for Upstream {

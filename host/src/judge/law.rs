@@ -4,12 +4,13 @@
 //! verdict, with the label bytes as they may be forwarded or the reason they may not. Closes the ways by which a label
 //! could name another tenant (I2). Runs at the end of the chain: on the plugin thread, where policies judge series.
 
-use super::refusal::Refusal;
-use super::verdict::{Unsettled, Verdict};
+use std::sync::Arc;
+
+use super::verdict::{Bug, StreamId, Verdict};
 use super::words::{DropWords, Words};
-use crate::chain::{LabelSet, Outcome};
+use crate::chain::{LabelSet, Outcome, Unfit};
 use crate::config;
-use crate::model::Label;
+use crate::model::{Label, Refusal};
 use crate::wire::labels::{encode_labels, label_bytes, labels};
 
 /// The part of a tenant's configuration that host checks read.
@@ -48,30 +49,54 @@ impl Law {
     ///
     /// # Errors
     /// If there is no number for a word.
-    pub fn verdict(&self, sent: &[u8], outcome: Outcome) -> Result<Verdict, Unsettled> {
-        let number = |stream: Option<_>| stream.map_or(Ok(0), |name| self.words.stream_id(&name));
-        Ok(match outcome {
-            Outcome::Drop { policy, reason } => Verdict::Drop {
-                reason: self.words.drop_id(&DropWords { policy, reason })?,
-            },
-            Outcome::Keep { stream } => {
-                let stream = number(stream)?;
-                match self.checks.check_sent(sent) {
-                    Ok(None) => Verdict::Keep { stream },
-                    Ok(Some(labels)) => Verdict::Edit { labels, stream },
-                    Err(refusal) => Verdict::Reject { refusal },
-                }
+    pub fn verdict(&self, sent: &[u8], outcome: Outcome) -> Result<Verdict, Bug> {
+        let judged = match outcome {
+            Outcome::Drop { policy, reason } => {
+                let reason = self.words.drop_id(&DropWords { policy, reason })?;
+                return Ok(Verdict::Drop { reason });
             }
-            Outcome::Edit { labels, stream } => {
-                let stream = number(stream)?;
-                match self.checks.check_edited(labels) {
-                    // Renamed into what it was sent as, it is kept.
-                    Ok(labels) if labels == sent => Verdict::Keep { stream },
-                    Ok(labels) => Verdict::Edit { labels, stream },
-                    Err(refusal) => Verdict::Reject { refusal },
-                }
-            }
+            // By the tenant's own limits, if it is over one.
+            Outcome::TooLarge => self
+                .checks
+                .check_sent(sent)
+                .and(Err(Unfit::of(Refusal::LabelsTooLarge))),
+            Outcome::Reject { policy, unfit } => return Ok(self.reject(Some(policy), &unfit)),
+            Outcome::Keep { stream } => self.keep(sent, stream),
+            Outcome::Edit { labels, stream } => self.edit(sent, labels, stream),
+        };
+        Ok(judged.unwrap_or_else(|unfit| self.reject(None, &unfit)))
+    }
+
+    fn keep(&self, sent: &[u8], stream: Option<Arc<str>>) -> Result<Verdict, Unfit> {
+        let stream = self.stream(stream)?;
+        Ok(match self.checks.check_sent(sent)? {
+            None => Verdict::Keep { stream },
+            Some(labels) => Verdict::Edit { labels, stream },
         })
+    }
+
+    fn edit(&self, sent: &[u8], labels: LabelSet, stream: Option<Arc<str>>) -> Result<Verdict, Unfit> {
+        let stream = self.stream(stream)?;
+        let labels = self.checks.check_edited(labels)?;
+        Ok(match labels == sent {
+            // Renamed into what it was sent as, it is kept.
+            true => Verdict::Keep { stream },
+            false => Verdict::Edit { labels, stream },
+        })
+    }
+
+    /// No policy alone is at fault where there are too many: each has kept its own bound.
+    fn stream(&self, name: Option<Arc<str>>) -> Result<StreamId, Unfit> {
+        let number = name.map_or(Some(0), |name| self.words.stream_id(&name));
+        number.ok_or_else(|| Unfit::of(Refusal::TooManyStreams))
+    }
+
+    fn reject(&self, policy: Option<Arc<str>>, unfit: &Unfit) -> Verdict {
+        let label = Some(&*unfit.label).filter(|label| !label.is_empty());
+        Verdict::Reject {
+            refusal: unfit.refusal,
+            blame: self.words.blame_id(policy, label),
+        }
     }
 }
 
@@ -91,9 +116,9 @@ impl HostChecks {
 
     /// Checks labels that no policy changed, as they were sent: canonical, so sorted, unique and not empty. `None` if
     /// they may go on as they are, else the label bytes that may.
-    fn check_sent(&self, sent: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+    fn check_sent(&self, sent: &[u8]) -> Result<Option<Vec<u8>>, Unfit> {
         let mut reserved = false;
-        let refusal = self.refusal(label_bytes(sent).inspect(|(name, _)| reserved |= self.is_reserved(name)));
+        let unfit = self.unfit(label_bytes(sent).inspect(|(name, _)| reserved |= self.is_reserved(name)));
         if reserved {
             let owned = labels(sent).map(|(name, value)| Label {
                 name: name.into(),
@@ -101,21 +126,21 @@ impl HostChecks {
             });
             return self.check(owned.collect()).map(Some);
         }
-        refusal.map_or(Ok(None), Err)
+        unfit.map_or(Ok(None), Err)
     }
 
     /// Checks labels that policies made, and gives the label bytes that may go on.
-    fn check_edited(&self, labels: LabelSet) -> Result<Vec<u8>, Refusal> {
+    fn check_edited(&self, labels: LabelSet) -> Result<Vec<u8>, Unfit> {
         self.check(labels.into_vec())
     }
 
     /// Of labels in order, each once, none of them empty; gives them so, as label bytes.
-    fn check(&self, mut labels: Vec<Label>) -> Result<Vec<u8>, Refusal> {
+    fn check(&self, mut labels: Vec<Label>) -> Result<Vec<u8>, Unfit> {
         if self.rename_reserved(&mut labels)? {
             labels.sort_unstable_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
         }
-        if let Some(refusal) = self.refusal(labels.iter().map(|l| (l.name.as_bytes(), l.value.as_bytes()))) {
-            return Err(refusal);
+        if let Some(unfit) = self.unfit(labels.iter().map(|l| (l.name.as_bytes(), l.value.as_bytes()))) {
+            return Err(unfit);
         }
         let mut bytes = Vec::new();
         encode_labels(labels.iter().map(|label| (&*label.name, &*label.value)), &mut bytes);
@@ -124,13 +149,13 @@ impl HostChecks {
 
     /// `tenant_id` becomes `exported_tenant_id`, as Prometheus does where a scrape conflicts with its own labels. Whether
     /// any did: each is still there once, but maybe out of order.
-    fn rename_reserved(&self, labels: &mut [Label]) -> Result<bool, Refusal> {
+    fn rename_reserved(&self, labels: &mut [Label]) -> Result<bool, Unfit> {
         let mut renamed = false;
         for i in 0..labels.len() {
             if self.is_reserved(labels[i].name.as_bytes()) {
                 let name = format!("{EXPORTED}{}", labels[i].name);
                 if self.is_reserved(name.as_bytes()) || labels.iter().any(|label| label.name == name) {
-                    return Err(Refusal::ReservedLabelTaken);
+                    return Err(at_fault(Refusal::ReservedLabelTaken, labels[i].name.as_bytes()));
                 }
                 labels[i].name = name;
                 renamed = true;
@@ -143,28 +168,35 @@ impl HostChecks {
         self.reserved.iter().any(|reserved| reserved.as_bytes() == name)
     }
 
-    fn refusal<'a>(&self, labels: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Option<Refusal> {
+    fn unfit<'a>(&self, labels: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Option<Unfit> {
         let mut count = 0;
         let mut named = false;
         for (name, value) in labels {
             count += 1;
             named |= name == METRIC_NAME.as_bytes();
             if name.len() > self.max_name {
-                return Some(Refusal::LabelNameTooLong);
+                return Some(at_fault(Refusal::LabelNameTooLong, name));
             }
             if value.len() > self.max_value {
-                return Some(Refusal::LabelValueTooLong);
+                return Some(at_fault(Refusal::LabelValueTooLong, name));
             }
             if self.legacy_names && !is_legacy(name, value) {
-                return Some(Refusal::LegacyName);
+                return Some(at_fault(Refusal::LegacyName, name));
             }
         }
         match count {
-            0 => Some(Refusal::NoLabels),
-            _ if !named => Some(Refusal::MissingMetricName),
-            n if n > self.max_labels => Some(Refusal::TooManyLabels),
+            0 => Some(Unfit::of(Refusal::NoLabels)),
+            _ if !named => Some(Unfit::of(Refusal::MissingMetricName)),
+            n if n > self.max_labels => Some(Unfit::of(Refusal::TooManyLabels)),
             _ => None,
         }
+    }
+}
+
+fn at_fault(refusal: Refusal, label: &[u8]) -> Unfit {
+    Unfit {
+        refusal,
+        label: String::from_utf8_lossy(label).into_owned(),
     }
 }
 
@@ -227,7 +259,12 @@ mod tests {
     const AS_SENT: Verdict = Verdict::Keep { stream: 0 };
 
     fn refused(refusal: Refusal) -> Verdict {
-        Verdict::Reject { refusal }
+        Verdict::Reject { refusal, blame: 0 }
+    }
+
+    /// With the first label that this law has named.
+    fn refused_for_a_label(refusal: Refusal) -> Verdict {
+        Verdict::Reject { refusal, blame: 1 }
     }
 
     #[test]
@@ -250,7 +287,7 @@ mod tests {
     #[test]
     fn a_reserved_label_whose_new_name_is_taken_is_refused() {
         let forged = [("__name__", "up"), ("exported_tenant_id", "a"), ("tenant_id", "b")];
-        assert_eq!(sent(&forged), refused(Refusal::ReservedLabelTaken));
+        assert_eq!(sent(&forged), refused_for_a_label(Refusal::ReservedLabelTaken));
     }
 
     #[test]
@@ -271,10 +308,13 @@ mod tests {
         assert_eq!(sent(&[("__name__", "up"), (&name(30), "1")]), AS_SENT);
         assert_eq!(
             sent(&[("__name__", "up"), (&name(31), "1")]),
-            refused(Refusal::LabelNameTooLong)
+            refused_for_a_label(Refusal::LabelNameTooLong)
         );
         assert_eq!(sent(&[("__name__", "12345678")]), AS_SENT);
-        assert_eq!(sent(&[("__name__", "123456789")]), refused(Refusal::LabelValueTooLong));
+        assert_eq!(
+            sent(&[("__name__", "123456789")]),
+            refused_for_a_label(Refusal::LabelValueTooLong)
+        );
     }
 
     #[test]
@@ -283,12 +323,55 @@ mod tests {
         assert_eq!(sent(&utf8), AS_SENT);
         let mut strict = law();
         strict.checks.legacy_names = true;
-        assert_eq!(kept(&strict, &utf8), refused(Refusal::LegacyName));
+        assert_eq!(kept(&strict, &utf8), refused_for_a_label(Refusal::LegacyName));
         assert_eq!(kept(&strict, &[("__name__", "a:b"), ("x_1", "1")]), AS_SENT);
         assert_eq!(
             kept(&strict, &[("__name__", "a"), ("x:1", "1")]),
-            refused(Refusal::LegacyName)
+            Verdict::Reject {
+                refusal: Refusal::LegacyName,
+                blame: 2
+            }
         );
+    }
+
+    #[test]
+    fn what_can_be_no_series_is_refused_in_the_name_of_its_policy_and_of_the_label_at_fault() {
+        let law = law();
+        let unfit = Unfit {
+            refusal: Refusal::DuplicateLabel,
+            label: "job".into(),
+        };
+        let policy: Arc<str> = Arc::from("relabel");
+        let (up, outcome) = (
+            encoded(&[("__name__", "up")]),
+            Outcome::Reject {
+                policy: policy.clone(),
+                unfit,
+            },
+        );
+        let Ok(Verdict::Reject { refusal, blame }) = law.verdict(&up, outcome) else {
+            panic!()
+        };
+        let blame = law.words().of_blame(blame).unwrap();
+        assert_eq!(
+            (refusal, blame.policy, blame.label.as_deref()),
+            (Refusal::DuplicateLabel, Some(policy), Some("job"))
+        );
+        let long = kept(&law, &[("__name__", "up"), ("job", "123456789")]);
+        let Verdict::Reject { blame, .. } = long else { panic!() };
+        let blame = law.words().of_blame(blame).unwrap();
+        assert_eq!((blame.policy, blame.label.as_deref()), (None, Some("job")));
+    }
+
+    #[test]
+    fn a_series_that_no_policy_could_be_asked_about_is_refused_by_its_limits_or_for_that() {
+        let of = |value: &str| {
+            let sent = encoded(&[("__name__", "up"), ("job", value)]);
+            law().verdict(&sent, Outcome::TooLarge).unwrap()
+        };
+        assert_eq!(of("123456789"), refused_for_a_label(Refusal::LabelValueTooLong));
+        // Not even if nothing else speaks against it.
+        assert_eq!(of("12345678"), refused(Refusal::LabelsTooLarge));
     }
 
     #[test]

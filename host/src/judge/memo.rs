@@ -10,7 +10,7 @@
 //!   found here needs no second proof;
 //! * a verdict is given out only under the generation that stored it;
 //! * `counts` holds exactly the entries with `ACTIVE` set whose tick is inside the window;
-//! * an entry lies in the shard that the first bits of its hash say;
+//! * an entry lies in the shard that the last bits of its hash say;
 //! * an edit's slot is freed when its entry goes or changes, so `bytes` is what is held.
 //!
 //! Long because those invariants hold over all of it: to check one, the whole structure has to be read.
@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use hashbrown::HashTable;
 
-use super::refusal::Refusal;
-use super::verdict::{DropId, Edited, Edits, Fate, StreamId, Verdict};
+use super::verdict::{BlameId, DropId, Edited, Edits, Fate, StreamId, Verdict};
+use crate::model::Refusal;
 use crate::wire::{AsIs, Asked, Met, ProvedHash, Question, SeriesHash};
 
 /// A series counts as active for this long after it was last sent.
@@ -37,8 +37,8 @@ const RING: usize = 32;
 /// look-up of a memo waits for memory. Where it has this many entries a shard, each is split into sixteen, in 60 us,
 /// and in 0.6 ms the second time, which is the last.
 const SPLIT_ENTRIES: usize = 1024;
-const SPLIT_BITS: u32 = 4;
-const MOST_SHARD_BITS: u32 = 2 * SPLIT_BITS;
+const SPLIT: usize = 16;
+const MOST_SHARDS: usize = SPLIT * SPLIT;
 /// Series looked up under one lock: some 5 us.
 const LOOK_UPS_PER_LOCK: usize = 512;
 /// What one entry costs at the least favourable load of its table: 24 bytes and a control byte, 7/16 full.
@@ -236,9 +236,8 @@ const EDIT: u32 = 4;
 
 #[derive(Debug)]
 struct Table {
-    /// As many as `shard_bits` can tell apart.
+    /// 1, 16 or 256.
     shards: Vec<HashTable<Entry>>,
-    shard_bits: u32,
     entries: usize,
     edits: Vec<Option<Edited>>,
     free: Vec<u32>,
@@ -255,7 +254,6 @@ impl Table {
     fn new() -> Self {
         Self {
             shards: vec![HashTable::new()],
-            shard_bits: 0,
             entries: 0,
             edits: Vec::new(),
             free: Vec::new(),
@@ -269,13 +267,14 @@ impl Table {
     }
 
     fn shard(&self, hash: SeriesHash) -> usize {
-        // In two steps: a number of 64 bits cannot be shifted by as many.
-        (hash.high() >> (u64::BITS - MOST_SHARD_BITS)) as usize >> (MOST_SHARD_BITS - self.shard_bits)
+        // A mask, not a shift: the width of a shift is a byte, and the rest of that register would have to be waited for,
+        // which is from the look-up before, so that look-ups would wait for memory one after the other.
+        hash.high() as usize & (self.shards.len() - 1)
     }
 
     /// Of a hash that is not there.
     fn insert(&mut self, entry: Entry) {
-        if self.entries >= SPLIT_ENTRIES * self.shards.len() && self.shard_bits < MOST_SHARD_BITS {
+        if self.entries >= SPLIT_ENTRIES * self.shards.len() && self.shards.len() < MOST_SHARDS {
             self.split();
         }
         let shard = self.shard(entry.hash.hash());
@@ -284,8 +283,7 @@ impl Table {
     }
 
     fn split(&mut self) {
-        self.shard_bits += SPLIT_BITS;
-        let many = (0..1 << self.shard_bits).map(|_| HashTable::new()).collect();
+        let many = (0..self.shards.len() * SPLIT).map(|_| HashTable::new()).collect();
         for entry in std::mem::replace(&mut self.shards, many).into_iter().flatten() {
             let shard = self.shard(entry.hash.hash());
             self.shards[shard].insert_unique(entry.slot(), entry, Entry::slot);
@@ -371,7 +369,8 @@ impl Table {
             },
             // A number that stands for no refusal: asked again.
             REJECT => Fate::Reject {
-                refusal: Refusal::from_code(payload)?,
+                refusal: Refusal::from_code((payload >> BlameId::BITS) as u8)?,
+                blame: payload as BlameId,
             },
             EDIT if is_active || self.has_room_for(hash, bounds, new) => {
                 let edited = self.edits.get(payload as usize)?.as_ref()?;
@@ -442,7 +441,9 @@ impl Table {
         match verdict {
             Verdict::Keep { stream } => (KEEP << KIND_SHIFT) | u32::from(*stream),
             Verdict::Drop { reason } => (DROP << KIND_SHIFT) | u32::from(*reason),
-            Verdict::Reject { refusal } => (REJECT << KIND_SHIFT) | refusal.code(),
+            Verdict::Reject { refusal, blame } => {
+                (REJECT << KIND_SHIFT) | (u32::from(refusal.code()) << BlameId::BITS) | u32::from(*blame)
+            }
             Verdict::Edit { labels, stream } => {
                 let edited = Edited::new(sent, labels, *stream);
                 self.edit_bytes += edited.bytes();

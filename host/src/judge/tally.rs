@@ -3,10 +3,9 @@
 //! Takes the fate of each, gives totals by stream, by drop reason and by refusal, with the words that the ledger and the
 //! sender are told. Pure.
 
-use super::refusal::Refusal;
-use super::verdict::{Bug, DropId, Fate, StreamId};
-use super::words::{DropWords, Words};
-use crate::model::Totals;
+use super::verdict::{BlameId, Bug, DropId, Fate, StreamId};
+use super::words::{Blame, DropWords, Words};
+use crate::model::{Refusal, Totals};
 use crate::wire::Scanned;
 
 /// What became of a write's series, by sum.
@@ -17,7 +16,18 @@ pub struct Tally {
     /// Samples under changed labels, already within `streams`.
     pub edited: Totals,
     pub dropped: Vec<Dropped>,
-    pub refused: Vec<(Refusal, Totals)>,
+    pub refused: Vec<Refused>,
+}
+
+/// What was refused for one reason.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    pub refusal: Refusal,
+    pub totals: Totals,
+    /// The first one's place among the scanned series.
+    pub first: usize,
+    /// Whose fault the first one is.
+    pub blame: Blame,
 }
 
 /// What one policy dropped for one reason.
@@ -29,7 +39,7 @@ pub struct Dropped {
 }
 
 /// # Errors
-/// If a series has no fate, or a drop no words.
+/// If a series has no fate, or a drop or a refusal no words.
 pub(super) fn tally(scanned: &Scanned, fates: &[Fate], words: &Words) -> Result<Tally, Bug> {
     let mut tally = Tally::default();
     // The usual case needs no sums: they were made when the series were counted.
@@ -37,9 +47,9 @@ pub(super) fn tally(scanned: &Scanned, fates: &[Fate], words: &Words) -> Result<
         tally.let_through(0, scanned.valid());
         return Ok(tally);
     }
-    for (series, fate) in scanned.series().iter().zip(fates) {
+    for (at, (series, fate)) in scanned.series().iter().zip(fates).enumerate() {
         let totals = series.totals();
-        let refusal = match fate {
+        let (refusal, blame) = match fate {
             Fate::Keep { stream } => {
                 tally.let_through(*stream, totals);
                 continue;
@@ -53,11 +63,19 @@ pub(super) fn tally(scanned: &Scanned, fates: &[Fate], words: &Words) -> Result<
                 tally.drop(*reason, totals, words)?;
                 continue;
             }
-            Fate::Reject { refusal } => *refusal,
-            Fate::OverActiveSeries => Refusal::OverActiveSeries,
+            Fate::Reject { refusal, blame } => (*refusal, *blame),
+            Fate::OverActiveSeries => (Refusal::OverActiveSeries, BlameId::default()),
             Fate::Unknown => return Err(Bug::NoVerdict),
         };
-        tally.refuse(refusal, totals);
+        match tally.refused.iter_mut().find(|refused| refused.refusal == refusal) {
+            Some(refused) => refused.totals += totals,
+            None => tally.refused.push(Refused {
+                refusal,
+                totals,
+                first: at,
+                blame: words.of_blame(blame)?,
+            }),
+        }
     }
     Ok(tally)
 }
@@ -80,13 +98,6 @@ impl Tally {
             }
         }
         Ok(())
-    }
-
-    fn refuse(&mut self, refusal: Refusal, totals: Totals) {
-        match self.refused.iter_mut().find(|(known, _)| *known == refusal) {
-            Some((_, sum)) => *sum += totals,
-            None => self.refused.push((refusal, totals)),
-        }
     }
 
     /// Everything that is left to forward.

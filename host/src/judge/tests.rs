@@ -3,6 +3,7 @@
 use super::*;
 use crate::chain::tests::{chain, fixture, hostile, policy, standard};
 use crate::config::{Limits, defaults};
+use crate::model::Refusal;
 use crate::wire;
 
 async fn judge(name: &str, policies: &[config::Policy]) -> Judge {
@@ -72,15 +73,56 @@ async fn as_many_streams_as_a_policy_may_name_are_let_through() {
     assert!(judge.judged(triggers("second", 64)).await.is_ok());
 }
 
+/// What was refused of a write: why, how many, and by which policy.
+fn refused(judged: &Judged) -> Vec<(Refusal, u64, Option<&str>)> {
+    let refused = judged.tally.refused.iter();
+    refused
+        .map(|one| (one.refusal, one.totals.series, one.blame.policy.as_deref()))
+        .collect()
+}
+
 #[tokio::test]
-async fn one_stream_too_many_is_the_fault_of_the_policy_that_names_it() {
+async fn one_stream_too_many_is_refused_with_its_series_and_the_others_go_on() {
     let judge = judge("streams-above", &[hostile("many-streams", "relabel")]).await;
-    let error = judge.judged(triggers("first", 65)).await.err().unwrap();
-    let JudgeError::Call(CallError::Failed { policy, fault }) = &error else {
-        panic!("{error}")
-    };
-    assert_eq!((&**policy, error.reason()), ("hostile", "policy_failed"));
-    assert_eq!(fault.to_string(), "returned nonsense: more than 64 streams");
+    for _ in 0..5 {
+        let judged = judge.judged(triggers("first", 65)).await.unwrap();
+        assert_eq!(refused(&judged), [(Refusal::TooManyStreams, 1, Some("hostile"))]);
+        assert_eq!(judged.tally.forwardable().series, 64);
+    }
+    let status = &judge.chain().status()[0];
+    assert_eq!((status.failures, status.quarantined), (0, None));
+    assert_eq!(
+        status.calls, 3,
+        "the trial and the first write: what was refused is remembered"
+    );
+}
+
+#[tokio::test]
+async fn what_a_policy_makes_no_series_of_is_refused_alone_and_remembered() {
+    let cases = [
+        ("empty-name", Refusal::EmptyLabelName, None),
+        ("duplicate-label", Refusal::DuplicateLabel, Some("twice")),
+        ("label-bomb", Refusal::LabelsTooLarge, None),
+        ("huge-stream", Refusal::StreamName, None),
+    ];
+    for (mode, refusal, label) in cases {
+        let judge = judge(mode, &[hostile(mode, "relabel")]).await;
+        for _ in 0..5 {
+            let series = [("job", "good"), ("trigger", "1"), ("job", "better")];
+            let write = framed(series.map(|(name, value)| (name, value.to_owned())));
+            let judged = judge.judged(write).await.unwrap();
+            assert_eq!(refused(&judged), [(refusal, 1, Some("hostile"))], "{mode}");
+            let one = &judged.tally.refused[0];
+            assert_eq!((one.first, one.blame.label.as_deref()), (1, label), "{mode}");
+            assert_eq!(judged.tally.forwardable().series, 2, "{mode}");
+        }
+        let status = &judge.chain().status()[0];
+        assert_eq!(
+            (status.calls, status.failures, status.quarantined),
+            (3, 0, None),
+            "{mode}"
+        );
+    }
 }
 
 /// The streams of the hostile guest, and `stream` for triggers that match `pattern`.
@@ -91,12 +133,12 @@ fn two_policies(pattern: &str, stream: &str) -> [config::Policy; 2] {
 }
 
 #[tokio::test]
-async fn streams_that_are_too_many_only_together_are_no_policys_failure() {
+async fn a_stream_that_is_too_many_only_together_is_refused_and_no_policys_failure() {
     let judge = judge("streams-together", &two_policies("other-.*", "other")).await;
     assert!(judge.judged(triggers("first", 64)).await.is_ok());
     for _ in 0..5 {
-        let error = judge.judged(triggers("other", 1)).await.err().unwrap();
-        assert_eq!(error.reason(), "policy_streams", "{error}");
+        let judged = judge.judged(triggers("other", 1)).await.unwrap();
+        assert_eq!(refused(&judged), [(Refusal::TooManyStreams, 1, None)]);
     }
     // An innocent policy must not come to rest for it: what it drops or redacts would pass where it may be left out.
     let status = judge.chain().status();
@@ -114,6 +156,30 @@ async fn only_streams_that_are_left_at_the_end_of_the_chain_count() {
     let judge = judge("streams-overwritten", &two_policies(".*", "one")).await;
     let judged = judge.judged(triggers("first", 64)).await.unwrap();
     assert_eq!((judged.tally.streams.len(), judged.tally.forwardable().series), (2, 64));
+}
+
+#[tokio::test]
+async fn a_series_that_a_policy_fails_on_is_refused_from_memory_the_next_time() {
+    let refusing = config::Policy {
+        on_failure: config::OnFailure::RefuseSeries,
+        ..hostile("trap", "relabel")
+    };
+    let judge = judge("fails", &[refusing]).await;
+    let mut calls = Vec::new();
+    for _ in 0..5 {
+        let series = (0..100).map(|n| (if n == 70 { "trigger" } else { "job" }, n.to_string()));
+        let judged = judge.judged(framed(series)).await.unwrap();
+        assert_eq!(refused(&judged), [(Refusal::FailsPolicy, 1, Some("hostile"))]);
+        assert_eq!(
+            (judged.tally.refused[0].first, judged.tally.forwardable().series),
+            (70, 99)
+        );
+        calls.push(judge.chain().status()[0].calls);
+    }
+    assert!(
+        calls[0] > 8 && calls[1..].iter().all(|later| *later == calls[0]),
+        "{calls:?}"
+    );
 }
 
 #[tokio::test]
@@ -193,8 +259,5 @@ async fn what_is_absent_is_a_bug_and_nothing_goes_on_without_it() {
     let mut judged = judge.judge(recalled).await.unwrap();
     judged.tally.streams.push(crate::model::Totals::default());
     let error = judge.admit(&judged, &origin("")).await.err().unwrap();
-    assert!(
-        matches!(error, JudgeError::Unsettled(Unsettled::Bug(Bug::NoStream))),
-        "{error}"
-    );
+    assert!(matches!(error, JudgeError::Bug(Bug::NoStream)), "{error}");
 }

@@ -3,14 +3,15 @@
 //! Takes verdicts, gives the fates and the label bytes of one write. Of an edit it keeps what differs from what was sent.
 //! Pure.
 
-use super::refusal::Refusal;
-use crate::chain::MAX_STREAMS;
+use crate::model::Refusal;
 use crate::wire::Patch;
 
 /// Names a stream within one generation of one tenant; 0 is the default stream.
 pub type StreamId = u16;
 /// Names a (policy, reason) pair within one generation of one tenant.
 pub type DropId = u16;
+/// Names whose fault a refusal is within one generation of one tenant; 0 is nobody's in particular.
+pub type BlameId = u16;
 
 /// What can only be wrong where this program is. No data is let go for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -21,20 +22,12 @@ pub enum Bug {
     NoReason,
     #[error("there are more drop reasons than numbers for them")]
     NoNumber,
+    #[error("a refusal has a number and is nobody's")]
+    NoBlame,
     #[error("a series was left without a verdict")]
     NoVerdict,
     #[error("an edited series was left without its labels")]
     NoEdit,
-}
-
-/// Why a series has no verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unsettled {
-    /// No policy's alone: each has kept its own bound.
-    #[error("the policies of the chain put series into more than {MAX_STREAMS} streams, all of them together")]
-    TooManyStreams,
-    #[error(transparent)]
-    Bug(#[from] Bug),
 }
 
 /// What becomes of a series, host checks included.
@@ -46,9 +39,10 @@ pub enum Verdict {
     Drop {
         reason: DropId,
     },
-    /// A host check refused the series.
+    /// A host check refused the series, or what a policy makes of it.
     Reject {
         refusal: Refusal,
+        blame: BlameId,
     },
     /// `labels`: all its label bytes, canonical.
     Edit {
@@ -76,6 +70,7 @@ pub enum Fate {
     },
     Reject {
         refusal: Refusal,
+        blame: BlameId,
     },
     /// With the labels at this place of [`Edits`].
     Edit {
@@ -139,7 +134,10 @@ impl Edits {
         match verdict {
             Verdict::Keep { stream } => Fate::Keep { stream: *stream },
             Verdict::Drop { reason } => Fate::Drop { reason: *reason },
-            Verdict::Reject { refusal } => Fate::Reject { refusal: *refusal },
+            Verdict::Reject { refusal, blame } => Fate::Reject {
+                refusal: *refusal,
+                blame: *blame,
+            },
             Verdict::Edit { labels, stream } => self.push(*stream, &Patch::whole(labels)),
         }
     }

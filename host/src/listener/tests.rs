@@ -270,6 +270,37 @@ async fn a_refused_certificate_never_reaches_the_handler_and_is_counted() {
     assert!(served.entered.try_recv().is_err());
 }
 
+/// A clock that stands before the end of any certificate of these tests.
+#[derive(Debug)]
+struct In2019;
+
+impl rustls::time_provider::TimeProvider for In2019 {
+    fn current_time(&self) -> Option<rustls::pki_types::UnixTime> {
+        Some(rustls::pki_types::UnixTime::since_unix_epoch(Duration::from_secs(
+            1_560_000_000,
+        )))
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_ended_on_a_live_connection_closes_it_without_an_answer() {
+    let ca = Authority::new();
+    // The handshake finds it valid; the request comes later.
+    let mut tls = Arc::unwrap_or_clone(tls_to(&ca));
+    tls.time_provider = Arc::new(In2019);
+    let mut served = Served::start(&config(), Some(Arc::new(tls))).await;
+    let identity = ca.client(|params| {
+        params.not_before = rcgen::date_time_ymd(2019, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    });
+    let ended = Arc::new(client_config(&ca, Some(&identity)));
+    let mut stream = connect(&ended, served.address).await.unwrap();
+    stream.write_all(GET).await.unwrap();
+    assert_eq!(end(&mut stream).await, b"");
+    served.has_refused("tls_expired_certificate", 1).await;
+    assert!(served.entered.try_recv().is_err());
+}
+
 #[tokio::test]
 async fn a_silent_handshake_delays_nobody_and_ends_at_its_deadline() {
     let ca = Authority::new();

@@ -61,6 +61,16 @@ impl Address {
         &self.host_header
     }
 
+    /// Whether `host` and `port` are what it was made of.
+    pub(super) fn is_at(&self, host: &str, port: u16) -> bool {
+        self.host == host && self.port == port
+    }
+
+    /// Whether a look-up has found it as an IPv4 address.
+    pub(super) fn is_ipv4(&self) -> bool {
+        self.ip.is_some_and(|ip| ip.is_ipv4())
+    }
+
     /// The sockets that may be tried, those of a name looked up now by the system.
     pub(super) async fn sockets(&self) -> std::io::Result<Vec<SocketAddr>> {
         match self.ip {

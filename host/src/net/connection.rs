@@ -5,7 +5,7 @@
 //! request that is dropped takes its connection along.
 
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub enum ExchangeError {
     Nonsense,
 }
 
+type Driver = http1::Connection<TokioIo<Box<dyn Duplex>>, Full<Bytes>>;
+
 /// How much of an answer's body is read, and how long it is waited for once the head is there.
 #[derive(Debug, Clone, Copy)]
 pub struct TextBounds {
@@ -53,9 +55,9 @@ pub struct HttpAnswer {
 
 pub(super) struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
-    driver: http1::Connection<TokioIo<Box<dyn Duplex>>, Full<Bytes>>,
-    /// The driver has finished and must not be polled again.
-    closed: bool,
+    /// `None` once it has finished: hyper gives a request that it has not begun to write back only when the driver, in
+    /// whose queue the request lies, is gone.
+    driver: Option<Driver>,
     connected_at: Instant,
     /// The I/O thread whose poller watches the socket: from another one every answer would wake two.
     pub(super) home: ThreadId,
@@ -73,8 +75,7 @@ impl Connection {
             .map_err(|_| ExchangeError::Connect(ConnectFault::Broken))?;
         Ok(Self {
             sender,
-            driver,
-            closed: false,
+            driver: Some(driver),
             connected_at: Instant::now(),
             home: std::thread::current().id(),
         })
@@ -99,7 +100,7 @@ impl Connection {
 
     async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ExchangeError> {
         let answer = self.sender.send_request(request);
-        drive(&mut self.driver, &mut self.closed, answer)
+        drive(&mut self.driver, answer)
             .await
             .map_err(|error| match ConnectFault::of_late_refusal(&error) {
                 Some(fault) => ExchangeError::Connect(fault),
@@ -127,35 +128,89 @@ impl Connection {
             }
             true
         };
-        let whole = drive(&mut self.driver, &mut self.closed, timeout(bounds.time, bounded)).await;
+        let whole = drive(&mut self.driver, timeout(bounds.time, bounded)).await;
         (text, whole.unwrap_or(false))
     }
 
     /// Polls the connection once, which is when it sees that the peer has closed it.
     pub(super) async fn is_reusable(&mut self) -> bool {
-        if !self.closed {
-            self.closed = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut self.driver).poll(cx).is_ready())).await;
-        }
-        !self.closed && self.sender.is_ready() && self.connected_at.elapsed() < MAX_AGE
+        std::future::poll_fn(|cx| {
+            poll_driver(&mut self.driver, cx);
+            Poll::Ready(())
+        })
+        .await;
+        self.driver.is_some() && self.sender.is_ready() && self.connected_at.elapsed() < MAX_AGE
     }
 }
 
 /// Polls `work` and the connection it waits for, in one task.
-async fn drive<T>(
-    driver: &mut http1::Connection<TokioIo<Box<dyn Duplex>>, Full<Bytes>>,
-    closed: &mut bool,
-    work: impl Future<Output = T>,
-) -> T {
+async fn drive<T>(driver: &mut Option<Driver>, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     std::future::poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
             return Poll::Ready(done);
         }
-        // Its error, if any, reaches `work` as well.
-        if !*closed {
-            *closed = Pin::new(&mut *driver).poll(cx).is_ready();
-        }
+        poll_driver(driver, cx);
         work.as_mut().poll(cx)
     })
     .await
+}
+
+/// Lets a driver that has finished go, and with it what it has not begun. Its error, if any, reaches the work as well.
+fn poll_driver(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
+    if let Some(running) = driver
+        && Pin::new(running).poll(cx).is_ready()
+    {
+        *driver = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const BOUNDS: TextBounds = TextBounds {
+        bytes: 100,
+        time: Duration::from_secs(20),
+    };
+
+    fn request() -> Request<Full<Bytes>> {
+        Request::post("/").header("host", "r").body(Full::from("body")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_on_a_connection_that_has_ended_is_given_back_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let dialer = Dialer {
+            tls: None,
+            connect_timeout: BOUNDS.time,
+        };
+        let address = Address::new(false, "127.0.0.1".to_owned(), port, None).unwrap();
+        let mut connection = Connection::open(&dialer, &address).await.unwrap();
+        let (mut receiver, _) = listener.accept().await.unwrap();
+        let answer = async {
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"body") {
+                assert_ne!(receiver.read_buf(&mut seen).await.unwrap(), 0);
+            }
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            receiver.write_all(answer).await.unwrap();
+        };
+        let (first, ()) = tokio::join!(connection.exchange(request(), BOUNDS), answer);
+        assert!(first.unwrap().1, "the connection waits for the next request");
+
+        // Nobody looks at the connection before the next request lies in its queue. The runtime has seen its end by
+        // then: it looks at sockets whenever it has nothing else to do.
+        drop(receiver);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let second = timeout(BOUNDS.time, connection.exchange(request(), BOUNDS)).await;
+        assert_eq!(
+            second.expect("no answer is waited for").err(),
+            Some(ExchangeError::Reset)
+        );
+    }
 }

@@ -4,15 +4,13 @@
 //! what an answer changes, is the caller's to decide.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
-use hickory_resolver::config::{LookupIpStrategy, ResolverOpts};
-use hickory_resolver::proto::rr::RData;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
 use super::address::{Address, AddressError};
 use crate::config::EndpointSpec;
-
-pub use hickory_resolver::TokioResolver as Resolver;
 
 /// Addresses one look-up may give. A zone with more is a mistake, and each costs a candidate per request.
 const MAX_ADDRESSES: usize = 256;
@@ -47,78 +45,103 @@ pub fn is_looked_up(spec: &EndpointSpec) -> bool {
     }
 }
 
-/// The addresses of `spec` now. Static ones need no look-up here.
+/// The addresses of `spec` now. `known` is what was found before: where one family of one target does not answer, its
+/// addresses stay. `so_far` is told what is known as soon as there is more of it, for a name server that leaves one
+/// question unanswered for seconds answers the others at once. Static ones need no look-up here.
 ///
 /// # Errors
 /// If the look-up fails, or finds nothing: an empty answer is more often a broken service discovery than the wish to
 /// have no receiver.
-pub async fn look_up(spec: &EndpointSpec, resolver: &Resolver) -> Result<Vec<Address>, LookupError> {
-    let mut found = BTreeSet::new();
-    let name = match spec {
+pub async fn look_up(
+    spec: &EndpointSpec,
+    resolver: &TokioResolver,
+    known: &[Address],
+    so_far: impl Fn(Vec<Address>),
+) -> Result<Vec<Address>, LookupError> {
+    let (https, targets) = match spec {
         EndpointSpec::Static { https, host, port } => {
             return Ok(vec![Address::new(*https, host.clone(), *port, None)?]);
         }
-        EndpointSpec::Dns { https, host, port } => {
-            found.extend(addresses(resolver, *https, host, *port).await?);
-            host
-        }
-        EndpointSpec::DnsSrv { https, name } => {
-            let answer = resolver
-                .srv_lookup(name.as_str())
-                .await
-                .map_err(|e| LookupError::Failed {
-                    name: name.clone(),
-                    text: e.to_string(),
-                })?;
-            let mut last = None;
-            for record in answer.answers() {
-                let RData::SRV(srv) = &record.data else { continue };
-                // RFC 2782: a target of "." says that the service is decidedly not there.
-                if srv.target.is_root() {
-                    continue;
-                }
-                // One target that does not resolve, a pod just started for instance, does not hide the others.
-                match addresses(resolver, *https, &srv.target.to_ascii(), srv.port).await {
-                    Ok(addresses) => found.extend(addresses),
-                    Err(error) => last = Some(error),
-                }
-            }
-            if let (true, Some(error)) = (found.is_empty(), last) {
-                return Err(error);
-            }
-            name
-        }
+        EndpointSpec::Dns { https, host, port } => (*https, vec![(host.clone(), *port)]),
+        EndpointSpec::DnsSrv { https, name } => (*https, targets(resolver, name).await?),
     };
-    if found.is_empty() {
-        return Err(LookupError::Empty { name: name.clone() });
+    let mut answers = FuturesUnordered::new();
+    for (host, port) in &targets {
+        for family in [RecordType::A, RecordType::AAAA] {
+            answers.push(async move {
+                let found = addresses(resolver, https, host, *port, family).await;
+                (host, *port, family, found)
+            });
+        }
     }
-    Ok(found.into_iter().take(MAX_ADDRESSES).collect())
+    let (mut found, mut unanswered, mut last) = (BTreeSet::new(), BTreeSet::new(), None);
+    while let Some((host, port, family, answer)) = answers.next().await {
+        match answer {
+            Ok(addresses) => {
+                let more = addresses.iter().any(|a| !known.contains(a));
+                found.extend(addresses);
+                if more {
+                    so_far(bounded(found.iter().chain(known)));
+                }
+            }
+            Err(error) => {
+                let stays = |a: &&Address| a.is_at(host, port) && a.is_ipv4() == (family == RecordType::A);
+                unanswered.extend(known.iter().filter(stays).cloned());
+                last = Some(error);
+            }
+        }
+    }
+    if found.is_empty() {
+        let (EndpointSpec::Static { host: name, .. }
+        | EndpointSpec::Dns { host: name, .. }
+        | EndpointSpec::DnsSrv { name, .. }) = spec;
+        return Err(last.unwrap_or(LookupError::Empty { name: name.clone() }));
+    }
+    Ok(bounded(found.union(&unanswered)))
 }
 
-async fn addresses(resolver: &Resolver, https: bool, host: &str, port: u16) -> Result<Vec<Address>, LookupError> {
-    let answer = resolver.lookup_ip(host).await.map_err(|e| LookupError::Failed {
-        name: host.to_owned(),
-        text: e.to_string(),
-    })?;
-    let at = |ip: IpAddr| Address::new(https, host.to_owned(), port, Some(ip)).map_err(LookupError::from);
-    answer.iter().map(at).collect()
+/// The first of `addresses`, each once.
+fn bounded<'a>(addresses: impl Iterator<Item = &'a Address>) -> Vec<Address> {
+    let distinct: BTreeSet<&Address> = addresses.collect();
+    distinct.into_iter().take(MAX_ADDRESSES).cloned().collect()
 }
 
-/// The resolver of `/etc/resolv.conf`.
-///
-/// # Errors
-/// If that file cannot be used.
-pub fn system_resolver() -> Result<Resolver, String> {
-    let mut builder = Resolver::builder_tokio().map_err(|e| e.to_string())?;
-    let options = builder.options_mut();
-    *options = self::options(options.clone());
-    builder.build().map_err(|e| e.to_string())
+/// Host and port of every SRV record.
+async fn targets(resolver: &TokioResolver, name: &str) -> Result<Vec<(String, u16)>, LookupError> {
+    let records = records(resolver, name, RecordType::SRV).await?;
+    let target = |data: RData| match data {
+        // RFC 2782: a target of "." says that the service is decidedly not there.
+        RData::SRV(srv) if !srv.target.is_root() => Some((srv.target.to_ascii(), srv.port)),
+        _ => None,
+    };
+    Ok(records.into_iter().filter_map(target).take(MAX_ADDRESSES).collect())
 }
 
-/// What differs from the system's way of looking names up.
-pub fn options(mut options: ResolverOpts) -> ResolverOpts {
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    // The refresh interval is the operator's; an answer from a cache would make it longer.
-    options.cache_size = 0;
-    options
+/// The addresses of one family, none if the name has no such address.
+async fn addresses(
+    resolver: &TokioResolver,
+    https: bool,
+    host: &str,
+    port: u16,
+    family: RecordType,
+) -> Result<Vec<Address>, LookupError> {
+    let records = records(resolver, host, family).await?;
+    let ips = records.into_iter().filter_map(|data| data.ip_addr());
+    ips.map(|ip| Ok(Address::new(https, host.to_owned(), port, Some(ip))?))
+        .collect()
+}
+
+/// What the name servers answer, nothing if they say that there is nothing.
+async fn records(resolver: &TokioResolver, name: &str, kind: RecordType) -> Result<Vec<RData>, LookupError> {
+    let failed = |text: String| LookupError::Failed {
+        name: name.to_owned(),
+        text,
+    };
+    // As it is written: read as a name for people, one with an underscore would be refused.
+    let asked = Name::from_ascii(name).map_err(|e| failed(e.to_string()))?;
+    match resolver.lookup(asked, kind).await {
+        Ok(answer) => Ok(answer.answers().iter().map(|record| record.data.clone()).collect()),
+        Err(error) if error.is_no_records_found() => Ok(Vec::new()),
+        Err(error) => Err(failed(error.to_string())),
+    }
 }

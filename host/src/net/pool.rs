@@ -41,8 +41,9 @@ struct Idle {
 impl Pool {
     /// Sends what `request` makes on an idle connection, or on a new one.
     ///
-    /// A peer may close an idle connection in the moment it is used. Where that may be what happened, the request is
-    /// sent once more on a fresh connection, so it may arrive twice: whoever makes one that must not, cannot use this.
+    /// A peer may close an idle connection in the moment it is used. Where nothing of the request was written, or that may
+    /// be what happened, the request is sent once more on a fresh connection, so it may arrive twice: whoever makes one
+    /// that must not, cannot use this.
     ///
     /// # Errors
     /// Of the last connection tried.

@@ -8,11 +8,12 @@ use http::StatusCode;
 
 use crate::judge::Judged;
 use crate::model::Totals;
-use crate::respond::{Failure, Stored};
+use crate::respond::{Failure, RefusedSeries, Stored};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{ReasonLabels, RequestLabels, TenantLabels};
 use crate::tenant::Counters;
-use crate::wire::Scanned;
+use crate::wire::labels::label_bytes;
+use crate::wire::{Scanned, Shown};
 
 /// One write's samples.
 pub(super) struct Ledger<'g> {
@@ -38,11 +39,8 @@ impl<'g> Ledger<'g> {
             },
         };
         for rejected in scanned.rejected() {
-            ledger.rejected(rejected.reason.word(), rejected.totals.all_samples());
-            ledger
-                .stored
-                .rejected
-                .push((rejected.reason.to_string(), rejected.totals.series));
+            let why = rejected.reason.to_string();
+            ledger.refused(rejected.reason.word(), &rejected.totals, why, rejected.first.clone());
         }
         ledger
     }
@@ -54,10 +52,30 @@ impl<'g> Ledger<'g> {
             self.counters.dropped(&dropped.words, samples);
             self.settle(samples);
         }
-        for (refusal, totals) in &judged.tally.refused {
-            self.rejected(refusal.reason(), totals.all_samples());
-            self.stored.rejected.push((refusal.text().to_owned(), totals.series));
+        for refused in &judged.tally.refused {
+            let scanned = judged.scanned();
+            let labels = label_bytes(scanned.label_bytes(&scanned.series()[refused.first]));
+            let first = Shown::of(labels, refused.blame.label.as_deref().map(str::as_bytes));
+            let policy = refused.blame.policy.as_deref();
+            let policy = policy.map(|name| format!(" (policy {name})")).unwrap_or_default();
+            let why = format!("{}{policy}", refused.refusal.text());
+            self.refused(refused.refusal.reason(), &refused.totals, why, first);
         }
+    }
+
+    fn refused(&mut self, reason: &'static str, totals: &Totals, why: String, first: Shown) {
+        self.rejected(reason, totals.all_samples());
+        self.stored.refused.push(RefusedSeries {
+            reason,
+            series: totals.series,
+            why,
+            first,
+        });
+    }
+
+    /// What was refused so far, to be told in the log.
+    pub(super) fn refusals(&self) -> &[RefusedSeries] {
+        &self.stored.refused
     }
 
     pub(super) fn forwarded(&mut self, upstream: &str, totals: &Totals) {

@@ -4,13 +4,15 @@
 //! of which says what the one before it left: what is unchanged goes on; what has changed is built; what is broken goes
 //! on as it was, if it ever was. Never swaps anything in.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 
+use super::blocking::blocking;
 use super::report::{Broken, ReloadError, Report, lines};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Waiting};
 use crate::chain::{BuildError, Chain};
 use crate::config::{self, BrokenTenant, Config, Credential, Loaded};
 use crate::model::TenantId;
@@ -19,6 +21,11 @@ use crate::tenant::{Accounts, Generation, Tenants};
 
 /// Chains built at once: compiling is one at a time anyway, configuring a few plugins is not.
 const BUILDS_AT_ONCE: usize = 4;
+/// Mistakes in settings whose place is looked up in one build: an operator's policy may fail for a thousand tenants.
+const EXACT_PLACES: usize = 16;
+
+const MISSING: &str = "this tenant file is gone; what it configured goes on, and is let go if the file is still gone some \
+                       polls later or when a reload is asked for";
 
 /// What goes on from one build to the next.
 #[derive(Default)]
@@ -43,6 +50,7 @@ pub(super) async fn build(
         mut config,
         broken,
         plugins,
+        found,
         warnings,
         ..
     } = loaded;
@@ -59,7 +67,9 @@ pub(super) async fn build(
     };
     let changed = building.go_on_with_the_unchanged(&config);
     building.build_the_changed(changed).await;
-    let waiting = building.go_on_with_the_unreadable(broken);
+    let mut waiting = building.go_on_with_the_unreadable(broken);
+    waiting.are_more |= building.go_on_with_the_missing(&found.missing);
+    building.tell_who_is_gone();
     let Building { tenants, report, .. } = building;
     report.log();
 
@@ -124,8 +134,9 @@ impl Building<'_> {
                     self.report.broken.push(Broken {
                         tenant: Some(id.clone()),
                         file: tenant.file.clone(),
-                        error: error.to_string(),
+                        error: with_its_place(&tenant, error, self.report.broken.len() < EXACT_PLACES).await,
                         serving: old.as_ref().map(|old| old.number()),
+                        credentials_unknown: false,
                     });
                     old
                 }
@@ -135,13 +146,17 @@ impl Building<'_> {
     }
 
     /// A file that cannot be read takes nothing from the tenant that it configured before. Gives the credentials of
-    /// those that were never served: whoever proves one is told to wait.
-    fn go_on_with_the_unreadable(&mut self, broken: Vec<BrokenTenant>) -> Vec<Credential> {
-        let mut waiting = Vec::new();
-        for broken in broken {
+    /// those that were never served: whoever proves one is told to wait. The file that a tenant was read from comes
+    /// before others that name it.
+    fn go_on_with_the_unreadable(&mut self, broken: Vec<BrokenTenant>) -> Waiting {
+        let mut waiting = Waiting::default();
+        let (own, others): (Vec<_>, Vec<_>) = broken.into_iter().partition(|broken| self.is_own(broken));
+        for broken in own.into_iter().chain(others) {
             let old = self.before_in(&broken);
+            let are_unknown = old.is_none() && !broken.credentials_known;
             if old.is_none() {
-                waiting.extend(broken.credentials);
+                waiting.credentials.extend(broken.credentials);
+                waiting.are_more |= are_unknown;
             }
             let id = old.as_ref().map(|old| old.config().id.clone());
             self.report.broken.push(Broken {
@@ -149,10 +164,55 @@ impl Building<'_> {
                 file: broken.file,
                 error: lines(&broken.errors),
                 serving: old.as_ref().map(|old| old.number()),
+                credentials_unknown: are_unknown,
             });
             self.tenants.extend(id.zip(old));
         }
         waiting
+    }
+
+    /// A file that is gone takes nothing from the tenant that it configured, until its absence is believed. Gives
+    /// whether there is one of a tenant that nothing served, so that its credentials cannot be known.
+    fn go_on_with_the_missing(&mut self, missing: &BTreeSet<PathBuf>) -> bool {
+        let mut are_unknown = false;
+        for file in missing {
+            let old = self.before_from(file).cloned();
+            let id = old.as_ref().map(|old| old.config().id.clone());
+            if id.as_ref().is_some_and(|id| self.tenants.contains_key(id)) {
+                // Another file has it now: this one was renamed.
+                continue;
+            }
+            are_unknown |= old.is_none();
+            self.report.broken.push(Broken {
+                tenant: id.clone(),
+                file: file.clone(),
+                error: MISSING.to_owned(),
+                serving: old.as_ref().map(|old| old.number()),
+                credentials_unknown: old.is_none(),
+            });
+            self.tenants.extend(id.zip(old));
+        }
+        are_unknown
+    }
+
+    fn tell_who_is_gone(&self) {
+        let before = self
+            .previous
+            .into_iter()
+            .flat_map(|previous| previous.tenants.serving());
+        for old in before.filter(|old| !self.tenants.contains_key(&old.config().id)) {
+            let (tenant, file) = (&old.config().id, old.config().file.display());
+            tracing::info!(%tenant, %file, "the tenant is not configured any more and is let go");
+        }
+    }
+
+    fn before_from(&self, file: &Path) -> Option<&Arc<Generation>> {
+        self.previous?.tenants.serving().find(|old| old.config().file == file)
+    }
+
+    fn is_own(&self, broken: &BrokenTenant) -> bool {
+        self.before_from(&broken.file)
+            .is_some_and(|old| broken.tenant.as_ref().is_none_or(|id| *id == old.config().id))
     }
 
     fn before(&self, id: &TenantId) -> Option<Arc<Generation>> {
@@ -184,6 +244,20 @@ async fn build_chains(
         .buffered(BUILDS_AT_ONCE)
         .collect()
         .await
+}
+
+/// What is wrong with a policy of `tenant`, as is told of any other mistake in the file that has the policy; the `exact`
+/// place in its settings is looked up in the file.
+async fn with_its_place(tenant: &config::Tenant, error: BuildError, exact: bool) -> String {
+    let Some(policy) = tenant.policies.iter().find(|policy| policy.name == error.policy) else {
+        return error.to_string();
+    };
+    let at = policy.written_at.clone();
+    let told = move || match error.of_settings().filter(|_| exact) {
+        Some(said) => at.mistake_in_settings(said, error.to_string()),
+        None => at.mistake(error.to_string()),
+    };
+    blocking(told).await.to_string()
 }
 
 /// Who can be proved: everybody served, and the sound tenants without a generation, whose writes wait (503) and are

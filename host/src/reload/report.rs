@@ -2,7 +2,7 @@
 //!
 //! Takes nothing, gives what the log, the status page and `POST /-/reload` say.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::ConfigError;
@@ -35,6 +35,8 @@ pub struct Broken {
     pub error: String,
     /// The generation that goes on serving; none: the tenant's writes wait (503).
     pub serving: Option<u64>,
+    /// Nothing serves it and its credentials could not be read: one that nobody has may be its own.
+    pub credentials_unknown: bool,
 }
 
 /// What the last reload did.
@@ -72,6 +74,27 @@ impl Report {
             let tenant = broken.tenant.as_ref().map_or("", TenantId::as_str);
             let file = broken.file.display();
             tracing::error!(tenant, %file, error = broken.error, serving = broken.serving, "tenant configuration not in use");
+        }
+    }
+
+    /// Files of tenants whose credentials cannot be known. While there are any, nobody is turned away for having one
+    /// that nobody has.
+    pub fn unknown(&self) -> impl Iterator<Item = &Path> {
+        let unknown = self.broken.iter().filter(|broken| broken.credentials_unknown);
+        unknown.map(|broken| broken.file.as_path())
+    }
+
+    /// Tells the log what came and went since the report `before`.
+    pub(super) fn log_unknown(&self, before: &Self) {
+        let was = before.unknown().next().is_some();
+        let files: Vec<String> = self.unknown().map(|file| file.display().to_string()).collect();
+        match (was, files.is_empty()) {
+            (false, false) => tracing::warn!(
+                files = files.join(", "),
+                "the credentials of a tenant cannot be read, so a credential that nobody has is answered 503 and not 401"
+            ),
+            (true, true) => tracing::info!("all credentials can be read again, so one that nobody has is answered 401"),
+            _ => {}
         }
     }
 

@@ -17,8 +17,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use super::artefact::{Artefact, MAX_ARTEFACT};
-use super::plain::plain;
 use super::target;
+use crate::model::plain;
 
 /// Largest plugin, in bytes. Python's, the largest known, has 18 MB.
 pub const MAX_PLUGIN: usize = 64 << 20;

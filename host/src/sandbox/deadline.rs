@@ -82,6 +82,11 @@ impl Deadline {
         }
     }
 
+    /// The plugin had all its processor time. Where it had not and is out of time all the same, the system held it up.
+    pub fn is_used_up(&self) -> bool {
+        thread_time() >= self.processor
+    }
+
     /// Ticks to wait before looking again; `None` if the time is up.
     pub fn ticks_left(&self) -> Option<u64> {
         let processor = self.processor.checked_sub(thread_time())?;
@@ -97,4 +102,19 @@ pub fn thread_time() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime)
         .try_into()
         .unwrap_or(Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_the_system_holds_up_has_not_used_its_allowance_up() {
+        let mut deadline = Deadline::after(Duration::from_secs(3600));
+        assert!(deadline.ticks_left().is_some() && !deadline.is_used_up());
+        deadline.wall = Instant::now();
+        assert!(deadline.ticks_left().is_none() && !deadline.is_used_up());
+        let spent = Deadline::after(Duration::ZERO);
+        assert!(spent.ticks_left().is_none() && spent.is_used_up());
+    }
 }

@@ -15,9 +15,9 @@ use super::contract::Functions;
 use super::contract::types::{Decision, Inputs, Verdict, Write};
 use super::deadline::{Busy, Deadline};
 use super::imports::log::Share;
-use super::plain::plain;
 use super::plugin::Plugin;
 use super::state::State;
+use crate::model::plain;
 
 /// What a plugin can make the host copy in one direction of one call, in bytes. A batch is at most
 /// `chain::relabel::BATCH_BYTES` of labels; edited and lifted those are 0.5 MiB of text and, at the shortest
@@ -39,6 +39,9 @@ pub enum Fault {
     Trap(String),
     #[error("ran out of time")]
     Timeout,
+    /// The system's doing, not the plugin's.
+    #[error("was kept from the processor for too long")]
+    HeldUp,
     #[error("wanted more memory than it may have")]
     Memory,
     #[error("judged {got} series of {asked}")]
@@ -59,12 +62,23 @@ impl Fault {
         match self {
             Self::Trap(_) => "trap",
             Self::Timeout => "timeout",
+            Self::HeldUp => "held_up",
             Self::Memory => "memory",
             Self::WrongLength { .. } => "wrong_length",
             Self::Invalid(_) => "invalid",
             Self::Error(_) => "error",
             Self::NoRoom => "no_room",
         }
+    }
+
+    /// The plugin has no part in it.
+    pub fn is_the_hosts(&self) -> bool {
+        matches!(self, Self::NoRoom | Self::HeldUp)
+    }
+
+    /// One series may be what leads to it. An answer that is broken as a whole says nothing of any.
+    pub fn may_lie_in_a_series(&self) -> bool {
+        matches!(self, Self::Trap(_) | Self::Timeout | Self::Memory | Self::Error(_))
     }
 }
 
@@ -233,7 +247,10 @@ impl Guest {
         let state = self.store.data();
         state.lines().end_call();
         match result {
-            _ if late || state.deadline.expired => Err(Fault::Timeout),
+            _ if late || state.deadline.expired => Err(match deadline.is_used_up() {
+                true => Fault::Timeout,
+                false => Fault::HeldUp,
+            }),
             Ok(value) => Ok(value),
             Err(_) if state.growth.denied => Err(Fault::Memory),
             Err(error) if error.is::<PoolConcurrencyLimitError>() => Err(Fault::NoRoom),

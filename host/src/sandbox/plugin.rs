@@ -9,8 +9,8 @@ use wasmtime::{AsContextMut, Engine};
 
 use super::contract::{self, ContractError, Exports, Functions};
 use super::imports::wasi;
-use super::plain::plain;
 use super::state::State;
+use crate::model::plain;
 
 pub struct Plugin {
     pre: InstancePre<State>,

@@ -57,7 +57,7 @@ pub(super) async fn serve(
         let (operators, stop) = (Arc::clone(&operators), stop.clone());
         tasks.spawn(async move {
             let _slot = slot;
-            let answer = |request| operators.answer(request, address);
+            let answer = |request| Some(operators.answer(request, address));
             serve_requests(stream, address, clock, stop.cancelled(), answer).await;
         });
     }

@@ -215,7 +215,7 @@ metrics! {
     upstream_duration: Histograms<UpstreamName>, by millis, "upstream_duration" in Seconds,
         "Time of one request to a receiver";
     upstream_healthy: Gauges<EndpointLabels>, "upstream_healthy",
-        "1 if requests are sent to the endpoint, 0 if it is passed over because it failed";
+        "1 if requests are sent to the endpoint, 0 if it is passed over because it failed or was slow";
     reload_successful: Gauge, "config_last_reload_successful",
         "1 if the newest configuration is in use as a whole, 0 if any part of it could not be used";
     reload_timestamp: Gauge, "config_last_reload_success_timestamp_seconds",
@@ -224,6 +224,9 @@ metrics! {
         "Number of the tenant's configuration in use; it grows when the configuration changes";
     tenant_broken: Gauges<TenantLabels>, "tenant_broken",
         "1 if the tenant's newest configuration could not be used and an older one, or none, is in use, otherwise 0";
+    credentials_unknown: Gauge, "tenant_credentials_unknown",
+        "Tenant files that nothing serves and whose credentials cannot be read; while there are any, a credential that \
+         nobody has is answered 503 and not 401";
     certificate_expiry: Gauges<CertificateLabels>, "tls_certificate_expiry_timestamp_seconds",
         "Unix time at which a certificate that is presented to senders expires";
 }

@@ -7,7 +7,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
 };
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, HandshakeKind};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsConnector;
@@ -337,4 +337,144 @@ fn a_malformed_or_two_named_certificate_names_nobody() {
     let mut longer = der.to_vec();
     longer.push(0);
     assert_eq!(PeerCertificate::parse(&longer), None);
+}
+
+/// A certificate that nobody else signed, as `openssl req -x509` makes it.
+fn self_signed(is_ca: IsCa, edit: impl FnOnce(&mut CertificateParams)) -> (Issued, Issuer<'static, KeyPair>) {
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = is_ca;
+    params.subject_alt_names = vec![uri("spiffe://kazusa/prometheus")];
+    params.distinguished_name.push(DnType::CommonName, "kazusa");
+    edit(&mut params);
+    let key = KeyPair::generate().unwrap();
+    let issued = Issued {
+        certificate: params.self_signed(&key).unwrap().pem(),
+        key: key.serialize_pem(),
+    };
+    (issued, Issuer::new(params, key))
+}
+
+/// What a server that requires one of `believed` makes of a sender with `identity`.
+async fn shown(
+    believed: &[&str],
+    identity: &Issued,
+    version: &'static SupportedProtocolVersion,
+) -> Result<Option<PeerCertificate>, HandshakeError> {
+    let ca = Authority::new();
+    let mut config = settings(&ca.server(), Some(&ca), ClientAuthType::RequireAndVerifyClientCert);
+    config.client_ca = Some(bytes(&believed.concat()));
+    let client = Arc::new(client_config_with(&ca, Some(identity), &[version]));
+    shake(&server_config(&config).unwrap(), &client).await.0
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_is_pinned_by_its_bytes() {
+    let authority = IsCa::Ca(BasicConstraints::Unconstrained);
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for is_ca in [authority, IsCa::ExplicitNoCa, IsCa::NoCa] {
+            let (pinned, _) = self_signed(is_ca, |_| {});
+            let others = Authority::new().pem;
+            for believed in [&[&*pinned.certificate][..], &[&*others, &*pinned.certificate]] {
+                let seen = shown(believed, &pinned, version).await.unwrap().unwrap();
+                assert_eq!(seen.uri_sans, ["spiffe://kazusa/prometheus"]);
+            }
+            // The names alone prove nothing.
+            let (twin, _) = self_signed(is_ca, |_| {});
+            let refused = shown(&[&pinned.certificate], &twin, version).await;
+            assert_eq!(refused.unwrap_err().kind, HandshakeFault::UnknownAuthority);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pinned_certificate_counts_in_its_validity_alone() {
+    let ended = |params: &mut CertificateParams| {
+        params.not_before = date_time_ymd(2019, 1, 1);
+        params.not_after = date_time_ymd(2020, 1, 1);
+    };
+    let early = |params: &mut CertificateParams| params.not_before = date_time_ymd(2999, 1, 1);
+    let version = &rustls::version::TLS13;
+    let (pinned, _) = self_signed(IsCa::Ca(BasicConstraints::Unconstrained), ended);
+    let refused = shown(&[&pinned.certificate], &pinned, version).await;
+    assert_eq!(refused.unwrap_err().kind, HandshakeFault::ExpiredCertificate);
+    let (pinned, _) = self_signed(IsCa::NoCa, early);
+    let refused = shown(&[&pinned.certificate], &pinned, version).await;
+    assert_eq!(refused.unwrap_err().kind, HandshakeFault::BadCertificate);
+}
+
+/// A certificate and the key of another: the bytes are right, and prove nothing.
+#[tokio::test]
+async fn a_pinned_certificate_without_its_key_is_refused() {
+    let ca = Authority::new();
+    let (pinned, _) = self_signed(IsCa::NoCa, |_| {});
+    let mut config = settings(&ca.server(), Some(&ca), ClientAuthType::RequireAndVerifyClientCert);
+    config.client_ca = Some(bytes(&pinned.certificate));
+    let stranger = PrivateKeyDer::from_pem_slice(KeyPair::generate().unwrap().serialize_pem().as_bytes()).unwrap();
+    let key = aws_lc_rs::default_provider()
+        .key_provider
+        .load_private_key(stranger)
+        .unwrap();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut client = client_config_with(&ca, None, &[version]);
+        let stolen = CertifiedKey::new(vec![pinned.der()], Arc::clone(&key));
+        client.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(stolen));
+        let (seen, _) = shake(&server_config(&config).unwrap(), &Arc::new(client)).await;
+        assert!(seen.is_err(), "{seen:?}");
+    }
+}
+
+/// Else whoever has the key of a pinned certificate could write as any tenant.
+#[tokio::test]
+async fn a_pinned_certificate_that_is_no_ca_issues_nothing() {
+    let version = &rustls::version::TLS13;
+    for (is_ca, wanted) in [
+        (IsCa::NoCa, false),
+        (IsCa::ExplicitNoCa, false),
+        (IsCa::Ca(BasicConstraints::Unconstrained), true),
+    ] {
+        let (pinned, issuer) = self_signed(is_ca, |_| {});
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([]).unwrap();
+        params.subject_alt_names = vec![uri("spiffe://setsuna/prometheus")];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let made = Issued {
+            certificate: params.signed_by(&key, &issuer).unwrap().pem(),
+            key: key.serialize_pem(),
+        };
+        let seen = shown(&[&pinned.certificate], &made, version).await;
+        assert_eq!(seen.is_ok(), wanted, "{seen:?}");
+    }
+}
+
+#[test]
+fn a_leaf_that_is_not_first_is_told_so() {
+    let ca = Authority::new();
+    let mut identity = ca.server();
+    identity.certificate = format!("{}{}", ca.pem, identity.certificate);
+    let fault = server_config(&settings(&identity, None, ClientAuthType::NoClientCert));
+    assert_eq!(
+        fault.unwrap_err().to_string(),
+        "the key in server.key belongs to certificate 2 in server.crt, which must come first"
+    );
+}
+
+#[test]
+fn certificates_that_nobody_can_use_are_told() {
+    let ca = Authority::new();
+    let identity = ca.issue(ExtendedKeyUsagePurpose::ServerAuth, |params| {
+        params.not_before = date_time_ymd(2019, 1, 1);
+        params.not_after = date_time_ymd(2020, 1, 1);
+    });
+    let (pinned, _) = self_signed(IsCa::NoCa, |params| params.not_before = date_time_ymd(2999, 1, 1));
+    let mut config = settings(&identity, Some(&ca), ClientAuthType::VerifyClientCertIfGiven);
+    config.client_ca = Some(bytes(&(ca.pem.clone() + &pinned.certificate)));
+    assert_eq!(
+        unusable(&config),
+        [
+            "server.crt: certificate 1 has expired; senders that verify it refuse to connect",
+            "ca.crt: certificate 2 is not valid yet; it is no CA, so it lets nobody in",
+        ]
+    );
+    let sound = settings(&ca.server(), Some(&ca), ClientAuthType::VerifyClientCertIfGiven);
+    assert!(unusable(&sound).is_empty());
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::shown::Shown;
 use crate::model::{Protocol, Totals};
 
 /// What a scan refuses before it spends memory on it.
@@ -48,10 +49,11 @@ pub struct Series {
 }
 
 /// The series that were received and are not among the scanned ones, by reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
     pub reason: InvalidSeries,
     pub totals: Totals,
+    pub first: Shown,
 }
 
 /// Why a series is refused while the rest of its write goes on (docs/protocol.md, "Series").
@@ -127,7 +129,7 @@ impl Scanned {
     }
 
     fn new(protocol: Protocol, body: Bytes, found: Walked, is_as_sent: bool) -> Self {
-        let rejected = found.rejected.list();
+        let rejected = found.rejected.0;
         let mut totals = found.totals;
         rejected.iter().for_each(|rejected| totals += rejected.totals);
         Self {
@@ -286,27 +288,30 @@ pub(super) struct Walked {
     pub(super) metadata: u64,
 }
 
-/// Rejected series, counted by reason while walking.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Rejects([Totals; InvalidSeries::ALL.len()]);
+/// Rejected series, counted by reason while walking: in the order of the reasons.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rejects(Vec<Rejected>);
 
 impl Rejects {
-    pub(super) fn add(&mut self, reason: InvalidSeries, totals: Totals) {
-        self.0[reason as usize] += totals;
+    /// `first` shows it, and is asked if it is the first for this reason.
+    #[cold]
+    pub(super) fn add(&mut self, reason: InvalidSeries, totals: Totals, first: impl FnOnce() -> Shown) {
+        match self.0.binary_search_by_key(&reason, |rejected| rejected.reason) {
+            Ok(at) => self.0[at].totals += totals,
+            Err(at) => {
+                let first = first();
+                self.0.insert(at, Rejected { reason, totals, first });
+            }
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(|totals| totals.series == 0)
+        self.0.is_empty()
     }
 
-    pub(super) fn merge(&mut self, other: &Self) {
-        self.0.iter_mut().zip(other.0).for_each(|(sum, more)| *sum += more);
-    }
-
-    fn list(&self) -> Vec<Rejected> {
-        let all = InvalidSeries::ALL.into_iter().zip(self.0);
-        all.filter(|(_, totals)| totals.series > 0)
-            .map(|(reason, totals)| Rejected { reason, totals })
-            .collect()
+    pub(super) fn merge(&mut self, other: Self) {
+        for Rejected { reason, totals, first } in other.0 {
+            self.add(reason, totals, || first);
+        }
     }
 }

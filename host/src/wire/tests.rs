@@ -333,6 +333,7 @@ fn a_series_with_an_inconsistent_histogram_is_rejected_and_its_neighbours_pass()
                 histograms: 2,
                 exemplars: 0,
             },
+            first: super::Shown::of([(&b"__name__"[..], &b"up"[..])].into_iter(), None),
         };
         assert_eq!(scanned.rejected(), [rejected]);
         assert_eq!(
@@ -408,33 +409,40 @@ fn an_invalid_series_is_counted_by_reason_and_its_neighbours_pass() {
         timestamp: 1,
     }];
     let cases = [
-        (bad_name, InvalidSeries::InvalidUtf8),
-        (bad_value, InvalidSeries::InvalidUtf8),
-        (bad_exemplar, InvalidSeries::InvalidUtf8),
-        (series(&[("", "x"), ("__name__", "up")]), InvalidSeries::EmptyLabelName),
+        (bad_name, InvalidSeries::InvalidUtf8, "up{\"a\u{fffd}\"=\"b\"}"),
+        (bad_value, InvalidSeries::InvalidUtf8, "up{a=\"\u{fffd}(\"}"),
+        (bad_exemplar, InvalidSeries::InvalidUtf8, "up"),
+        (
+            series(&[("", "x"), ("__name__", "up")]),
+            InvalidSeries::EmptyLabelName,
+            r#"up{""="x"}"#,
+        ),
         (
             series(&[("__name__", "up"), ("a", "1"), ("a", "1")]),
             InvalidSeries::DuplicateLabel,
+            r#"up{a="1"}"#,
         ),
         (
-            series(&[("__name__", "up"), ("a", "1"), ("b", "2"), ("a", "3")]),
+            series(&[("__name__", "up"), ("a", "1"), ("b", "2"), ("a", "1")]),
             InvalidSeries::DuplicateLabel,
+            r#"up{a="1"}"#,
         ),
-        (series(&[("a", "1")]), InvalidSeries::MissingMetricName),
+        (series(&[("a", "1")]), InvalidSeries::MissingMetricName, r#"{a="1"}"#),
         (
             series(&[("__name__", ""), ("a", "1")]),
             InvalidSeries::MissingMetricName,
+            r#"{a="1"}"#,
         ),
-        (series(&[]), InvalidSeries::MissingMetricName),
+        (series(&[]), InvalidSeries::MissingMetricName, "{}"),
     ];
-    for (bad, reason) in cases {
+    for (bad, reason, first) in cases {
         let scanned = scan_model(&write(&[good.clone(), bad.clone(), bad.clone(), good.clone()]));
         assert_eq!(scanned.series().len(), 2);
         assert!(!scanned.is_as_sent());
         let [rejected] = scanned.rejected() else {
             panic!("{:?}", scanned.rejected())
         };
-        assert_eq!(rejected.reason, reason);
+        assert_eq!((rejected.reason, &*rejected.first.to_string()), (reason, first));
         let exemplars = 2 * bad.exemplars.len() as u64;
         assert_eq!(
             rejected.totals,

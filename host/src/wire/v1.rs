@@ -54,7 +54,7 @@ fn find(body: Bytes, limits: &ScanLimits, labels: canonical::Labels) -> Result<S
 fn rewritten(body: &[u8], limits: &ScanLimits) -> Result<Scanned, ScanError> {
     let rewritten = rewrite::rewrite(body, limits)?;
     let mut found = walk(&rewritten.body, limits, canonical::Labels::Proved)?.ok_or(ScanError::NotRewritten)?;
-    found.rejected.merge(&rewritten.rejected);
+    found.rejected.merge(rewritten.rejected);
     found.metadata += rewritten.metadata;
     Ok(Scanned::rewritten(Protocol::V1, rewritten.body.into(), found))
 }

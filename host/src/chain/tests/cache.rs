@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::*;
-use crate::sandbox::{Cache, CacheError};
+use crate::owned::OwnedError;
+use crate::sandbox::Cache;
 
 fn cached(folder: &Path) -> Arc<Engine> {
     engine(&config::Sandbox {
@@ -127,13 +128,13 @@ async fn a_file_or_a_folder_that_others_can_write_is_not_believed() {
     std::fs::rename(&real, &path).unwrap();
 
     chmod(&folder.join("key"), 0o640);
-    assert!(matches!(Cache::open(&folder), Err(CacheError::Mode(_, 0o640))));
+    assert!(matches!(Cache::open(&folder), Err(OwnedError::Mode(_, 0o640))));
     chmod(&folder.join("key"), 0o600);
     chmod(&folder, 0o750);
-    assert!(matches!(Cache::open(&folder), Err(CacheError::Mode(_, 0o750))));
+    assert!(matches!(Cache::open(&folder), Err(OwnedError::Mode(_, 0o750))));
     chmod(&folder, 0o700);
     std::fs::write(folder.join("key"), "short").unwrap();
-    assert!(matches!(Cache::open(&folder), Err(CacheError::Shape(_))));
+    assert!(matches!(Cache::open(&folder), Err(OwnedError::Shape(_))));
     // None of it stops the gateway.
     assert!(loads(&cached(&folder)).await);
 }

@@ -87,7 +87,7 @@ async fn a_trap_and_an_error_say_what_happened() {
 #[tokio::test]
 async fn an_instance_survives_its_own_error_and_nothing_else() {
     let engine = engine(&sandbox());
-    for (mode, left) in [("error", 1), ("trap", 0), ("wrong-length", 0), ("invalid", 0)] {
+    for (mode, left) in [("error", 1), ("trap", 0), ("wrong-length", 0)] {
         let policies = [hostile(mode, "relabel")];
         let chain = Chain::build(&engine, &tenant(mode), &policies, 1).await.unwrap();
         assert!(chain.relabel(batch(&[TRIGGER])).await.is_err());
@@ -131,11 +131,35 @@ async fn what_a_plugin_returns_is_bounded_before_the_host_allocates_it() {
 }
 
 #[tokio::test]
-async fn labels_that_make_no_series_are_nonsense() {
+async fn labels_that_make_no_series_cost_that_series_alone() {
     for mode in ["duplicate-label", "empty-name", "label-bomb", "huge-stream"] {
-        let found = fault(relabelled(mode).await);
-        assert!(matches!(found, Fault::Invalid(_)), "{mode}: {found}");
+        let judged = relabelled(mode).await.unwrap();
+        assert_eq!(judged.outcomes[0], Outcome::Keep { stream: None }, "{mode}");
+        let Outcome::Reject { policy, .. } = &judged.outcomes[1] else {
+            panic!("{mode}: {judged:?}")
+        };
+        assert_eq!((&**policy, judged.cacheable), ("hostile", true), "{mode}");
     }
+}
+
+#[tokio::test]
+async fn a_series_with_more_labels_than_a_call_holds_is_put_to_no_policy_and_the_others_are() {
+    let chain = chain("too-large", &[hostile("no-labels", "relabel")]).await;
+    // With a label that the guest acts on: what it is asked about comes back without labels.
+    let with = |bytes: usize| "v".repeat(bytes);
+    let (most, more) = (with(relabel::BATCH_BYTES - 100), with(relabel::BATCH_BYTES));
+    let sized = |value| [("__name__", "up"), ("trigger", value)];
+    let judged = chain
+        .relabel(batch(&[UP, &sized(&*most), &sized(&*more), TRIGGER]))
+        .await
+        .unwrap();
+    let asked = |outcome: &Outcome| matches!(outcome, Outcome::Edit { labels, .. } if labels.is_empty());
+    assert!(asked(&judged.outcomes[1]) && asked(&judged.outcomes[3]));
+    assert_eq!(
+        (&judged.outcomes[0], &judged.outcomes[2]),
+        (&kept(1)[0], &Outcome::TooLarge)
+    );
+    assert_eq!(chain.status()[0].failures, 0);
 }
 
 #[tokio::test]
@@ -164,10 +188,10 @@ async fn one_policy_names_only_so_many_streams_and_reasons() {
         stream(63),
         "labels that did not change are no edit"
     );
-    assert!(matches!(
-        fault(chain.relabel(batch(&[TRIGGER; 65])).await),
-        Fault::Invalid(_)
-    ));
+    let judged = chain.relabel(batch(&[TRIGGER; 65])).await.unwrap();
+    assert_eq!(judged.outcomes[63], stream(63));
+    let unfit = Unfit::of(Refusal::TooManyStreams);
+    assert!(matches!(&judged.outcomes[64], Outcome::Reject { unfit: found, .. } if *found == unfit));
 
     let judged = relabelled("hostile-reason").await.unwrap();
     let Outcome::Drop { policy, reason } = &judged.outcomes[1] else {
@@ -235,13 +259,22 @@ async fn a_policy_that_fails_at_configure_builds_no_chain() {
 
 #[tokio::test]
 async fn a_policy_that_fails_the_golden_batch_builds_no_chain() {
-    for at in ["relabel", "admit"] {
-        let settings = format!(r#"{{"mode": "trap", "at": "{at}"}}"#);
+    for (at, mode) in [("relabel", "trap"), ("admit", "trap"), ("relabel", "empty-name")] {
+        let settings = format!(r#"{{"mode": "{mode}", "at": "{at}"}}"#);
         let policies = [policy(fixture("hostile"), &settings)];
         let error = Chain::build(shared(), &tenant("golden"), &policies, 1)
             .await
             .unwrap_err();
-        assert!(matches!(error.fault, BuildFault::Golden(Fault::Trap(_))), "{error}");
+        let BuildFault::Golden(fault) = &error.fault else {
+            panic!("{error}")
+        };
+        assert!(
+            matches!(
+                (mode, fault),
+                ("trap", Fault::Trap(_)) | ("empty-name", Fault::Invalid(_))
+            ),
+            "{error}"
+        );
     }
 }
 
@@ -290,14 +323,18 @@ async fn a_failing_policy_is_left_out_where_the_operator_says_so_and_that_is_not
 
 #[tokio::test]
 async fn a_policy_that_fails_half_way_and_is_left_out_leaves_nothing_behind() {
+    // Each answer is a good one; together they are more than a call may grow by.
+    let rules = format!(
+        r#"{{"relabel_configs": [{{"target_label": "x", "replacement": "{}"}}]}}"#,
+        "v".repeat(60_000)
+    );
     let bypassed = config::Policy {
         on_failure: OnFailure::Bypass,
-        ..hostile("many-streams", "relabel")
+        ..policy(standard("relabel"), &rules)
     };
-    // Its first 64 answers are good ones.
     let chain = chain("half-way", &[bypassed]).await;
-    let judged = chain.relabel(batch(&[TRIGGER; 65])).await.unwrap();
-    assert_eq!((judged.outcomes, judged.cacheable), (kept(65), false));
+    let judged = chain.relabel(batch(&[UP; 20])).await.unwrap();
+    assert_eq!((judged.outcomes, judged.cacheable), (kept(20), false));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

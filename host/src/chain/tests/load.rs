@@ -20,7 +20,7 @@ async fn refused_by(engine: &Arc<Engine>, bytes: &[u8]) -> LoadError {
     }
 }
 
-fn component(text: &str) -> Vec<u8> {
+pub(super) fn component(text: &str) -> Vec<u8> {
     wat::parse_str(format!("(component {text})")).unwrap()
 }
 
@@ -131,7 +131,7 @@ async fn exports_that_are_not_the_contracts_are_refused() {
 }
 
 /// A policy in text: `core` and `with` go into its core module's body and instantiation; configure calls `$go`.
-fn guest(core: &str, with: &str) -> String {
+pub(super) fn guest(core: &str, with: &str) -> String {
     let go = if core.is_empty() { "(func $go)" } else { core };
     format!(
         r#"

@@ -20,7 +20,7 @@ fn folder() -> Folder {
 
 /// A load beside one that knows nothing: they must not differ. Says of each tenant whether it is what `known` held.
 fn load_again(folder: &Folder, known: &mut Known, before: &Loaded) -> (Loaded, Vec<bool>) {
-    let (again, inputs) = attempt(&folder.path("g.yaml"), known);
+    let (again, inputs) = attempt(&folder.path("g.yaml"), known, &Incumbents::default());
     let (again, afresh) = (again.unwrap(), folder.load().unwrap());
     assert_eq!(again.config.tenants, afresh.config.tenants);
     assert_eq!(folder.say(&mistakes(&again)), folder.say(&mistakes(&afresh)));
@@ -93,7 +93,11 @@ fn a_refused_main_file_costs_only_what_was_known() {
     let (folder, mut known) = (folder(), Known::default());
     let (first, _) = load_again(&folder, &mut known, &folder.load().unwrap());
     folder.write("g.yaml", "nonsense");
-    assert!(attempt(&folder.path("g.yaml"), &mut known).0.is_err());
+    assert!(
+        attempt(&folder.path("g.yaml"), &mut known, &Incumbents::default())
+            .0
+            .is_err()
+    );
     folder.write("g.yaml", &format!("{PLAIN}tenant_files: ['t/*.yaml']\n"));
     let (second, _) = load_again(&folder, &mut known, &first);
     assert_eq!(load_again(&folder, &mut known, &second).1, [true, true]);

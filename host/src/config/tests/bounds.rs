@@ -95,7 +95,7 @@ fn a_refused_load_watches_the_file_that_was_missing() {
         "g.yaml",
         "remote_write: {tls_server_config: {cert_file: crt, key_file: key}}\nupstreams: {s: {endpoints: ['http://r:1']}}\n",
     )]);
-    let (outcome, mut inputs) = attempt(&folder.path("g.yaml"), &mut Known::default());
+    let (outcome, mut inputs) = attempt(&folder.path("g.yaml"), &mut Known::default(), &Incumbents::default());
     assert!(outcome.is_err());
     assert_eq!(inputs.look(), inputs.loaded());
     folder.write("crt", "crt");

@@ -120,7 +120,15 @@ fn the_listener() {
         ),
         (
             "remote_write: {insecure_http: true, listen_address: '127.0.0.1:10902'}\n",
-            "g.yaml:1:1: remote_write and admin both listen on 127.0.0.1:10902",
+            "g.yaml:1:1: admin: remote_write and admin both listen on 127.0.0.1:10902",
+        ),
+        (
+            "remote_write: {insecure_http: true, listen_address: ':10902'}\n",
+            "g.yaml:1:1: admin: remote_write listens on :10902, which takes 127.0.0.1:10902 too: give them different ports",
+        ),
+        (
+            "admin: {listen_address: '127.0.0.1:1'}\nremote_write: {insecure_http: true, listen_address: '0.0.0.0:1'}\n",
+            "g.yaml:1:8: admin: remote_write listens on 0.0.0.0:1, which takes 127.0.0.1:1 too: give them different ports",
         ),
         (
             "remote_write: {insecure_http: true, max_connections: 0}\n",
@@ -149,6 +157,30 @@ fn the_listener() {
     ] {
         assert_eq!(told(&format!("{text}{upstream}")).trim_end(), expected, "{text}");
     }
+}
+
+#[test]
+fn certificates_and_keys_are_told_with_their_line() {
+    let files = [
+        ("half", "\n-----BEGIN CERTIFICATE-----\nAQ==\n"),
+        (
+            "locked",
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAQ==\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        ),
+    ];
+    let tls = "{cert_file: half, key_file: locked}";
+    let text = format!(
+        "remote_write: {{tls_server_config: {tls}}}\nupstreams: {{a: {{endpoints: ['https://r:1'], tls_config: {tls}}}}}\n"
+    );
+    let folder = Folder::new(&[files[0], files[1], ("g.yaml", &text)]);
+    assert_eq!(
+        folder.say(&folder.load().unwrap_err()),
+        "g.yaml:1:47: remote_write.tls_server_config.cert_file: line 2 of `half`: the block that begins here has no end
+g.yaml:1:63: remote_write.tls_server_config.key_file: line 1 of `locked`: the key has a passphrase, which is not supported
+g.yaml:2:69: upstreams.a.tls_config.cert_file: line 2 of `half`: the block that begins here has no end
+g.yaml:2:85: upstreams.a.tls_config.key_file: line 1 of `locked`: the key has a passphrase, which is not supported
+"
+    );
 }
 
 #[test]

@@ -36,11 +36,13 @@ pub struct Seen {
     pub body: Bytes,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub enum Reply {
     Status(u16, &'static str),
     Header(u16, &'static str, String),
     Never,
+    /// `OK`, so much later.
+    Late(Duration),
     /// The text, and then bytes without end.
     Endless(u16, &'static str),
 }
@@ -127,7 +129,7 @@ impl Receiver {
         tokio::time::timeout(LONG, self.seen.recv()).await.unwrap().unwrap()
     }
 
-    /// Requests that came since the last look.
+    /// Writes that came since the last look.
     pub fn count(&mut self) -> usize {
         std::iter::from_fn(|| self.seen.try_recv().ok()).count()
     }
@@ -138,7 +140,15 @@ async fn answer(
     tell: mpsc::UnboundedSender<Seen>,
     reply: Arc<Mutex<Reply>>,
 ) -> Result<Response<BoxBody<Bytes, std::convert::Infallible>>, hyper::Error> {
+    let reply = reply.lock().unwrap().clone();
+    let text = |t: &'static str| Full::new(Bytes::from_static(t.as_bytes())).boxed();
     let (head, body) = request.into_parts();
+    // The gateway asks whether anybody is there.
+    if (&head.method, &reply) == (&Method::GET, &Reply::Never) {
+        return std::future::pending().await;
+    } else if head.method == Method::GET {
+        return Ok(Response::builder().status(405).body(text("")).unwrap());
+    }
     let body = body.collect().await?.to_bytes();
     // The test may have ended.
     let _ = tell.send(Seen {
@@ -147,8 +157,6 @@ async fn answer(
         headers: head.headers,
         body,
     });
-    let reply = reply.lock().unwrap().clone();
-    let text = |t: &'static str| Full::new(Bytes::from_static(t.as_bytes())).boxed();
     Ok(match reply {
         Reply::Status(status, body) => Response::builder().status(status).body(text(body)).unwrap(),
         Reply::Header(status, name, value) => Response::builder()
@@ -157,6 +165,10 @@ async fn answer(
             .body(text(""))
             .unwrap(),
         Reply::Never => std::future::pending().await,
+        Reply::Late(time) => {
+            tokio::time::sleep(time).await;
+            Response::new(text(""))
+        }
         Reply::Endless(status, start) => {
             let body = Endless(Some(Bytes::from_static(start.as_bytes()))).boxed();
             Response::builder().status(status).body(body).unwrap()
@@ -294,6 +306,28 @@ impl Stage {
         let name = format!("http://{address}");
         let status = self.upstreams.status().remove(0);
         status.endpoints.into_iter().find(|e| e.address == name).unwrap()
+    }
+
+    /// As if the endpoint's back-off had passed.
+    pub fn end_backoff(&self, address: SocketAddr) {
+        self.found(address).end_backoff();
+    }
+
+    /// Waits until the endpoint has answered the question whether it is there, so that the next write is a trial.
+    pub async fn is_due_for_trial(&self, address: SocketAddr) {
+        let endpoint = self.found(address);
+        let due = async {
+            while endpoint.candidate(std::time::Instant::now()).standing != balance::Standing::DueForTrial {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LONG, due).await.unwrap();
+    }
+
+    fn found(&self, address: SocketAddr) -> Arc<endpoint::Endpoint> {
+        let endpoints = self.soft.endpoints.load();
+        let name = format!("http://{address}");
+        endpoints.iter().find(|e| e.status().address == name).cloned().unwrap()
     }
 
     /// The value of a line of the metrics' text that starts with `series`.

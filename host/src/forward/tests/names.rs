@@ -1,11 +1,9 @@
 //! Endpoints that are found by name, against a name server of our own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
 
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
 use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
@@ -13,21 +11,39 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::net::SystemResolver;
 
-/// What the name server knows; `None` is a server that fails.
-type Zone = Arc<Mutex<Option<HashMap<(String, RecordType), Vec<RData>>>>>;
+type Question = (String, RecordType);
+
+/// What the name server knows.
+#[derive(Default)]
+struct Zone {
+    records: HashMap<Question, Vec<RData>>,
+    /// Questions that are never answered.
+    silent: HashSet<Question>,
+    /// Questions that are answered with a failure of the server.
+    failing: HashSet<Question>,
+    /// All of them are.
+    fails: bool,
+}
 
 struct NameServer {
     address: SocketAddr,
-    zone: Zone,
+    zone: Arc<Mutex<Zone>>,
+    /// Has a `resolv.conf` that leads here.
+    folder: tempfile::TempDir,
     _task: JoinSet<()>,
 }
 
 impl NameServer {
     async fn new() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        Self::on("127.0.0.1:0").await
+    }
+
+    async fn on(address: &str) -> Self {
+        let socket = UdpSocket::bind(address).await.unwrap();
         let address = socket.local_addr().unwrap();
-        let zone: Zone = Arc::new(Mutex::new(Some(HashMap::new())));
+        let zone: Arc<Mutex<Zone>> = Arc::default();
         let known = Arc::clone(&zone);
         let mut task = JoinSet::new();
         task.spawn(async move {
@@ -35,20 +51,34 @@ impl NameServer {
             loop {
                 let (n, from) = socket.recv_from(&mut packet).await.unwrap();
                 let query = Message::from_vec(&packet[..n]).unwrap();
-                let reply = answer(&query, &known).to_vec().unwrap();
-                socket.send_to(&reply, from).await.unwrap();
+                let reply = answer(&query, &known.lock().unwrap());
+                if let Some(reply) = reply {
+                    socket.send_to(&reply.to_vec().unwrap(), from).await.unwrap();
+                }
             }
         });
-        Self {
+        let server = Self {
             address,
             zone,
+            folder: tempfile::tempdir().unwrap(),
             _task: task,
-        }
+        };
+        server.write_resolv_conf(&format!("nameserver {}\n", address.ip()));
+        server
+    }
+
+    fn write_resolv_conf(&self, text: &str) {
+        std::fs::write(self.folder.path().join("resolv.conf"), text).unwrap();
+    }
+
+    fn zone(&self) -> std::sync::MutexGuard<'_, Zone> {
+        self.zone.lock().unwrap()
     }
 
     fn set(&self, name: &str, kind: RecordType, data: Vec<RData>) {
-        let mut zone = self.zone.lock().unwrap();
-        zone.get_or_insert_default().insert((name.to_owned(), kind), data);
+        let mut zone = self.zone();
+        zone.fails = false;
+        zone.records.insert((name.to_owned(), kind), data);
     }
 
     fn set_ips(&self, name: &str, ips: &[IpAddr]) {
@@ -56,22 +86,15 @@ impl NameServer {
     }
 
     fn fail(&self) {
-        *self.zone.lock().unwrap() = None;
+        self.zone().fails = true;
     }
 
     /// Upstreams that ask this server.
     fn stage(&self, config: config::Upstream) -> Stage {
-        let mut connection = ConnectionConfig::udp();
-        connection.port = self.address.port();
-        let server = NameServerConfig::new(self.address.ip(), true, vec![connection]);
-        let mut builder = Resolver::builder_with_config(
-            ResolverConfig::from_name_servers(vec![server]),
-            TokioRuntimeProvider::default(),
-        );
-        *builder.options_mut() = crate::net::names::options(builder.options_mut().clone());
+        let path = self.folder.path().join("resolv.conf");
         let metrics = Arc::new(Metrics::new());
-        let upstreams = Upstreams::new(Arc::clone(&metrics));
-        assert!(upstreams.resolver.set(builder.build().unwrap()).is_ok());
+        let resolver = SystemResolver::of(&path, self.address.port());
+        let upstreams = Upstreams::with_resolver(Arc::clone(&metrics), resolver);
         let soft = apply(&upstreams, config);
         Stage {
             metrics,
@@ -81,21 +104,41 @@ impl NameServer {
     }
 }
 
-fn answer(query: &Message, zone: &Zone) -> Message {
+fn answer(query: &Message, zone: &Zone) -> Option<Message> {
     let mut reply = Message::response(query.metadata.id, OpCode::Query);
     reply.add_queries(query.queries.clone());
     let question = &query.queries[0];
-    let zone = zone.lock().unwrap();
-    match &*zone {
-        None => reply.metadata.response_code = ResponseCode::ServFail,
-        Some(zone) => {
-            let key = (question.name().to_ascii(), question.query_type());
-            for data in zone.get(&key).into_iter().flatten() {
-                reply.add_answer(Record::from_rdata(question.name().clone(), 60, data.clone()));
-            }
-        }
+    let key = (question.name().to_ascii(), question.query_type());
+    if zone.silent.contains(&key) {
+        return None;
     }
-    reply
+    if zone.fails || zone.failing.contains(&key) {
+        reply.metadata.response_code = ResponseCode::ServFail;
+        return Some(reply);
+    }
+    for data in zone.records.get(&key).into_iter().flatten() {
+        reply.add_answer(Record::from_rdata(question.name().clone(), 60, data.clone()));
+    }
+    Some(reply)
+}
+
+/// An SRV record that leads to `receiver` by the name of `target`.
+fn srv(receiver: &Receiver, target: &str) -> RData {
+    let target = Name::from_ascii(target).unwrap();
+    RData::SRV(SRV::new(0, 0, receiver.address.port(), target))
+}
+
+fn dns_srv(name: &str) -> config::Upstream {
+    config(vec![EndpointSpec::DnsSrv {
+        https: false,
+        name: name.to_owned(),
+    }])
+}
+
+fn urls(receivers: &[&Receiver]) -> Vec<String> {
+    let mut urls: Vec<_> = receivers.iter().map(|r| format!("http://{}", r.address)).collect();
+    urls.sort();
+    urls
 }
 
 fn dns(port: u16) -> config::Upstream {
@@ -118,7 +161,9 @@ async fn looked_up_anew(upstream: &Upstream) {
 
 fn addresses(stage: &Stage) -> Vec<String> {
     let status = stage.upstreams.status().remove(0);
-    status.endpoints.into_iter().map(|e| e.address).collect()
+    let mut addresses: Vec<_> = status.endpoints.into_iter().map(|e| e.address).collect();
+    addresses.sort();
+    addresses
 }
 
 const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 1));
@@ -211,32 +256,125 @@ async fn a_first_lookup_that_fails_is_no_endpoint_until_one_succeeds() {
 async fn srv_records_name_hosts_and_ports() {
     let (one, two) = (Receiver::new(OK).await, Receiver::new(OK).await);
     let names = NameServer::new().await;
-    let srv = |receiver: &Receiver, target: &str| {
-        let target = Name::from_ascii(target).unwrap();
-        RData::SRV(SRV::new(0, 0, receiver.address.port(), target))
-    };
     let targets = vec![srv(&one, "r-0.test."), srv(&two, "r-1.test."), srv(&one, "gone.test.")];
     names.set("_remote-write._tcp.test.", RecordType::SRV, targets);
     names.set_ips("r-0.test.", &[ONE]);
     names.set_ips("r-1.test.", &[ONE]);
-    let mut stage_config = config(vec![EndpointSpec::DnsSrv {
-        https: false,
-        name: "_remote-write._tcp.test.".to_owned(),
-    }]);
+    let mut stage_config = dns_srv("_remote-write._tcp.test.");
     let stage = names.stage(stage_config.clone());
     stage.send().await.unwrap();
     // One target without an address does not hide the others.
-    let mut found = addresses(&stage);
-    found.sort();
-    let mut expected = [format!("http://{}", one.address), format!("http://{}", two.address)];
-    expected.sort();
-    assert_eq!(found, expected);
+    looked_up_anew(&stage.soft).await;
+    assert_eq!(addresses(&stage), urls(&[&one, &two]));
 
     // A new configuration starts with what the old one has found.
     names.fail();
     stage_config.path = "/new".to_owned();
     let changed = apply(&stage.upstreams, stage_config);
     changed.send(&outgoing(), Instant::now() + LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_with_an_underscore_is_a_name() {
+    let receiver = Receiver::new(OK).await;
+    let names = NameServer::new().await;
+    for name in ["tasks.mon_receive", "thanos_receive"] {
+        names.set_ips(&format!("{name}."), &[ONE]);
+        let stage = names.stage(config(vec![EndpointSpec::Dns {
+            https: false,
+            host: name.to_owned(),
+            port: receiver.address.port(),
+        }]));
+        assert_eq!(stage.send().await, Ok(()), "{name}");
+    }
+    names.set(
+        "_w._tcp.mon_r.test.",
+        RecordType::SRV,
+        vec![srv(&receiver, "r_0.test.")],
+    );
+    names.set_ips("r_0.test.", &[ONE]);
+    let stage = names.stage(dns_srv("_w._tcp.mon_r.test."));
+    assert_eq!(stage.send().await, Ok(()));
+}
+
+#[tokio::test]
+async fn what_gets_no_answer_does_not_delay_what_gets_one() {
+    let (one, two) = (Receiver::new(OK).await, Receiver::new(OK).await);
+    let names = NameServer::new().await;
+    let targets = vec![srv(&one, "r-0.test."), srv(&two, "r-1.test."), srv(&one, "mute.test.")];
+    names.set("_w._tcp.test.", RecordType::SRV, targets);
+    for (name, kind) in [
+        ("mute.test.", RecordType::A),
+        ("mute.test.", RecordType::AAAA),
+        ("r-1.test.", RecordType::AAAA),
+        ("mute.", RecordType::A),
+    ] {
+        names.zone().silent.insert((name.to_owned(), kind));
+    }
+    names.set_ips("r-0.test.", &[ONE]);
+    names.set_ips("r-1.test.", &[ONE]);
+    let mut behind_a_mute_one = dns_srv("_w._tcp.test.");
+    let mute = EndpointSpec::Dns {
+        https: false,
+        host: "mute.".to_owned(),
+        port: 1,
+    };
+    behind_a_mute_one.endpoints.insert(0, mute);
+    let stage = names.stage(behind_a_mute_one);
+    assert_eq!(stage.send().await, Ok(()));
+    let mut changes = stage.soft.rounds.subscribe();
+    let both = changes.wait_for(|_| addresses(&stage).len() == 2);
+    let rounds = *tokio::time::timeout(LONG, both).await.unwrap().unwrap();
+    assert_eq!(addresses(&stage), urls(&[&one, &two]));
+    assert_eq!(rounds, 0, "nobody waited for the end of the round");
+}
+
+#[tokio::test]
+async fn a_target_that_cannot_be_looked_up_stays_and_one_that_has_no_address_goes() {
+    let (one, two) = (Receiver::new(OK).await, Receiver::new(OK).await);
+    let names = NameServer::new().await;
+    let targets = vec![srv(&one, "r-0.test."), srv(&two, "r-1.test.")];
+    names.set("_w._tcp.test.", RecordType::SRV, targets);
+    names.set_ips("r-0.test.", &[ONE]);
+    names.set_ips("r-1.test.", &[ONE]);
+    let stage = names.stage(dns_srv("_w._tcp.test."));
+    looked_up_anew(&stage.soft).await;
+    let failing = ("r-1.test.".to_owned(), RecordType::A);
+    names.zone().failing.insert(failing.clone());
+    looked_up_anew(&stage.soft).await;
+    assert_eq!(addresses(&stage), urls(&[&one, &two]));
+    names.zone().failing.remove(&failing);
+    names.set_ips("r-1.test.", &[]);
+    looked_up_anew(&stage.soft).await;
+    assert_eq!(addresses(&stage), urls(&[&one]));
+}
+
+#[tokio::test]
+async fn a_changed_resolv_conf_is_read_again_and_one_that_cannot_be_used_is_not() {
+    let before = NameServer::new().await;
+    let port = before.address.port();
+    let after = NameServer::on(&format!("127.0.0.2:{port}")).await;
+    before.set_ips("receiver.test.", &[ONE]);
+    after.set_ips("receiver.test.", &[TWO]);
+    let stage = before.stage(dns(7));
+    looked_up_anew(&stage.soft).await;
+    assert_eq!(addresses(&stage), ["http://127.0.0.1:7"]);
+
+    before.write_resolv_conf("nameserver 127.0.0.2\n");
+    looked_up_anew(&stage.soft).await;
+    assert_eq!(addresses(&stage), ["http://127.0.0.2:7"]);
+
+    before.write_resolv_conf("nameserver\n");
+    after.set_ips("receiver.test.", &[ONE, TWO]);
+    looked_up_anew(&stage.soft).await;
+    assert_eq!(addresses(&stage), ["http://127.0.0.1:7", "http://127.0.0.2:7"]);
+
+    // A generation that comes now begins with the name servers that are asked.
+    let another = config::Upstream {
+        path: "/new".to_owned(),
+        ..dns(7)
+    };
+    apply(&stage.upstreams, another);
 }
 
 #[tokio::test]

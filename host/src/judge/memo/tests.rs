@@ -207,6 +207,7 @@ fn a_series_that_a_new_generation_drops_is_active_no_more() {
     for verdict in [
         Verdict::Drop { reason: 0 },
         Verdict::Reject {
+            blame: 0x1234,
             refusal: Refusal::NoLabels,
         },
     ] {

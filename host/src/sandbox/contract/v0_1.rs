@@ -12,8 +12,8 @@ use wasmtime::component::{
 use wasmtime::{AsContextMut, StoreContextMut};
 
 use super::error::ContractError;
+use crate::model::plain;
 use crate::sandbox::arguments::Arguments;
-use crate::sandbox::plain::plain;
 
 mod bindings {
     wasmtime::component::bindgen!({

@@ -11,8 +11,8 @@ use prometheus_client::metrics::counter::Counter;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::model::plain;
 use crate::sandbox::contract::log::Level;
-use crate::sandbox::plain::plain;
 use crate::telemetry::Throttle;
 
 /// Lines of one call: enough for a word about every unusual series of a batch, not for a line per series.

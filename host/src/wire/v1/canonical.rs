@@ -14,7 +14,7 @@ use super::tags::{
 use super::{histogram, labels};
 use crate::model::Totals;
 use crate::wire::series::{InvalidSeries, Rejects, ScanError, ScanLimits, Series, Walked};
-use crate::wire::varint;
+use crate::wire::{Shown, varint};
 
 pub(super) const METRIC_NAME: &[u8; 8] = b"__name__";
 const METRIC_NAME_PREFIX: u64 = u64::from_be_bytes(*METRIC_NAME);
@@ -73,7 +73,12 @@ pub(super) fn walk(body: &[u8], limits: &ScanLimits, labels: Labels) -> Result<O
                         found.totals += series.totals();
                         found.series.push(series);
                     }
-                    Some((series, Some(reason))) => found.rejected.add(reason, series.totals()),
+                    Some((series, Some(reason))) => {
+                        let labels = || labels::label_bytes(&body[series.labels_range()]);
+                        found
+                            .rejected
+                            .add(reason, series.totals(), || Shown::of(labels(), None));
+                    }
                     None if histograms.count > histogram::MAX_COUNT => return Err(histogram::too_many()),
                     None => return Ok(None),
                 }

@@ -15,7 +15,7 @@ use super::write::put_value;
 use crate::model::Totals;
 use crate::wire::fields::Fields;
 use crate::wire::series::{InvalidSeries, Rejects, ScanError, ScanLimits};
-use crate::wire::varint;
+use crate::wire::{Shown, varint};
 
 pub(super) struct Rewritten {
     pub(super) body: Vec<u8>,
@@ -41,7 +41,9 @@ pub(super) fn rewrite(body: &[u8], limits: &ScanLimits) -> Result<Rewritten, Sca
             1 => {
                 series.read(value.bytes("a series is not a message")?)?;
                 match series.invalid {
-                    Some(reason) => rewritten.rejected.add(reason, series.totals),
+                    Some((reason, at_fault)) => rewritten.rejected.add(reason, series.totals, || {
+                        Shown::of(series.labels.iter().copied(), at_fault)
+                    }),
                     None => series.write(&mut rewritten.body),
                 }
             }
@@ -79,7 +81,8 @@ struct Parts<'a> {
     exemplars: Vec<u8>,
     histograms: Vec<u8>,
     totals: Totals,
-    invalid: Option<InvalidSeries>,
+    /// With the name of the label at fault, if it is one.
+    invalid: Option<(InvalidSeries, Option<&'a [u8]>)>,
     scratch: Vec<u8>,
     /// Histograms of this series and of those before it.
     histograms_of_all: u64,
@@ -111,8 +114,10 @@ impl<'a> Parts<'a> {
     }
 
     /// If several reasons apply, the one that [`InvalidSeries`] lists first stands.
-    fn reject(&mut self, reason: InvalidSeries) {
-        self.invalid = Some(self.invalid.map_or(reason, |other| reason.min(other)));
+    fn reject(&mut self, reason: InvalidSeries, at_fault: Option<&'a [u8]>) {
+        if self.invalid.is_none_or(|(other, _)| reason < other) {
+            self.invalid = Some((reason, at_fault));
+        }
     }
 
     fn read_label(&mut self, label: &'a [u8]) -> Result<(), ScanError> {
@@ -123,7 +128,7 @@ impl<'a> Parts<'a> {
         }
         let utf8 = is_ascii(label) || (is_utf8(name) && is_utf8(value));
         if !utf8 {
-            self.reject(InvalidSeries::InvalidUtf8);
+            self.reject(InvalidSeries::InvalidUtf8, Some(name));
         }
         if self.labels.len() >= labels::MAX_COUNT {
             return Err(ScanError::TooManyLabels {
@@ -136,13 +141,14 @@ impl<'a> Parts<'a> {
 
     fn check_labels(&mut self) {
         self.labels.sort_unstable_by_key(|(name, _)| *name);
-        let pairs = self.labels.iter().zip(self.labels.iter().skip(1));
+        let mut pairs = self.labels.windows(2);
         if self.labels.first().is_some_and(|(name, _)| name.is_empty()) {
-            self.reject(InvalidSeries::EmptyLabelName);
-        } else if pairs.into_iter().any(|(one, next)| one.0 == next.0) {
-            self.reject(InvalidSeries::DuplicateLabel);
+            self.reject(InvalidSeries::EmptyLabelName, Some(b""));
+        } else if let Some(pair) = pairs.find(|pair| pair[0].0 == pair[1].0) {
+            let twice = pair[0].0;
+            self.reject(InvalidSeries::DuplicateLabel, Some(twice));
         } else if !self.labels.iter().any(|(name, _)| name == METRIC_NAME) {
-            self.reject(InvalidSeries::MissingMetricName);
+            self.reject(InvalidSeries::MissingMetricName, None);
         }
     }
 
@@ -173,7 +179,7 @@ impl<'a> Parts<'a> {
                 1 => {
                     let (name, value) = label_parts(field.bytes("an exemplar's label is not a message")?)?;
                     if !(is_utf8(name) && is_utf8(value)) {
-                        self.reject(InvalidSeries::InvalidUtf8);
+                        self.reject(InvalidSeries::InvalidUtf8, None);
                     }
                     put_exemplar_label(&mut self.scratch, name, value);
                 }
@@ -200,7 +206,7 @@ impl<'a> Parts<'a> {
         self.scratch.clear();
         match histogram::rewrite(histogram, &mut self.scratch)? {
             Ok(()) => varint::put_bytes(&mut self.histograms, HISTOGRAM, &self.scratch),
-            Err(histogram::Inconsistent) => self.reject(InvalidSeries::InvalidHistogram),
+            Err(histogram::Inconsistent) => self.reject(InvalidSeries::InvalidHistogram, None),
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! Why a series does not go on though no policy dropped it.
 //!
-//! Takes a host check that did not hold; gives the words for the sender and for metrics, and the number that the memo
-//! keeps. Pure.
+//! Takes a host check that did not hold, on what was sent or on what a policy says of it; gives the words for the sender
+//! and for metrics, and the number that the memo keeps. Pure.
 
-/// Why a host check refused a series. The number is what the memo stores.
+/// Why a series is refused while the rest of its write goes on. The number is what the memo stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Refusal {
@@ -16,10 +16,18 @@ pub enum Refusal {
     ReservedLabelTaken,
     /// Not a check of labels: the tenant has as many active series as it may have. Never remembered.
     OverActiveSeries,
+    /// This and those below are what a policy makes of it: no series of any tenant.
+    EmptyLabelName,
+    DuplicateLabel,
+    LabelsTooLarge,
+    StreamName,
+    TooManyStreams,
+    /// Two fresh instances of a policy failed on it alone.
+    FailsPolicy,
 }
 
 impl Refusal {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 14] = [
         Self::NoLabels,
         Self::MissingMetricName,
         Self::TooManyLabels,
@@ -28,14 +36,20 @@ impl Refusal {
         Self::LegacyName,
         Self::ReservedLabelTaken,
         Self::OverActiveSeries,
+        Self::EmptyLabelName,
+        Self::DuplicateLabel,
+        Self::LabelsTooLarge,
+        Self::StreamName,
+        Self::TooManyStreams,
+        Self::FailsPolicy,
     ];
 
-    pub fn code(self) -> u32 {
-        self as u32
+    pub fn code(self) -> u8 {
+        self as u8
     }
 
-    pub fn from_code(code: u32) -> Option<Self> {
-        Self::ALL.get(code as usize).copied()
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
     }
 
     /// The metric's `reason`.
@@ -49,6 +63,12 @@ impl Refusal {
             Self::LegacyName => "not_a_legacy_name",
             Self::ReservedLabelTaken => "reserved_label_taken",
             Self::OverActiveSeries => "over_active_series",
+            Self::EmptyLabelName => "empty_label_name",
+            Self::DuplicateLabel => "duplicate_label",
+            Self::LabelsTooLarge => "labels_too_large",
+            Self::StreamName => "stream_name",
+            Self::TooManyStreams => "too_many_streams",
+            Self::FailsPolicy => "fails_policy",
         }
     }
 
@@ -63,6 +83,12 @@ impl Refusal {
             Self::LegacyName => "a name outside [a-zA-Z_][a-zA-Z0-9_]*",
             Self::ReservedLabelTaken => "a reserved label whose exported_ name is taken as well",
             Self::OverActiveSeries => "a new series over max_active_series",
+            Self::EmptyLabelName => "an empty label name",
+            Self::DuplicateLabel => "a label name that occurs twice",
+            Self::LabelsTooLarge => "more labels, in number or in bytes, than policies are asked about or may leave",
+            Self::StreamName => "a stream name that is too long or has control characters",
+            Self::TooManyStreams => "one stream more than policies may name",
+            Self::FailsPolicy => "labels that a policy fails on",
         }
     }
 }

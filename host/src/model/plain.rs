@@ -1,4 +1,4 @@
-//! Text out of a plugin, made fit to be shown.
+//! Text of a stranger, made fit to be shown.
 //!
 //! Takes any string, gives one that is bounded in length and free of control characters. Never fails.
 

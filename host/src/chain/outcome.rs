@@ -1,0 +1,105 @@
+//! What a chain makes of one series.
+//!
+//! Takes what each policy says of it, which is checked like network input: gives what the next one is asked about, and what
+//! the law judges in the end. Never applies a tenant's own rules.
+
+use std::sync::Arc;
+
+use super::labels::{LabelSet, Unfit};
+use super::member::Member;
+use crate::model::Label;
+use crate::sandbox::types::{Edit, Verdict};
+use crate::wire::labels::labels;
+
+/// What the chain makes of one series. Where a policy says what can be no series, that one is refused and the others go
+/// on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// `stream` `None`: the default stream.
+    Keep {
+        stream: Option<Arc<str>>,
+    },
+    /// `policy`: the name of the one that dropped it.
+    Drop {
+        policy: Arc<str>,
+        reason: Arc<str>,
+    },
+    Edit {
+        labels: LabelSet,
+        stream: Option<Arc<str>>,
+    },
+    /// It came with more labels than a policy is asked about, so none was. Not to go on: what a policy would have dropped or
+    /// redacted nobody knows.
+    TooLarge,
+    /// `policy`: the name of the one whose word cannot be done.
+    Reject {
+        policy: Arc<str>,
+        unfit: Unfit,
+    },
+}
+
+impl Outcome {
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self, Self::Keep { .. } | Self::Edit { .. })
+    }
+
+    pub(super) fn unfit(&self) -> Option<&Unfit> {
+        match self {
+            Self::Reject { unfit, .. } => Some(unfit),
+            _ => None,
+        }
+    }
+
+    /// Does what one policy says of this series, or refuses the series where that cannot be done. `Some` where the next
+    /// policy must be asked anew: with the bytes of the labels that are left on the series.
+    pub(super) fn apply(&mut self, verdict: Verdict, member: &Member) -> Option<usize> {
+        self.try_apply(verdict, member).unwrap_or_else(|unfit| {
+            let policy = member.info.name.clone();
+            *self = Self::Reject { policy, unfit };
+            Some(0)
+        })
+    }
+
+    fn try_apply(&mut self, verdict: Verdict, member: &Member) -> Result<Option<usize>, Unfit> {
+        let (labels, stream) = match verdict {
+            Verdict::Keep => return Ok(None),
+            Verdict::Drop(reason) => {
+                *self = Self::Drop {
+                    policy: member.info.name.clone(),
+                    reason: member.reasons.reason(&reason),
+                };
+                return Ok(Some(0));
+            }
+            Verdict::Edit(Edit { labels, stream }) => (labels, stream),
+        };
+        let labels = labels.map(|labels| {
+            LabelSet::check(labels.into_iter().map(|label| Label {
+                name: label.name,
+                value: label.value,
+            }))
+        });
+        let labels = labels.transpose()?;
+        let (Self::Keep { stream: old } | Self::Edit { stream: old, .. }) = self else {
+            return Ok(None);
+        };
+        if let Some(stream) = stream {
+            *old = member.streams.stream(&stream)?;
+        }
+        let Some(labels) = labels else { return Ok(None) };
+        let (bytes, stream) = (labels.bytes(), old.take());
+        *self = Self::Edit { labels, stream };
+        Ok(Some(bytes))
+    }
+
+    /// Edited into what it was sent as, it is kept: its bytes need not be written anew.
+    pub(super) fn unless_as(self, sent: &[u8]) -> Self {
+        match self {
+            Self::Edit { labels: edited, stream }
+                if labels(sent).eq(edited.iter().map(|label| (&*label.name, &*label.value))) =>
+            {
+                Self::Keep { stream }
+            }
+            other => other,
+        }
+    }
+}

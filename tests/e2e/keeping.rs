@@ -1,0 +1,171 @@
+//! What cannot be read and what vanished: no sender is turned away for it, and no newcomer gains by it.
+
+use std::path::PathBuf;
+
+use gauntlet_tests::setup::replace;
+use gauntlet_tests::{Gateway, Receiver, Setup, eventually};
+use serde_json::json;
+
+use crate::{small_write, tenant};
+
+/// The tenant `a`, and a folder of files as a test writes them.
+fn with_raw_files(receiver: &Receiver) -> (Setup, PathBuf) {
+    let setup = Setup::with_receiver(receiver)
+        .tenant(tenant("a"))
+        .set("/tenant_files", json!(["tenants/*.yaml", "raw/*.yaml"]));
+    let raw = setup.folder().join("raw");
+    std::fs::create_dir(&raw).unwrap();
+    (setup, raw)
+}
+
+async fn status_of(gateway: &Gateway, token: &str) -> u16 {
+    gateway.sender().bearer(token).write(&small_write()).await.status
+}
+
+#[tokio::test]
+async fn while_the_credentials_of_a_file_cannot_be_known_nobody_is_turned_away_for_his_own() {
+    let receiver = Receiver::start().await;
+    let (setup, raw) = with_raw_files(&receiver);
+    let whole = "tenant: b\ncredentials: [{bearer_token_file: token}]\nupstreams: [soft]\n";
+    replace(&raw.join("token"), b"b-token\n");
+    replace(&raw.join("b.yaml"), format!("{whole}policies: [").as_bytes());
+    let gateway = Gateway::start(setup).await;
+    for text in [
+        format!("{whole}policies: ["),
+        whole.replace("upstreams", "\tupstreams"),
+        format!("<<<<<<< HEAD\n{whole}"),
+        format!("{whole}---\n{whole}"),
+        whole.replace("file: token", "file: no-such-token"),
+        whole.replace("credentials", "credentails"),
+        String::new(),
+    ] {
+        replace(&raw.join("b.yaml"), text.as_bytes());
+        gateway.admin("POST", "/-/reload").await;
+        assert_eq!(status_of(&gateway, "a-token").await, 204, "{text}");
+        let answer = gateway.sender().bearer("b-token").write(&small_write()).await;
+        assert_eq!(answer.status, 503, "{text}: {answer:?}");
+        assert!(answer.retry_after() >= 1, "{text}");
+        // Without a credential a request is nobody's.
+        assert_eq!(gateway.sender().write(&small_write()).await.status, 401, "{text}");
+    }
+    let metrics = gateway.metrics().await;
+    assert_eq!(metrics.sum("gauntlet_tenant_credentials_unknown", &[]), 1.0);
+    let reason = [("reason", "credentials_unknown")];
+    assert_eq!(metrics.sum("gauntlet_authentication_failures_total", &reason), 7.0);
+    let status = gateway.api("/api/v1/status").await;
+    assert_eq!(
+        status["broken_tenants"][0]["credentials_unknown"],
+        json!(true),
+        "{status}"
+    );
+    gateway.expect_log(&["cannot be read", "b.yaml"]).await;
+
+    // All its credentials are known, whatever else is wrong.
+    replace(&raw.join("b.yaml"), format!("{whole}polices: []\n").as_bytes());
+    gateway.admin("POST", "/-/reload").await;
+    assert_eq!(status_of(&gateway, "b-token").await, 503);
+    assert_eq!(status_of(&gateway, "c-token").await, 401);
+
+    replace(&raw.join("b.yaml"), whole.as_bytes());
+    gateway.admin("POST", "/-/reload").await;
+    assert_eq!(status_of(&gateway, "b-token").await, 204);
+    let metrics = gateway.metrics().await;
+    assert_eq!(metrics.sum("gauntlet_tenant_credentials_unknown", &[]), 0.0);
+
+    // From here on they are known from what serves.
+    replace(&raw.join("b.yaml"), b"\t");
+    gateway.admin("POST", "/-/reload").await;
+    assert_eq!(status_of(&gateway, "b-token").await, 204);
+    assert_eq!(status_of(&gateway, "c-token").await, 401);
+}
+
+#[tokio::test]
+async fn a_certificate_is_a_credential_that_may_be_the_unreadable_tenants() {
+    let receiver = Receiver::start().await;
+    let (setup, raw) = with_raw_files(&receiver);
+    replace(&raw.join("b.yaml"), b"tenant: b\ncredentials: [");
+    let gateway = Gateway::start(setup).await;
+    let certificate = gateway.setup.certs.client_uri("spiffe://b");
+    let answer = gateway.sender_with(&certificate).write(&small_write()).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    let with_header = gateway.sender_with(&certificate).bearer("a-token");
+    assert_eq!(with_header.write(&small_write()).await.status, 204);
+}
+
+#[tokio::test]
+async fn a_folder_that_became_empty_is_a_failed_reload_and_everybody_goes_on() {
+    let receiver = Receiver::start().await;
+    let setup = Setup::with_receiver(&receiver).tenant(tenant("a")).tenant(tenant("b"));
+    let gateway = Gateway::start(setup).await;
+    let tenants = gateway.setup.folder().join("tenants");
+    std::fs::rename(&tenants, gateway.setup.folder().join("away")).unwrap();
+    for empty in [false, true] {
+        if empty {
+            std::fs::create_dir(&tenants).unwrap();
+        }
+        let answer = gateway.admin("POST", "/-/reload").await;
+        assert_eq!(answer.status, 500, "{answer:?}");
+        assert!(answer.text.contains("tenant_files[0]"), "{answer:?}");
+        assert_eq!(status_of(&gateway, "a-token").await, 204);
+        assert_eq!(status_of(&gateway, "b-token").await, 204);
+        let metrics = gateway.metrics().await;
+        assert_eq!(metrics.sum("gauntlet_config_last_reload_successful", &[]), 0.0);
+    }
+    std::fs::remove_dir(&tenants).unwrap();
+    std::fs::rename(gateway.setup.folder().join("away"), &tenants).unwrap();
+    assert_eq!(gateway.admin("POST", "/-/reload").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_file_that_vanished_is_let_go_only_after_some_polls() {
+    let receiver = Receiver::start().await;
+    let setup = Setup::with_receiver(&receiver).tenant(tenant("a")).tenant(tenant("b"));
+    let gateway = Gateway::start_with(setup, &["--config.poll-interval=300ms"]).await;
+    let (file, away) = (gateway.setup.tenant_file("b"), gateway.setup.folder().join("b"));
+    std::fs::rename(&file, &away).unwrap();
+    // Another file that changes in the same breath takes nothing from it.
+    replace(
+        &gateway.setup.tenant_file("c"),
+        b"tenant: c\ncredentials: [{bearer_token_file: ../c-token}]\n",
+    );
+    std::fs::write(gateway.setup.folder().join("c-token"), "c-token").unwrap();
+    gateway.expect_log(&["this tenant file is gone", "b.yaml"]).await;
+    assert_eq!(status_of(&gateway, "b-token").await, 204);
+    eventually("b to be let go", async || {
+        (status_of(&gateway, "b-token").await == 401).then_some(())
+    })
+    .await;
+    assert_eq!(gateway.log().matches("this tenant file is gone").count(), 3);
+    gateway.expect_log(&["is not configured any more", "b.yaml"]).await;
+    assert_eq!(status_of(&gateway, "a-token").await, 204);
+    std::fs::rename(&away, &file).unwrap();
+    eventually("b to be back", async || {
+        (status_of(&gateway, "b-token").await == 204).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_newcomer_takes_neither_a_tenant_nor_a_credential_from_who_serves() {
+    let receiver = Receiver::start().await;
+    let (setup, raw) = with_raw_files(&receiver);
+    let text = |id: &str, token: &str| {
+        std::fs::write(raw.join(token), token).unwrap();
+        format!("tenant: {id}\ncredentials: [{{bearer_token_file: {token}}}]\nupstreams: [soft]\n")
+    };
+    replace(&raw.join("b.yaml"), text("b", "b-token").as_bytes());
+    let gateway = Gateway::start(setup).await;
+    replace(&raw.join("a-new.yaml"), text("b", "thief-token").as_bytes());
+    replace(&raw.join("a-thief.yaml"), text("thief", "b-token").as_bytes());
+    for incumbent in [text("b", "b-token"), "\t".to_owned()] {
+        replace(&raw.join("b.yaml"), incumbent.as_bytes());
+        receiver.clear();
+        let answer = gateway.admin("POST", "/-/reload").await;
+        assert_eq!(answer.status, 500, "{answer:?}");
+        assert!(answer.text.contains("raw/b.yaml"), "{answer:?}");
+        assert_eq!(status_of(&gateway, "b-token").await, 204, "{incumbent}");
+        assert_eq!(receiver.only().tenant(), "b", "{incumbent}");
+        assert_eq!(status_of(&gateway, "thief-token").await, 503, "{incumbent}");
+        assert_eq!(status_of(&gateway, "nobodys").await, 401, "{incumbent}");
+    }
+}
