@@ -130,14 +130,17 @@ fn same_credential_twice(read: &mut [ReadTenant], incumbents: &Incumbents, missi
 
 /// Whether an incumbent goes on as it was because nothing tells what its credentials are now.
 fn goes_on_blind<'a>(read: &[ReadTenant], missing: &'a BTreeSet<PathBuf>) -> impl Fn(&Tenant) -> bool + 'a {
-    let mut known: HashMap<TenantId, bool> = HashMap::new();
+    let mut told: HashMap<TenantId, (bool, bool)> = HashMap::new();
     for one in read {
         if let Some(id) = &one.tenant.id {
-            *known.entry(id.clone()).or_insert(true) &= one.tenant.credentials_known;
+            let (is_sound, are_known) = told.entry(id.clone()).or_insert((false, true));
+            *is_sound |= one.tenant.tenant.is_some();
+            *are_known &= one.tenant.credentials_known;
         }
     }
-    move |incumbent| match known.get(&incumbent.id) {
-        Some(known) => !known,
+    move |incumbent| match told.get(&incumbent.id) {
+        // A leftover copy that cannot be read says nothing against the file that counts.
+        Some((is_sound, are_known)) => !is_sound && !are_known,
         None => missing.contains(&incumbent.file),
     }
 }

@@ -162,8 +162,13 @@ impl Building<'_> {
         };
         let can_send = |kept: &config::Tenant| kept.upstreams.iter().all(|name| config.upstreams.contains_key(name));
         let kept = self.lineage.kept.values();
-        let needed = kept.filter(|kept| !self.tenants.contains_key(&kept.id) && wanted(kept) && can_send(kept));
-        let needed: Vec<_> = needed.cloned().collect();
+        let needed = kept
+            .filter(|kept| !self.tenants.contains_key(&kept.id) && wanted(kept))
+            .cloned();
+        let (needed, others): (Vec<_>, Vec<_>) = needed.partition(|kept| can_send(kept));
+        for kept in others {
+            tracing::warn!(tenant = %kept.id, "what state_dir has of this tenant names an upstream that is not configured any more");
+        }
         let first = self.lineage.generation + 1;
         self.lineage.generation += needed.len() as u64;
         for (number, tenant, built) in build_chains(self.shared, first, needed).await {

@@ -79,6 +79,7 @@ fn a_newcomer_that_claims_a_credential_in_use_is_broken_alone() {
     // Given up on purpose, it is free.
     folder.write("t/b.yaml", &has("b", "y"));
     folder.write("t/c.yaml", &has("c", "c"));
+    folder.write("t/b-copy.yaml", "tenant: b\n\t");
     assert_eq!(told(&folder, &incumbents).0.len(), 3);
 }
 
