@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use gauntlet_tests::{Gateway, Receiver, Response, Setup, Tenant, eventually, relabel, series, within, write};
+use gauntlet_tests::{Gateway, Receiver, Response, Setup, Tenant, eventually, relabel, series, write};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{many, small_write, tenant};
 
@@ -67,44 +66,6 @@ async fn bystander_is_served(gateway: &Gateway, what: &str) {
     let sent = write([series("bystander").label("never_seen", what).sample(1.0, 0)]);
     let answer = gateway.sender().bearer("b-token").write(&sent).await;
     assert_eq!(answer.status, 204, "beside {what}: {answer:?}");
-}
-
-/// All that comes back for `request` over plain HTTP; the sender closes its side after it if `hangs_up`.
-async fn raw(gateway: &Gateway, request: &[u8], hangs_up: bool) -> String {
-    let mut stream = gateway.sender().connect_tcp().await.unwrap();
-    stream.write_all(request).await.unwrap();
-    if hangs_up {
-        stream.shutdown().await.unwrap();
-    }
-    let mut answer = Vec::new();
-    let _ = within("the end of the connection", stream.read_to_end(&mut answer)).await;
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-#[tokio::test]
-async fn bad_chunk_framing_is_the_senders_fault_and_a_lost_connection_is_not() {
-    let receiver = Receiver::start().await;
-    let gateway = Gateway::start(Setup::with_receiver(&receiver).insecure().tenant(tenant("a"))).await;
-    let head = "POST /api/v1/receive HTTP/1.1\r\nhost: x\r\nauthorization: Bearer a-token\r\ntransfer-encoding: chunked\r\n\r\n";
-    let bad = [
-        "zz\r\nabc\r\n0\r\n\r\n",
-        "3\r\nabcdef\r\n0\r\n\r\n",
-        "ffffffffffffffffff\r\nabc",
-        "-1\r\n\r\n",
-    ];
-    for body in bad {
-        let answer = raw(&gateway, format!("{head}{body}").as_bytes(), false).await;
-        assert!(answer.starts_with("HTTP/1.1 400"), "{body:?}: {answer:?}");
-        assert!(answer.contains("RFC 9112"), "{body:?}: {answer:?}");
-    }
-    for cut in ["", "3", "3\r\nab", "3\r\nabc\r\n", "3\r\nabc\r\n0\r\n"] {
-        let answer = raw(&gateway, format!("{head}{cut}").as_bytes(), true).await;
-        assert!(
-            answer.is_empty() || answer.starts_with("HTTP/1.1 503"),
-            "{cut:?}: {answer:?}"
-        );
-    }
-    assert!(receiver.received().is_empty());
 }
 
 #[tokio::test]

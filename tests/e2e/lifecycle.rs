@@ -290,6 +290,44 @@ async fn a_request_of_two_lengths_is_never_two_requests() {
 }
 
 #[tokio::test]
+async fn bad_chunk_framing_is_the_senders_fault_and_a_lost_connection_is_not() {
+    let receiver = Receiver::start().await;
+    let gateway = Gateway::start(Setup::with_receiver(&receiver).insecure().tenant(tenant("a"))).await;
+    let head = "POST /api/v1/receive HTTP/1.1\r\nhost: x\r\nauthorization: Bearer a-token\r\ntransfer-encoding: chunked\r\n\r\n";
+    let bad = [
+        "zz\r\nabc\r\n0\r\n\r\n",
+        "3\r\nabcdef\r\n0\r\n\r\n",
+        "ffffffffffffffffff\r\nabc",
+        "-1\r\n\r\n",
+    ];
+    for body in bad {
+        let answer = raw(&gateway, format!("{head}{body}").as_bytes(), false).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{body:?}: {answer:?}");
+        assert!(answer.contains("RFC 9112"), "{body:?}: {answer:?}");
+    }
+    for cut in ["", "3", "3\r\nab", "3\r\nabc\r\n", "3\r\nabc\r\n0\r\n"] {
+        let answer = raw(&gateway, format!("{head}{cut}").as_bytes(), true).await;
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 503"),
+            "{cut:?}: {answer:?}"
+        );
+    }
+    assert!(receiver.received().is_empty());
+}
+
+/// All that comes back for `request` over plain HTTP; the sender closes its side after it if `hangs_up`.
+async fn raw(gateway: &Gateway, request: &[u8], hangs_up: bool) -> String {
+    let mut stream = gateway.sender().connect_tcp().await.unwrap();
+    stream.write_all(request).await.unwrap();
+    if hangs_up {
+        stream.shutdown().await.unwrap();
+    }
+    let mut answer = Vec::new();
+    let _ = within("the end of the connection", stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
 async fn a_sender_that_goes_away_in_mid_body_leaves_nothing_behind() {
     let receiver = Receiver::start().await;
     let gateway = one_tenant(&receiver).await;

@@ -218,10 +218,15 @@ impl Building<'_> {
         let (own, others): (Vec<_>, Vec<_>) = broken.into_iter().partition(|broken| self.is_own(broken));
         for broken in own.into_iter().chain(others) {
             let old = self.before_in(&broken);
-            let are_unknown = old.is_none() && !broken.credentials_known;
+            // What goes on serving knows nothing of a credential that came with the mistake.
+            let is_served = |credential| {
+                let old = old.as_ref().map(|old| &old.config().credentials);
+                old.is_none_or(|old| old.contains(credential))
+            };
+            let are_unknown = !broken.credentials_known || !broken.credentials.iter().all(is_served);
+            waiting.are_more |= are_unknown;
             if old.is_none() {
                 waiting.credentials.extend(broken.credentials);
-                waiting.are_more |= are_unknown;
             }
             let id = old.as_ref().map(|old| old.config().id.clone());
             self.report.broken.push(Broken {

@@ -37,7 +37,7 @@ pub struct Broken {
     pub serving: Option<u64>,
     /// What goes on serving is what `state_dir` kept of an earlier process.
     pub is_restored: bool,
-    /// Nothing serves it and its credentials could not be read: one that nobody has may be its own.
+    /// Not all of its credentials could be read, or are in those that serve it: one that nobody has may be its own.
     pub credentials_unknown: bool,
 }
 
@@ -94,9 +94,9 @@ impl Report {
         match (was, files.is_empty()) {
             (false, false) => tracing::warn!(
                 files = files.join(", "),
-                "the credentials of a tenant cannot be read, so a credential that nobody has is answered 503 and not 401"
+                "not all credentials of a tenant are known, so a credential that nobody has is answered 503 and not 401"
             ),
-            (true, true) => tracing::info!("all credentials can be read again, so one that nobody has is answered 401"),
+            (true, true) => tracing::info!("all credentials are known again, so one that nobody has is answered 401"),
             _ => {}
         }
     }

@@ -227,7 +227,7 @@ metrics! {
     tenants_restored: Gauge, "tenants_restored",
         "Tenants that serve as state_dir has kept them, because what is configured could not be used since the start";
     credentials_unknown: Gauge, "tenant_credentials_unknown",
-        "Tenant files that nothing serves and whose credentials cannot be read; while there are any, a credential that \
+        "Broken tenant files with credentials that cannot be read or are not in use; while there are any, a credential that \
          nobody has is answered 503 and not 401";
     certificate_expiry: Gauges<CertificateLabels>, "tls_certificate_expiry_timestamp_seconds",
         "Unix time at which a certificate that is presented to senders expires";
