@@ -213,12 +213,13 @@ impl Pipeline {
         });
         let results: Vec<Result<&str, Failure>> = futures_util::future::join_all(sends).await;
         let mut worst: Option<Failure> = None;
+        let weight = |failure: &Failure| failure.weight(session.config().over_rate);
         for (part, result) in parts.iter().zip(results) {
             match result {
                 Ok(upstream) => ledger.forwarded(upstream, &part.totals),
                 Err(failure) => {
                     ledger.rejected(failure.reason(), part.totals.all_samples());
-                    if worst.as_ref().is_none_or(|worst| worst.weight() < failure.weight()) {
+                    if worst.as_ref().is_none_or(|worst| weight(worst) < weight(&failure)) {
                         worst = Some(failure);
                     }
                 }

@@ -199,7 +199,7 @@ impl Generations {
         report.log_unknown(&before);
         if !report.errors.is_empty() {
             // A poll that meets the same broken file again has nothing new to say.
-            if before.errors != report.errors {
+            if asked == Asked::ByOperator || before.errors != report.errors {
                 tracing::error!(
                     cause,
                     errors = report.errors.join("; "),

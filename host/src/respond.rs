@@ -227,18 +227,23 @@ impl Failure {
         }
     }
 
-    /// Whether the sender is told to send the same data again.
-    pub fn is_retryable(&self) -> bool {
-        self.answer(&Context::PLAIN).status.is_server_error()
-    }
-
-    /// How much it weighs among the failures of one write's parts: any retryable failure more than any refusal, then
-    /// the one that is to be waited for the longest.
-    pub fn weight(&self) -> (bool, Option<u64>) {
-        match self {
-            Self::Forward(error) => (self.is_retryable(), error.retry_after()),
-            _ => (self.is_retryable(), None),
-        }
+    /// How much it weighs among the failures of one write's parts: more where the sender is told to keep the data than
+    /// where it may, and that more than any refusal; then the one that is to be waited for the longest.
+    pub fn weight(&self, over_rate: OverRate) -> (bool, bool, Option<u64>) {
+        let context = Context {
+            over_rate,
+            ..Context::PLAIN
+        };
+        let status = self.answer(&context).status;
+        let retry_after = match self {
+            Self::Forward(error) => error.retry_after(),
+            _ => None,
+        };
+        (
+            status.is_server_error(),
+            status == StatusCode::TOO_MANY_REQUESTS,
+            retry_after,
+        )
     }
 
     /// The metric's and the log's word.

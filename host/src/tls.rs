@@ -27,7 +27,7 @@ mod failure;
 mod refused;
 
 pub use failure::{HandshakeError, HandshakeFault, is_tls};
-use refused::{Noting, naming_the_refused};
+use refused::naming_the_refused;
 pub use rustls::ServerConfig;
 
 /// What a sender's bytes travel through.
@@ -87,7 +87,7 @@ pub fn server_config(config: &TlsServer) -> Result<Arc<ServerConfig>, TlsError> 
         .with_protocol_versions(versions(config.min_version))
         .map_err(TlsError::Provider)?;
     let builder = match client_verifier(config, provider)? {
-        Some(verifier) => builder.with_client_cert_verifier(Arc::new(Noting(verifier))),
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
     let mut server = builder

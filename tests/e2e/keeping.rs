@@ -60,6 +60,12 @@ async fn while_the_credentials_of_a_file_cannot_be_known_nobody_is_turned_away_f
     );
     gateway.expect_log(&["not all credentials", "b.yaml"]).await;
 
+    // A link that leads nowhere.
+    std::fs::remove_file(raw.join("b.yaml")).unwrap();
+    std::os::unix::fs::symlink("nowhere", raw.join("b.yaml")).unwrap();
+    gateway.admin("POST", "/-/reload").await;
+    assert_eq!(status_of(&gateway, "b-token").await, 503);
+
     // All its credentials are known, whatever else is wrong.
     replace(&raw.join("b.yaml"), format!("{whole}polices: []\n").as_bytes());
     gateway.admin("POST", "/-/reload").await;
@@ -75,7 +81,8 @@ async fn while_the_credentials_of_a_file_cannot_be_known_nobody_is_turned_away_f
     // From here on what served goes on. Who has a credential that came with the mistake waits until it is mended.
     let rotated = "tenant: b\ncredentials: [{bearer_token_file: rotated}]\nupstreams: [soft]\npolices: []\n";
     replace(&raw.join("rotated"), b"c-token\n");
-    for text in ["\t", rotated] {
+    let refused = "tenant: b\ncredentials: [{bearer_token_file: rotated}]\nupstreams: [soft]\npolicies: [{plugin: relabel, settings: {no: 1}}]\n";
+    for text in ["\t", rotated, refused] {
         replace(&raw.join("b.yaml"), text.as_bytes());
         gateway.admin("POST", "/-/reload").await;
         assert_eq!(status_of(&gateway, "b-token").await, 204, "{text}");

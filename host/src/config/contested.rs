@@ -70,10 +70,17 @@ fn same_id_twice(read: &mut [ReadTenant], incumbents: &Incumbents) {
     let mut holders: BTreeMap<TenantId, usize> = BTreeMap::new();
     for (index, one) in read.iter().enumerate() {
         let Some(id) = one.tenant.id.clone() else { continue };
-        let had_it = incumbents.tenant(&id).is_some_and(|it| it.file == one.absolute);
+        let served = incumbents.tenant(&id);
+        // Of files that none served a sound one comes before a broken one.
+        let is_better = |first: usize| match served {
+            Some(served) => served.file == one.absolute,
+            None => read[first].tenant.tenant.is_none() && one.tenant.tenant.is_some(),
+        };
         match holders.entry(id) {
             Entry::Vacant(free) => drop(free.insert(index)),
-            Entry::Occupied(mut first) if had_it && !read[*first.get()].inline => drop(first.insert(index)),
+            Entry::Occupied(mut first) if is_better(*first.get()) && !read[*first.get()].inline => {
+                *first.get_mut() = index
+            }
             Entry::Occupied(_) => {}
         }
     }

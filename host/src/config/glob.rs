@@ -1,6 +1,6 @@
 //! `tenant_files` patterns: which files are there now.
 //!
-//! Takes an absolute pattern with `*` and `?` inside path components, gives regular files sorted by name.
+//! Takes an absolute pattern with `*` and `?` inside path components, gives regular files sorted by name, and links to what cannot be found.
 //! Hidden names need their dot written out, so that Kubernetes' `..data` folders and editors' swap files
 //! stay out. Never answers "no files" for a folder it could not read: that would read as "no tenants".
 //!
@@ -44,7 +44,7 @@ pub(super) fn expand(pattern: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error
         }
         found = next;
     }
-    found.retain(|entry| entry.is_regular || entry.path.is_file());
+    found.retain(|entry| entry.is_regular || is_or_was_a_file(&entry.path));
     let mut found: Vec<PathBuf> = found.into_iter().map(|entry| entry.path).collect();
     // Not part by part, which takes ten thousand paths ten times as long.
     found.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
@@ -83,6 +83,11 @@ fn children(folder: &Path, wild: &str, out: &mut Vec<Entry>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A link that leads nowhere is a file that cannot be read, not one that is not there.
+fn is_or_was_a_file(path: &Path) -> bool {
+    fs::metadata(path).map_or_else(|_| fs::symlink_metadata(path).is_ok(), |it| it.is_file())
 }
 
 /// Whether [`expand`] would find `file` by `pattern`, if it were there.

@@ -74,7 +74,8 @@ pub(super) async fn build(
     building.build_the_changed(changed).await;
     building.restore(&config, &broken, &found.missing).await;
     let mut waiting = building.go_on_with_the_unreadable(broken);
-    waiting.are_more |= building.go_on_with_the_missing(&found.missing);
+    building.go_on_with_the_missing(&found.missing);
+    waiting.are_more = building.report.unknown().next().is_some();
     building.tell_who_is_gone();
     building.tell_who_is_restored();
     let Building { tenants, report, .. } = building;
@@ -142,7 +143,7 @@ impl Building<'_> {
                         error: with_its_place(&tenant, error, self.report.broken.len() < EXACT_PLACES).await,
                         serving: old.as_ref().map(|old| old.number()),
                         is_restored: false,
-                        credentials_unknown: false,
+                        credentials_unknown: has_more(&tenant.credentials, old.as_deref()),
                     });
                     old
                 }
@@ -176,7 +177,7 @@ impl Building<'_> {
                 Ok(chain) => {
                     let generation = self.generation(number, tenant, chain);
                     self.lineage.restored.insert(number);
-                    self.go_on_where_it_could_not_be_built(&generation);
+                    self.go_on_where_it_could_not_be_built(config, &generation);
                     self.restored.push(generation);
                 }
                 Err(error) => {
@@ -187,11 +188,13 @@ impl Building<'_> {
     }
 
     /// Its file is sound and was told to be at fault already.
-    fn go_on_where_it_could_not_be_built(&mut self, generation: &Arc<Generation>) {
+    fn go_on_where_it_could_not_be_built(&mut self, config: &Config, generation: &Arc<Generation>) {
         let id = &generation.config().id;
         let told = self.report.broken.iter_mut();
         if let Some(told) = told.into_iter().find(|told| told.tenant.as_ref() == Some(id)) {
             told.serving = Some(generation.number());
+            let written = config.tenants.get(id).map_or(&[][..], |tenant| &tenant.credentials);
+            told.credentials_unknown |= has_more(written, Some(generation));
             self.tenants.insert(id.clone(), Arc::clone(generation));
         }
     }
@@ -218,13 +221,8 @@ impl Building<'_> {
         let (own, others): (Vec<_>, Vec<_>) = broken.into_iter().partition(|broken| self.is_own(broken));
         for broken in own.into_iter().chain(others) {
             let old = self.before_in(&broken);
-            // What goes on serving knows nothing of a credential that came with the mistake.
-            let is_served = |credential| {
-                let old = old.as_ref().map(|old| &old.config().credentials);
-                old.is_none_or(|old| old.contains(credential))
-            };
-            let are_unknown = !broken.credentials_known || !broken.credentials.iter().all(is_served);
-            waiting.are_more |= are_unknown;
+            let are_more = has_more(&broken.credentials, old.as_deref());
+            let are_unknown = !broken.credentials_known || are_more;
             if old.is_none() {
                 waiting.credentials.extend(broken.credentials);
             }
@@ -242,10 +240,8 @@ impl Building<'_> {
         waiting
     }
 
-    /// A file that is gone takes nothing from the tenant that it configured, until its absence is believed. Gives
-    /// whether there is one of a tenant that nothing served, so that its credentials cannot be known.
-    fn go_on_with_the_missing(&mut self, missing: &BTreeSet<PathBuf>) -> bool {
-        let mut are_unknown = false;
+    /// A file that is gone takes nothing from the tenant that it configured, until its absence is believed.
+    fn go_on_with_the_missing(&mut self, missing: &BTreeSet<PathBuf>) {
         for file in missing {
             let old = self.before_from(file).cloned();
             let id = old.as_ref().map(|old| old.config().id.clone());
@@ -253,7 +249,6 @@ impl Building<'_> {
                 // Another file has it now: this one was renamed.
                 continue;
             }
-            are_unknown |= old.is_none();
             self.report.broken.push(Broken {
                 tenant: id.clone(),
                 file: file.clone(),
@@ -264,7 +259,6 @@ impl Building<'_> {
             });
             self.tenants.extend(id.zip(old));
         }
-        are_unknown
     }
 
     fn tell_who_is_gone(&self) {
@@ -309,6 +303,12 @@ impl Building<'_> {
         let left = |old: &&Arc<Generation>| !self.tenants.contains_key(&old.config().id);
         all.find(|old| left(old) && is_it(old.config())).cloned()
     }
+}
+
+/// Whether some of what is `written` are not those of what goes `on`: it knows nothing of a credential that came with a
+/// mistake.
+fn has_more(written: &[Credential], on: Option<&Generation>) -> bool {
+    on.is_some_and(|on| written.iter().any(|one| !on.config().credentials.contains(one)))
 }
 
 async fn build_chains(

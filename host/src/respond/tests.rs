@@ -19,7 +19,19 @@ fn a_receivers_retry_after_does_not_grow_and_the_longest_weighs_most_of_several_
     let all = [refused, says(None), says(Some(1)), says(Some(120))];
     let told = all.each_ref().map(|f| f.answer(&context(5, 0)).retry_after_seconds);
     assert_eq!(told, [None, Some(30), Some(1), Some(120)]);
-    assert!(all.is_sorted_by(|less, more| less.weight() < more.weight()));
+    assert!(all.is_sorted_by(|less, more| less.weight(OverRate::Retry) < more.weight(OverRate::Retry)));
+}
+
+#[test]
+fn of_several_parts_a_429_on_which_data_may_be_dropped_weighs_less_than_a_503() {
+    let too_many = Failure::from(ForwardError::TooManyRequests { retry_after: Some(5) });
+    let all = [
+        Failure::from(ScanError::TooManySeries { limit: 1 }),
+        too_many,
+        Failure::from(ForwardError::Timeout),
+    ];
+    let weight = |failure: &Failure| failure.weight(OverRate::TooManyRequests);
+    assert!(all.is_sorted_by(|less, more| weight(less) < weight(more)));
 }
 
 #[test]
@@ -52,9 +64,14 @@ fn what_is_the_gateways_own_fault_keeps_the_data() {
         assert_eq!(absent.answer(&context(0, 0)), bug.answer(&context(0, 0)));
     }
     let grown = Failure::from(SnappyError::TooLong { length: 1 << 32 });
-    assert!(bug.is_retryable() && grown.is_retryable());
-    assert!(!Failure::from(SnappyError::Malformed).is_retryable());
-    assert!(!Failure::from(ScanError::TooManySeries { limit: 1 }).is_retryable());
+    assert!(grown.answer(&context(0, 0)).status.is_server_error());
+    for refused in [
+        SnappyError::Malformed.into(),
+        ScanError::TooManySeries { limit: 1 }.into(),
+    ] {
+        let refused: Failure = refused;
+        assert_eq!(refused.answer(&context(0, 0)).status, StatusCode::BAD_REQUEST);
+    }
 }
 
 #[test]

@@ -238,7 +238,7 @@ impl Guest {
         let deadline = Deadline::after(allowance);
         let state = self.store.data_mut();
         state.deadline = deadline;
-        state.growth.denied = false;
+        (state.growth.denied, state.growth.failed) = (false, false);
         state.lines().begin_call();
         self.store.set_epoch_deadline(deadline.ticks_left().unwrap_or(1));
         let result = call(&mut self.store);
@@ -252,6 +252,7 @@ impl Guest {
                 false => Fault::HeldUp,
             }),
             Ok(value) => Ok(value),
+            Err(_) if state.growth.failed => Err(Fault::NoRoom),
             Err(_) if state.growth.denied => Err(Fault::Memory),
             Err(error) if error.is::<PoolConcurrencyLimitError>() => Err(Fault::NoRoom),
             Err(error) => Err(Fault::Trap(trap_text(&error))),

@@ -40,6 +40,7 @@ impl State {
                 table_elements: 0,
                 memory_limit,
                 denied: false,
+                failed: false,
             },
             deadline,
         }
@@ -65,6 +66,8 @@ pub struct Growth {
     pub memory_limit: usize,
     /// Set where it was refused more.
     pub denied: bool,
+    /// Set where the system had no more to give, which is nobody's fault here.
+    pub failed: bool,
 }
 
 impl ResourceLimiter for Growth {
@@ -87,6 +90,16 @@ impl ResourceLimiter for Growth {
         }
         self.table_elements = total;
         Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.failed = true;
+        Ok(())
+    }
+
+    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.failed = true;
+        Ok(())
     }
 
     fn instances(&self) -> usize {

@@ -2,7 +2,7 @@
 //!
 //! Takes the certificates of `client_ca_file`, gives what handshakes ask. A certificate of that file is believed by its
 //! bytes, as who pins a self-signed one expects, in its validity alone; the signature of the handshake must prove its
-//! key in any case. Never takes one that is no CA for the issuer of others: whoever has the key of a pinned certificate
+//! key in any case. Never takes one that says it is no CA for the issuer of others: whoever has the key of a pinned certificate
 //! could otherwise make one with another tenant's name.
 
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+
+use super::refused;
 
 /// See [`verifier`].
 #[derive(Debug)]
@@ -88,16 +90,8 @@ pub(super) fn in_its_validity(certificate: &[u8], now: i64) -> Result<(), Certif
     Ok(())
 }
 
-impl ClientCertVerifier for Verifier {
-    fn client_auth_mandatory(&self) -> bool {
-        self.is_mandatory
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.hints
-    }
-
-    fn verify_client_cert(
+impl Verifier {
+    fn verify(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -114,6 +108,26 @@ impl ClientCertVerifier for Verifier {
             Some(chains) => chains.verify_client_cert(end_entity, intermediates, now),
             None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
         }
+    }
+}
+
+impl ClientCertVerifier for Verifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.is_mandatory
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.hints
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.verify(end_entity, intermediates, now);
+        verified.inspect_err(|_| refused::note(end_entity))
     }
 
     fn verify_tls12_signature(
