@@ -69,7 +69,7 @@ pub struct Authenticator {
 #[derive(Debug, Clone, Default)]
 pub struct Waiting {
     pub credentials: Vec<Credential>,
-    /// Whether there may be more, which cannot be read. Then whoever comes with a credential that nobody has is told to
+    /// Whether there may be more, which cannot be read or are not in use. Then whoever comes with a credential that nobody has is told to
     /// wait too: it may be one of those.
     pub are_more: bool,
 }
@@ -213,7 +213,7 @@ impl Authenticator {
 }
 
 /// `scheme 1*SP credential`. Not an empty one: a token file that was empty must not open the door.
-fn split(header: &[u8]) -> Option<(&[u8], &[u8])> {
+pub fn split(header: &[u8]) -> Option<(&[u8], &[u8])> {
     let space = header.iter().position(|byte| *byte == b' ')?;
     let (scheme, rest) = header.split_at(space);
     Some((scheme, rest.trim_ascii())).filter(|(_, credential)| !credential.is_empty())

@@ -21,7 +21,7 @@ mod tls;
 pub use address::{Address, AddressError};
 pub use connection::{ExchangeError, HttpAnswer, TextBounds};
 pub use dial::Dialer;
-pub use fault::ConnectFault;
+pub use fault::{ConnectFault, disbelieves};
 pub use pool::Pool;
 pub use resolver::SystemResolver;
 pub use tls::{Tls, TlsFault};

@@ -391,11 +391,8 @@ pub fn failed(answer: &Answer, challenge: impl FnOnce() -> HeaderValue) -> Respo
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
-    let mut end = text.len().min(MAX_TEXT - 1);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let mut response = Response::new(Full::from(Bytes::from(format!("{}\n", &text[..end]))));
+    let shown = &text[..text.floor_char_boundary(MAX_TEXT - 1)];
+    let mut response = Response::new(Full::from(Bytes::from(format!("{shown}\n"))));
     *response.status_mut() = status;
     response
         .headers_mut()

@@ -12,6 +12,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri};
 
+use crate::auth;
 use crate::config::Admin;
 
 /// Asked for by whatever name the cluster has for this pod, and worth nothing to a page: the numbers can be kept from it
@@ -117,8 +118,8 @@ fn is_same_site(origin: Option<&str>, host: Option<&Authority>) -> bool {
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let (scheme, token) = only(headers, AUTHORIZATION)?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().as_bytes())
+    let (scheme, token) = auth::split(only(headers, AUTHORIZATION)?.as_bytes())?;
+    scheme.eq_ignore_ascii_case(b"bearer").then_some(token)
 }
 
 #[cfg(test)]

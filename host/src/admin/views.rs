@@ -270,9 +270,9 @@ impl EndpointView {
     fn of(endpoint: EndpointStatus, upstream: &str, path: &str) -> Self {
         let last_cause = endpoint.last_cause.map(|(cause, ago)| CauseView {
             seconds_ago: ago.as_secs_f64(),
+            look_at: cause.look_at(upstream),
             text: cause.text,
             url: format!("{}{path}", endpoint.address),
-            look_at: cause.key.map(|key| format!("upstreams.{upstream}.{key}")),
         });
         Self {
             last_cause,

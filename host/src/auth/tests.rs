@@ -278,16 +278,21 @@ async fn a_disabled_tenant_is_told_so_only_after_its_proof() {
     );
 }
 
-#[tokio::test]
-async fn a_broken_tenant_is_no_stranger_and_takes_nothing_from_a_sound_one() {
-    let sound = tenant(
+/// A tenant with a credential of each kind.
+fn with_one_of_each() -> config::Tenant {
+    tenant(
         "kazusa",
         vec![
             token("kazusa-token"),
             password("kazusa", "kazusa-password"),
             certificate(spiffe("kazusa")),
         ],
-    );
+    )
+}
+
+#[tokio::test]
+async fn a_broken_tenant_is_no_stranger_and_takes_nothing_from_a_sound_one() {
+    let sound = with_one_of_each();
     // The same credentials again, as in a leftover copy of the file, and some of its own, twice.
     let own = [
         token("broken-token"),
@@ -338,14 +343,7 @@ async fn a_broken_tenant_is_no_stranger_and_takes_nothing_from_a_sound_one() {
 
 #[tokio::test]
 async fn while_credentials_cannot_be_read_whoever_has_one_is_told_to_wait() {
-    let kazusa = tenant(
-        "kazusa",
-        vec![
-            token("kazusa-token"),
-            password("kazusa", "kazusa-password"),
-            certificate(spiffe("kazusa")),
-        ],
-    );
+    let kazusa = with_one_of_each();
     let waiting = Waiting {
         are_more: true,
         ..Waiting::default()

@@ -301,18 +301,14 @@ impl Question {
     fn put(&self, members: &Members, member: &Member, series: &mut [Outcome]) -> Result<Labelled, Missed> {
         let allowance = members.engine.call_allowance();
         member.call(&members.engine, Function::Relabel, |instance| {
-            let verdicts = self.verdicts(instance, allowance)?;
-            self.apply(verdicts, member, series)
+            self.ask(instance, allowance, member, series)
         })
     }
 
     /// The same of a policy that failed before, whatever its record.
     fn put_in_doubt(&self, members: &Members, member: &Member, series: &mut [Outcome]) -> Result<Labelled, Missed> {
         let (engine, allowance) = (&members.engine, members.engine.call_allowance());
-        let answer = member.call_in_doubt(engine, false, |instance| {
-            let verdicts = self.verdicts(instance, allowance)?;
-            self.apply(verdicts, member, series)
-        });
+        let answer = member.call_in_doubt(engine, false, |instance| self.ask(instance, allowance, member, series));
         answer.map_err(|fault| doubt(member, fault, true))
     }
 
@@ -330,8 +326,7 @@ impl Question {
         let answer = member.call_in_doubt(engine, true, |instance| {
             plain.verdicts(instance, allowance)?;
             is_sound = true;
-            let verdicts = self.verdicts(instance, allowance)?;
-            self.apply(verdicts, member, series)
+            self.ask(instance, allowance, member, series)
         });
         answer.map_err(|fault| doubt(member, fault, is_sound))
     }
@@ -342,6 +337,17 @@ impl Question {
         let asked = question.ask_for(&kept(plain.labels.len()), |index| plain.series(index));
         asked.map_err(|error| Missed::Failed(Fault::Invalid(error.to_string())))?;
         Ok(question)
+    }
+
+    fn ask(
+        &self,
+        instance: &mut Instance,
+        allowance: Duration,
+        member: &Member,
+        series: &mut [Outcome],
+    ) -> Result<Labelled, Fault> {
+        let verdicts = self.verdicts(instance, allowance)?;
+        self.apply(verdicts, member, series)
     }
 
     fn verdicts(&self, instance: &mut Instance, allowance: Duration) -> Result<Vec<Verdict>, Fault> {

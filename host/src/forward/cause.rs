@@ -40,6 +40,11 @@ impl Cause {
         };
         Some(Self { text, key })
     }
+
+    /// The key of the configuration to look at.
+    pub fn look_at(&self, upstream: &str) -> Option<String> {
+        self.key.map(|key| format!("upstreams.{upstream}.{key}"))
+    }
 }
 
 fn misconfigured(status: u16) -> String {

@@ -235,20 +235,17 @@ impl Trip {
 
 impl Drop for Trip {
     fn drop(&mut self) {
-        let mut state = self.endpoint.locked();
-        state.latency.ended();
+        self.endpoint.locked().latency.ended();
         if self.ended {
             return;
         }
         // Whoever gave up waiting has learnt something: it takes at least so long.
         let now = Instant::now();
         let waited = now.saturating_duration_since(self.began);
-        if waited > balance::SLOW {
-            state.latency.learnt(waited, now);
-        }
-        match self.trial && waited > balance::SLOW {
-            true => state.health.failed(Illness::Timeout, waited, true, now, random()),
-            false => state.health.abandoned(self.trial),
+        match (self.trial, waited > balance::SLOW) {
+            (true, true) => self.endpoint.failed(Illness::Timeout, waited, true, now),
+            (false, true) => self.endpoint.locked().latency.learnt(waited, now),
+            (trial, false) => self.endpoint.locked().health.abandoned(trial),
         }
     }
 }

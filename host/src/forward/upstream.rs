@@ -256,7 +256,7 @@ impl Upstream {
                 endpoint = %endpoint.address,
                 url = format!("{}{}", endpoint.address, self.config.path),
                 cause = cause.text,
-                look_at = cause.key.map(|key| format!("upstreams.{}.{key}", self.name())),
+                look_at = cause.look_at(self.name()),
                 untold,
                 "a write did not get to a receiver"
             );

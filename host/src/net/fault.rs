@@ -71,21 +71,29 @@ fn of_tls(error: &io::Error) -> Option<ConnectFault> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     Some(match error {
         rustls::Error::InvalidCertificate(reason) => of_certificate(reason),
-        rustls::Error::AlertReceived(
-            AlertDescription::CertificateRequired
-            | AlertDescription::NoCertificate
-            | AlertDescription::BadCertificate
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired | AlertDescription::NoCertificate) => {
+            ConnectFault::ClientCertificate
+        }
+        rustls::Error::AlertReceived(alert) if disbelieves(*alert) => ConnectFault::ClientCertificate,
+        rustls::Error::InvalidMessage(_) => ConnectFault::NotTls,
+        _ => ConnectFault::Tls,
+    })
+}
+
+/// Whether the other side says by it that it does not believe the certificate it was shown.
+pub fn disbelieves(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::BadCertificate
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::CertificateRevoked
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied
-            | AlertDescription::DecryptError,
-        ) => ConnectFault::ClientCertificate,
-        rustls::Error::InvalidMessage(_) => ConnectFault::NotTls,
-        _ => ConnectFault::Tls,
-    })
+            // Its authority has the same name as ours and another key.
+            | AlertDescription::DecryptError
+    )
 }
 
 fn of_certificate(reason: &CertificateError) -> ConnectFault {

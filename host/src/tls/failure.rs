@@ -8,6 +8,7 @@ use std::io;
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible};
 
 use crate::model::PeerCertificate;
+use crate::net;
 
 /// A handshake that failed.
 #[derive(Debug, thiserror::Error)]
@@ -86,22 +87,11 @@ pub fn is_tls(error: &io::Error) -> bool {
 }
 
 fn kind(error: &rustls::Error) -> HandshakeFault {
-    use AlertDescription as Alert;
     match error {
         rustls::Error::NoCertificatesPresented => HandshakeFault::NoCertificate,
         rustls::Error::InvalidCertificate(reason) => of_certificate(reason),
-        rustls::Error::AlertReceived(
-            Alert::UnknownCA
-            | Alert::BadCertificate
-            | Alert::UnsupportedCertificate
-            | Alert::CertificateRevoked
-            | Alert::CertificateExpired
-            | Alert::CertificateUnknown
-            | Alert::AccessDenied
-            // Its authority has the same name as ours and another key.
-            | Alert::DecryptError,
-        ) => HandshakeFault::RefusedBySender,
-        rustls::Error::AlertReceived(Alert::ProtocolVersion)
+        rustls::Error::AlertReceived(alert) if net::disbelieves(*alert) => HandshakeFault::RefusedBySender,
+        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
         | rustls::Error::PeerIncompatible(
             PeerIncompatible::SupportedVersionsExtensionRequired
             | PeerIncompatible::Tls12NotOffered
