@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::forward::Upstreams;
 use crate::judge::MemoClock;
 use crate::limits::InFlight;
+use crate::memory::Memory;
 use crate::sandbox::{Compiler, Engine, EngineError};
 use crate::telemetry::{Metrics, Throttles};
 use crate::wire::{HashKey, NoRandomness};
@@ -20,6 +21,7 @@ use crate::wire::{HashKey, NoRandomness};
 /// One per process.
 pub struct Shared {
     pub metrics: Arc<Metrics>,
+    pub memory: Arc<Memory>,
     pub engine: Arc<Engine>,
     pub upstreams: Arc<Upstreams>,
     pub in_flight: Arc<InFlight>,
@@ -57,6 +59,7 @@ impl Shared {
         let metrics = Arc::new(Metrics::new());
         let listener = &config.remote_write;
         Ok(Arc::new(Self {
+            memory: Memory::new(u64::MAX / 100, Arc::clone(&metrics)),
             engine: Engine::new(&config.sandbox, compiler, Arc::clone(&metrics))?,
             upstreams: Upstreams::new(Arc::clone(&metrics)),
             in_flight: InFlight::new(

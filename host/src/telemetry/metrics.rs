@@ -92,6 +92,11 @@ pub struct ReasonLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
+pub struct MemoryLabels {
+    pub kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct CertificateLabels {
     pub file: String,
 }
@@ -180,6 +185,10 @@ metrics! {
         "Writes being served now";
     in_flight_bytes: Gauge, "in_flight" in Bytes,
         "Bytes of request bodies held in memory now, compressed and decoded together";
+    memory: Gauges<MemoryLabels>, "memory" in Bytes,
+        "Memory held now, by what it is held for";
+    memory_limit: Gauge, "memory_limit" in Bytes,
+        "Memory that the process keeps itself within";
     connections: Gauge, "connections",
         "Connections of senders open now";
     refused_connections: Counters<ReasonLabels>, "refused_connections",
