@@ -34,7 +34,7 @@ pub use verdict::Bug;
 use verdict::{Edits, Fate, Verdict};
 pub use words::{Blame, DropWords};
 
-/// Memo bytes per series that may be active: an entry (58) and the labels of an edited one (about 300).
+/// Memo bytes per series that may be active: an entry (29 to 57) and the labels of an edited one (about 300).
 const MEMO_BYTES_PER_SERIES: u64 = 384;
 /// A tenant with a tiny series limit still remembers what it drops.
 const MIN_MEMO_BYTES: u64 = 4 << 20;
@@ -103,7 +103,7 @@ pub struct Judge {
     key: Arc<HashKey>,
     clock: MemoClock,
     generation: u16,
-    memo_budget: usize,
+    max_memo_bytes: usize,
     max_active_series: u64,
     metrics: Arc<Metrics>,
     hits: Counter,
@@ -195,6 +195,11 @@ impl Judged {
         &self.edits
     }
 
+    /// Bytes of memory held for its edits and its new series.
+    pub fn size(&self) -> usize {
+        self.edits.size() + self.new.size()
+    }
+
     /// Every series is forwarded under the labels it came with.
     pub fn all_kept(&self) -> bool {
         self.tally.edited.series == 0 && self.tally.dropped.is_empty() && self.tally.refused.is_empty()
@@ -226,7 +231,7 @@ impl Judge {
             key,
             clock,
             generation,
-            memo_budget: budget.clamp(MIN_MEMO_BYTES, MAX_MEMO_BYTES) as usize,
+            max_memo_bytes: budget.clamp(MIN_MEMO_BYTES, MAX_MEMO_BYTES) as usize,
             max_active_series: tenant.limits.max_active_series,
             hits: metrics.memo_hits.get_or_create_owned(&labels),
             misses: metrics.memo_misses.get_or_create_owned(&labels),
@@ -345,9 +350,7 @@ impl Judge {
     /// # Errors
     /// None but a [`Bug`].
     pub fn admitted(&self, judged: &mut Judged) -> Result<(), JudgeError> {
-        let over = self
-            .memo
-            .activate(&judged.new, self.clock.tick(), self.max_active_series);
+        let over = self.memo.activate(&judged.new, &self.bounds());
         if over.is_empty() {
             return Ok(());
         }
@@ -383,6 +386,7 @@ impl Judge {
             generation: self.generation,
             tick: self.clock.tick(),
             max_active_series: self.max_active_series,
+            max_bytes: self.max_memo_bytes,
         }
     }
 
@@ -432,9 +436,8 @@ impl Judge {
                 })
             });
             let verdicts = verdicts.collect::<Result<Vec<_>, Bug>>()?;
-            let (cacheable, budget) = (relabelled.cacheable, self.memo_budget);
             self.memo
-                .store(&verdicts, cacheable, &bounds, budget, new, |verdict, may_pass| {
+                .store(&verdicts, relabelled.cacheable, &bounds, new, |verdict, may_pass| {
                     fates.push(match may_pass {
                         true => edits.fate(verdict),
                         false => Fate::OverActiveSeries,

@@ -70,6 +70,11 @@ struct Share {
 #[error("the memory limit leaves no room for more {}", .0.word())]
 pub struct Full(pub Kind);
 
+/// What `kind` is guaranteed of `limit`, in bytes.
+pub const fn guaranteed(limit: u64, kind: Kind) -> u64 {
+    limit / 100 * kind.share().guaranteed
+}
+
 type GiveWay = Box<dyn Fn(u64) + Send + Sync>;
 
 /// The account of the process. One per process.
@@ -146,7 +151,10 @@ impl Memory {
     pub fn publish(&self) {
         let held = self.book().held;
         for kind in Kind::ALL {
-            let gauge = self.metrics.memory.get_or_create_owned(&MemoryLabels { kind: kind.word() });
+            let gauge = self
+                .metrics
+                .memory
+                .get_or_create_owned(&MemoryLabels { kind: kind.word() });
             gauge.set(signed(held[kind as usize]));
         }
     }
@@ -226,6 +234,23 @@ impl Held {
         }
     }
 
+    /// Parts with `bytes` of it, or with all if it is less.
+    pub fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self {
+            memory: Arc::clone(&self.memory),
+            kind: self.kind,
+            bytes,
+        }
+    }
+
+    /// Holds what `other` held, which must be of the same kind.
+    pub fn join(&mut self, mut other: Self) {
+        debug_assert_eq!(self.kind, other.kind);
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -298,6 +323,20 @@ mod tests {
         assert_eq!(memory.hold(Kind::Plugins, 1_500).err(), None);
         assert_eq!(memory.hold(Kind::Plugins, 1_501).err(), Some(Full(Kind::Plugins)));
         drop(bodies);
+    }
+
+    #[test]
+    fn what_is_handed_on_is_held_once() {
+        let memory = memory();
+        let mut one = memory.hold(Kind::Memos, 100).unwrap();
+        let mut other = memory.open(Kind::Memos);
+        other.join(one.split(30));
+        assert_eq!((one.bytes(), other.bytes(), memory.held(Kind::Memos)), (70, 30, 100));
+        other.join(one.split(1000));
+        drop(one);
+        assert_eq!((other.bytes(), memory.held(Kind::Memos)), (100, 100));
+        drop(other);
+        assert_eq!(memory.held(Kind::Memos), 0);
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl Pipeline {
         // Policy: every series gets its fate, host checks included.
         let judging = session.judge().judge(recalled).await;
         let mut judged = judging.map_err(|e| ledger.fail(e.into()))?;
-        let held = session.hold(judged.edits().size() as u64);
+        let held = session.hold(judged.size() as u64);
         held.map_err(|e| ledger.fail(e.into()))?;
         let admitted = admit(session, &mut judged, compressed.len()).await;
         let routes = admitted.map_err(|e| ledger.fail(e))?;

@@ -22,7 +22,8 @@ async fn judge(name: &str, policies: &[config::Policy]) -> Judge {
     let chain = chain(name, policies).await;
     let key = Arc::new(HashKey::random().unwrap());
     let metrics = Arc::new(Metrics::new());
-    Judge::new(&tenant, chain, Arc::default(), 1, key, MemoClock::start(), metrics)
+    let memo = Arc::new(Memo::new(&tenant.id, &memo::Memos::within(u64::MAX)));
+    Judge::new(&tenant, chain, memo, 1, key, MemoClock::start(), metrics)
 }
 
 /// A write of series named `up` with one sample each, and these labels besides.

@@ -143,8 +143,8 @@ impl Edits {
     }
 }
 
-/// What an edit costs besides the bytes it puts in: its place in the slab, and what the allocator rounds up.
-pub(super) const EDIT_OVERHEAD_BYTES: usize = 24 + 16;
+/// What the allocator rounds an edit up by.
+pub(super) const EDIT_OVERHEAD_BYTES: usize = 16;
 
 /// An edited series' label bytes: the first and last ones of those sent, and others in between.
 #[derive(Debug)]
@@ -182,7 +182,11 @@ impl Edited {
         })
     }
 
+    /// Memory held, besides its place.
     pub(super) fn bytes(&self) -> usize {
-        self.middle.len() + EDIT_OVERHEAD_BYTES
+        match self.middle.len() {
+            0 => 0,
+            length => length + EDIT_OVERHEAD_BYTES,
+        }
     }
 }

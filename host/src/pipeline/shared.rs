@@ -12,6 +12,7 @@ use crate::auth::VerifiedPasswords;
 use crate::config::Config;
 use crate::forward::Upstreams;
 use crate::judge::MemoClock;
+use crate::judge::memo::Memos;
 use crate::limits::InFlight;
 use crate::memory::Memory;
 use crate::sandbox::{Compiler, Engine, EngineError};
@@ -22,6 +23,7 @@ use crate::wire::{HashKey, NoRandomness};
 pub struct Shared {
     pub metrics: Arc<Metrics>,
     pub memory: Arc<Memory>,
+    pub memos: Arc<Memos>,
     pub engine: Arc<Engine>,
     pub upstreams: Arc<Upstreams>,
     pub in_flight: Arc<InFlight>,
@@ -57,9 +59,11 @@ impl Shared {
             args: vec!["compile".into()],
         };
         let metrics = Arc::new(Metrics::new());
+        let memory = Memory::new(u64::MAX / 100, Arc::clone(&metrics));
         let listener = &config.remote_write;
         Ok(Arc::new(Self {
-            memory: Memory::new(u64::MAX / 100, Arc::clone(&metrics)),
+            memos: Memos::new(&memory, &metrics),
+            memory,
             engine: Engine::new(&config.sandbox, compiler, Arc::clone(&metrics))?,
             upstreams: Upstreams::new(Arc::clone(&metrics)),
             in_flight: InFlight::new(

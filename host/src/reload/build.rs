@@ -89,7 +89,7 @@ pub(super) async fn build(
     let mut all = Tenants::default();
     tenants.into_values().for_each(|generation| all.serve(generation));
     for (id, tenant) in &provable {
-        all.know(accounts.open(id, &shared.metrics), &tenant.credentials);
+        all.know(accounts.open(id, &shared.memos, &shared.metrics), &tenant.credentials);
     }
     let pipeline = Pipeline {
         config: Arc::new(config),
@@ -200,7 +200,8 @@ impl Building<'_> {
     }
 
     fn generation(&mut self, number: u64, tenant: Arc<config::Tenant>, chain: Chain) -> Arc<Generation> {
-        let account = self.lineage.accounts.open(&tenant.id, &self.shared.metrics);
+        let accounts = &mut self.lineage.accounts;
+        let account = accounts.open(&tenant.id, &self.shared.memos, &self.shared.metrics);
         let (key, clock) = (&self.shared.hash_key, self.shared.clock);
         Arc::new(Generation::new(number, tenant, chain, account, key, clock))
     }

@@ -219,6 +219,8 @@ metrics! {
         "Series whose verdict is remembered now";
     memo_bytes: Gauges<TenantLabels>, "policy_memo" in Bytes,
         "Bytes of memory that the remembered verdicts take";
+    memo_evicted: Counters<TenantLabels>, "policy_memo_evicted",
+        "Series or their edited labels that were forgotten before their time, because there was no memory for more";
     upstream_requests: Counters<UpstreamLabels>, "upstream_requests",
         "Requests sent to receivers, by outcome";
     upstream_duration: Histograms<UpstreamName>, by millis, "upstream_duration" in Seconds,

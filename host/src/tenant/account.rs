@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::counters::Counters;
 use super::failures::Failures;
 use super::uses::Uses;
-use crate::judge::memo::Memo;
+use crate::judge::memo::{Memo, Memos};
 use crate::limits::{Buckets, Count};
 use crate::model::TenantId;
 use crate::telemetry::Metrics;
@@ -30,10 +30,10 @@ pub struct Account {
 }
 
 impl Account {
-    fn new(tenant: &TenantId, metrics: &Arc<Metrics>) -> Self {
+    fn new(tenant: &TenantId, memos: &Arc<Memos>, metrics: &Arc<Metrics>) -> Self {
         Self {
             tenant: tenant.clone(),
-            memo: Arc::default(),
+            memo: Arc::new(Memo::new(tenant, memos)),
             memo_generation: Mutex::default(),
             buckets: Buckets::default(),
             in_flight: Arc::default(),
@@ -80,11 +80,11 @@ pub struct Accounts(HashMap<TenantId, Weak<Account>>);
 
 impl Accounts {
     /// The tenant's account: the one that is there, be it held only by a write that is not yet answered, or a new one.
-    pub fn open(&mut self, tenant: &TenantId, metrics: &Arc<Metrics>) -> Arc<Account> {
+    pub fn open(&mut self, tenant: &TenantId, memos: &Arc<Memos>, metrics: &Arc<Metrics>) -> Arc<Account> {
         if let Some(open) = self.0.get(tenant).and_then(Weak::upgrade) {
             return open;
         }
-        let account = Arc::new(Account::new(tenant, metrics));
+        let account = Arc::new(Account::new(tenant, memos, metrics));
         self.0.insert(tenant.clone(), Arc::downgrade(&account));
         account
     }
@@ -111,15 +111,15 @@ mod tests {
 
     #[test]
     fn counts_outlive_the_forgetting_of_idle_tenants() {
-        let metrics = Arc::new(Metrics::new());
+        let (metrics, memos) = (Arc::new(Metrics::new()), Memos::within(u64::MAX));
         let all = InFlight::new(Arc::clone(&metrics), 100, 10);
         let a = TenantId::new("a").unwrap();
         let mut accounts = Accounts::default();
         // A write in flight has the account; the tenant leaves and comes back.
-        let of_write = accounts.open(&a, &metrics);
+        let of_write = accounts.open(&a, &memos, &metrics);
         let held = all.try_acquire(&of_write.in_flight, &limits(1), 80).unwrap();
         accounts.forget_closed();
-        let back = accounts.open(&a, &metrics);
+        let back = accounts.open(&a, &memos, &metrics);
         assert_eq!(
             all.try_acquire(&back.in_flight, &limits(1), 0).err(),
             Some(BoundMet::TenantRequests)
@@ -130,10 +130,10 @@ mod tests {
 
     #[test]
     fn an_account_goes_with_its_last_holder_and_leaves_nothing() {
-        let metrics = Arc::new(Metrics::new());
+        let (metrics, memos) = (Arc::new(Metrics::new()), Memos::within(u64::MAX));
         let mut accounts = Accounts::default();
         let (a, b) = (TenantId::new("a").unwrap(), TenantId::new("b").unwrap());
-        let (account, _other) = (accounts.open(&a, &metrics), accounts.open(&b, &metrics));
+        let (account, _other) = (accounts.open(&a, &memos, &metrics), accounts.open(&b, &memos, &metrics));
         let spend = [Withdrawal {
             policy: "limits",
             bucket: "b",
@@ -142,17 +142,18 @@ mod tests {
             burst: 1,
         }];
         account.buckets.charge(&spend, Instant::now()).unwrap();
-        assert!(Arc::ptr_eq(&account, &accounts.open(&a, &metrics)));
+        assert!(Arc::ptr_eq(&account, &accounts.open(&a, &memos, &metrics)));
         drop(account);
         accounts.forget_closed();
         assert_eq!(accounts.0.len(), 1);
-        let anew = accounts.open(&a, &metrics);
+        let anew = accounts.open(&a, &memos, &metrics);
         assert_eq!(anew.buckets.charge(&spend, Instant::now()), Ok(()));
     }
 
     #[test]
     fn each_generation_of_a_memo_has_a_number_of_its_own() {
-        let account = Account::new(&TenantId::new("a").unwrap(), &Arc::new(Metrics::new()));
+        let (a, memos) = (TenantId::new("a").unwrap(), Memos::within(u64::MAX));
+        let account = Account::new(&a, &memos, &Arc::new(Metrics::new()));
         let (memo, first) = account.begin_generation();
         let (same, second) = account.begin_generation();
         assert!(Arc::ptr_eq(&memo, &same));

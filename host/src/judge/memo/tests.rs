@@ -1,10 +1,17 @@
 //! What the memo remembers, counts and lets go of.
 
+use super::window::WINDOW_TICKS;
 use super::*;
 use crate::judge::verdict::EDIT_OVERHEAD_BYTES;
+use crate::model::Refusal;
 use crate::wire::{Framed, Patch};
 
 const BUDGET: usize = 1 << 20;
+
+/// In a process that has memory enough.
+fn memo() -> Memo {
+    Memo::new(&TenantId::new("a").unwrap(), &Memos::within(u64::MAX))
+}
 
 fn hash(n: u64) -> ProvedHash {
     // Spread over shards and slots as a real hash is.
@@ -17,6 +24,7 @@ fn bounds(generation: u16, tick: u16, max: u64) -> Bounds {
         generation,
         tick,
         max_active_series: max,
+        max_bytes: BUDGET,
     }
 }
 
@@ -38,26 +46,18 @@ fn look_up_edited(memo: &Memo, n: u64, sent: &[u8], bounds: Bounds, new: &mut Ne
     (fates[0], edits)
 }
 
-fn store(memo: &Memo, n: u64, verdict: &Verdict, b: Bounds, budget: usize, new: &mut NewSeries) -> bool {
-    store_sent(memo, n, SENT, verdict, b, budget, new)
+fn store(memo: &Memo, n: u64, verdict: &Verdict, b: Bounds, new: &mut NewSeries) -> bool {
+    store_sent(memo, n, SENT, verdict, b, new)
 }
 
-fn store_sent(
-    memo: &Memo,
-    n: u64,
-    sent: &[u8],
-    verdict: &Verdict,
-    b: Bounds,
-    budget: usize,
-    new: &mut NewSeries,
-) -> bool {
+fn store_sent(memo: &Memo, n: u64, sent: &[u8], verdict: &Verdict, b: Bounds, new: &mut NewSeries) -> bool {
     let one = NewVerdict {
         hash: hash(n),
         sent,
         verdict: verdict.clone(),
     };
     let mut passes = None;
-    memo.store(&[one], true, &b, budget, new, |_, may_pass| passes = Some(may_pass));
+    memo.store(&[one], true, &b, new, |_, may_pass| passes = Some(may_pass));
     passes.unwrap()
 }
 
@@ -65,12 +65,12 @@ fn send(memo: &Memo, n: u64, verdict: &Verdict, b: Bounds) -> Fate {
     let mut new = NewSeries::default();
     let mut fate = look_up(memo, n, b, &mut new);
     if fate == Fate::Unknown {
-        fate = match store(memo, n, verdict, b, BUDGET, &mut new) {
+        fate = match store(memo, n, verdict, b, &mut new) {
             true => Edits::default().fate(verdict),
             false => Fate::OverActiveSeries,
         };
     }
-    memo.activate(&new, b.tick, b.max_active_series);
+    memo.activate(&new, &b);
     fate
 }
 
@@ -79,7 +79,7 @@ const PASSED: Fate = Fate::Keep { stream: 0 };
 
 #[test]
 fn a_verdict_is_given_out_only_under_its_generation() {
-    let memo = Memo::new();
+    let memo = memo();
     send(&memo, 1, &Verdict::Drop { reason: 3 }, bounds(1, 0, 10));
     let mut new = NewSeries::default();
     assert_eq!(look_up(&memo, 1, bounds(1, 0, 10), &mut new), Fate::Drop { reason: 3 });
@@ -88,7 +88,7 @@ fn a_verdict_is_given_out_only_under_its_generation() {
 
 #[test]
 fn at_the_active_limit_known_series_pass_and_a_new_one_is_refused() {
-    let memo = Memo::new();
+    let memo = memo();
     let b = bounds(1, 0, 2);
     assert_eq!(send(&memo, 1, &KEPT, b), PASSED);
     assert_eq!(send(&memo, 2, &KEPT, b), PASSED);
@@ -105,17 +105,17 @@ fn at_the_active_limit_known_series_pass_and_a_new_one_is_refused() {
 
 #[test]
 fn a_series_counts_twice_in_one_write_only_once() {
-    let memo = Memo::new();
+    let memo = memo();
     let b = bounds(1, 0, 1);
     let mut new = NewSeries::default();
-    store(&memo, 1, &KEPT, b, BUDGET, &mut new);
+    store(&memo, 1, &KEPT, b, &mut new);
     assert_eq!(look_up(&memo, 1, b, &mut new), PASSED);
     assert_eq!(new.len(), 1);
 }
 
 #[test]
 fn active_series_survive_a_new_generation_and_leave_after_the_window() {
-    let memo = Memo::new();
+    let memo = memo();
     for n in 0..1000 {
         send(&memo, n, &KEPT, bounds(1, 0, 10_000));
     }
@@ -132,7 +132,7 @@ fn active_series_survive_a_new_generation_and_leave_after_the_window() {
 
 #[test]
 fn a_long_silence_leaves_no_active_series_behind() {
-    let memo = Memo::new();
+    let memo = memo();
     for n in 0..100 {
         send(&memo, n, &KEPT, bounds(1, 0, 1000));
     }
@@ -144,10 +144,10 @@ fn a_long_silence_leaves_no_active_series_behind() {
 
 #[test]
 fn a_write_that_is_not_admitted_leaves_its_series_new() {
-    let memo = Memo::new();
+    let memo = memo();
     let b = bounds(1, 0, 10);
     let mut new = NewSeries::default();
-    store(&memo, 1, &KEPT, b, BUDGET, &mut new);
+    store(&memo, 1, &KEPT, b, &mut new);
     assert_eq!((new.len(), memo.stats(0).active_series), (1, 0));
     let mut again = NewSeries::default();
     look_up(&memo, 1, b, &mut again);
@@ -155,9 +155,12 @@ fn a_write_that_is_not_admitted_leaves_its_series_new() {
 }
 
 #[test]
-fn churn_stays_under_the_budget_and_edits_free_their_labels() {
-    let memo = Memo::new();
-    let budget = 100 * ENTRY_BYTES;
+fn churn_stays_under_the_bound_and_edits_free_their_labels() {
+    let memo = memo();
+    let bounds = Bounds {
+        max_bytes: 6_000,
+        ..bounds(1, 0, u64::MAX)
+    };
     let mut new = NewSeries::default();
     for n in 0..100_000 {
         let verdict = match n % 2 {
@@ -167,25 +170,27 @@ fn churn_stays_under_the_budget_and_edits_free_their_labels() {
                 stream: 0,
             },
         };
-        store(&memo, n, &verdict, bounds(1, 0, u64::MAX), budget, &mut new);
-        assert!(memo.lock().bytes() <= budget);
+        store(&memo, n, &verdict, bounds, &mut new);
+        assert_ne!(look_up(&memo, n, bounds, &mut new), Fate::Unknown);
+        let bytes = memo.shelf.lock().bytes();
+        assert!(bytes <= bounds.max_bytes, "{bytes}");
     }
-    let table = memo.lock();
-    let edits = table.edits.iter().flatten().count() * (100 + EDIT_OVERHEAD_BYTES);
-    assert_eq!(edits, table.edit_bytes);
-    assert_eq!(table.shards.iter().map(HashTable::len).sum::<usize>(), table.entries);
+    memo.shelf.lock().check();
 }
 
 #[test]
 fn eviction_takes_the_oldest_first() {
-    let memo = Memo::new();
-    let budget = 4096 * ENTRY_BYTES;
+    let memo = memo();
+    let bounds_at = |tick| Bounds {
+        max_bytes: 160_000,
+        ..bounds(1, tick, u64::MAX)
+    };
     let mut new = NewSeries::default();
     for n in 0..2000 {
-        store(&memo, n, &KEPT, bounds(1, 0, u64::MAX), budget, &mut new);
+        store(&memo, n, &KEPT, bounds_at(0), &mut new);
     }
     for n in 10_000..14_000 {
-        store(&memo, n, &KEPT, bounds(1, 3, u64::MAX), budget, &mut new);
+        store(&memo, n, &KEPT, bounds_at(3), &mut new);
     }
     let count = |range: std::ops::Range<u64>| {
         let mut new = NewSeries::default();
@@ -199,7 +204,7 @@ fn eviction_takes_the_oldest_first() {
 
 #[test]
 fn a_series_that_a_new_generation_drops_is_active_no_more() {
-    let memo = Memo::new();
+    let memo = memo();
     for n in 0..10 {
         send(&memo, n, &KEPT, bounds(1, 0, 10));
     }
@@ -228,19 +233,19 @@ fn a_series_that_a_new_generation_drops_is_active_no_more() {
 
 #[test]
 fn writes_that_were_judged_at_the_same_time_share_the_room_there_is() {
-    let memo = Memo::new();
+    let memo = memo();
     let b = bounds(1, 0, 3);
     let judged = |range: std::ops::Range<u64>| {
         let mut new = NewSeries::default();
         for n in range {
-            assert!(store(&memo, n, &KEPT, b, BUDGET, &mut new));
+            assert!(store(&memo, n, &KEPT, b, &mut new));
         }
         new
     };
     // Each fits by itself; series 2 is in both.
     let (one, other) = (judged(0..3), judged(2..5));
-    assert_eq!(memo.activate(&one, 0, 3).len(), 0);
-    let over = memo.activate(&other, 0, 3);
+    assert_eq!(memo.activate(&one, &b).len(), 0);
+    let over = memo.activate(&other, &b);
     assert_eq!(over, HashSet::from_iter([hash(3), hash(4)]));
     assert_eq!(memo.stats(0).active_series, 3);
 }
@@ -261,7 +266,7 @@ fn an_edit_comes_back_whatever_it_has_in_common_with_what_was_sent() {
         (&long, &long[1..]),
         (&long[..70_000], &long),
     ];
-    let memo = Memo::new();
+    let memo = memo();
     let b = bounds(1, 0, 1000);
     for (n, (sent, labels)) in pairs.iter().enumerate() {
         let verdict = Verdict::Edit {
@@ -269,7 +274,7 @@ fn an_edit_comes_back_whatever_it_has_in_common_with_what_was_sent() {
             stream: 7,
         };
         let mut new = NewSeries::default();
-        assert!(store_sent(&memo, n as u64, sent, &verdict, b, BUDGET, &mut new));
+        assert!(store_sent(&memo, n as u64, sent, &verdict, b, &mut new));
         let (fate, edits) = look_up_edited(&memo, n as u64, sent, b, &mut new);
         assert_eq!(fate, Fate::Edit { stream: 7, edit: 0 });
         let Patch { first, middle, last } = edits.get(0).unwrap();
@@ -277,28 +282,33 @@ fn an_edit_comes_back_whatever_it_has_in_common_with_what_was_sent() {
         assert!([first, middle, last].concat() == *labels, "{n}");
     }
     // A label added costs its own bytes, not those of the whole series.
-    assert!(memo.lock().edit_bytes < 11 * EDIT_OVERHEAD_BYTES + 40_000);
+    assert!(memo.stats(0).bytes < 11 * (24 + EDIT_OVERHEAD_BYTES as u64) + 45_000);
 }
 
 #[test]
 fn what_a_memo_holds_is_found_again_as_it_grows_and_leaves_in_time() {
-    let memo = Memo::new();
+    let memo = memo();
     let mut new = NewSeries::default();
     let mut splits = vec![];
+    let all = Bounds {
+        max_bytes: usize::MAX,
+        ..bounds(1, 0, u64::MAX)
+    };
     for n in 0..40_000 {
-        let before = memo.lock().shards.len();
-        store(&memo, n, &KEPT, bounds(1, 0, u64::MAX), usize::MAX, &mut new);
-        let shards = memo.lock().shards.len();
+        let before = memo.shelf.lock().shards();
+        store(&memo, n, &KEPT, all, &mut new);
+        let shards = memo.shelf.lock().shards();
         if shards != before {
             splits.push((n, shards));
         }
         // One of each shard that there was before.
         let known = (0..=n).step_by(1 + n as usize / 64);
         let mut unknown = NewSeries::default();
-        known.for_each(|n| assert_ne!(look_up(&memo, n, bounds(1, 0, u64::MAX), &mut unknown), Fate::Unknown));
+        known.for_each(|n| assert_ne!(look_up(&memo, n, all, &mut unknown), Fate::Unknown));
     }
     assert_eq!(splits, [(1024, 16), (16_384, 256)]);
-    memo.activate(&new, 0, u64::MAX);
+    memo.activate(&new, &all);
+    memo.shelf.lock().check();
     let counts = |tick| (memo.stats(tick).entries, memo.stats(tick).active_series);
     assert_eq!(counts(0), (40_000, 40_000));
     // Each look at it sweeps one shard.
@@ -307,4 +317,84 @@ fn what_a_memo_holds_is_found_again_as_it_grows_and_leaves_in_time() {
         left = counts(WINDOW_TICKS);
     }
     assert_eq!(left, (0, 0));
+}
+
+#[test]
+fn a_refused_series_costs_next_to_nothing_and_is_refused_again_without_being_asked_about() {
+    let memo = memo();
+    let b = bounds(1, 0, 100);
+    for n in 0..100 {
+        send(&memo, n, &KEPT, b);
+    }
+    let edit = Verdict::Edit {
+        labels: vec![b'x'; 1000],
+        stream: 0,
+    };
+    for n in 1000..2000 {
+        assert_eq!(send(&memo, n, &edit, b), Fate::OverActiveSeries);
+    }
+    let stats = memo.stats(0);
+    assert_eq!((stats.entries, stats.active_series), (100, 100));
+    assert!(stats.bytes < 60_000, "{}", stats.bytes);
+    for n in 1000..2000 {
+        assert_eq!(look_up(&memo, n, b, &mut NewSeries::default()), Fate::OverActiveSeries);
+    }
+    memo.shelf.lock().check();
+    // Under other policies, or where there is room, it is another question.
+    let unknown = |b| look_up(&memo, 1000, b, &mut NewSeries::default());
+    assert_eq!(unknown(bounds(2, 0, 100)), Fate::Unknown);
+    assert_eq!(unknown(bounds(1, 0, 101)), Fate::Unknown);
+    assert_eq!(unknown(bounds(1, WINDOW_TICKS, 100)), Fate::Unknown);
+}
+
+#[test]
+fn a_flood_of_refused_series_is_bounded_and_pushes_out_nobody() {
+    let memo = memo();
+    let b = Bounds {
+        max_bytes: 4 << 20,
+        ..bounds(1, 0, 1000)
+    };
+    for n in 0..1000 {
+        send(&memo, n, &KEPT, b);
+    }
+    let before = memo.stats(0).bytes;
+    for n in 10_000..210_000 {
+        assert!(!store(&memo, n, &KEPT, b, &mut NewSeries::default()));
+    }
+    let after = memo.stats(0);
+    assert_eq!((after.entries, after.active_series), (1000, 1000));
+    assert!(after.bytes - before < 1_200_000, "{}", after.bytes - before);
+    assert_eq!(
+        look_up(&memo, 10_000, b, &mut NewSeries::default()),
+        Fate::OverActiveSeries
+    );
+    // A new generation's take their place.
+    assert!(!store(
+        &memo,
+        7_000_000,
+        &KEPT,
+        Bounds { generation: 2, ..b },
+        &mut NewSeries::default()
+    ));
+    assert_eq!(
+        look_up(
+            &memo,
+            7_000_000,
+            Bounds { generation: 2, ..b },
+            &mut NewSeries::default()
+        ),
+        Fate::OverActiveSeries
+    );
+    memo.shelf.lock().check();
+}
+
+#[test]
+fn what_there_is_no_memory_for_passes_and_is_not_remembered() {
+    let memos = Memos::within(0);
+    let memo = Memo::new(&TenantId::new("a").unwrap(), &memos);
+    let b = bounds(1, 0, 10);
+    for n in 0..100 {
+        assert_eq!(send(&memo, n % 5, &KEPT, b), PASSED);
+    }
+    assert_eq!((memo.stats(0).entries, memo.stats(0).active_series), (0, 0));
 }
