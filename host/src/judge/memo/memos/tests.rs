@@ -166,6 +166,19 @@ fn what_saves_time_alone_goes_before_what_is_counted() {
 }
 
 #[test]
+fn a_flood_that_fits_without_its_labels_is_counted_to_the_last_series() {
+    let memos = Memos::within(16 * MIB);
+    let memo = open(&memos, 0);
+    for n in 0..100 {
+        write(&memo, n * 1000..(n + 1) * 1000, &bounds(0));
+    }
+    assert_eq!(memo.stats(0).active_series, 100_000);
+    let needs_no_policy = known(&memo, 0..100_000, &bounds(0));
+    assert!((50_000..90_000).contains(&needs_no_policy), "{needs_no_policy}");
+    check(&memos);
+}
+
+#[test]
 fn the_level_takes_of_the_largest_what_is_wanted() {
     let level = |sizes: &[u64], wanted| super::level(sizes.iter().copied(), wanted);
     assert_eq!(level(&[100, 50, 10], 30), 70);

@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 
 use super::Table;
 use crate::judge::memo::entry::{Entry, NONE};
+use crate::judge::memo::slab::Slab;
 use crate::judge::memo::space::Short;
 use crate::judge::memo::window::Window;
 
@@ -14,6 +15,8 @@ use crate::judge::memo::window::Window;
 enum Whom {
     /// What is not active, and the labels of edited series: both cost time alone.
     Spare,
+    /// What is not active.
+    Inactive,
     Anyone,
 }
 
@@ -27,7 +30,12 @@ enum Loses {
 impl Table {
     /// Forgets until there is room for what was short; false if there is none then.
     pub fn make_room(&mut self, short: Short, max_bytes: usize) -> bool {
-        if short.full.is_some_and(|at| self.thin_out(at)) {
+        let labels: usize = self.edits.iter().map(Slab::edit_bytes).sum();
+        // As long as there are labels to forget, no active series need go.
+        if let Some(at) = short.full
+            && labels < 2 * short.wanted
+            && self.thin_out(at)
+        {
             return true;
         }
         while self.space.ready(short.wanted, max_bytes).is_err() {
@@ -40,7 +48,7 @@ impl Table {
 
     /// Makes places in a full shard that cannot grow: it keeps the size it has. False if it has no size.
     fn thin_out(&mut self, at: usize) -> bool {
-        let (full, mut whom) = (self.shards[at].len(), Whom::Spare);
+        let (full, mut whom) = (self.shards[at].len(), Whom::Inactive);
         // Not for a few, or the next few would have to do it again.
         while self.shards[at].len() > full - full.div_ceil(8) {
             if self.evict_older(at, whom) == 0 {
@@ -77,7 +85,7 @@ impl Table {
             self.shrink(at, self.shards[at].len());
             match (evicted, whom) {
                 (0, Whom::Spare) => whom = Whom::Anyone,
-                (0, Whom::Anyone) => break,
+                (0, _) => break,
                 _ => {}
             }
         }
@@ -166,5 +174,9 @@ impl Table {
 }
 
 fn may_go(entry: &Entry, window: &Window, whom: Whom) -> bool {
-    whom == Whom::Anyone || entry.edit().is_some() || !entry.is_active(window)
+    match whom {
+        Whom::Spare => entry.edit().is_some() || !entry.is_active(window),
+        Whom::Inactive => !entry.is_active(window),
+        Whom::Anyone => true,
+    }
 }
