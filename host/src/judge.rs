@@ -1,10 +1,9 @@
 //! Judging a write: memo first, the chain for what the memo does not know, host checks on everything.
 //!
-//! Takes a [`Framed`] body, has those of its series proved that were never met before, gives [`Judged`]: the body with
+//! Takes a body, has those of its series proved that were never met before (`recall`), gives [`Judged`]: the body with
 //! the fate of each series. A `Judged` can be made only here, so nothing reaches encoding that was not judged. Then asks
 //! the policies that judge whole writes, and gives one answer: [`Admission`]. Never forwards, never charges.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,12 +12,15 @@ use prometheus_client::metrics::counter::Counter;
 use crate::chain::{Batch, CallError, Chain, Charge, Decision, Route, Settle, Terms, Write};
 use crate::config;
 use crate::model::{Protocol, TenantId};
+use crate::sandbox::Undone;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::TenantLabels;
-use crate::wire::{AsIs, Framed, HashKey, Proof, ProvedHash, Recognised, ScanError, Scanned, heavy};
+use crate::wire::{HashKey, Recognised, Scanned};
 
 mod law;
 pub mod memo;
+mod recall;
+mod store;
 mod tally;
 pub mod verdict;
 mod words;
@@ -27,7 +29,10 @@ mod words;
 mod tests;
 
 use law::Law;
-use memo::{Bounds, Found, Memo, NewSeries, NewVerdict, TICK_SECONDS};
+use memo::{Bounds, Memo, NewSeries, TICK_SECONDS};
+pub use recall::{Body, RecallError, Recalled};
+use recall::{Memory, Recall};
+use store::Store;
 use tally::tally;
 pub use tally::{Dropped, Refused, Tally};
 pub use verdict::Bug;
@@ -40,15 +45,15 @@ const MEMO_BYTES_PER_SERIES: u64 = 384;
 const MIN_MEMO_BYTES: u64 = 4 << 20;
 /// No tenant's memo grows past this, whatever its series limit: 64-bit counts, but one machine's memory.
 const MAX_MEMO_BYTES: u64 = 1 << 30;
-/// Storing the verdicts of this many series takes some 50 us under one lock, then others get the thread.
-const STORED_PER_TURN: usize = 256;
-/// Looking this many series up takes about 300 us, then others get the thread; twice what Prometheus sends at once.
-const LOOK_UPS_PER_TURN: usize = 4096;
+/// Proving so many new series, or storing their verdicts, takes an I/O thread some 50 us.
+const LIGHT_NEW: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JudgeError {
     #[error(transparent)]
     Call(#[from] CallError),
+    #[error(transparent)]
+    Undone(#[from] Undone),
     #[error(transparent)]
     Bug(#[from] Bug),
 }
@@ -60,13 +65,17 @@ impl JudgeError {
             Self::Call(CallError::Failed { .. }) => "policy_failed",
             Self::Call(CallError::Quarantined { .. }) => "policy_quarantined",
             Self::Call(CallError::Overloaded) => "policy_overloaded",
-            Self::Bug(_) | Self::Call(CallError::Lost) => "bug",
+            Self::Undone(Undone::Full) => "overloaded_processor",
+            Self::Bug(_) | Self::Call(CallError::Lost) | Self::Undone(Undone::Lost) => "bug",
         }
     }
 
     /// It is this program's own fault, and nobody's who wrote or configured anything.
     pub fn is_bug(&self) -> bool {
-        matches!(self, Self::Bug(_) | Self::Call(CallError::Lost))
+        matches!(
+            self,
+            Self::Bug(_) | Self::Call(CallError::Lost) | Self::Undone(Undone::Lost)
+        )
     }
 
     /// How long the same write would meet the same failure, as far as that is known.
@@ -108,19 +117,6 @@ pub struct Judge {
     metrics: Arc<Metrics>,
     hits: Counter,
     misses: Counter,
-}
-
-/// A write whose every series is proved, with what is known of each.
-pub struct Recalled {
-    series: Recognised,
-    memory: Memory,
-}
-
-#[derive(Default)]
-struct Memory {
-    fates: Vec<Fate>,
-    edits: Edits,
-    new: NewSeries,
 }
 
 /// A write with the fate of each of its series.
@@ -171,12 +167,6 @@ impl Admitted {
 
     pub fn routes(&self) -> &[Route] {
         self.terms.as_ref().map_or(&[], |terms| &terms.routes)
-    }
-}
-
-impl Recalled {
-    pub fn scanned(&self) -> &Scanned {
-        self.series.scanned()
     }
 }
 
@@ -248,54 +238,28 @@ impl Judge {
         self.memo.stats(self.clock.tick()).active_series
     }
 
-    /// Looks every series up, and has those proved that are not known.
+    /// Decodes a body, looks every series up, and has those proved that are not known.
     ///
     /// # Errors
-    /// If the body is none. See [`ScanError`].
-    pub async fn recall(&self, mut framed: Framed) -> Result<Recalled, ScanError> {
-        loop {
-            let memory = self.look_up(&mut framed).await;
-            match heavy(framed.size(), || framed.prove(&self.key))? {
-                Proof::AsFramed(series) => return Ok(Recalled { series, memory }),
-                // All of it is proved by now: the next round is the last.
-                Proof::Otherwise(proved) => framed = proved,
-            }
-        }
-    }
-
-    async fn look_up(&self, framed: &mut Framed) -> Memory {
-        let bounds = self.bounds();
-        let count = framed.series().len();
-        let mut memory = Memory {
-            fates: Vec::with_capacity(count),
-            ..Memory::default()
-        };
-        for turn in 0..count.div_ceil(LOOK_UPS_PER_TURN) {
-            if turn > 0 {
-                tokio::task::yield_now().await;
-            }
-            let found = &mut Found {
-                fates: &mut memory.fates,
-                edits: &mut memory.edits,
-            };
-            let mut asked = framed.ask(&self.key, LOOK_UPS_PER_TURN);
-            self.memo.look_up(&mut asked, &bounds, &mut memory.new, found);
-        }
-        memory
+    /// See [`RecallError`].
+    pub async fn recall(self: &Arc<Self>, body: Body) -> Result<Recalled, RecallError> {
+        self.chain.work(Recall::new(Arc::clone(self), body)).await?
     }
 
     /// Gives every series its fate.
     ///
     /// # Errors
     /// If a policy failed and its `on_failure` is `retry`. Nothing was decided then.
-    pub async fn judge(&self, recalled: Recalled) -> Result<Judged, JudgeError> {
-        let Recalled { series, mut memory } = recalled;
-        let (all, misses) = (memory.fates.len(), series.unknown().len());
+    pub async fn judge(self: &Arc<Self>, recalled: Recalled) -> Result<Judged, JudgeError> {
+        let (all, misses) = (recalled.memory.fates.len(), recalled.series.unknown().len());
         self.hits.inc_by((all - misses) as u64);
-        if misses > 0 {
-            self.misses.inc_by(misses as u64);
-            self.judge_new(&series, &mut memory).await?;
-        }
+        let (series, memory) = match misses {
+            0 => (recalled.series, recalled.memory),
+            _ => {
+                self.misses.inc_by(misses as u64);
+                self.judge_new(recalled).await?
+            }
+        };
         let scanned = series.into_scanned();
         let Memory { fates, edits, new } = memory;
         if fates.len() != scanned.series().len() {
@@ -390,63 +354,17 @@ impl Judge {
         }
     }
 
-    async fn judge_new(&self, series: &Recognised, memory: &mut Memory) -> Result<(), JudgeError> {
-        let (scanned, misses) = (series.scanned(), series.unknown());
-        // A series that comes twice in one write is judged once: its second verdict could be another one.
-        let mut first: HashMap<ProvedHash, usize, AsIs> =
-            HashMap::with_capacity_and_hasher(misses.len(), AsIs::default());
-        let mut distinct = Vec::with_capacity(misses.len());
-        // Of each miss, its place among the distinct ones.
-        let places: Vec<usize> = misses
-            .iter()
-            .map(|&i| {
-                *first.entry(series.hash(i)).or_insert_with(|| {
-                    distinct.push(i);
-                    distinct.len() - 1
-                })
-            })
-            .collect();
-        let body = scanned.body();
-        let ranges = distinct
-            .iter()
-            .map(|&i| {
-                let range = scanned.series()[i].labels_range();
-                range.start as u32..range.end as u32
-            })
-            .collect();
-        let batch = Batch {
-            body: body.clone(),
-            labels: ranges,
+    async fn judge_new(self: &Arc<Self>, recalled: Recalled) -> Result<(Recognised, Memory), JudgeError> {
+        let scanned = recalled.scanned();
+        let range = |&at: &usize| {
+            let range = scanned.series()[at].labels_range();
+            range.start as u32..range.end as u32
         };
-        let relabelled = self.chain.relabel_and(batch, self.settle.clone()).await?;
-        let bounds = self.bounds();
-        let (new, edits) = (&mut memory.new, &mut memory.edits);
-        new.reserve(distinct.len());
-        let mut fates = Vec::with_capacity(distinct.len());
-        let mut verdicts = relabelled.outcomes.into_iter();
-        for (turn, some) in distinct.chunks(STORED_PER_TURN).enumerate() {
-            if turn > 0 {
-                tokio::task::yield_now().await;
-            }
-            let verdicts = some.iter().zip(&mut verdicts).map(|(&i, verdict)| {
-                Ok(NewVerdict {
-                    hash: series.hash(i),
-                    sent: &body[scanned.series()[i].labels_range()],
-                    verdict: verdict?,
-                })
-            });
-            let verdicts = verdicts.collect::<Result<Vec<_>, Bug>>()?;
-            self.memo
-                .store(&verdicts, relabelled.cacheable, &bounds, new, |verdict, may_pass| {
-                    fates.push(match may_pass {
-                        true => edits.fate(verdict),
-                        false => Fate::OverActiveSeries,
-                    });
-                });
-        }
-        for (&i, &place) in misses.iter().zip(&places) {
-            memory.fates[i] = *fates.get(place).ok_or(Bug::NoVerdict)?;
-        }
-        Ok(())
+        let batch = Batch {
+            body: scanned.body().clone(),
+            labels: recalled.distinct.series.iter().map(range).collect(),
+        };
+        let said = self.chain.relabel_and(batch, self.settle.clone()).await?;
+        Ok(self.chain.work(Store::new(Arc::clone(self), recalled, said)).await??)
     }
 }

@@ -10,6 +10,7 @@ pub mod wire;
 pub mod config;
 pub mod telemetry;
 pub mod memory;
+pub mod turn;
 pub mod net;
 
 // The way in: socket, TLS, what the head claims, who it is, the body. Where one needs the other it stands below it.

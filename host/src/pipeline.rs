@@ -17,18 +17,19 @@ use hyper::body::Incoming;
 use crate::auth::{Authenticator, Claimed};
 use crate::body::{self, BodyLimits};
 use crate::chain::Charge;
-use crate::config::{self, Config, OverRate};
+use crate::config::{Config, OverRate};
 use crate::forward::delivery::{self, Part};
 use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet};
 use crate::head::{self, HeadError};
-use crate::judge::{Admission, Judged, Origin};
+use crate::judge::{Admission, Body, Judged, Origin};
 use crate::limits::{ChargeError, Withdrawal};
 use crate::model::{Peer, Protocol};
 use crate::respond::{self, Context, Failure, RefusedSeries, Stored};
 use crate::route::{self, Routes};
+use crate::sandbox::Once;
 use crate::telemetry::network_of;
 use crate::tenant::{Account, Session, Tenants};
-use crate::wire::{self, Framed, heavy, snappy};
+use crate::wire::{LIGHT_BYTES, LIGHT_ELEMENTS, ScanLimits, snappy};
 
 mod ledger;
 mod shared;
@@ -158,8 +159,14 @@ impl Pipeline {
         let limits = &session.config().limits;
         let decoded_size = snappy::decoded_length(&compressed, limits.max_decoded_size)?;
         session.hold(decoded_size as u64)?;
-        let framed = decode_and_frame(protocol, &compressed, decoded_size, limits)?;
-        let recalled = session.judge().recall(framed).await?;
+        let max_series = limits.max_series_per_request;
+        let body = Body {
+            protocol,
+            compressed: compressed.clone(),
+            decoded_size,
+            limits: ScanLimits { max_series },
+        };
+        let recalled = session.judge().recall(body).await?;
         let scanned = recalled.scanned();
         let mut ledger = Ledger::open(session.counters(), scanned, compressed.len());
 
@@ -173,8 +180,9 @@ impl Pipeline {
 
         // Part and encode. The receivers may take seconds: of all this only the parts are held for them.
         ledger.judged(&judged);
-        let parts = delivery::part(&judged, &compressed, &routes).map_err(|e| ledger.fail(e.into()))?;
         let edited = judged.tally.edited.all_samples();
+        let parts = part(session, judged, compressed, routes).await;
+        let parts = parts.map_err(|e| ledger.fail(e))?;
         Ok(Processed { parts, edited, ledger })
     }
 
@@ -360,18 +368,12 @@ impl Processed<'_> {
     }
 }
 
-fn decode_and_frame(
-    protocol: Protocol,
-    compressed: &[u8],
-    decoded_size: usize,
-    limits: &config::Limits,
-) -> Result<Framed, Failure> {
-    // By what it decodes to: that may be 21 times what came.
-    heavy(decoded_size, || {
-        let decoded = snappy::decode(compressed, limits.max_decoded_size)?;
-        let max_series = limits.max_series_per_request;
-        Ok(wire::frame(protocol, decoded, &wire::ScanLimits { max_series })?)
-    })
+/// What each upstream gets of a write that is admitted.
+async fn part(session: &Session<'_>, judged: Judged, compressed: Bytes, routes: Routes) -> Result<Vec<Part>, Failure> {
+    let scanned = judged.scanned();
+    let is_light = scanned.body().len() < LIGHT_BYTES && scanned.series().len() <= LIGHT_ELEMENTS;
+    let parting = Once::new(is_light, move || delivery::part(&judged, &compressed, &routes));
+    Ok(session.work(parting).await??)
 }
 
 fn retry_attempt(headers: &HeaderMap) -> u32 {

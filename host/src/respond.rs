@@ -16,10 +16,11 @@ use crate::config::OverRate;
 use crate::forward::delivery::PartError;
 use crate::forward::{ConflictClass, ForwardError};
 use crate::head::HeadError;
-use crate::judge::JudgeError;
+use crate::judge::{JudgeError, RecallError};
 use crate::limits::BoundMet;
 use crate::model::{Protocol, Totals};
 use crate::route::RouteError;
+use crate::sandbox::Undone;
 use crate::tenant::NotReady;
 use crate::wire::{EncodeError, ScanError, Shown, SnappyError};
 
@@ -29,6 +30,7 @@ mod retry;
 const MAX_TEXT: usize = 1024;
 
 const EDITED_TOO_LONG: &str = "edited_too_long";
+const OVERLOADED: &str = "the gateway is overloaded, try again";
 const A_POLICY_FAILED: &str = "a policy failed, try again";
 
 /// Everything that ends a write before it is stored.
@@ -51,6 +53,8 @@ pub enum Failure {
     #[error(transparent)]
     Scan(#[from] ScanError),
     #[error(transparent)]
+    Undone(#[from] Undone),
+    #[error(transparent)]
     Policy(#[from] JudgeError),
     #[error("a policy refused the write: {text}")]
     Refused { text: String },
@@ -68,6 +72,16 @@ pub enum Failure {
     /// What cannot be absent is absent. The data is as good as it was.
     #[error("a bug of the gateway: {0}")]
     Bug(&'static str),
+}
+
+impl From<RecallError> for Failure {
+    fn from(error: RecallError) -> Self {
+        match error {
+            RecallError::Snappy(error) => error.into(),
+            RecallError::Scan(error) => error.into(),
+            RecallError::Undone(undone) => undone.into(),
+        }
+    }
 }
 
 /// A write that ended well, and what of it was left behind.
@@ -152,8 +166,8 @@ impl Failure {
             Self::NotReady(NotReady) => keep("no_generation", "the tenant's policies are not ready"),
             Self::BoundMet(bound) => {
                 let (reason, text) = match bound {
-                    BoundMet::Requests => ("overloaded_requests", "the gateway is overloaded, try again"),
-                    BoundMet::Bytes => ("overloaded_bytes", "the gateway is overloaded, try again"),
+                    BoundMet::Requests => ("overloaded_requests", OVERLOADED),
+                    BoundMet::Bytes => ("overloaded_bytes", OVERLOADED),
                     BoundMet::TenantRequests => (
                         "tenant_requests",
                         "this tenant has max_concurrent_requests requests in flight, try again",
@@ -195,6 +209,10 @@ impl Failure {
                     ScanError::NotRewritten | ScanError::NotRead(_) => return bug(),
                 };
                 refuse(StatusCode::BAD_REQUEST, reason, error.to_string())
+            }
+            Self::Undone(Undone::Lost) => bug(),
+            Self::Undone(Undone::Full) | Self::Policy(JudgeError::Undone(Undone::Full)) => {
+                keep("overloaded_processor", OVERLOADED)
             }
             Self::Policy(error) if error.is_bug() => bug(),
             Self::Policy(error) => Answer {

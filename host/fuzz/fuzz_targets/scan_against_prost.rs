@@ -19,10 +19,10 @@ fuzz_target!(|data: &[u8]| {
             let framed = frame(V1, data.to_vec(), &limits).expect("what scans is framed");
             let key = HashKey::random().expect("randomness");
             let mut proof = framed.prove(&key);
-            if let Ok(Proof::Otherwise(again)) = proof {
-                proof = again.prove(&key);
+            if let Proof::Otherwise(refuted) = proof {
+                proof = refuted.scan().expect("what scans is scanned again").prove(&key);
             }
-            let Ok(Proof::AsFramed(proved)) = proof else {
+            let Proof::AsFramed(proved) = proof else {
                 panic!("what scans is proved");
             };
             assert_eq!(proved.scanned(), &scanned);

@@ -11,7 +11,7 @@ use super::member::{Member, Missed};
 use crate::config::OnFailure;
 use crate::model::TenantId;
 use crate::sandbox::types::Inputs;
-use crate::sandbox::{Engine, Fault};
+use crate::sandbox::{Engine, Fault, Undone};
 
 /// Why a chain gave no answer. All but `Overloaded` and `Lost` are the policy's doing; the sender keeps the data in
 /// every case.
@@ -26,6 +26,15 @@ pub enum CallError {
     /// The gateway is shutting down, or has a bug.
     #[error("the plugin call was lost")]
     Lost,
+}
+
+impl From<Undone> for CallError {
+    fn from(undone: Undone) -> Self {
+        match undone {
+            Undone::Full => Self::Overloaded,
+            Undone::Lost => Self::Lost,
+        }
+    }
 }
 
 impl CallError {

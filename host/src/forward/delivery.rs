@@ -10,7 +10,7 @@ use crate::judge::verdict::Fate;
 use crate::judge::{Bug, Judged};
 use crate::model::Totals;
 use crate::route::Routes;
-use crate::wire::{self, EncodeError, Piece, Series, heavy};
+use crate::wire::{self, EncodeError, Piece, Series};
 
 /// What one upstream gets.
 #[derive(Debug, Clone)]
@@ -113,7 +113,7 @@ fn spliced<'j>(
         Fate::Drop { .. } | Fate::Reject { .. } | Fate::OverActiveSeries | Fate::Unknown => None,
     });
     let mut body = Vec::new();
-    heavy(scanned.body().len(), || wire::encode(scanned, pieces, &mut body))?;
+    wire::encode(scanned, pieces, &mut body)?;
     if let Some(bug) = bug {
         return Err(bug.into());
     }

@@ -4,9 +4,9 @@ use super::*;
 use crate::chain::tests::{chain, fixture, hostile, policy, standard};
 use crate::config::{Limits, defaults};
 use crate::model::Refusal;
-use crate::wire;
+use crate::wire::{self, Framed};
 
-async fn judge(name: &str, policies: &[config::Policy]) -> Judge {
+async fn judge(name: &str, policies: &[config::Policy]) -> Arc<Judge> {
     let tenant = config::Tenant {
         policies: policies.to_vec(),
         limits: Limits {
@@ -23,7 +23,8 @@ async fn judge(name: &str, policies: &[config::Policy]) -> Judge {
     let key = Arc::new(HashKey::random().unwrap());
     let metrics = Arc::new(Metrics::new());
     let memo = Arc::new(Memo::new(&tenant.id, &memo::Memos::within(u64::MAX)));
-    Judge::new(&tenant, chain, memo, 1, key, MemoClock::start(), metrics)
+    let clock = MemoClock::start();
+    Arc::new(Judge::new(&tenant, chain, memo, 1, key, clock, metrics))
 }
 
 /// A write of series named `up` with one sample each, and these labels besides.
@@ -43,8 +44,13 @@ fn triggers(call: &str, series: usize) -> Framed {
 }
 
 impl Judge {
-    async fn judged(&self, framed: Framed) -> Result<Judged, JudgeError> {
-        self.judge(self.recall(framed).await.unwrap()).await
+    async fn recall_framed(self: &Arc<Self>, framed: Framed) -> Recalled {
+        let recall = Recall::framed(Arc::clone(self), framed);
+        self.chain.work(recall).await.unwrap().unwrap()
+    }
+
+    async fn judged(self: &Arc<Self>, framed: Framed) -> Result<Judged, JudgeError> {
+        self.judge(self.recall_framed(framed).await).await
     }
 }
 
@@ -250,7 +256,7 @@ async fn where_no_policy_judges_the_host_still_does() {
 #[tokio::test]
 async fn what_is_absent_is_a_bug_and_nothing_goes_on_without_it() {
     let judge = judge("absent", &[]).await;
-    let recalled = judge.recall(triggers("first", 1)).await.unwrap();
+    let recalled = judge.recall_framed(triggers("first", 1)).await;
     let words = judge.law.words();
     let of = |fate| tally(recalled.scanned(), &[fate], words).map(|tally| tally.forwardable().series);
     assert_eq!(of(Fate::Keep { stream: 0 }), Ok(1));

@@ -2,7 +2,7 @@
 //!
 //! Takes connections as they are accepted, gives each to the reactor that has the fewest. A task that moves between
 //! threads wakes them up, which at the ingress' usual load was a sixth of all it cost. Each reactor is a runtime of one
-//! I/O thread that may have blocking work taken over by others.
+//! I/O thread, on which every tenant has its turn (`turn`).
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::TaskTracker;
+
+use crate::turn;
 
 /// Their threads end when this is dropped, and what they serve with them.
 pub struct Reactors(Vec<Reactor>);
@@ -71,6 +73,8 @@ impl Reactor {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("io")
+            .on_thread_start(turn::begin)
+            .on_thread_park(turn::end)
             .enable_all()
             .build()?;
         Ok(Self {

@@ -88,10 +88,10 @@ impl Engine {
         let warm = Arc::new(Warm::new(Room {
             instances: warm_instances,
             bytes: WARM_BYTES,
-            per_policy: config.threads.max(1),
+            per_policy: Threads::of_one_tenant(config.threads),
         }));
         Ok(Arc::new(Self {
-            threads: Threads::start(config.threads, &warm)?,
+            threads: Threads::start(config.threads, &warm, &metrics)?,
             _ticker: Ticker::start(&wasm)?,
             wasm,
             linker,
@@ -224,8 +224,8 @@ impl Engine {
 }
 
 /// Instances in use and warm together, and as many again as may be between the two at one moment.
-fn slots(warm: usize, threads: usize) -> usize {
-    warm + 2 * threads.max(1)
+fn slots(warm: usize, long_calls: usize) -> usize {
+    warm + 2 * Threads::count(long_calls)
 }
 
 fn open_cache(folder: &Path) -> Option<Cache> {

@@ -203,6 +203,8 @@ metrics! {
         "Calls into plugins; a verdict that is remembered needs none";
     policy_duration: Histograms<PolicyCallLabels>, by micros, "policy_duration" in Seconds,
         "Time of one call into a plugin";
+    work_seconds: Family<TenantLabels, Counter<f64, AtomicU64>>, "work" in Seconds,
+        "Processor time of the threads that run policies and what of bodies is too much for the threads that serve connections";
     policy_traps: Counters<TrapLabels>, "policy_traps",
         "Calls into plugins that failed, by the kind of failure";
     policy_quarantined: Gauges<PolicyLabels>, "policy_quarantined",

@@ -15,6 +15,7 @@ use crate::config;
 use crate::judge::Judge;
 use crate::limits::{BoundMet, ChargeError, InFlight, Permit, Withdrawal};
 use crate::model::TenantId;
+use crate::sandbox::{Undone, Work};
 
 /// A proof and what there is of the tenant that it proves. Made by [`Tenants::of`](super::Tenants::of) alone.
 pub struct Proved<'g> {
@@ -115,7 +116,7 @@ impl<'g> Session<'g> {
         self.generation.config()
     }
 
-    pub fn judge(&self) -> &'g Judge {
+    pub fn judge(&self) -> &'g Arc<Judge> {
         &self.generation.judge
     }
 
@@ -129,6 +130,15 @@ impl<'g> Session<'g> {
     /// The bound that is met; what was held before is held on.
     pub fn hold(&mut self, more: u64) -> Result<(), BoundMet> {
         self.permit.grow(more)
+    }
+
+    /// Does the gateway's own work in this write's name: here if it is light and the tenant's turn, else where it waits
+    /// in an order that is fair by tenant.
+    ///
+    /// # Errors
+    /// See [`Undone`].
+    pub async fn work<W: Work>(&self, work: W) -> Result<W::Done, Undone> {
+        self.judge().chain().work(work).await
     }
 
     /// Makes all of `withdrawals` from the tenant's buckets, or none.

@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 
 use bytes::Bytes;
 
+use super::LIGHT_ELEMENTS;
 use super::identity::{HashKey, ProvedHash, SeriesHash};
 use super::series::{ScanError, ScanLimits, Scanned, Series};
 use super::v1;
@@ -39,6 +40,19 @@ pub fn frame(protocol: Protocol, body: impl Into<Bytes>, limits: &ScanLimits) ->
     Ok(Framed::new(seeming, limits.clone(), false))
 }
 
+/// As [`frame`], where that is light work. None where it is more: the body is not canonical, or has more than
+/// [`LIGHT_ELEMENTS`] elements, whatever its size.
+///
+/// # Errors
+/// See [`ScanError`].
+pub fn frame_light(protocol: Protocol, body: &Bytes, limits: &ScanLimits) -> Result<Option<Framed>, ScanError> {
+    let seeming = match protocol {
+        Protocol::V1 => v1::frame_within(body, limits, LIGHT_ELEMENTS as u64)?,
+        Protocol::V2 => return Err(ScanError::NotRead(protocol)),
+    };
+    Ok(seeming.map(|seeming| Framed::new(seeming, limits.clone(), false)))
+}
+
 /// Whether the labels of this series are what they seem to be.
 fn proves_labels(seeming: &Scanned, series: &Series) -> bool {
     match seeming.protocol() {
@@ -66,10 +80,13 @@ pub struct Framed {
 pub enum Proof {
     /// The series lie where they seemed to.
     AsFramed(Recognised),
-    /// They do not: the body was not canonical and is written anew, or a label's value looked like a sample. Places,
-    /// number and bytes may all be other ones, all of them proved; which of them are known has to be asked again.
-    Otherwise(Framed),
+    /// They do not: the body is not canonical, or a label's value looked like a sample.
+    Otherwise(Refuted),
 }
+
+/// A body whose series do not lie where they seemed to.
+#[derive(Debug)]
+pub struct Refuted(Framed);
 
 /// A write whose every series is canonical, each called by its hash.
 #[derive(Debug)]
@@ -94,11 +111,6 @@ impl Framed {
     /// In the order they came. The labels are what they seem to be.
     pub fn series(&self) -> &[Series] {
         self.seeming.series()
-    }
-
-    /// Bytes of the body.
-    pub fn size(&self) -> usize {
-        self.seeming.body().len()
     }
 
     /// Asks which of the next `most` series are known.
@@ -129,24 +141,38 @@ impl Framed {
         }
     }
 
+    /// How many of those that were asked about are not known.
+    pub fn unknown(&self) -> usize {
+        self.unknown.len()
+    }
+
     /// Proves the series that are not known, and those that nobody was asked about.
-    ///
-    /// # Errors
-    /// See [`ScanError`].
-    pub fn prove(mut self, key: &HashKey) -> Result<Proof, ScanError> {
+    pub fn prove(mut self, key: &HashKey) -> Proof {
         if self.answered < self.series().len() {
             self.ask(key, usize::MAX).answer(usize::MAX, |_| None);
         }
         let is_proved = |&at: &usize| proves_labels(&self.seeming, &self.seeming.series()[at]);
         if self.is_proved || self.unknown.iter().all(is_proved) {
-            return Ok(Proof::AsFramed(Recognised {
+            return Proof::AsFramed(Recognised {
                 scanned: self.seeming,
                 hashes: self.hashes,
                 unknown: self.unknown,
-            }));
+            });
         }
-        let scanned = scan(self.seeming.protocol(), self.seeming.body().clone(), &self.limits)?;
-        Ok(Proof::Otherwise(Self::new(scanned, self.limits, true)))
+        Proof::Otherwise(Refuted(self))
+    }
+}
+
+impl Refuted {
+    /// Proves all of it, written anew if it has to be. Places, number and bytes may all be other ones; which of the series
+    /// are known has to be asked again.
+    ///
+    /// # Errors
+    /// See [`ScanError`].
+    pub fn scan(self) -> Result<Framed, ScanError> {
+        let Framed { seeming, limits, .. } = self.0;
+        let scanned = scan(seeming.protocol(), seeming.body().clone(), &limits)?;
+        Ok(Framed::new(scanned, limits, true))
     }
 }
 

@@ -29,6 +29,12 @@ pub(super) fn frame(body: Bytes, limits: &ScanLimits) -> Result<Scanned, ScanErr
     find(body, limits, canonical::Labels::Seem)
 }
 
+/// As [`frame`]. None where the body is not canonical or has more than `most` elements.
+pub(super) fn frame_within(body: &Bytes, limits: &ScanLimits, most: u64) -> Result<Option<Scanned>, ScanError> {
+    let found = walk(body, limits, canonical::Labels::Seem, most)?;
+    Ok(found.map(|found| Scanned::as_found(Protocol::V1, body.clone(), found)))
+}
+
 /// Proves every series of `body`.
 pub(super) fn scan(body: Bytes, limits: &ScanLimits) -> Result<Scanned, ScanError> {
     find(body, limits, canonical::Labels::Proved)
@@ -44,7 +50,7 @@ pub(super) fn proves_labels(body: &[u8], series: &Series) -> bool {
 }
 
 fn find(body: Bytes, limits: &ScanLimits, labels: canonical::Labels) -> Result<Scanned, ScanError> {
-    match walk(&body, limits, labels)? {
+    match walk(&body, limits, labels, u64::MAX)? {
         Some(found) => Ok(Scanned::as_found(Protocol::V1, body, found)),
         None => rewritten(&body, limits),
     }
@@ -53,17 +59,18 @@ fn find(body: Bytes, limits: &ScanLimits, labels: canonical::Labels) -> Result<S
 /// The same write in canonical form.
 fn rewritten(body: &[u8], limits: &ScanLimits) -> Result<Scanned, ScanError> {
     let rewritten = rewrite::rewrite(body, limits)?;
-    let mut found = walk(&rewritten.body, limits, canonical::Labels::Proved)?.ok_or(ScanError::NotRewritten)?;
+    let proved = walk(&rewritten.body, limits, canonical::Labels::Proved, u64::MAX)?;
+    let mut found = proved.ok_or(ScanError::NotRewritten)?;
     found.rejected.merge(rewritten.rejected);
     found.metadata += rewritten.metadata;
     Ok(Scanned::rewritten(Protocol::V1, rewritten.body.into(), found))
 }
 
-fn walk(body: &[u8], limits: &ScanLimits, labels: canonical::Labels) -> Result<Option<Walked>, ScanError> {
+fn walk(body: &[u8], limits: &ScanLimits, labels: canonical::Labels, most: u64) -> Result<Option<Walked>, ScanError> {
     if u32::try_from(body.len()).is_err() {
         return Err(ScanError::TooLong {
             length: body.len() as u64,
         });
     }
-    canonical::walk(body, limits, labels)
+    canonical::walk(body, limits, labels, most)
 }

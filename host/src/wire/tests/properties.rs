@@ -26,9 +26,9 @@ proptest! {
         let body = if odd { odd::Odd(seed).write(&write) } else { write.encode_to_vec() };
         let framed = frame(V1, body.clone(), &NO_LIMITS).unwrap();
         let key = HashKey::random().unwrap();
-        let proved = match framed.prove(&key).unwrap() {
+        let proved = match framed.prove(&key) {
             Proof::AsFramed(proved) => proved,
-            Proof::Otherwise(framed) => proved(framed, &key),
+            Proof::Otherwise(refuted) => proved(refuted.scan().unwrap(), &key),
         };
         prop_assert_eq!(proved.scanned(), &scan(V1, body, &NO_LIMITS).unwrap());
     }

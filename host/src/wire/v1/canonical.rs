@@ -30,11 +30,12 @@ pub(super) enum Labels {
     Seem,
 }
 
-/// Walks `body`, which must be shorter than 4 GiB. None where it is not canonical, be it legal or not.
+/// Walks `body`, which must be shorter than 4 GiB. None where it is not canonical, be it legal or not, and where it has
+/// more than `most` elements: series, metadata, and whatever is in a series besides its labels and usual samples.
 ///
 /// # Errors
 /// Only `TooManySeries` and `TooManyHistograms`.
-pub(super) fn walk(body: &[u8], limits: &ScanLimits, labels: Labels) -> Result<Option<Walked>, ScanError> {
+pub(super) fn walk(body: &[u8], limits: &ScanLimits, labels: Labels, most: u64) -> Result<Option<Walked>, ScanError> {
     let room = (body.len() / BYTES_PER_SERIES + 1).min(usize::try_from(limits.max_series).unwrap_or(usize::MAX));
     let mut found = Walked {
         series: Vec::with_capacity(room),
@@ -42,7 +43,11 @@ pub(super) fn walk(body: &[u8], limits: &ScanLimits, labels: Labels) -> Result<O
         rejected: Rejects::default(),
         metadata: 0,
     };
-    let mut histograms = Histograms::default();
+    let mut parts = Parts {
+        most,
+        ..Parts::default()
+    };
+    let most_series = limits.max_series.min(most);
     let mut count = 0;
     let mut at = 0;
     while let Some(&tag) = body.get(at) {
@@ -52,10 +57,8 @@ pub(super) fn walk(body: &[u8], limits: &ScanLimits, labels: Labels) -> Result<O
         match tag {
             SERIES => {
                 count += 1;
-                if count > limits.max_series {
-                    return Err(ScanError::TooManySeries {
-                        limit: limits.max_series,
-                    });
+                if count > most_series {
+                    return too_many_series(count, limits);
                 }
                 let seeming = match labels {
                     Labels::Seem => seeming_series(body, at, start, end),
@@ -68,7 +71,7 @@ pub(super) fn walk(body: &[u8], limits: &ScanLimits, labels: Labels) -> Result<O
                     at = end;
                     continue;
                 }
-                match walk_series(body, at, start, end, &mut histograms) {
+                match walk_series(body, at, start, end, &mut parts) {
                     Some((series, None)) => {
                         found.totals += series.totals();
                         found.series.push(series);
@@ -79,16 +82,26 @@ pub(super) fn walk(body: &[u8], limits: &ScanLimits, labels: Labels) -> Result<O
                             .rejected
                             .add(reason, series.totals(), || Shown::of(labels(), None));
                     }
-                    None if histograms.count > histogram::MAX_COUNT => return Err(histogram::too_many()),
+                    None if parts.histograms > histogram::MAX_COUNT => return Err(histogram::too_many()),
                     None => return Ok(None),
                 }
             }
-            METADATA => found.metadata += 1,
+            METADATA if found.metadata < most => found.metadata += 1,
             _ => return Ok(None),
         }
         at = end;
     }
     Ok(Some(found))
+}
+
+/// More than a write may have, or than the walk was to go through.
+#[cold]
+fn too_many_series(count: u64, limits: &ScanLimits) -> Result<Option<Walked>, ScanError> {
+    let limit = limits.max_series;
+    match count > limit {
+        true => Err(ScanError::TooManySeries { limit }),
+        false => Ok(None),
+    }
 }
 
 /// The series at `start..end`, its labels unseen, if it ends in usual samples: all there are are its samples then.
@@ -147,21 +160,25 @@ fn before_usual_sample(bytes: &[u8]) -> Option<&[u8]> {
     None
 }
 
-/// What is shared by all histograms of a body.
+/// What is counted over all series of a body, less their labels and usual samples.
 #[derive(Default)]
-struct Histograms {
+struct Parts {
     count: u64,
+    most: u64,
+    histograms: u64,
+    /// Of histograms.
     scratch: Vec<u8>,
 }
 
 /// Walks the series whose tag lies at `tag` and whose content at `start..end`. A canonical one may still hold a
-/// histogram that is none. None also where the histograms are too many.
+/// histogram that is none. None also where the
+/// histograms, or all parts together, are too many.
 fn walk_series(
     body: &[u8],
     tag: usize,
     start: usize,
     end: usize,
-    histograms: &mut Histograms,
+    parts: &mut Parts,
 ) -> Option<(Series, Option<InvalidSeries>)> {
     let bytes = body.get(..end)?;
     let labels_end = walk_labels(bytes, start)?;
@@ -185,7 +202,8 @@ fn walk_series(
         }
         let (part, part_end) = varint::read_extent(bytes, at + 1)?;
         let content = bytes.get(part..part_end)?;
-        if field < last {
+        parts.count += 1;
+        if field < last || parts.count > parts.most {
             return None;
         }
         match field {
@@ -198,11 +216,11 @@ fn walk_series(
                 series.exemplars += 1;
             }
             HISTOGRAM => {
-                histograms.count += 1;
-                if histograms.count > histogram::MAX_COUNT {
+                parts.histograms += 1;
+                if parts.histograms > histogram::MAX_COUNT {
                     return None;
                 }
-                if histogram::check_canonical(content, &mut histograms.scratch)? == Err(histogram::Inconsistent) {
+                if histogram::check_canonical(content, &mut parts.scratch)? == Err(histogram::Inconsistent) {
                     invalid = Some(InvalidSeries::InvalidHistogram);
                 }
                 series.histograms += 1;
