@@ -15,7 +15,7 @@ use crate::config;
 use crate::model::{Protocol, TenantId};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::TenantLabels;
-use crate::wire::{AsIs, Framed, HashKey, Proof, ProvedHash, Recognised, ScanError, Scanned, heavy};
+use crate::wire::{AsIs, Framed, HashKey, Proof, ProvedHash, Recognised, ScanError, Scanned, Series, heavy};
 
 mod law;
 pub mod memo;
@@ -34,6 +34,11 @@ pub use verdict::Bug;
 use verdict::{Edits, Fate, Verdict};
 pub use words::{Blame, DropWords};
 
+/// What is known of one series of a write.
+const SERIES_BYTES: u64 =
+    (size_of::<Series>() + size_of::<ProvedHash>() + size_of::<Fate>() + size_of::<usize>()) as u64;
+/// While policies are asked about one, besides its labels: its place among the others, what a policy says, a verdict.
+const NEW_SERIES_BYTES: u64 = 128;
 /// Memo bytes per series that may be active: an entry (58) and the labels of an edited one (about 300).
 const MEMO_BYTES_PER_SERIES: u64 = 384;
 /// A tenant with a tiny series limit still remembers what it drops.
@@ -177,6 +182,15 @@ impl Admitted {
 impl Recalled {
     pub fn scanned(&self) -> &Scanned {
         self.series.scanned()
+    }
+
+    /// Bytes of memory that it takes besides its body until it is judged: of each series its place, hash and fate, of each
+    /// that is not known what policies make of it as well.
+    pub fn size(&self) -> u64 {
+        let scanned = self.scanned();
+        let (all, new) = (scanned.series().len() as u64, self.series.unknown().len() as u64);
+        let labels = scanned.body().len() as u64 * new / all.max(1);
+        all * SERIES_BYTES + new * NEW_SERIES_BYTES + labels
     }
 }
 

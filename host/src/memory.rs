@@ -137,6 +137,11 @@ impl Memory {
         self.book().held[kind as usize]
     }
 
+    /// What nobody else can take of `kind`.
+    pub fn guaranteed(&self, kind: Kind) -> u64 {
+        self.limit() / 100 * kind.share().guaranteed
+    }
+
     /// How much more of `kind` would fit now, memos giving way included.
     pub fn room(&self, kind: Kind) -> u64 {
         self.book().room(kind, true)
@@ -146,7 +151,10 @@ impl Memory {
     pub fn publish(&self) {
         let held = self.book().held;
         for kind in Kind::ALL {
-            let gauge = self.metrics.memory.get_or_create_owned(&MemoryLabels { kind: kind.word() });
+            let gauge = self
+                .metrics
+                .memory
+                .get_or_create_owned(&MemoryLabels { kind: kind.word() });
             gauge.set(signed(held[kind as usize]));
         }
     }
@@ -224,6 +232,12 @@ impl Held {
             self.memory.give_back(self.kind, less);
             self.bytes -= less;
         }
+    }
+
+    /// Holds what `other` held, which is of the same kind.
+    pub fn absorb(&mut self, other: &mut Self) {
+        debug_assert_eq!(self.kind, other.kind);
+        self.bytes += std::mem::take(&mut other.bytes);
     }
 
     pub fn bytes(&self) -> u64 {

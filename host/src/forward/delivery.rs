@@ -113,7 +113,10 @@ fn spliced<'j>(
         Fate::Drop { .. } | Fate::Reject { .. } | Fate::OverActiveSeries | Fate::Unknown => None,
     });
     let mut body = Vec::new();
-    heavy(scanned.body().len(), || wire::encode(scanned, pieces, &mut body))?;
+    let put_in = judged.edits().put_in();
+    heavy(scanned.body().len(), || {
+        wire::encode(scanned, pieces, put_in, &mut body)
+    })?;
     if let Some(bug) = bug {
         return Err(bug.into());
     }
