@@ -130,7 +130,7 @@ fn compare(criterion: &mut Criterion, name: &str, writes: &[(&Scanned, Vec<Piece
         let mut compressed = Vec::new();
         b.iter(|| {
             for (scanned, pieces) in writes {
-                encode(scanned, pieces.iter().copied(), &mut compressed).expect("a short body");
+                encode(scanned, pieces.iter().copied(), 0, &mut compressed).expect("a short body");
             }
         });
     });

@@ -32,11 +32,12 @@ pub use endpoint::EndpointStatus;
 pub use request::{ForwardedHeaders, Outgoing, forwarded_headers, request_id};
 pub use upstream::{SetupFault, Upstream, UpstreamStatus};
 
-use budget::Load;
+use budget::{All, Load};
 
 /// Every upstream there is. One per process.
 pub struct Upstreams {
     metrics: Arc<Metrics>,
+    all: Arc<All>,
     current: Mutex<BTreeMap<String, Arc<Upstream>>>,
     resolver: Arc<SystemResolver>,
 }
@@ -54,16 +55,23 @@ pub struct ForwardSetupError {
 }
 
 impl Upstreams {
-    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
-        Self::with_resolver(metrics, SystemResolver::default())
+    /// `max_requests` is how many writes the process may serve at once, of which no upstream gets all.
+    pub fn new(metrics: Arc<Metrics>, max_requests: usize) -> Arc<Self> {
+        Self::with_resolver(metrics, max_requests, SystemResolver::default())
     }
 
-    fn with_resolver(metrics: Arc<Metrics>, resolver: SystemResolver) -> Arc<Self> {
+    fn with_resolver(metrics: Arc<Metrics>, max_requests: usize, resolver: SystemResolver) -> Arc<Self> {
         Arc::new(Self {
             metrics,
+            all: All::new(max_requests),
             current: Mutex::default(),
             resolver: Arc::new(resolver),
         })
+    }
+
+    /// Changes how many writes the process may serve at once. What is under way stays.
+    pub fn set_max_requests(&self, max: usize) {
+        self.all.set_max(max);
     }
 
     /// Takes a new generation into use. Unchanged upstreams stay the same object; changed ones keep the endpoints that
@@ -120,7 +128,11 @@ impl Upstreams {
 
     /// An upstream that nobody sees yet. Where names are to be looked up, there must be somebody to ask.
     fn prepare(&self, config: &Arc<config::Upstream>, load: Option<Arc<Load>>) -> Result<Arc<Upstream>, SetupFault> {
-        let upstream = Upstream::new(config, load.unwrap_or_default(), Arc::clone(&self.metrics))?;
+        let upstream = Upstream::new(
+            config,
+            load.unwrap_or_else(|| Load::new(&self.all)),
+            Arc::clone(&self.metrics),
+        )?;
         if upstream.needs_lookups() {
             self.resolver.current().map_err(SetupFault::Resolver)?;
         }

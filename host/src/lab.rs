@@ -140,7 +140,7 @@ mod tests {
         assert_eq!((parts.len(), parts[0].upstream, &parts[0].body), (1, 0, &body));
         assert_eq!(parts[0].totals.samples, 1);
         // What is held while a body is judged is given back.
-        assert_eq!(lab.pipeline.shared.in_flight.total().bytes(), 0);
+        assert_eq!(lab.pipeline.shared.in_flight.bytes(), 0);
         let nonsense = lab.process(Protocol::V1, &Bytes::from_static(b"nonsense")).await;
         assert!(matches!(nonsense, Err(Failure::Snappy(_))));
     }

@@ -142,6 +142,11 @@ impl Memory {
         self.book().held[kind as usize]
     }
 
+    /// What nobody else can take of `kind`.
+    pub fn guaranteed(&self, kind: Kind) -> u64 {
+        self.limit() / 100 * kind.share().guaranteed
+    }
+
     /// How much more of `kind` would fit now, memos giving way included.
     pub fn room(&self, kind: Kind) -> u64 {
         self.book().room(kind, true)
@@ -245,8 +250,8 @@ impl Held {
         }
     }
 
-    /// Holds what `other` held, which must be of the same kind.
-    pub fn join(&mut self, mut other: Self) {
+    /// Holds what `other` held, which is of the same kind.
+    pub fn absorb(&mut self, other: &mut Self) {
         debug_assert_eq!(self.kind, other.kind);
         self.bytes += std::mem::take(&mut other.bytes);
     }
@@ -330,9 +335,9 @@ mod tests {
         let memory = memory();
         let mut one = memory.hold(Kind::Memos, 100).unwrap();
         let mut other = memory.open(Kind::Memos);
-        other.join(one.split(30));
+        other.absorb(&mut one.split(30));
         assert_eq!((one.bytes(), other.bytes(), memory.held(Kind::Memos)), (70, 30, 100));
-        other.join(one.split(1000));
+        other.absorb(&mut one.split(1000));
         drop(one);
         assert_eq!((other.bytes(), memory.held(Kind::Memos)), (100, 100));
         drop(other);

@@ -22,7 +22,7 @@ use crate::forward::delivery::{self, Part};
 use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet};
 use crate::head::{self, HeadError};
 use crate::judge::{Admission, Body, Judged, Origin};
-use crate::limits::{ChargeError, Withdrawal};
+use crate::limits::{ChargeError, Need, Withdrawal};
 use crate::model::{Peer, Protocol};
 use crate::respond::{self, Context, Failure, RefusedSeries, Stored};
 use crate::route::{self, Routes};
@@ -39,6 +39,13 @@ pub use shared::{Shared, SharedError};
 
 /// Whatever an upstream's own timeout: Prometheus gives up after 30 s, and an answer must reach it before.
 const FORWARD_DEADLINE: Duration = Duration::from_secs(25);
+
+/// A body that comes with as many bytes is read when it is its turn. Prometheus' bodies have 15-62 KB.
+const READ_IN_TURN: u64 = 256 << 10;
+/// One that takes as much, compressed and decoded, is decoded when it is its turn.
+const DECODED_IN_TURN: u64 = 1 << 20;
+/// What is made of a body takes so many times what it decodes to: frames, edits, the body that goes on, its compressed form.
+const WORK: u64 = 3;
 
 /// One generation of everything.
 pub struct Pipeline {
@@ -131,6 +138,7 @@ impl Pipeline {
         let mut session = ready.enter(&self.shared.in_flight)?;
         trace.over_rate = Some(session.config().over_rate);
         let compressed = self.read_body(incoming, &mut session).await?;
+        session.take_place()?;
         let processed = self.process(&mut session, protocol, compressed).await?;
 
         // Forward: one request per upstream that gets something.
@@ -140,6 +148,8 @@ impl Pipeline {
             mut ledger,
         } = processed;
         trace.refused.extend_from_slice(ledger.refusals());
+        // All else is gone.
+        session.keep(parts.iter().map(|part| part.body.len() as u64).sum());
         let headers = forward::forwarded_headers(headers);
         self.forward(&session, parts, headers, &mut ledger).await?;
         ledger.edited(edited);
@@ -158,7 +168,7 @@ impl Pipeline {
     ) -> Result<Processed<'g>, Failure> {
         let limits = &session.config().limits;
         let decoded_size = snappy::decoded_length(&compressed, limits.max_decoded_size)?;
-        session.hold(decoded_size as u64)?;
+        session.hold((compressed.len() + decoded_size) as u64)?;
         let max_series = limits.max_series_per_request;
         let body = Body {
             protocol,
@@ -169,12 +179,14 @@ impl Pipeline {
         let recalled = session.judge().recall(body).await?;
         let scanned = recalled.scanned();
         let mut ledger = Ledger::open(session.counters(), scanned, compressed.len());
+        let framed = recalled.size();
+        session.hold_work(framed).map_err(|e| ledger.fail(e.into()))?;
 
         // Policy: every series gets its fate, host checks included.
         let judging = session.judge().judge(recalled).await;
         let mut judged = judging.map_err(|e| ledger.fail(e.into()))?;
-        let held = session.hold(judged.size() as u64);
-        held.map_err(|e| ledger.fail(e.into()))?;
+        let judged_size = judged.size() as u64;
+        session.hold_work(framed + judged_size).map_err(|e| ledger.fail(e.into()))?;
         let admitted = admit(session, &mut judged, compressed.len()).await;
         let routes = admitted.map_err(|e| ledger.fail(e))?;
 
@@ -186,14 +198,33 @@ impl Pipeline {
         Ok(Processed { parts, edited, ledger })
     }
 
+    /// A large body waits for its turn to be read as a whole, so that no two wait for each other half-read; so does one that
+    /// is large once it is decoded, when it is in.
     async fn read_body(&self, incoming: Incoming, session: &mut Session<'_>) -> Result<Bytes, Failure> {
         let listener = &self.config.remote_write;
-        let bounds = BodyLimits {
-            max_size: session.config().limits.max_body_size,
+        let limits = &session.config().limits;
+        let mut bounds = BodyLimits {
+            max_size: limits.max_body_size,
             timeout: listener.body_timeout,
             min_rate: listener.min_body_rate,
         };
-        body::read(incoming, &bounds, |bytes| Ok(session.hold(bytes as u64)?)).await
+        let mut begun = body::begin(incoming, &bounds).await?;
+        let turns = &self.shared.turns;
+        let decoded = snappy::declared_length(begun.first()).map_or(0, |length| length.min(limits.max_decoded_size));
+        // How long a body in chunks is nobody says; snappy makes none longer than this.
+        let in_chunks = || (decoded + decoded / 6 + 32).min(limits.max_body_size);
+        let coming = begun.announced().unwrap_or_else(in_chunks);
+        let is_reserved = coming >= READ_IN_TURN;
+        if is_reserved {
+            session.wait_for(turns, need(coming, decoded)).await?;
+            begun.trust_announced();
+            bounds.min_rate = bounds.min_rate.max(least_rate(coming, bounds.timeout));
+        }
+        let compressed = body::read(begun, &bounds, |bytes| Ok::<_, Failure>(session.hold(bytes)?)).await?;
+        if !is_reserved && compressed.len() as u64 + decoded >= DECODED_IN_TURN {
+            session.wait_for(turns, need(compressed.len() as u64, decoded)).await?;
+        }
+        Ok(compressed)
     }
 
     /// Sends every part at once and waits for all: a part that was stored is stored whatever becomes of the others.
@@ -374,6 +405,21 @@ async fn part(session: &Session<'_>, judged: Judged, compressed: Bytes, routes: 
     let is_light = scanned.body().len() < LIGHT_BYTES && scanned.series().len() <= LIGHT_ELEMENTS;
     let parting = Once::new(is_light, move || delivery::part(&judged, &compressed, &routes));
     Ok(session.work(parting).await??)
+}
+
+/// All that a body takes until its parts are ready.
+fn need(compressed: u64, decoded: u64) -> Need {
+    let is_large = decoded >= DECODED_IN_TURN;
+    Need {
+        bytes: compressed + decoded,
+        // Smaller ones are encoded in what each thread keeps for it.
+        work: if is_large { decoded * WORK } else { 0 },
+    }
+}
+
+/// Memory that others wait for is lent to nobody who comes at less than half the pace that he needs to end in time.
+fn least_rate(bytes: u64, timeout: Duration) -> u64 {
+    bytes / (2 * timeout.as_secs()).max(1)
 }
 
 fn retry_attempt(headers: &HeaderMap) -> u32 {

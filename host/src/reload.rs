@@ -279,6 +279,7 @@ impl Generations {
         self.shared
             .in_flight
             .set_limits(listener.max_in_flight_size, listener.max_concurrent_requests);
+        self.shared.upstreams.set_max_requests(listener.max_concurrent_requests);
         self.retired.push(self.current.swap(Arc::new(pipeline)));
         if let Some(NewTls(tls)) = new_tls {
             self.tls.swap(tls);

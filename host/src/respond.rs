@@ -176,6 +176,15 @@ impl Failure {
                         "tenant_bytes",
                         "this tenant has max_in_flight_size bytes of bodies in flight, try again",
                     ),
+                    BoundMet::ShareOfRequests => (
+                        "share_of_requests",
+                        "the gateway is busy and this tenant has its share of the requests in flight, try again",
+                    ),
+                    BoundMet::ShareOfBytes => (
+                        "share_of_bytes",
+                        "the gateway is busy and this tenant has its share of the bytes of bodies in flight, try again",
+                    ),
+                    BoundMet::Memory(_) => ("overloaded_memory", "the gateway is overloaded, try again"),
                 };
                 keep(reason, text)
             }

@@ -20,6 +20,7 @@ mod lifecycle;
 mod limits;
 mod operators;
 mod pages;
+mod places;
 mod reload;
 mod turned_away;
 mod upstreams;

@@ -63,7 +63,7 @@ fuzz_target!(|data: &[u8]| {
     let mut out = Vec::new();
     splice(&mut out, &mut Vec::new(), &scanned, pieces.iter().copied()).expect("series of this body");
     let mut compressed = Vec::new();
-    encode(&scanned, pieces, &mut compressed).expect("a short body");
+    encode(&scanned, pieces, 0, &mut compressed).expect("a short body");
     assert_eq!(snap::raw::Decoder::new().decompress_vec(&compressed).unwrap(), out);
     assert_eq!(
         WriteRequest::decode(out.as_slice())

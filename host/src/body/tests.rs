@@ -6,7 +6,7 @@ use std::task::Context;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
-use super::*;
+use super::{read as read_begun, *};
 
 /// A body whose pieces the test sends.
 struct Fed {
@@ -55,8 +55,26 @@ fn limits(max_size: u64) -> BodyLimits {
     }
 }
 
-fn free(_: usize) -> Result<(), BodyError> {
+fn free(_: u64) -> Result<(), BodyError> {
     Ok(())
+}
+
+async fn read<E: From<BodyError>>(
+    body: Fed,
+    limits: &BodyLimits,
+    hold: impl FnMut(u64) -> Result<(), E>,
+) -> Result<Bytes, E> {
+    read_in_slots(body, limits, hold, Duration::from_secs(1)).await
+}
+
+async fn read_in_slots<E: From<BodyError>>(
+    body: Fed,
+    limits: &BodyLimits,
+    hold: impl FnMut(u64) -> Result<(), E>,
+    slot: Duration,
+) -> Result<Bytes, E> {
+    let begun = begin_paced(body, limits, slot).await?;
+    read_paced(begun, limits, hold, slot).await
 }
 
 #[tokio::test]
@@ -94,7 +112,7 @@ async fn an_empty_body_is_empty() {
 }
 
 #[tokio::test]
-async fn every_piece_is_held_before_it_is_kept_and_a_refusal_ends_the_reading() {
+async fn memory_is_held_before_it_is_taken_and_a_refusal_ends_the_reading() {
     #[derive(Debug, PartialEq)]
     enum Failed {
         Body(BodyError),
@@ -107,25 +125,31 @@ async fn every_piece_is_held_before_it_is_kept_and_a_refusal_ends_the_reading() 
     }
     let held = Cell::new(0);
     let hold = |bytes| {
-        held.set(held.get() + bytes);
-        if held.get() > 10 { Err(Failed::NoMemory) } else { Ok(()) }
+        held.set(bytes);
+        if bytes > 20 { Err(Failed::NoMemory) } else { Ok(()) }
     };
     assert!(
         read(given(None, &[b"12345", b"67890"]), &limits(100), hold)
             .await
             .is_ok()
     );
-    assert_eq!(held.get(), 10);
-    held.set(0);
+    assert_eq!(held.get(), 10, "as much as is allocated");
     assert_eq!(
         read(given(None, &[b"12345", b"678901"]), &limits(100), hold).await,
-        Err(Failed::NoMemory)
+        Err(Failed::NoMemory),
+        "memory doubles"
     );
+    assert!(
+        read(given(Some(20), &[&[0; 19], b"x"]), &limits(100), hold)
+            .await
+            .is_ok()
+    );
+    assert_eq!(held.get(), 20);
 }
 
 #[test]
 fn memory_grows_with_what_arrives_and_not_with_what_is_announced() {
-    let mut kept = Kept::new(Some(1 << 40));
+    let mut kept = Kept::new(Some(1 << 40), TRUSTED_LENGTH);
     kept.push(Bytes::from_static(b"x"));
     assert!(kept.bytes.capacity() <= TRUSTED_LENGTH, "{}", kept.bytes.capacity());
     for _ in 0..200 {
@@ -143,15 +167,21 @@ fn memory_grows_with_what_arrives_and_not_with_what_is_announced() {
 
 #[test]
 fn an_honest_length_is_allocated_once_and_a_single_piece_never() {
-    let mut kept = Kept::new(Some(50_000));
+    let mut kept = Kept::new(Some(50_000), TRUSTED_LENGTH);
     kept.push(Bytes::from(vec![1; 20_000]));
     let place = kept.bytes.as_ptr();
     kept.push(Bytes::from(vec![1; 30_000]));
     assert_eq!(kept.bytes.as_ptr(), place);
     assert_eq!(kept.bytes.capacity(), 50_000);
 
+    // And a longer one, where memory for it is held.
+    let mut kept = Kept::new(Some(1 << 20), usize::MAX);
+    assert_eq!(kept.size_with(10), 1 << 20);
+    kept.push(Bytes::from_static(b"x"));
+    assert_eq!(kept.bytes.capacity(), 1 << 20);
+
     let piece = Bytes::from(vec![1; 50_000]);
-    let mut kept = Kept::new(Some(50_000));
+    let mut kept = Kept::new(Some(50_000), TRUSTED_LENGTH);
     kept.push(piece.clone());
     assert_eq!(kept.finish().as_ptr(), piece.as_ptr());
 }
@@ -194,10 +224,34 @@ async fn a_body_under_the_least_rate_is_given_up_after_five_slots() {
     };
     let began = Instant::now();
     assert_eq!(
-        read_paced(body, &limits, free, SLOT).await,
+        read_in_slots(body, &limits, free, SLOT).await,
         Err(BodyError::Slow { min_rate: 1000 })
     );
     assert!(began.elapsed() >= SLOT * 5, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_body_that_never_begins_is_given_up_after_five_slots() {
+    let (_sender, body) = fed(Some(1000));
+    let limits = BodyLimits {
+        min_rate: 1000,
+        ..limits(1 << 20)
+    };
+    let begun = begin_paced(body, &limits, SLOT).await.map(drop);
+    assert_eq!(begun, Err(BodyError::Slow { min_rate: 1000 }));
+}
+
+#[tokio::test]
+async fn what_a_body_needs_can_be_told_by_its_first_piece() {
+    let mut begun = begin(given(Some(10), &[b"12345", b"67890"]), &limits(10))
+        .await
+        .unwrap();
+    assert_eq!((begun.announced(), begun.first()), (Some(10), b"12345".as_slice()));
+    begun.trust_announced();
+    assert_eq!(
+        read_begun(begun, &limits(10), free).await.unwrap(),
+        b"1234567890".as_slice()
+    );
 }
 
 #[test]

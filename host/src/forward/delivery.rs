@@ -113,7 +113,7 @@ fn spliced<'j>(
         Fate::Drop { .. } | Fate::Reject { .. } | Fate::OverActiveSeries | Fate::Unknown => None,
     });
     let mut body = Vec::new();
-    wire::encode(scanned, pieces, &mut body)?;
+    wire::encode(scanned, pieces, judged.edits().put_in(), &mut body)?;
     if let Some(bug) = bug {
         return Err(bug.into());
     }

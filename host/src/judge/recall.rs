@@ -16,8 +16,14 @@ use crate::model::Protocol;
 use crate::sandbox::{Effort, Undone, Work};
 use crate::wire::{
     self, AsIs, Framed, LIGHT_BYTES, LIGHT_ELEMENTS, Proof, ProvedHash, Recognised, Refuted, ScanError, ScanLimits,
-    Scanned, SnappyError, snappy,
+    Scanned, Series, SnappyError, snappy,
 };
+
+/// What is known of one series of a write.
+const SERIES_BYTES: u64 =
+    (size_of::<Series>() + size_of::<ProvedHash>() + size_of::<Fate>() + size_of::<usize>()) as u64;
+/// While policies are asked about one, besides its labels: its place among the others, what a policy says, a verdict.
+const NEW_SERIES_BYTES: u64 = 128;
 
 /// Why a body is not recalled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,6 +91,15 @@ enum Stage {
 impl Recalled {
     pub fn scanned(&self) -> &Scanned {
         self.series.scanned()
+    }
+
+    /// Bytes of memory that it takes besides its body until it is judged: of each series its place, hash and fate, of each
+    /// that is not known what policies make of it as well.
+    pub fn size(&self) -> u64 {
+        let scanned = self.scanned();
+        let (all, new) = (scanned.series().len() as u64, self.series.unknown().len() as u64);
+        let labels = scanned.body().len() as u64 * new / all.max(1);
+        all * SERIES_BYTES + new * NEW_SERIES_BYTES + labels
     }
 }
 

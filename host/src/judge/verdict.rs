@@ -111,6 +111,11 @@ impl Edits {
         })
     }
 
+    /// Bytes that they add to a body at most: what they put in, and a longer length before it.
+    pub fn put_in(&self) -> usize {
+        self.middles.len() + self.patches.len() * size_of::<u32>()
+    }
+
     /// Bytes of memory held.
     pub fn size(&self) -> usize {
         self.middles.capacity() + self.patches.capacity() * size_of::<Place>()

@@ -1,13 +1,30 @@
 //! Bytes and requests held at once, for the whole process and per tenant.
 //!
 //! Takes a tenant's count and its limits with every request, so that a reload changes them while requests are in
-//! flight; gives permits that return what they hold when dropped. Never queues: see `limits`.
+//! flight; gives permits that return what they hold when dropped. A place is taken once a body is in, so that bodies that
+//! dribble in hold none. Never waits: that is for [`turns`](super::turns).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use tokio::sync::Notify;
+
+use super::whole::{Asking, Met, Rule, Whole};
 use crate::config::Limits;
+use crate::memory::{Full, Held, Kind, Memory};
 use crate::telemetry::Metrics;
+
+/// Of the requests of all tenants together. A usual sender has a few at once.
+const PLACES: Rule = Rule {
+    kept_free: 12,
+    little: 4,
+};
+
+/// Of the bytes of all tenants together: a usual write has 400 KB. What is kept free is what a turn needs.
+const BYTES: Rule = Rule {
+    kept_free: 38,
+    little: 1 << 20,
+};
 
 /// Which bound was met. All of them pass by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -20,121 +37,319 @@ pub enum BoundMet {
     TenantRequests,
     #[error("too many body bytes of this tenant in flight")]
     TenantBytes,
+    #[error("this tenant has its share of the requests in flight")]
+    ShareOfRequests,
+    #[error("this tenant has its share of the body bytes in flight")]
+    ShareOfBytes,
+    #[error(transparent)]
+    Memory(#[from] Full),
 }
 
 /// The counts of the process. One per process; outlives reloads.
-#[derive(Debug)]
 pub struct InFlight {
     metrics: Arc<Metrics>,
-    total: Count,
-    max_requests: AtomicUsize,
-    max_bytes: AtomicU64,
+    memory: Arc<Memory>,
+    places: Whole,
+    bytes: Whole,
+    /// Tenants with a permit.
+    tenants: AtomicUsize,
+    pub(super) freed: Freed,
 }
 
-/// What one tenant holds, or all of them together.
+/// That bytes were given back, for those who wait for them.
+#[derive(Default)]
+pub(super) struct Freed {
+    /// As a rule nobody: then nobody is told.
+    waiting: AtomicUsize,
+    told: Notify,
+}
+
+/// What a write needs in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// The body as it comes and as it is decoded.
+    pub bytes: u64,
+    /// What is made of it on the way to its receivers, at most.
+    pub work: u64,
+}
+
+/// What one tenant holds.
 #[derive(Debug, Default)]
 pub struct Count {
+    permits: AtomicUsize,
     requests: AtomicUsize,
     bytes: AtomicU64,
 }
 
-/// One request and the body bytes it holds. Returns both when dropped.
-#[derive(Debug)]
+/// One request: its place, once it has one, and the bytes it holds. Returns both when dropped.
 pub struct Permit {
+    room: Room,
+    has_place: bool,
+}
+
+/// Bytes held for one request.
+pub(super) struct Room {
     in_flight: Arc<InFlight>,
-    tenant: Arc<Count>,
+    pub(super) tenant: Arc<Count>,
     max_tenant_bytes: u64,
+    /// Of the body, as it came and as it is decoded; of its parts, once all else is gone.
     bytes: u64,
+    /// Of what is made of it on the way there.
+    work: u64,
+    memory: Held,
 }
 
 impl InFlight {
-    /// `max_bytes` and `max_requests` bound all tenants together.
-    pub fn new(metrics: Arc<Metrics>, max_bytes: u64, max_requests: usize) -> Arc<Self> {
+    /// `max_bytes` and `max_requests` bound all tenants together, `memory` all that the process holds.
+    pub fn new(metrics: Arc<Metrics>, memory: Arc<Memory>, max_bytes: u64, max_requests: usize) -> Arc<Self> {
         Arc::new(Self {
             metrics,
-            total: Count::default(),
-            max_requests: AtomicUsize::new(max_requests),
-            max_bytes: AtomicU64::new(max_bytes),
+            memory,
+            places: Whole::new(max_requests as u64, PLACES),
+            bytes: Whole::new(max_bytes, BYTES),
+            tenants: AtomicUsize::new(0),
+            freed: Freed::default(),
         })
     }
 
     /// Changes the bounds for all tenants together. Permits already given stay.
     pub fn set_limits(&self, max_bytes: u64, max_requests: usize) {
-        self.max_bytes.store(max_bytes, Ordering::Relaxed);
-        self.max_requests.store(max_requests, Ordering::Relaxed);
+        self.bytes.set_most(max_bytes);
+        self.places.set_most(max_requests as u64);
     }
 
-    /// A permit for one request of the tenant that `count` counts for, which holds `bytes` for now.
+    /// A permit for one request of the tenant that `count` counts for. It holds nothing yet.
     ///
     /// # Errors
-    /// The first bound that is met, the tenant's own first: a tenant over its share is told so even when the process
-    /// is full. Nothing is held then.
-    pub fn try_acquire(self: &Arc<Self>, count: &Arc<Count>, limits: &Limits, bytes: u64) -> Result<Permit, BoundMet> {
-        if !count.add_request(limits.max_concurrent_requests) {
+    /// If there is no place for it now, the tenant's own bound first: a tenant over its limit is told so even when the
+    /// process is full. So nobody sends a body in vain as far as that can be known.
+    pub fn enter(self: &Arc<Self>, count: &Arc<Count>, limits: &Limits) -> Result<Permit, BoundMet> {
+        let permit = Permit::new(Room::empty(self, count, limits.max_in_flight_size));
+        let requests = count.requests();
+        if requests >= limits.max_concurrent_requests {
             return Err(BoundMet::TenantRequests);
         }
-        if !self.total.add_request(self.max_requests.load(Ordering::Relaxed)) {
-            count.requests.fetch_sub(1, Ordering::Relaxed);
-            return Err(BoundMet::Requests);
-        }
-        self.metrics.in_flight_requests.inc();
-        // From here on dropping the permit gives everything back.
-        let mut permit = Permit {
-            in_flight: Arc::clone(self),
-            tenant: Arc::clone(count),
-            max_tenant_bytes: limits.max_in_flight_size,
-            bytes: 0,
-        };
-        permit.grow(bytes)?;
+        let asking = self.asking(requests as u64 + 1);
+        self.places.has_room(asking).map_err(BoundMet::of_requests)?;
         Ok(permit)
     }
 
-    /// Of all tenants together.
-    pub fn total(&self) -> &Count {
-        &self.total
+    /// Body bytes held by all tenants together.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.taken()
+    }
+
+    /// Requests of all tenants together that have a place.
+    pub fn requests(&self) -> u64 {
+        self.places.taken()
+    }
+
+    fn asking(&self, own: u64) -> Asking {
+        let sharers = self.tenants.load(Ordering::Relaxed);
+        Asking { own, sharers }
     }
 }
 
 impl Permit {
-    /// Holds `more` bytes on top, the decoded body for instance.
+    fn new(room: Room) -> Self {
+        if room.tenant.permits.fetch_add(1, Ordering::Relaxed) == 0 {
+            room.in_flight.tenants.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { room, has_place: false }
+    }
+
+    /// Takes a place among the tenant's and the process' requests, once the body is in.
     ///
     /// # Errors
-    /// The bound that is met; the permit then holds what it held before.
-    pub fn grow(&mut self, more: u64) -> Result<(), BoundMet> {
-        if !self.tenant.add_bytes(more, self.max_tenant_bytes) {
-            return Err(BoundMet::TenantBytes);
+    /// The bound that is met; no place is taken then.
+    pub fn take_place(&mut self, max_tenant_requests: usize) -> Result<(), BoundMet> {
+        let Room { in_flight, tenant, .. } = &self.room;
+        let more = |n: usize| (n < max_tenant_requests).then_some(n + 1);
+        let before = tenant
+            .requests
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .map_err(|_| BoundMet::TenantRequests)?;
+        if let Err(met) = in_flight.places.take(1, in_flight.asking(before as u64 + 1)) {
+            tenant.requests.fetch_sub(1, Ordering::Relaxed);
+            return Err(BoundMet::of_requests(met));
         }
-        let max = self.in_flight.max_bytes.load(Ordering::Relaxed);
-        if !self.in_flight.total.add_bytes(more, max) {
-            self.tenant.bytes.fetch_sub(more, Ordering::Relaxed);
-            return Err(BoundMet::Bytes);
-        }
-        self.bytes += more;
-        self.in_flight.metrics.in_flight_bytes.inc_by(signed(more));
+        in_flight.metrics.in_flight_requests.inc();
+        self.has_place = true;
         Ok(())
     }
 
-    /// Gives `less` of the held bytes back.
-    pub fn shrink(&mut self, less: u64) {
-        let less = less.min(self.bytes);
-        self.bytes -= less;
-        self.tenant.bytes.fetch_sub(less, Ordering::Relaxed);
-        self.in_flight.total.bytes.fetch_sub(less, Ordering::Relaxed);
-        self.in_flight.metrics.in_flight_bytes.dec_by(signed(less));
+    /// Holds `bytes` in all, of which it may hold some already.
+    ///
+    /// # Errors
+    /// The bound that is met; the permit then holds what it held before.
+    pub fn hold(&mut self, bytes: u64) -> Result<(), BoundMet> {
+        match bytes.saturating_sub(self.room.bytes) {
+            0 => Ok(()),
+            more => self.room.grow(more),
+        }
+    }
+
+    /// Holds `bytes` in all for what is made of the body, of which it may hold some already. They are no matter of the
+    /// tenant's bound: a body that may be sent can be worked on.
+    ///
+    /// # Errors
+    /// The bound that is met; the permit then holds what it held before.
+    pub fn hold_work(&mut self, bytes: u64) -> Result<(), BoundMet> {
+        match bytes.saturating_sub(self.room.work) {
+            0 => Ok(()),
+            more => self.room.grow_work(more),
+        }
+    }
+
+    /// Empty room for what it lacks of all that is needed.
+    pub(super) fn lacks(&self, need: Need) -> (Room, Need) {
+        let Room {
+            in_flight,
+            tenant,
+            max_tenant_bytes,
+            ..
+        } = &self.room;
+        let bytes = need.bytes.saturating_sub(self.room.bytes);
+        // No write has so much that others wait for it alone, or waits for what may never be there.
+        let most = in_flight
+            .memory
+            .guaranteed(Kind::Bodies)
+            .min(in_flight.bytes.most() / 4);
+        let lacking = Need {
+            bytes,
+            work: need.work.min(most.saturating_sub(need.bytes)),
+        };
+        (Room::empty(in_flight, tenant, *max_tenant_bytes), lacking)
+    }
+
+    /// Holds what `room` held as well.
+    pub(super) fn absorb(&mut self, mut room: Room) {
+        let own = &mut self.room;
+        own.bytes += std::mem::take(&mut room.bytes);
+        own.work += std::mem::take(&mut room.work);
+        own.memory.absorb(&mut room.memory);
+    }
+
+    /// Gives back all but `bytes`.
+    pub fn keep(&mut self, bytes: u64) {
+        let room = &mut self.room;
+        room.give_back(room.bytes.saturating_sub(bytes), room.work);
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.room.bytes + self.room.work
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.shrink(self.bytes);
-        self.tenant.requests.fetch_sub(1, Ordering::Relaxed);
-        self.in_flight.total.requests.fetch_sub(1, Ordering::Relaxed);
-        self.in_flight.metrics.in_flight_requests.dec();
+        let Room { in_flight, tenant, .. } = &self.room;
+        if self.has_place {
+            tenant.requests.fetch_sub(1, Ordering::Relaxed);
+            in_flight.places.give_back(1);
+            in_flight.metrics.in_flight_requests.dec();
+        }
+        if tenant.permits.fetch_sub(1, Ordering::Relaxed) == 1 {
+            in_flight.tenants.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Room {
+    fn empty(in_flight: &Arc<InFlight>, tenant: &Arc<Count>, max_tenant_bytes: u64) -> Self {
+        Self {
+            memory: in_flight.memory.open(Kind::Bodies),
+            in_flight: Arc::clone(in_flight),
+            tenant: Arc::clone(tenant),
+            max_tenant_bytes,
+            bytes: 0,
+            work: 0,
+        }
+    }
+
+    fn grow(&mut self, more: u64) -> Result<(), BoundMet> {
+        self.take(more, 0, |in_flight, own| {
+            in_flight.bytes.take(more, in_flight.asking(own))
+        })
+    }
+
+    fn grow_work(&mut self, more: u64) -> Result<(), BoundMet> {
+        let held = self.bytes + self.work;
+        self.take(0, more, |in_flight, own| {
+            in_flight.bytes.take_alone_or(more, held, in_flight.asking(own + more))
+        })
+    }
+
+    /// All that it needs, whatever the tenant's part of the whole.
+    pub(super) fn grow_in_turn(&mut self, need: Need) -> Result<(), BoundMet> {
+        let Need { bytes, work } = need;
+        self.take(bytes, work, |in_flight, _| in_flight.bytes.take_in_turn(bytes + work))
+    }
+
+    fn take(
+        &mut self,
+        bytes: u64,
+        work: u64,
+        of_whole: impl FnOnce(&InFlight, u64) -> Result<(), Met>,
+    ) -> Result<(), BoundMet> {
+        let fits = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= self.max_tenant_bytes);
+        let tenant = &self.tenant.bytes;
+        let before = tenant.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        let before = before.map_err(|_| BoundMet::TenantBytes)?;
+        if let Err(met) = of_whole(&self.in_flight, before + bytes) {
+            tenant.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(BoundMet::of_bytes(met));
+        }
+        if let Err(full) = self.memory.grow(bytes + work) {
+            tenant.fetch_sub(bytes, Ordering::Relaxed);
+            self.in_flight.bytes.give_back(bytes + work);
+            return Err(full.into());
+        }
+        self.bytes += bytes;
+        self.work += work;
+        self.in_flight.metrics.in_flight_bytes.inc_by(signed(bytes + work));
+        Ok(())
+    }
+
+    fn give_back(&mut self, bytes: u64, work: u64) {
+        if bytes + work == 0 {
+            return;
+        }
+        self.bytes -= bytes;
+        self.work -= work;
+        self.memory.shrink(bytes + work);
+        self.tenant.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.in_flight.bytes.give_back(bytes + work);
+        self.in_flight.metrics.in_flight_bytes.dec_by(signed(bytes + work));
+        self.in_flight.freed.tell();
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.give_back(self.bytes, self.work);
+    }
+}
+
+impl Freed {
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn set_waiting(&self, waiting: usize) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    /// Tells one of those who wait, who asks for all.
+    pub(super) fn tell(&self) {
+        if self.is_waited_for() {
+            self.told.notify_one();
+        }
+    }
+
+    pub(super) async fn told(&self) {
+        self.told.notified().await;
     }
 }
 
@@ -144,24 +359,25 @@ impl Count {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Requests that have a place.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }
+}
 
-    fn add_request(&self, max: usize) -> bool {
-        self.requests
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < max).then_some(n + 1))
-            .is_ok()
+impl BoundMet {
+    fn of_requests(met: Met) -> Self {
+        match met {
+            Met::Whole => Self::Requests,
+            Met::Share => Self::ShareOfRequests,
+        }
     }
 
-    fn add_bytes(&self, more: u64, max: u64) -> bool {
-        let fits = |held: u64| held.checked_add(more).filter(|sum| *sum <= max);
-        // Nothing more is always held, also where a reload put the bound below what is in flight.
-        more == 0
-            || self
-                .bytes
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
-                .is_ok()
+    fn of_bytes(met: Met) -> Self {
+        match met {
+            Met::Whole => Self::Bytes,
+            Met::Share => Self::ShareOfBytes,
+        }
     }
 }
 
@@ -171,103 +387,4 @@ fn signed(bytes: u64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::defaults;
-
-    fn limits(bytes: u64, requests: usize) -> Limits {
-        Limits {
-            max_in_flight_size: bytes,
-            max_concurrent_requests: requests,
-            ..defaults::LIMITS
-        }
-    }
-
-    fn tenant() -> Arc<Count> {
-        Arc::default()
-    }
-
-    fn in_flight(bytes: u64, requests: usize) -> Arc<InFlight> {
-        InFlight::new(Arc::new(Metrics::new()), bytes, requests)
-    }
-
-    fn held(all: &InFlight) -> (usize, u64, i64, i64) {
-        let metrics = &all.metrics;
-        (
-            all.total().requests(),
-            all.total().bytes(),
-            metrics.in_flight_requests.get(),
-            metrics.in_flight_bytes.get(),
-        )
-    }
-
-    #[test]
-    fn each_bound_is_met_exactly_and_told_by_its_name() {
-        let all = in_flight(100, 3);
-        let (a, b) = (tenant(), tenant());
-        let small = limits(60, 2);
-        let refused = |tenant: &Arc<Count>, limits: &Limits, bytes| all.try_acquire(tenant, limits, bytes).err();
-
-        let _one = all.try_acquire(&a, &small, 60).unwrap();
-        assert_eq!(refused(&a, &small, 1), Some(BoundMet::TenantBytes));
-        let _two = all.try_acquire(&a, &small, 0).unwrap();
-        assert_eq!(refused(&a, &small, 0), Some(BoundMet::TenantRequests));
-        assert_eq!(refused(&b, &small, 41), Some(BoundMet::Bytes));
-        let _three = all.try_acquire(&b, &small, 40).unwrap();
-        assert_eq!(refused(&b, &small, 0), Some(BoundMet::Requests));
-        // What was refused holds nothing.
-        assert_eq!(held(&all), (3, 100, 3, 100));
-    }
-
-    #[test]
-    fn dropping_permits_returns_everything() {
-        let all = in_flight(100, 10);
-        let permits: Vec<Permit> = (0..10)
-            .map(|_| all.try_acquire(&tenant(), &limits(10, 1), 10).unwrap())
-            .collect();
-        assert_eq!(held(&all), (10, 100, 10, 100));
-        drop(permits);
-        assert_eq!(held(&all), (0, 0, 0, 0));
-    }
-
-    #[test]
-    fn a_permit_grows_up_to_the_bounds_and_keeps_what_it_has_when_refused() {
-        let all = in_flight(100, 10);
-        let (a, b) = (tenant(), tenant());
-        let mut permit = all.try_acquire(&a, &limits(50, 1), 10).unwrap();
-        assert_eq!(permit.grow(40), Ok(()));
-        assert_eq!(permit.grow(1), Err(BoundMet::TenantBytes));
-        assert_eq!(permit.grow(u64::MAX), Err(BoundMet::TenantBytes));
-        assert_eq!(permit.bytes(), 50);
-        let mut other = all.try_acquire(&b, &limits(100, 1), 0).unwrap();
-        assert_eq!(other.grow(51), Err(BoundMet::Bytes));
-        assert_eq!(other.grow(50), Ok(()));
-        permit.shrink(20);
-        assert_eq!(all.total().bytes(), 80);
-        assert_eq!(other.grow(20), Ok(()));
-        // No more comes back than was taken.
-        permit.shrink(1000);
-        assert_eq!((permit.bytes(), all.total().bytes()), (0, 70));
-    }
-
-    #[test]
-    fn changed_limits_hold_at_once_and_end_nothing() {
-        let all = in_flight(100, 10);
-        let a = tenant();
-        let mut old = all.try_acquire(&a, &limits(80, 5), 80).unwrap();
-        assert_eq!(
-            all.try_acquire(&a, &limits(10, 1), 0).err(),
-            Some(BoundMet::TenantRequests)
-        );
-        assert_eq!(
-            all.try_acquire(&a, &limits(10, 5), 1).err(),
-            Some(BoundMet::TenantBytes)
-        );
-        let _new = all.try_acquire(&a, &limits(90, 5), 10).unwrap();
-        all.set_limits(50, 10);
-        assert_eq!(old.grow(0), Ok(()));
-        old.shrink(70);
-        assert_eq!(all.try_acquire(&a, &limits(90, 5), 31).err(), Some(BoundMet::Bytes));
-        assert!(all.try_acquire(&a, &limits(90, 5), 30).is_ok());
-    }
-}
+mod tests;

@@ -148,7 +148,11 @@ async fn answer(
         timeout: DEADLINE,
         min_rate: 0,
     };
-    match body::read(request.into_body(), &limits, |_| Ok::<_, body::BodyError>(())).await {
+    let read = async {
+        let begun = body::begin(request.into_body(), &limits).await?;
+        body::read(begun, &limits, |_| Ok::<_, body::BodyError>(())).await
+    };
+    match read.await {
         Ok(bytes) => {
             let name = peer.certificate.as_ref().and_then(|c| c.uri_sans.first());
             let name = name.map_or("nobody", String::as_str);

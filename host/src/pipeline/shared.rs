@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::forward::Upstreams;
 use crate::judge::MemoClock;
 use crate::judge::memo::Memos;
-use crate::limits::InFlight;
+use crate::limits::{InFlight, Turns};
 use crate::memory::Memory;
 use crate::sandbox::{Compiler, Engine, EngineError};
 use crate::telemetry::{Metrics, Throttles};
@@ -27,6 +27,7 @@ pub struct Shared {
     pub engine: Arc<Engine>,
     pub upstreams: Arc<Upstreams>,
     pub in_flight: Arc<InFlight>,
+    pub turns: Turns,
     pub verified: VerifiedPasswords,
     pub hash_key: Arc<HashKey>,
     pub clock: MemoClock,
@@ -59,18 +60,21 @@ impl Shared {
             args: vec!["compile".into()],
         };
         let metrics = Arc::new(Metrics::new());
-        let memory = Memory::new(u64::MAX / 100, Arc::clone(&metrics));
         let listener = &config.remote_write;
+        let memory = Memory::new(u64::MAX / 100, Arc::clone(&metrics));
+        let in_flight = InFlight::new(
+            Arc::clone(&metrics),
+            Arc::clone(&memory),
+            listener.max_in_flight_size,
+            listener.max_concurrent_requests,
+        );
         Ok(Arc::new(Self {
             memos: Memos::new(&memory, &metrics),
             memory,
             engine: Engine::new(&config.sandbox, compiler, Arc::clone(&metrics))?,
-            upstreams: Upstreams::new(Arc::clone(&metrics)),
-            in_flight: InFlight::new(
-                Arc::clone(&metrics),
-                listener.max_in_flight_size,
-                listener.max_concurrent_requests,
-            ),
+            upstreams: Upstreams::new(Arc::clone(&metrics), listener.max_concurrent_requests),
+            turns: Turns::new(Arc::clone(&in_flight)),
+            in_flight,
             verified: VerifiedPasswords::new(),
             hash_key: Arc::new(HashKey::random()?),
             clock: MemoClock::start(),

@@ -1,6 +1,7 @@
 //! The map of failures to answers, case by case.
 
 use super::*;
+use crate::memory::{Full, Kind};
 use crate::model::Protocol;
 use crate::wire::Torn;
 
@@ -81,6 +82,9 @@ fn each_bound_has_a_word_of_its_own_and_a_sender_hears_whether_it_is_its_own() {
         (BoundMet::Bytes, "overloaded_bytes", false),
         (BoundMet::TenantRequests, "tenant_requests", true),
         (BoundMet::TenantBytes, "tenant_bytes", true),
+        (BoundMet::ShareOfRequests, "share_of_requests", true),
+        (BoundMet::ShareOfBytes, "share_of_bytes", true),
+        (BoundMet::Memory(Full(Kind::Bodies)), "overloaded_memory", false),
     ];
     for (bound, reason, own) in told {
         let answer = Failure::from(bound).answer(&context(0, 0));

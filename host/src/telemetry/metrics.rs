@@ -182,9 +182,9 @@ metrics! {
     limited_requests: Counters<PolicyLabels>, "limited_requests",
         "Writes refused because a rate limit of the policy was used up";
     in_flight_requests: Gauge, "in_flight_requests",
-        "Writes being served now";
+        "Writes being served now, of which the whole body has come";
     in_flight_bytes: Gauge, "in_flight" in Bytes,
-        "Bytes of request bodies held in memory now, compressed and decoded together";
+        "Bytes of memory held now for request bodies, compressed, decoded, and what is made of them on the way to receivers";
     memory: Gauges<MemoryLabels>, "memory" in Bytes,
         "Memory held now, by what it is held for";
     memory_limit: Gauge, "memory_limit" in Bytes,

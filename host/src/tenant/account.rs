@@ -100,6 +100,7 @@ mod tests {
     use super::*;
     use crate::config::{Limits, defaults};
     use crate::limits::{BoundMet, InFlight, Withdrawal};
+    use crate::memory::Memory;
 
     fn limits(requests: usize) -> Limits {
         Limits {
@@ -112,20 +113,24 @@ mod tests {
     #[test]
     fn counts_outlive_the_forgetting_of_idle_tenants() {
         let (metrics, memos) = (Arc::new(Metrics::new()), Memos::within(u64::MAX));
-        let all = InFlight::new(Arc::clone(&metrics), 100, 10);
+        let memory = Memory::new(u64::MAX / 100, Arc::clone(&metrics));
+        let all = InFlight::new(Arc::clone(&metrics), memory, 100, 10);
         let a = TenantId::new("a").unwrap();
         let mut accounts = Accounts::default();
         // A write in flight has the account; the tenant leaves and comes back.
         let of_write = accounts.open(&a, &memos, &metrics);
-        let held = all.try_acquire(&of_write.in_flight, &limits(1), 80).unwrap();
+        let mut held = all.enter(&of_write.in_flight, &limits(1)).unwrap();
+        held.take_place(1).unwrap();
+        held.hold(80).unwrap();
         accounts.forget_closed();
         let back = accounts.open(&a, &memos, &metrics);
         assert_eq!(
-            all.try_acquire(&back.in_flight, &limits(1), 0).err(),
+            all.enter(&back.in_flight, &limits(1)).err(),
             Some(BoundMet::TenantRequests)
         );
         drop(held);
-        assert!(all.try_acquire(&back.in_flight, &limits(1), 80).is_ok());
+        let mut next = all.enter(&back.in_flight, &limits(1)).unwrap();
+        assert_eq!(next.hold(80), Ok(()));
     }
 
     #[test]

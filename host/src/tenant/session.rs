@@ -13,7 +13,7 @@ use super::generation::Generation;
 use crate::auth::Proof;
 use crate::config;
 use crate::judge::Judge;
-use crate::limits::{BoundMet, ChargeError, InFlight, Permit, Withdrawal};
+use crate::limits::{BoundMet, ChargeError, InFlight, Need, Permit, Turns, Withdrawal};
 use crate::model::TenantId;
 use crate::sandbox::{Undone, Work};
 
@@ -64,14 +64,14 @@ impl<'g> Proved<'g> {
 }
 
 impl<'g> Ready<'g> {
-    /// Begins a write. Its permit holds nothing yet but the request.
+    /// Begins a write. Its permit holds nothing yet.
     ///
     /// # Errors
-    /// If the tenant or the process has too much in flight.
+    /// If the tenant or the process has too much in flight, which may pass before the body is in.
     pub fn enter(self, in_flight: &Arc<InFlight>) -> Result<Session<'g>, BoundMet> {
         let (count, limits) = (&self.generation.account.in_flight, &self.generation.config().limits);
         Ok(Session {
-            permit: in_flight.try_acquire(count, limits, 0)?,
+            permit: in_flight.enter(count, limits)?,
             proof: self.proof,
             generation: self.generation,
         })
@@ -124,12 +124,41 @@ impl<'g> Session<'g> {
         self.generation.account.counters()
     }
 
-    /// Holds `more` bytes until the write is answered.
+    /// Takes its place among the requests in flight, until the write is answered.
+    ///
+    /// # Errors
+    /// The bound that is met.
+    pub fn take_place(&mut self) -> Result<(), BoundMet> {
+        self.permit.take_place(self.config().limits.max_concurrent_requests)
+    }
+
+    /// Holds `bytes` in all of the body, until less is kept or the write is answered.
     ///
     /// # Errors
     /// The bound that is met; what was held before is held on.
-    pub fn hold(&mut self, more: u64) -> Result<(), BoundMet> {
-        self.permit.grow(more)
+    pub fn hold(&mut self, bytes: u64) -> Result<(), BoundMet> {
+        self.permit.hold(bytes)
+    }
+
+    /// Holds `bytes` in all for what is made of the body, as long.
+    ///
+    /// # Errors
+    /// The bound that is met; what was held before is held on.
+    pub fn hold_work(&mut self, bytes: u64) -> Result<(), BoundMet> {
+        self.permit.hold_work(bytes)
+    }
+
+    /// Waits for its turn to hold all that is needed.
+    ///
+    /// # Errors
+    /// The bound that is met for too long; what was held before is held on.
+    pub async fn wait_for(&mut self, turns: &Turns, need: Need) -> Result<(), BoundMet> {
+        turns.wait(&mut self.permit, need).await
+    }
+
+    /// Gives back all but `bytes`.
+    pub fn keep(&mut self, bytes: u64) {
+        self.permit.keep(bytes);
     }
 
     /// Does the gateway's own work in this write's name: here if it is light and the tenant's turn, else where it waits

@@ -60,6 +60,12 @@ pub fn decoded_length(compressed: &[u8], max_decoded: u64) -> Result<usize, Snap
     Ok(declared)
 }
 
+/// The length that a body of which these are the first bytes declares for itself once decoded, if they tell it: nobody has
+/// to believe it yet.
+pub fn declared_length(first: &[u8]) -> Option<u64> {
+    snap::raw::decompress_len(first).ok().map(|length| length as u64)
+}
+
 /// Decodes `compressed`, into memory that an earlier body may have used: see [`Buffer`].
 ///
 /// # Errors

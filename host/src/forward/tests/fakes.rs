@@ -285,7 +285,7 @@ pub struct Stage {
 impl Stage {
     pub fn new(config: config::Upstream) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let upstreams = Upstreams::new(Arc::clone(&metrics));
+        let upstreams = Upstreams::new(Arc::clone(&metrics), 1024);
         let soft = apply(&upstreams, config);
         Self {
             metrics,

@@ -94,7 +94,7 @@ impl NameServer {
         let path = self.folder.path().join("resolv.conf");
         let metrics = Arc::new(Metrics::new());
         let resolver = SystemResolver::of(&path, self.address.port());
-        let upstreams = Upstreams::with_resolver(Arc::clone(&metrics), resolver);
+        let upstreams = Upstreams::with_resolver(Arc::clone(&metrics), 1024, resolver);
         let soft = apply(&upstreams, config);
         Stage {
             metrics,

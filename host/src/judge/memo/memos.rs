@@ -133,7 +133,7 @@ impl Shelf {
         let enough = given.bytes() + wanted;
         loop {
             let mut table = self.lock();
-            given.join(table.part());
+            given.absorb(&mut table.part());
             if given.bytes() >= enough || !table.forget_some() {
                 return;
             }

@@ -97,8 +97,8 @@ impl Space {
     }
 
     /// Has, besides its own, what others gave.
-    pub fn join(&mut self, given: Held) {
-        self.held.join(given);
+    pub fn join(&mut self, mut given: Held) {
+        self.held.absorb(&mut given);
         self.show();
     }
 

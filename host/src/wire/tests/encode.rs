@@ -18,7 +18,7 @@ fn compare_sizes<'a>(scanned: &Scanned, pieces: impl Iterator<Item = Piece<'a>> 
     assert_places(scanned, pieces.clone(), &body, &extents);
     // Whatever was there goes.
     let mut encoded = vec![7; 3];
-    encode(scanned, pieces, &mut encoded).unwrap();
+    encode(scanned, pieces, 0, &mut encoded).unwrap();
     assert_eq!(snap::raw::Decoder::new().decompress_vec(&encoded).unwrap(), body);
     // A copy saves what its element costs; long literals take two bytes and more.
     assert!(encoded.len() <= body.len() + body.len() / 32 + 8);

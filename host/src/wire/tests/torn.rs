@@ -23,12 +23,12 @@ fn a_series_of_another_body_is_torn_and_not_left_out() {
     ] {
         assert_eq!(splice(&mut Vec::new(), &mut Vec::new(), &short, pieces), Err(Torn));
         let mut out = vec![7];
-        assert_eq!(encode(&short, pieces, &mut out), Err(EncodeError::Torn(Torn)));
+        assert_eq!(encode(&short, pieces, 0, &mut out), Err(EncodeError::Torn(Torn)));
         assert_eq!(out, [7]);
     }
     // The thread's scratch space is as good as before.
     let mut out = Vec::new();
-    encode(&short, [Piece::Keep(own)], &mut out).unwrap();
+    encode(&short, [Piece::Keep(own)], 0, &mut out).unwrap();
     assert_eq!(snap::raw::Decoder::new().decompress_vec(&out).unwrap(), *short.body());
 }
 

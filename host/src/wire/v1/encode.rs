@@ -53,19 +53,22 @@ pub enum EncodeError {
     Snappy(#[from] SnappyError),
 }
 
-/// Encodes `pieces`, all of them series of `scanned`, into `out`, replacing what `out` held.
+/// Encodes `pieces`, all of them series of `scanned`, into `out`, replacing what `out` held. `put_in` is how many bytes the
+/// edits among them may add: of a large body nothing is allocated twice.
 ///
 /// # Errors
 /// Those of [`splice`](splice::splice), and `TooLong` for bodies of 4 GiB and more. `out` is as it was then.
 pub fn encode<'a>(
     scanned: &Scanned,
     pieces: impl IntoIterator<Item = Piece<'a>>,
+    put_in: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.body.clear();
         scratch.extents.clear();
-        scratch.body.reserve(scanned.body().len() + scanned.body().len() / 8);
+        let sent = scanned.body().len();
+        scratch.body.reserve(sent + put_in.max(sent / 8));
         scratch.extents.reserve(scanned.series().len());
         let spliced = splice::splice(&mut scratch.body, &mut scratch.extents, scanned, pieces);
         let encoded = match spliced {
@@ -86,10 +89,10 @@ fn encode_spliced(scratch: &mut Scratch, out: &mut Vec<u8>) -> Result<(), Snappy
             length: body.len() as u64,
         });
     }
-    // Zeroed once for the thread, not for each body.
+    // Zeroed once for the thread, not for each body; by the system, which has no page for what is never written.
     let room = snap::raw::max_compress_len(body.len());
     if scratch.out.len() < room {
-        scratch.out.resize(room, 0);
+        scratch.out = vec![0; room];
     }
     let mut encoder = Encoder::new(body, &mut scratch.out, &mut scratch.snap);
     scratch.extents.iter().for_each(|extent| encoder.series(extent));
