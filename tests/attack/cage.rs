@@ -14,15 +14,33 @@ use std::time::Duration;
 /// What deploy/kubernetes gives it. Bytes.
 pub const LIMIT: u64 = 1 << 30;
 
-/// By version: where cgroups are, and the files for the limit, swap, the peak.
-const VERSIONS: [(&str, &str, &str, &str); 2] = [
-    (
-        "/sys/fs/cgroup/memory",
-        "memory.limit_in_bytes",
-        "memory.memsw.limit_in_bytes",
-        "memory.max_usage_in_bytes",
-    ),
-    ("/sys/fs/cgroup", "memory.max", "memory.swap.max", "memory.peak"),
+/// Where cgroups are and what they call their files.
+#[derive(Clone, Copy)]
+struct Version {
+    root: &'static str,
+    limit: &'static str,
+    /// And how much of it there may be: version 1 counts memory and swap together.
+    swap: (&'static str, u64),
+    peak: &'static str,
+    /// With a line of how many processes were killed.
+    kills: &'static str,
+}
+
+const VERSIONS: [Version; 2] = [
+    Version {
+        root: "/sys/fs/cgroup/memory",
+        limit: "memory.limit_in_bytes",
+        swap: ("memory.memsw.limit_in_bytes", LIMIT),
+        peak: "memory.max_usage_in_bytes",
+        kills: "memory.oom_control",
+    },
+    Version {
+        root: "/sys/fs/cgroup",
+        limit: "memory.max",
+        swap: ("memory.swap.max", 0),
+        peak: "memory.peak",
+        kills: "memory.events",
+    },
 ];
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -33,12 +51,12 @@ pub struct Cage(Option<Group>);
 
 struct Group {
     folder: PathBuf,
-    peak: &'static str,
+    version: Version,
 }
 
 impl Cage {
     pub fn new() -> Self {
-        let group = VERSIONS.iter().find_map(|version| Group::new(*version));
+        let group = VERSIONS.into_iter().find_map(Group::new);
         if group.is_none() {
             TOLD.call_once(|| eprintln!("No cgroup can be made here: resident memory is held against 1 GiB instead."));
         }
@@ -58,8 +76,17 @@ impl Cage {
 
     /// The most that was ever taken, caches of files included. Bytes.
     pub fn peak(&self) -> Option<u64> {
-        let Group { folder, peak } = self.0.as_ref()?;
-        fs::read_to_string(folder.join(peak)).ok()?.trim().parse().ok()
+        let group = self.0.as_ref()?;
+        group.read(group.version.peak)?.trim().parse().ok()
+    }
+
+    /// How many processes the kernel has killed inside. An orchestrator that kills the whole group for one of them
+    /// makes no difference between a gateway and a child that compiles for it.
+    pub fn kills(&self) -> usize {
+        let told = self.0.as_ref().and_then(|group| group.read(group.version.kills));
+        let told = told.unwrap_or_default();
+        let line = told.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
     }
 
     /// Whether the kernel sees to the limit.
@@ -69,22 +96,20 @@ impl Cage {
 }
 
 impl Group {
-    fn new((root, limit, swap, peak): (&str, &str, &str, &'static str)) -> Option<Self> {
+    fn new(version: Version) -> Option<Self> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = Path::new(root).join(format!("gauntlet-attack-{}-{number}", std::process::id()));
+        let folder = Path::new(version.root).join(format!("gauntlet-attack-{}-{number}", std::process::id()));
         fs::create_dir(&folder).ok()?;
-        let group = Self { folder, peak };
-        fs::write(group.folder.join(limit), LIMIT.to_string()).ok()?;
-        // Where there is no swap there is no such file, or nothing to say.
-        let _ = fs::write(
-            group.folder.join(swap),
-            if limit == "memory.max" {
-                "0".into()
-            } else {
-                LIMIT.to_string()
-            },
-        );
+        let group = Self { folder, version };
+        fs::write(group.folder.join(version.limit), LIMIT.to_string()).ok()?;
+        // Where there is no swap there may be no such file.
+        let (swap, most) = version.swap;
+        let _ = fs::write(group.folder.join(swap), most.to_string());
         Some(group)
+    }
+
+    fn read(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.folder.join(file)).ok()
     }
 }
 

@@ -106,10 +106,10 @@ impl Line {
     }
 }
 
-/// How often the kernel, or the gateway itself, ended it.
+/// How often the kernel killed a process of it, or it ended by itself.
 pub fn deaths(count: usize) -> Bar {
     Bar::new(
-        "the process lives; deaths",
+        "it lives; processes killed",
         Some(count as f64),
         Unit::Requests,
         0.0,
@@ -134,14 +134,14 @@ mod tests {
     #[test]
     fn a_missed_bar_of_the_program_beside_is_shown_and_fails_nothing() {
         let options = Options::parse(["--gateway", "g", "--beside", "h"].map(str::to_owned).into_iter()).unwrap();
-        let programs = options.programs();
+        let programs = options.programs_for("m1");
         let mut card = Card::new(&options);
         card.add(&programs[0], "m1", deaths(0));
         card.add(&programs[1], "m1", deaths(2));
         assert!(card.is_met());
         assert!(
             card.text()
-                .contains("| m1, the program beside | the process lives; deaths | 2 | none |")
+                .contains("| m1, the program beside | it lives; processes killed | 2 | none |")
         );
         card.add(&programs[0], "m2", deaths(1));
         assert!(!card.is_met());

@@ -32,6 +32,8 @@ const FULL: Duration = Duration::from_millis(500);
 /// For one exchange of an attacker.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+type Begin = fn(&Gateway) -> Flood;
+
 const NOWHERE: &str = "GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 const SILENT: &str = "c1 10,400 connections, one request to nowhere each, then silence";
@@ -41,22 +43,17 @@ const UNREAD: &str = "c4 64 senders who never read their answers";
 const ONE_ADDRESS: &str = "c6 as c1, all from one address";
 
 pub async fn rows(options: &Options, card: &mut Card) {
-    for program in options.programs() {
-        if options.wants(SILENT) {
-            silence(options, card, &program, SILENT, address).await;
-        }
-        if options.wants(ONE_ADDRESS) {
-            silence(options, card, &program, ONE_ADDRESS, |_| address(0)).await;
-        }
-        for (row, flood) in [
-            (HEADS, heads as fn(&Gateway) -> Flood),
-            (PIPELINED, pipelined),
-            (UNREAD, unread),
-        ] {
-            if options.wants(row) {
-                let setup = || calm(&Sink::start());
-                duel(options, card, &program, row, setup, fifty_a_second, flood).await;
-            }
+    for program in options.programs_for(SILENT) {
+        silence(options, card, &program, SILENT, address).await;
+    }
+    for program in options.programs_for(ONE_ADDRESS) {
+        silence(options, card, &program, ONE_ADDRESS, |_| address(0)).await;
+    }
+    let floods: [(&str, Begin); 3] = [(HEADS, heads), (PIPELINED, pipelined), (UNREAD, unread)];
+    for (row, flood) in floods {
+        for program in options.programs_for(row) {
+            let setup = || calm(&Sink::start());
+            duel(options, card, &program, row, setup, fifty_a_second, flood).await;
         }
     }
 }
@@ -86,7 +83,7 @@ async fn silence(
         sender: siege.gateway.sender().bearer("bystander-token").from(address(248)),
         ..bystander(&siege.gateway)
     };
-    let quiet = by.watch(options.time(8)).await;
+    let quiet = by.watch(options.time(5)).await;
     let senders = (0..MANY).map(|n| siege.gateway.sender().from(from(n))).collect();
     let flood = Flood::of_silence(senders, async |mut stream| {
         stream.write_all(NOWHERE.as_bytes()).await?;
@@ -96,10 +93,10 @@ async fn silence(
         stream.read(&mut answer).await.map(|_| stream)
     });
     let held = flood.holds(MANY * 9 / 10, FILLED).await;
-    let time = options.time(30);
+    let time = options.time(25);
     let (seen, came) = tokio::join!(by.watch(time), newcomers.watch(time));
     let remark = format!("{held} held at first; {}", siege.memory());
-    card.add(program, row, deaths(usize::from(siege.is_dead())).remark(remark));
+    card.add(program, row, deaths(siege.deaths()).remark(remark));
     flood.stop().await;
     let remark = format!("attacked {}; quiet {}", seen.text(), quiet.text());
     card.add(program, row, options.goodput(seen.goodput(), 0.99).remark(remark));

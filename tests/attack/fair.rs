@@ -22,8 +22,8 @@ use crate::options::{Options, Program};
 use crate::siege::Siege;
 
 const CONNECTIONS: usize = 64;
-/// Of a call that may take 50.
-const SPIN_MILLISECONDS: u32 = 35;
+/// Of a call that may take 50, of processor time.
+const SPIN_MILLISECONDS: u32 = 40;
 
 type Make = fn() -> Source;
 const ROWS: [(&str, Make); 5] = [
@@ -44,23 +44,38 @@ const SPINNING: [(&str, usize); 3] = [
 ];
 
 pub async fn rows(options: &Options, card: &mut Card) {
-    for program in options.programs() {
-        for (row, make) in ROWS {
-            if options.wants(row) {
-                let flood = |gateway: &Gateway| {
-                    let one = |n: usize| gateway.sender().bearer("greedy-token").from(address(n));
-                    Flood::of_writes((0..CONNECTIONS).map(one).collect(), make(), Duration::ZERO)
-                };
-                duel(options, card, &program, row, greedy, fifty_a_second, flood).await;
-            }
+    for (row, make) in ROWS {
+        let mut stored = Vec::new();
+        let programs = options.programs_for(row);
+        for program in &programs {
+            let flood = |gateway: &Gateway| {
+                let one = |n: usize| gateway.sender().bearer("greedy-token").from(address(n));
+                Flood::of_writes((0..CONNECTIONS).map(one).collect(), make(), Duration::ZERO)
+            };
+            let harm = duel(options, card, program, row, greedy, fifty_a_second, flood).await;
+            stored.push(harm.per_second(204));
         }
-        for (row, tenants) in SPINNING {
-            if options.wants(row) {
-                let spin = guests::spinner(turns());
-                let setup = || spinning(tenants, &spin);
-                let flood = |gateway: &Gateway| spins(gateway, tenants);
-                duel(options, card, &program, row, setup, newly, flood).await;
-            }
+        if let [own, beside] = stored[..] {
+            let ratio = own / beside.max(f64::MIN_POSITIVE);
+            let what = "what the flooding tenant has stored, of with the program beside";
+            let bar = Bar::new(what, Some(ratio), Unit::AtLeast, 0.9, None);
+            card.add_if_calm(
+                &programs[0],
+                row,
+                bar.remark(format!("{own:.0}/s beside {beside:.0}/s")),
+            );
+        }
+    }
+    // A quick run tries the most tenants alone.
+    for (row, tenants) in SPINNING
+        .into_iter()
+        .filter(|(_, tenants)| !options.quick || *tenants == 8)
+    {
+        for program in options.programs_for(row) {
+            let spin = guests::spinner(turns(&program).await);
+            let setup = || spinning(tenants, &spin);
+            let flood = |gateway: &Gateway| spins(gateway, tenants);
+            duel(options, card, &program, row, setup, newly, flood).await;
         }
     }
 }
@@ -111,19 +126,23 @@ fn spins(gateway: &Gateway, tenants: usize) -> Flood {
     )
 }
 
-/// How often a guest goes in a circle in its time, if nobody disturbs it: a turn is one step of this loop.
-fn turns() -> u64 {
-    const PROBE: u64 = 50_000_000;
-    let began = Instant::now();
-    let mut left = PROBE;
-    while left != 0 {
-        left = std::hint::black_box(left - 1);
+/// How often a guest goes in a circle in its time, if nobody disturbs it: asked of a gateway, whose compiler decides.
+async fn turns(program: &Program) -> u64 {
+    const PROBE: u64 = 10_000_000;
+    let siege = Siege::begin(program, spinning(1, &guests::spinner(PROBE))).await;
+    let (sender, source) = (siege.gateway.sender().bearer("spin-0-token"), bodies::new_series(1));
+    let mut quickest = Duration::MAX;
+    for number in 0..30 {
+        let began = Instant::now();
+        let answer = sender.request(source(number).body.to_vec()).send().await;
+        if answer.status == 204 {
+            quickest = quickest.min(began.elapsed());
+        }
     }
-    let per_second = PROBE as f64 / began.elapsed().as_secs_f64();
-    (per_second * f64::from(SPIN_MILLISECONDS) / 1000.0) as u64
+    (PROBE as f64 * f64::from(SPIN_MILLISECONDS) / 1000.0 / quickest.as_secs_f64()) as u64
 }
 
-/// Quiet, control and attack, twice over.
+/// Quiet, then control and attack in turns; gives what the flood came to where it was an attack.
 pub async fn duel(
     options: &Options,
     card: &mut Card,
@@ -132,14 +151,14 @@ pub async fn duel(
     setup: impl Fn() -> Setup,
     bystander: impl Fn(&Gateway) -> Bystander,
     flood: impl Fn(&Gateway) -> Flood,
-) {
+) -> Harm {
     let mut subject = Siege::begin(program, setup()).await;
     let other = Siege::begin(program, setup()).await;
     let by = bystander(&subject.gateway);
-    let quiet = by.watch(options.time(5)).await;
+    let quiet = by.watch(options.time(4)).await;
     let (mut control, mut attacked) = (Seen::default(), Seen::default());
     let (mut elsewhere, mut here) = (Harm::default(), Harm::default());
-    for _ in 0..2 {
+    for _ in 0..if options.quick { 1 } else { 2 } {
         let (seen, harm) = under(&by, flood(&other.gateway), options).await;
         control.add(seen);
         elsewhere.add(harm);
@@ -147,8 +166,9 @@ pub async fn duel(
         attacked.add(seen);
         here.add(harm);
     }
-    if subject.is_dead() {
-        card.add(program, row, deaths(1).remark(subject.memory()));
+    let ended = subject.deaths();
+    if ended > 0 {
+        card.add(program, row, deaths(ended).remark(subject.memory()));
     }
     let remark = format!(
         "attacked {}; control {}; quiet {}; the flood here {}, elsewhere {}",
@@ -176,12 +196,13 @@ pub async fn duel(
         None,
     );
     card.add(program, row, if options.quick { kept.remark(remark) } else { kept });
+    here
 }
 
 /// What is seen under a flood that has begun.
 async fn under(by: &Bystander, flood: Flood, options: &Options) -> (Seen, Harm) {
-    tokio::time::sleep(options.time(2)).await;
-    let told = flood.during(by.watch(options.time(6))).await;
+    tokio::time::sleep(options.time(1)).await;
+    let told = flood.during(by.watch(options.time(5))).await;
     flood.stop().await;
     told
 }

@@ -48,10 +48,7 @@ const REQUESTS: [(&str, &str); 7] = [
 ];
 
 pub async fn row(options: &Options, card: &mut Card) {
-    if !options.wants(ROW) {
-        return;
-    }
-    for program in options.programs() {
+    for program in options.programs_for(ROW) {
         let siege = Siege::begin(&program, calm(&Sink::start())).await;
         let sender = siege.gateway.sender();
         let mut wrong = Vec::new();

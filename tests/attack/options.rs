@@ -52,14 +52,11 @@ impl Options {
         })
     }
 
-    pub fn wants(&self, row: &str) -> bool {
-        let row = row.to_lowercase();
-        let named = |word: &String| row.split(' ').any(|own| own == word) || (word.len() > 2 && row.contains(word));
-        self.words.is_empty() || self.words.iter().any(named)
-    }
-
-    /// What a row is tried on.
-    pub fn programs(&self) -> Vec<Program> {
+    /// What a row is tried on; nothing, if nobody asked for it.
+    pub fn programs_for(&self, row: &str) -> Vec<Program> {
+        if !self.wants(row) {
+            return Vec::new();
+        }
         let own = Program {
             path: self.gateway.clone(),
             is_beside: false,
@@ -69,6 +66,12 @@ impl Options {
             is_beside: true,
         });
         std::iter::once(own).chain(other).collect()
+    }
+
+    fn wants(&self, row: &str) -> bool {
+        let row = row.to_lowercase();
+        let named = |word: &String| row.split(' ').any(|own| own == word) || (word.len() > 2 && row.contains(word));
+        self.words.is_empty() || self.words.iter().any(named)
     }
 
     /// What takes `seconds` in a run of everything.

@@ -40,13 +40,13 @@ impl Siege {
         Self { gateway, cage, watch }
     }
 
-    /// Whether it is dead; why is shown.
-    pub fn is_dead(&mut self) -> bool {
-        let death = self.gateway.death();
-        if let Some(status) = death {
-            eprintln!("the gateway ended: {status}");
+    /// How often it, or a child of it, was killed or ended by itself. Why is shown.
+    pub fn deaths(&mut self) -> usize {
+        let (death, kills) = (self.gateway.death(), self.cage.kills());
+        if death.is_some() || kills > 0 {
+            eprintln!("the gateway ended: {death:?}; processes killed by the kernel: {kills}");
         }
-        death.is_some()
+        kills.max(usize::from(death.is_some()))
     }
 
     /// The most memory that was taken, in words.
