@@ -31,8 +31,12 @@ struct Watch {
 }
 
 impl Siege {
-    pub async fn begin(program: &Program, setup: Setup) -> Self {
+    pub async fn begin(program: &Program, mut setup: Setup) -> Self {
         let cage = Cage::new();
+        // What it would find out by itself in a cgroup. The program beside may be too old to be told.
+        if !cage.is_enforced() && !program.is_beside {
+            setup.put("/memory_limit", LIMIT / 10 * 8);
+        }
         let gateway = Gateway::start_program(setup, cage.command(&program.path)).await;
         let watch = Arc::new(Watch::default());
         let (seen, pid, kills) = (Arc::clone(&watch), gateway.pid(), !cage.is_enforced());
