@@ -22,6 +22,8 @@ use crate::options::{Options, Program};
 use crate::siege::Siege;
 
 const CONNECTIONS: usize = 64;
+/// Of a busy machine, a shorter time tells nothing.
+const AT_LEAST: Duration = Duration::from_secs(3);
 /// Of a call that may take 50, of processor time.
 const SPIN_MILLISECONDS: u32 = 40;
 
@@ -202,7 +204,7 @@ pub async fn duel(
 /// What is seen under a flood that has begun.
 async fn under(by: &Bystander, flood: Flood, options: &Options) -> (Seen, Harm) {
     tokio::time::sleep(options.time(1)).await;
-    let told = flood.during(by.watch(options.time(5))).await;
+    let told = flood.during(by.watch(options.time(5).max(AT_LEAST))).await;
     flood.stop().await;
     told
 }

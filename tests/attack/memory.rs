@@ -27,7 +27,7 @@ const HEAD: usize = 32_000;
 pub const STRANGERS: usize = 10_000;
 const SECONDS: u64 = 40;
 /// What is bounded by nothing takes this long to kill a gateway on a busy machine.
-const AT_LEAST: Duration = Duration::from_secs(15);
+const AT_LEAST: Duration = Duration::from_secs(12);
 /// Of writes whose bodies are recorded ones of so many samples.
 pub const SAMPLES: usize = 500;
 

@@ -70,7 +70,12 @@ impl Options {
 
     fn wants(&self, row: &str) -> bool {
         let row = row.to_lowercase();
-        let named = |word: &String| row.split(' ').any(|own| own == word) || (word.len() > 2 && row.contains(word));
+        // By its number, by its group, or by a word of it.
+        let named = |word: &String| match word.len() {
+            1 => row.starts_with(word),
+            2 => row.split(' ').any(|own| own == word),
+            _ => row.contains(word),
+        };
         self.words.is_empty() || self.words.iter().any(named)
     }
 
@@ -101,10 +106,11 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_wanted_by_their_number_or_by_a_word_of_their_name() {
+    fn rows_are_wanted_by_number_group_or_a_word_of_their_name() {
         let some = parse("m1 heads").unwrap();
         assert!(some.wants("m1 unfinished heads") && some.wants("c2 heads of 1 MiB"));
         assert!(!some.wants("m10 bodies") && !some.is_whole());
+        assert!(parse("m").unwrap().wants("m10 bodies") && !parse("m").unwrap().wants("c1 from many"));
         assert!(parse("").unwrap().wants("m10 bodies"));
         assert!(parse("").unwrap().is_whole() && !parse("--quick").unwrap().is_whole());
         assert!(parse("--slow").is_err() && parse("--beside").is_err());
