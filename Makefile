@@ -2,9 +2,9 @@
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gauntlet
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: checkout demo test unit lint doc plugins stack stack-up instructions bench build
+.PHONY: checkout demo test unit lint doc plugins stack stack-up instructions attack attack-quick bench build
 
-demo unit lint doc plugins stack stack-up instructions bench build: checkout
+demo unit lint doc plugins stack stack-up instructions attack attack-quick bench build: checkout
 
 # Checkouts share the cache, and cargo tells sources by their times alone: it would take what was built from another
 # checkout, with that one's paths and text in it, for this one's. So a checkout that takes over makes its sources new.
@@ -59,6 +59,16 @@ stack-up:
 instructions:
 	scripts/provision instructions
 	cargo bench --locked -p gauntlet --bench instructions
+
+## What strangers, tenants and policies can do to others, tried for some 15 minutes; writes docs/reliability.md.
+attack:
+	cargo build --release --locked --workspace
+	$(CARGO_TARGET_DIR)/release/attack
+
+## The same in a few minutes, as far as a busy machine can tell; writes nothing.
+attack-quick:
+	cargo build --locked --workspace
+	$(CARGO_TARGET_DIR)/debug/attack --quick
 
 ## What it costs beside nginx, Envoy, vmagent and Thanos, in one run of some 20 minutes; writes docs/bench.md.
 bench:

@@ -7,13 +7,14 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::bodies::Source;
+use gauntlet_tests::bodies::Source;
+use gauntlet_tests::sink::Sink;
+
 use crate::gauntlet::{CERTIFICATE, Config, Gauntlet, Policies, RULES};
 use crate::load::{self, Pace, Target, Until};
 use crate::peers::{self, Thanos};
 use crate::process::{Cpu, Process};
 use crate::setting::Setting;
-use crate::sink::Sink;
 use crate::table::{Figure, Row};
 
 /// Writes of 2000 samples per second: below what any subject but Thanos takes on two cores, so that all do the same.

@@ -10,10 +10,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use gauntlet_tests::bodies::{Source, Write};
+use gauntlet_tests::sink::head;
 use rustls::pki_types::ServerName;
-
-use crate::bodies::{Source, Write};
-use crate::sink::head;
 
 pub const CONNECTIONS: u64 = 8;
 

@@ -10,7 +10,6 @@
 // A measurement that cannot be made ends with the reason.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod bodies;
 mod cpu;
 mod gauntlet;
 mod latency;
@@ -23,7 +22,6 @@ mod promises;
 mod receivers;
 mod reload;
 mod setting;
-mod sink;
 mod table;
 mod tenants;
 

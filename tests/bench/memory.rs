@@ -6,7 +6,8 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::bodies::Tokens;
+use gauntlet_tests::bodies::Tokens;
+
 use crate::cpu::{NO_LIMIT, SLOW_RATE, spend};
 use crate::gauntlet::{CERTIFICATE, Config, Gauntlet, Policies, RULES, token};
 use crate::load::{self, Pace, Until};

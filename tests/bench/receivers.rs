@@ -12,10 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use gauntlet_tests::sink::head;
+
 use crate::gauntlet::{CERTIFICATE, Config, Policies};
 use crate::load::{self, Pace, Until, percentile};
 use crate::setting::Setting;
-use crate::sink::head;
 use crate::table::{Bar, Unit};
 
 const NAME: &str = "sick receivers";

@@ -10,13 +10,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use gauntlet_tests::bodies::{Tokens, Write};
 use gauntlet_tests::remote_write::{WriteRequest, series};
+use gauntlet_tests::sink::Sink;
 
-use crate::bodies::{Tokens, Write};
 use crate::gauntlet::{Config, Gauntlet, Policies, token, write_tenant};
 use crate::load::{self, Connection, Pace, Target, Until, percentile};
 use crate::setting::Setting;
-use crate::sink::Sink;
 use crate::table::{Bar, Figure, Unit};
 
 const TENANTS: usize = 500;

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use gauntlet_tests::bodies::{self, Bodies};
 use gauntlet_tests::certs::Certs;
+use gauntlet_tests::sink::Sink;
 
-use crate::bodies::{self, Bodies};
 use crate::gauntlet::binary;
-use crate::sink::Sink;
 
 pub struct Setting {
     folder: tempfile::TempDir,

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use crate::bodies::Tokens;
+use gauntlet_tests::bodies::Tokens;
+
 use crate::cpu::spend;
 use crate::gauntlet::{Config, Gauntlet, Policies, RULES, token};
 use crate::load::{self, Pace, Target, Until};

@@ -46,12 +46,16 @@ impl Gateway {
     /// As [`Gateway::start`], with the defaults and these arguments.
     pub async fn start_with(setup: Setup, arguments: &[&str]) -> Self {
         let gateway = Self::spawn(setup, arguments).await;
+        gateway.ready().await;
+        gateway
+    }
+
+    async fn ready(&self) {
         eventually("the gateway to be ready", async || {
-            let ready = gateway.try_admin("GET", "/-/ready").await.ok()?;
+            let ready = self.try_admin("GET", "/-/ready").await.ok()?;
             (ready.status == 200).then_some(())
         })
         .await;
-        gateway
     }
 
     /// As [`Gateway::start`], where the process begins with such limits of open files: a line of `sh` sets them.
@@ -63,6 +67,14 @@ impl Gateway {
             .arg(format!("{limits} && exec \"$0\" \"$@\""))
             .arg(binary());
         Self::listening(Watched::start(&setup, command, &[]), setup).await
+    }
+
+    /// As [`Gateway::start`], with the defaults, where `command` is any gateway's program, or becomes it.
+    pub async fn start_program(setup: Setup, command: Command) -> Self {
+        setup.write();
+        let gateway = Self::listening(Watched::start(&setup, command, &[]), setup).await;
+        gateway.ready().await;
+        gateway
     }
 
     /// Starts the gateway and waits until it listens, ready or not.
@@ -204,6 +216,15 @@ impl Gateway {
     /// Asks for an end and does not wait for it.
     pub fn terminate(&self) {
         self.process.0.signal("TERM").unwrap();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.0.pid()
+    }
+
+    /// How it ended, where it has by itself.
+    pub fn death(&mut self) -> Option<ExitStatus> {
+        self.process.0.ended().unwrap()
     }
 
     /// Waits for the end.

@@ -1,5 +1,5 @@
-//! The toolkit of end-to-end tests, real stack and bench: certificates, processes, HTTP, a fake Thanos receiver, the
-//! real `gauntlet` and a sender.
+//! The toolkit of end-to-end tests, real stack, attack and bench: certificates, processes, HTTP, a fake Thanos receiver,
+//! the real `gauntlet` and a sender.
 //!
 //! A test reads as a story: `Receiver::start()` answers, `Gateway::setup()` says who writes where,
 //! `.start()` runs the real binary on ports the system picks, `gateway.sender()` writes. Everything speaks its
@@ -10,6 +10,8 @@
 // A harness that panics is a test that failed, which is its way to report.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod bar;
+pub mod bodies;
 pub mod certs;
 pub mod deadline;
 pub mod gateway;
@@ -20,6 +22,7 @@ pub mod receiver;
 pub mod remote_write;
 pub mod sender;
 pub mod setup;
+pub mod sink;
 
 pub use certs::{Certs, ClientCertificate};
 pub use deadline::{eventually, within};

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,7 +18,7 @@ use hyper::body::Frame;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Mutex;
 use tokio_rustls::client::TlsStream;
 
@@ -33,6 +33,8 @@ type Body = BoxBody<Bytes, Infallible>;
 
 pub struct Sender {
     to: SocketAddr,
+    /// None: as the system picks.
+    from: Option<IpAddr>,
     tls: Option<Arc<rustls::ClientConfig>>,
     path: String,
     headers: Vec<(String, String)>,
@@ -44,6 +46,7 @@ impl Clone for Sender {
     fn clone(&self) -> Self {
         Self {
             to: self.to,
+            from: self.from,
             tls: self.tls.clone(),
             path: self.path.clone(),
             headers: self.headers.clone(),
@@ -81,6 +84,7 @@ impl Sender {
     pub fn new(to: SocketAddr, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
         Self {
             to,
+            from: None,
             tls,
             path: "/api/v1/receive".to_owned(),
             headers: Vec::new(),
@@ -95,6 +99,12 @@ impl Sender {
     pub fn basic(self, username: &str, password: &str) -> Self {
         let value = format!("Basic {}", base64(format!("{username}:{password}").as_bytes()));
         self.with_header("Authorization", &value)
+    }
+
+    /// Connects from this address: all of 127.0.0.0/8 is this machine.
+    pub fn from(mut self, address: impl Into<IpAddr>) -> Self {
+        self.from = Some(address.into());
+        self
     }
 
     pub fn to_path(mut self, path: &str) -> Self {
@@ -148,7 +158,15 @@ impl Sender {
     /// # Errors
     /// If nobody listens.
     pub async fn connect_tcp(&self) -> std::io::Result<TcpStream> {
-        let stream = TcpStream::connect(self.to).await?;
+        let socket = if self.to.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        if let Some(from) = self.from {
+            socket.bind(SocketAddr::new(from, 0))?;
+        }
+        let stream = socket.connect(self.to).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
     }

@@ -3,7 +3,7 @@
 //! Takes plain HTTP on loopback, gives its address. On request it remembers the last body, for the one
 //! row that looks at what arrives.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -41,6 +41,22 @@ impl Sink {
         let sink = Self::start();
         sink.state.keeps_last.store(true, Ordering::Relaxed);
         sink
+    }
+
+    /// One that takes requests and never answers.
+    ///
+    /// # Panics
+    /// If there is no port.
+    pub fn hanging() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address");
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                // Ends when the other side gives up: what is sent is taken, as by a receiver whose disk hangs.
+                thread::spawn(move || io::copy(&mut stream, &mut io::sink()));
+            }
+        });
+        address
     }
 
     /// The last body as it came, compressed.

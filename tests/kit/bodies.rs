@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use gauntlet_tests::remote_write::{Label, WriteRequest, compress, decode};
+use crate::remote_write::{Label, WriteRequest, compress, decode};
 use prost::Message;
 
 /// One write to send.
@@ -228,21 +228,22 @@ fn stamp(milliseconds: i64) -> Vec<u8> {
 }
 
 /// As long as what is written over it, and nowhere else in a recorded body.
-const SERIAL: &[u8; 12] = b"#SERIAL-MARK";
+pub const SERIAL: &[u8; 12] = b"#SERIAL-MARK";
 /// A time with the varint length, six bytes, of every time from 2004 to 2109.
 const STAMP: i64 = 0x02aa_aaaa_aaaa;
 /// Field 2 of a sample, as a varint.
 const TIMESTAMP_KEY: u8 = 0x10;
 
 /// A decoded body and the places in it that change with each write.
-struct Template {
+pub struct Template {
     decoded: Vec<u8>,
     places: Vec<usize>,
     length: usize,
 }
 
 impl Template {
-    fn new(decoded: Vec<u8>, needle: &[u8]) -> Self {
+    /// `needle` stands wherever something changes with each write.
+    pub fn new(decoded: Vec<u8>, needle: &[u8]) -> Self {
         let windows = decoded.windows(needle.len()).enumerate();
         let places = windows.filter(|(_, w)| *w == needle).map(|(at, _)| at).collect();
         Self {
@@ -252,8 +253,8 @@ impl Template {
         }
     }
 
-    /// `patch` gives the bytes of each place, counted from 0.
-    fn patched(&self, patch: impl Fn(usize) -> Vec<u8>) -> Arc<[u8]> {
+    /// A body, compressed. `patch` gives the bytes of each place, counted from 0.
+    pub fn patched(&self, patch: impl Fn(usize) -> Vec<u8>) -> Arc<[u8]> {
         let mut decoded = self.decoded.clone();
         for (number, place) in self.places.iter().enumerate() {
             decoded[*place..place + self.length].copy_from_slice(&patch(number));

@@ -1,0 +1,86 @@
+//! Bytes of any content on a sender's connection to the whole gateway: answers or an end, never more answers than heads,
+//! and nothing that two readers could understand differently is taken.
+#![no_main]
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use gauntlet::server::{Options, start};
+use libfuzzer_sys::fuzz_target;
+
+/// A token of `seeds/head`.
+const CONFIG: &str = "
+remote_write: {listen_address: '127.0.0.1:0', insecure_http: true, header_timeout: 2s, idle_timeout: 2s, body_timeout: 2s}
+admin: {listen_address: '127.0.0.1:0'}
+upstreams: {nobody: {endpoints: ['http://127.0.0.1:1']}}
+tenants: [{tenant: a, credentials: [{bearer_token_sha256: \
+2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae}]}]
+";
+
+static GATEWAY: LazyLock<SocketAddr> = LazyLock::new(|| {
+    let file = std::env::temp_dir().join(format!("gauntlet-fuzz-{}.yaml", std::process::id()));
+    std::fs::write(&file, CONFIG).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let options = Options {
+                config_file: file,
+                poll_interval: Duration::ZERO,
+                shutdown_timeout: Duration::ZERO,
+            };
+            let running = start(&options).await.unwrap();
+            tell.send(running.remote_write).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    told.recv().unwrap()
+});
+
+fuzz_target!(|data: &[u8]| {
+    let answers = say(data);
+    let statuses: Vec<&str> = statuses(&answers).collect();
+    let known = ["200", "204", "400", "401", "404", "405", "408", "411", "413", "414", "415", "417", "431", "500", "501", "503", "505"];
+    assert!(statuses.iter().all(|status| known.contains(status)), "{statuses:?}");
+    assert!(!statuses.contains(&"500"), "a bug is answered 500");
+    let heads = data.windows(2).filter(|pair| pair == b"\n\n").count() + data.windows(3).filter(|three| three == b"\n\r\n").count();
+    // What can be no head at all is answered too, once.
+    assert!(statuses.len() <= heads + 1, "{} answers to {heads} heads", statuses.len());
+    if is_ambiguous(data) {
+        assert!(!statuses.first().is_some_and(|status| status.starts_with('2')), "{statuses:?}");
+    }
+});
+
+/// Says it and no more, and gives everything that comes until the other side ends it too.
+fn say(data: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(*GATEWAY).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    // Whoever was refused early does not take the rest.
+    let _ = stream.write_all(data);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answers = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut answers) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "the connection does not end");
+    }
+    answers
+}
+
+fn statuses(answers: &[u8]) -> impl Iterator<Item = &str> {
+    let starts = answers.windows(13).filter(|line| line.starts_with(b"HTTP/1.") && line[8] == b' ');
+    starts.map(|line| std::str::from_utf8(&line[9..12]).expect("a status"))
+}
+
+/// Whether the first head has a line that ends in two ways, two hosts or none, or both kinds of length.
+fn is_ambiguous(data: &[u8]) -> bool {
+    let Some(end) = data.windows(4).position(|w| w == b"\r\n\r\n") else {
+        return true;
+    };
+    let head = data[..end].to_ascii_lowercase();
+    let lines: Vec<&[u8]> = head.split(|byte| *byte == b'\n').collect();
+    let bare = lines[..lines.len() - 1].iter().any(|line| !line.ends_with(b"\r"));
+    let count = |name: &[u8]| lines.iter().filter(|line| line.starts_with(name)).count();
+    let lengths = count(b"content-length:");
+    bare || count(b"host:") != 1 || lengths > 1 || (lengths > 0 && count(b"transfer-encoding:") > 0)
+}
