@@ -257,6 +257,7 @@ impl Running {
             self.stop_writes.clone(),
             self.connections.clone(),
             Arc::clone(&self.reactors),
+            Arc::clone(&self.shared.memory),
         );
         self.tasks.spawn(serving);
     }
