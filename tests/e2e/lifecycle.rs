@@ -415,6 +415,13 @@ async fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
         204
     );
 
+    // `check` says what a start would, and that it is no mistake of the configuration.
+    let checked = Gateway::check_limited(&setup(), "ulimit -n 300");
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(checked.text.contains("would serve 150 senders at once"), "{checked:?}");
+    let checked = Gateway::check_limited(&setup().set("/remote_write/max_connections", 100), "ulimit -Sn 64");
+    assert!(!checked.text.contains("open files"), "{checked:?}");
+
     let gateway = Gateway::start_limited(setup(), "ulimit -n 300").await;
     assert_eq!(gateway.open_files(), (300, 300));
     gateway.expect_log(&["too few open files", "\"served\":150"]).await;

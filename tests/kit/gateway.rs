@@ -57,12 +57,7 @@ impl Gateway {
     /// As [`Gateway::start`], where the process begins with such limits of open files: a line of `sh` sets them.
     pub async fn start_limited(setup: Setup, limits: &str) -> Self {
         setup.write();
-        let mut command = Command::new("sh");
-        command
-            .arg("-c")
-            .arg(format!("{limits} && exec \"$0\" \"$@\""))
-            .arg(binary());
-        Self::listening(Watched::start(&setup, command, &[]), setup).await
+        Self::listening(Watched::start(&setup, limited(limits), &[]), setup).await
     }
 
     /// Starts the gateway and waits until it listens, ready or not.
@@ -97,6 +92,12 @@ impl Gateway {
     pub fn check(setup: &Setup) -> Checked {
         setup.write();
         Self::check_as_written(setup)
+    }
+
+    /// As [`Gateway::check`], where the process begins with such limits of open files.
+    pub fn check_limited(setup: &Setup, limits: &str) -> Checked {
+        setup.write();
+        checked(limited(limits).arg("check").arg(setup.main_file()))
     }
 
     /// `gauntlet check` on the files of `setup` as they lie on disk.
@@ -243,6 +244,16 @@ impl Gateway {
     pub fn memory(&self) -> u64 {
         self.process.0.rss()
     }
+}
+
+/// The gateway, once a line of `sh` has set its limits.
+fn limited(limits: &str) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg(format!("{limits} && exec \"$0\" \"$@\""))
+        .arg(binary());
+    command
 }
 
 fn checked(command: &mut Command) -> Checked {
