@@ -212,22 +212,19 @@ pub async fn serve<H, F>(
 
 /// Who was accepted waits here until there is room, and with him all who come after.
 async fn seat(roster: &Arc<Roster>, clock: &Arc<Clock>, full: &Throttle) -> (Seat, Notice) {
-    loop {
-        match roster.seat(Arc::clone(clock)) {
-            Ok(seated) => return seated,
-            Err(bound) => {
-                if let Some(untold) = full.due(now()) {
-                    let bound = bound.word();
-                    tracing::warn!(
-                        untold,
-                        bound,
-                        "all connections are in use; for each that comes one ends"
-                    );
-                }
-                roster.make_room(bound).await;
-            }
-        }
+    let attempt = || roster.seat(Arc::clone(clock));
+    let bound = match attempt() {
+        Ok(seated) => return seated,
+        Err(bound) => bound.word(),
+    };
+    if let Some(untold) = full.due(now()) {
+        tracing::warn!(
+            untold,
+            bound,
+            "all connections are in use; for each that comes one ends"
+        );
     }
+    roster.make_room(None, attempt).await
 }
 
 fn seldom() -> Throttle {

@@ -10,7 +10,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
 
 use super::clock::Clock;
 use crate::memory::{Held, Kind, Memory};
@@ -60,6 +62,8 @@ pub(super) struct Roster {
     bounds: MostSeats,
     memory: Arc<Memory>,
     book: Mutex<Book>,
+    /// Whose turn it is to wait for a seat to be left.
+    turn: tokio::sync::Mutex<()>,
     /// A seat was left.
     freed: Notify,
 }
@@ -87,7 +91,8 @@ pub(super) struct Seat {
     roster: Arc<Roster>,
     number: u64,
     clock: Arc<Clock>,
-    _held: Held,
+    /// Until it is dropped.
+    held: Option<Held>,
 }
 
 /// Comes when the connection is to end.
@@ -102,6 +107,7 @@ impl Roster {
             bounds,
             memory,
             book: Mutex::default(),
+            turn: tokio::sync::Mutex::new(()),
             freed: Notify::new(),
         })
     }
@@ -127,16 +133,26 @@ impl Roster {
             roster: Arc::clone(self),
             number,
             clock: Arc::clone(&clock),
-            _held: held,
+            held: Some(held),
         };
         Ok((seat, Notice { told, clock }))
     }
 
-    /// Tells one to go, if there is one that may be told; then waits for a seat to be left, but not for long.
-    pub(super) async fn make_room(&self, why: Leave) {
-        self.tell_one(why, None);
-        // Whoever was told may have a request by now.
-        let _ = tokio::time::timeout(LOOK_AGAIN, self.freed.notified()).await;
+    /// What `attempt` gives once there is room: one after the other tells one to go, if there is one that may be told, and
+    /// waits until it left.
+    pub(super) async fn make_room<T>(&self, but: Option<u64>, attempt: impl Fn() -> Result<T, Leave>) -> T {
+        let _turn = self.turn.lock().await;
+        loop {
+            let why = match attempt() {
+                Ok(made) => return made,
+                Err(why) => why,
+            };
+            // Of somebody who left before.
+            let _ = self.freed.notified().now_or_never();
+            self.tell_one(why, but);
+            // Whoever was told may have a request by now.
+            let _ = timeout(LOOK_AGAIN, self.freed.notified()).await;
+        }
     }
 
     fn tell_one(&self, why: Leave, but: Option<u64>) {
@@ -266,18 +282,23 @@ impl Seat {
 
     /// Memory to speak with; waits until somebody else goes if there is none. The caller sets the deadline.
     pub(super) async fn speak(&self) -> Held {
-        loop {
-            match self.roster.memory.hold(Kind::Connections, IN_USE) {
-                Ok(held) => return held,
-                Err(_) => self.roster.tell_one(Leave::Memory, Some(self.number)),
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
+        let hold = || {
+            self.roster
+                .memory
+                .hold(Kind::Connections, IN_USE)
+                .map_err(|_| Leave::Memory)
+        };
+        match hold() {
+            Ok(held) => held,
+            Err(_) => self.roster.make_room(Some(self.number), hold).await,
         }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        // Before whoever waits for it looks.
+        drop(self.held.take());
         let mut book = self.roster.book();
         book.forget(self.number);
         book.seats.remove(&self.number);
@@ -348,7 +369,7 @@ mod tests {
         let (mut first, mut second) = (idle(&roster, "a"), idle(&roster, "b"));
         let mut stranger = comes(&roster).unwrap();
         assert_eq!(comes(&roster).err(), Some(Leave::Full));
-        roster.make_room(Leave::Full).await;
+        roster.tell_one(Leave::Full, None);
         assert_eq!(told(&mut stranger), Some(Leave::Full));
         // It has its seat until it leaves.
         assert_eq!(comes(&roster).err(), Some(Leave::Full));
@@ -356,7 +377,7 @@ mod tests {
         let mut third = idle(&roster, "a");
         // The first has another request, and its answer, so that it is no longer the longest idle.
         first.0.clock().enter(Phase::Idle);
-        roster.make_room(Leave::Full).await;
+        roster.tell_one(Leave::Full, None);
         assert_eq!(
             [told(&mut first), told(&mut second), told(&mut third)],
             [None, Some(Leave::Full), None]
@@ -364,15 +385,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_at_work_is_told() {
+    async fn who_waits_for_room_has_it_when_the_one_that_was_told_left() {
+        let roster = ample(MostSeats {
+            connections: 1,
+            ..BOUNDS
+        });
+        let mut first = Some(comes(&roster).unwrap());
+        let second = roster.make_room(None, || comes(&roster));
+        let leaving = async {
+            while first.as_mut().is_some_and(|first| told(first).is_none()) {
+                tokio::task::yield_now().await;
+            }
+            drop(first.take());
+        };
+        let (mut second, ()) = tokio::join!(second, leaving);
+        assert_eq!(told(&mut second), None);
+    }
+
+    #[test]
+    fn nobody_at_work_is_told() {
         let roster = ample(BOUNDS);
         let mut all = [idle(&roster, "a"), idle(&roster, "b"), comes(&roster).unwrap()];
         all.iter().for_each(|(seat, _)| seat.clock().enter(Phase::Busy));
-        roster.make_room(Leave::Full).await;
+        roster.tell_one(Leave::Full, None);
         assert!(all.iter_mut().all(|one| told(one).is_none()));
         // The beginning of a tenant's next request is work too; that of a stranger's may be all there ever is of it.
         all.iter().for_each(|(seat, _)| seat.clock().enter(Phase::Head));
-        roster.make_room(Leave::Full).await;
+        roster.tell_one(Leave::Full, None);
         assert_eq!(all.each_mut().map(told), [None, None, Some(Leave::Full)]);
     }
 
@@ -380,10 +419,10 @@ mod tests {
     async fn whoever_has_a_request_before_he_hears_it_stays_for_the_answer() {
         let roster = ample(BOUNDS);
         let (seat, notice) = idle(&roster, "a");
-        roster.make_room(Leave::Full).await;
+        roster.tell_one(Leave::Full, None);
         seat.clock().enter(Phase::Busy);
         let mut comes = Box::pin(notice.comes());
-        let early = tokio::time::timeout(LOOK_AGAIN, &mut comes).await;
+        let early = timeout(LOOK_AGAIN, &mut comes).await;
         assert!(early.is_err());
         seat.clock().enter(Phase::Idle);
         assert_eq!(comes.await, Leave::Full);
@@ -399,12 +438,12 @@ mod tests {
         });
         let mut tenants: Vec<_> = (2..many).map(|_| idle(&roster, "a")).collect();
         let mut strangers = [comes(&roster).unwrap(), comes(&roster).unwrap()];
-        roster.make_room(Leave::Full).await;
+        roster.tell_one(Leave::Full, None);
         assert_eq!(strangers.each_mut().map(told), [None, None]);
         assert_eq!(told(&mut tenants[0]), Some(Leave::Full));
         drop(tenants.remove(0));
         let third = comes(&roster).unwrap();
-        roster.make_room(Leave::Full).await;
+        roster.tell_one(Leave::Full, None);
         assert_eq!(strangers.each_mut().map(told), [Some(Leave::Full), None]);
         assert!(tenants.iter_mut().all(|one| told(one).is_none()));
         drop(third);
