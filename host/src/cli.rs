@@ -127,7 +127,7 @@ fn check(file: &Path, loaded: Result<Loaded, Vec<ConfigError>>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings.iter().chain(&server::warnings(&loaded.config)) {
         eprintln!("warning: {warning}");
     }
     let faults = loaded

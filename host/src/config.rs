@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::model::TenantId;
 
 mod builtin;
@@ -151,6 +153,12 @@ pub struct RemoteWrite {
     /// `None` only where the operator wrote `insecure_http: true`.
     pub tls: Option<TlsServer>,
     pub max_connections: usize,
+    /// Of one address, or one /64 of IPv6, that proved no tenant yet.
+    pub max_strangers_per_address: usize,
+    /// That proved the same tenant.
+    pub max_connections_per_tenant: usize,
+    /// The load balancers whose connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: Vec<IpNet>,
     /// TLS handshake, from accept to finished.
     pub handshake_timeout: Duration,
     /// Request head, from its first byte or from the end of the last response.

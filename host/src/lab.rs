@@ -71,10 +71,7 @@ impl Lab {
         let pipeline = generations.current();
         let header = format!("Bearer {token}").parse();
         let headers = HeaderMap::from_iter(header.ok().map(|bearer| (AUTHORIZATION, bearer)));
-        let peer = Peer {
-            address: ([127, 0, 0, 1], 0).into(),
-            certificate: None,
-        };
+        let peer = Peer::new(([127, 0, 0, 1], 0).into(), None);
         let verified = &pipeline.shared.verified;
         let proof = pipeline.authenticator.authenticate(&headers, &peer, verified).await?;
         Ok(Self { pipeline, proof })

@@ -2,38 +2,34 @@
 //!
 //! Takes sockets; gives requests to a handler, with what is known of the peer. Everything about one connection,
 //! the handshake included, happens in that connection's own task, so that a slow sender delays nobody. Never
-//! ends because of an accept error, never answers a request itself except for what hyper finds malformed (400,
-//! 431), and never forwards a byte.
+//! ends because of an accept error, and never forwards a byte.
 //!
-//! Over `max_connections` senders wait in the kernel's backlog. The choice refused is to accept and close: it
-//! costs work per attempt, makes who gets in a lottery, and turns a moment's excess into retries; waiting is
-//! first come, first served, and bounded by the deadlines that end idle and slow connections.
+//! Over `max_connections`, or what memory there is for connections, one that works for nobody ends for each that comes:
+//! `roster` says which. Where all are at work, senders wait in the kernel's backlog. The choice refused is to accept and
+//! close: it costs work per attempt, makes who gets in a lottery, and turns a moment's excess into retries.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::body::Incoming;
+use ipnet::IpNet;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::clock::Timed;
+use self::proxied::ProxyError;
+use self::roster::{Leave, MostSeats, Notice, Roster, Seat};
 use crate::config::RemoteWrite;
+use crate::memory::Memory;
 use crate::model::{Peer, PeerCertificate};
 use crate::telemetry::metrics::ReasonLabels;
 use crate::telemetry::{Metrics, Throttle, Throttles, network_of};
@@ -41,18 +37,18 @@ use crate::tls::{self, HandshakeError, HandshakeFault};
 
 mod bind;
 mod clock;
+mod framing;
+mod proxied;
 mod reactors;
+mod requests;
+mod roster;
+mod timed;
 
 pub use bind::bind;
 pub(crate) use clock::{Clock, Phase};
 pub use reactors::Reactors;
+pub(crate) use requests::{last, serve_requests};
 
-/// Largest request head, request line included. Bytes. A JWT or a chain of proxy headers fits many times.
-const MAX_HEAD_SIZE: usize = 32 * 1024;
-/// Most header fields in a request; Prometheus sends six.
-const MAX_HEADERS: usize = 100;
-/// Largest read buffer of one connection. Bytes. A usual body (15-62 KB) is read at once.
-const READ_BUFFER: usize = 64 * 1024;
 /// Pause after an accept error that will not go away by trying again at once, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Shortest time between two log lines about the same trouble: strangers must not fill the log.
@@ -63,6 +59,8 @@ const TELL_REFUSALS_EVERY: Duration = Duration::from_secs(60);
 const MAX_REFUSALS: usize = 256;
 
 const HEAD_TIMEOUT: &str = "head_timeout";
+const FRAMING: &str = "framing";
+const PROXY: &str = "proxy_protocol";
 
 /// Why there is no listener.
 #[derive(Debug, thiserror::Error)]
@@ -70,12 +68,6 @@ pub enum ListenError {
     #[error("cannot listen on {address}: {reason}")]
     Bind { address: String, reason: io::Error },
 }
-
-/// The validity of the client certificate ended after the handshake.
-/// Ends a connection in place of an answer.
-#[derive(Debug, thiserror::Error)]
-#[error("the request may not be answered")]
-struct NoAnswer;
 
 /// Deadlines of a connection. They hold for the life of the process; a reload does not change them.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +82,8 @@ struct Deadlines {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    max_connections: usize,
+    bounds: MostSeats,
+    balancers: Vec<IpNet>,
     deadlines: Deadlines,
     metrics: Arc<Metrics>,
 }
@@ -110,7 +103,12 @@ impl Listener {
         Ok(Self {
             socket,
             address,
-            max_connections: config.max_connections.clamp(1, Semaphore::MAX_PERMITS),
+            bounds: MostSeats {
+                connections: config.max_connections,
+                strangers_per_address: config.max_strangers_per_address,
+                per_tenant: config.max_connections_per_tenant,
+            },
+            balancers: config.proxy_protocol.clone(),
             deadlines: Deadlines {
                 handshake: config.handshake_timeout,
                 head: config.header_timeout,
@@ -130,6 +128,7 @@ impl Listener {
 struct Door<H> {
     tls: Arc<tls::Source>,
     handler: H,
+    balancers: Vec<IpNet>,
     deadlines: Deadlines,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
@@ -146,47 +145,51 @@ pub async fn serve<H, F>(
     shutdown: CancellationToken,
     tracker: TaskTracker,
     reactors: Arc<Reactors>,
+    memory: Arc<Memory>,
 ) where
     H: Fn(Request<Incoming>, Arc<Peer>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
     // So that their rates begin at 0.
-    for reason in HandshakeFault::ALL
-        .map(HandshakeFault::word)
+    let leaving = Leave::ALL.map(Leave::word);
+    let handshakes = HandshakeFault::ALL.map(HandshakeFault::word);
+    for reason in handshakes
         .into_iter()
-        .chain([HEAD_TIMEOUT])
+        .chain(leaving)
+        .chain([HEAD_TIMEOUT, FRAMING, PROXY])
     {
         count(&listener.metrics, reason);
     }
-    let slots = Arc::new(Semaphore::new(listener.max_connections));
+    let roster = Roster::new(listener.bounds, memory);
     let (accept_errors, full) = (seldom(), seldom());
     let door = Arc::new(Door {
         tls,
         handler,
+        balancers: listener.balancers,
         deadlines: listener.deadlines,
         metrics: listener.metrics,
         shutdown: shutdown.clone(),
         refusals: Throttles::new(1, TELL_REFUSALS_EVERY, MAX_REFUSALS),
     });
     loop {
-        if slots.available_permits() == 0
-            && let Some(untold) = full.due(now())
-        {
-            tracing::warn!(
-                untold,
-                max_connections = listener.max_connections,
-                "all connections are in use; further senders wait"
-            );
-        }
+        let accepted = async {
+            let (socket, address) = accept(&listener.socket).await?;
+            let clock = Arc::new(Clock::new(door.deadlines.head, door.deadlines.idle));
+            let (seat, notice) = seat(&roster, &clock, &full).await;
+            if !door.is_balancer(address) {
+                seat.comes_from(network_of(address.ip()));
+            }
+            Ok((socket, address, (seat, notice)))
+        };
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            accepted = accept(&listener.socket, &slots) => accepted,
+            accepted = accepted => accepted,
         };
         match accepted {
-            Ok((socket, address, slot)) => {
+            Ok((socket, address, (seat, notice))) => {
                 let door = Arc::clone(&door);
-                let serve = move |socket, address| connection(door, socket, address, slot);
+                let serve = move |socket, address| until_told(door, socket, address, seat, notice);
                 if let Err(error) = reactors.spawn(&tracker, socket, address, serve) {
                     tracing::error!(%error, "a connection could not be handed over; the listener goes on");
                 }
@@ -207,6 +210,23 @@ pub async fn serve<H, F>(
     }
 }
 
+/// Who was accepted waits here until there is room, and with him all who come after.
+async fn seat(roster: &Arc<Roster>, clock: &Arc<Clock>, full: &Throttle) -> (Seat, Notice) {
+    let attempt = || roster.seat(Arc::clone(clock));
+    let bound = match attempt() {
+        Ok(seated) => return seated,
+        Err(bound) => bound.word(),
+    };
+    if let Some(untold) = full.due(now()) {
+        tracing::warn!(
+            untold,
+            bound,
+            "all connections are in use; for each that comes one ends"
+        );
+    }
+    roster.make_room(None, attempt).await
+}
+
 fn seldom() -> Throttle {
     Throttle::new(1, LOG_INTERVAL)
 }
@@ -215,16 +235,11 @@ fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
-/// The slot comes first: without one, the sender stays in the backlog.
-pub(crate) async fn accept(
-    socket: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+pub(crate) async fn accept(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (stream, address) = socket.accept().await?;
     // A socket of both families has an IPv4 sender as `::ffff:10.0.0.1`, which nobody would search for.
     let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-    Ok((stream, address, slot))
+    Ok((stream, address))
 }
 
 /// Errors that belong to the connection that failed say nothing about the next. Everything else (no file
@@ -240,12 +255,33 @@ pub(crate) fn pause_after(error: &io::Error) -> Option<Duration> {
 }
 
 /// One connection, from accepted to closed.
-async fn connection<H, F>(door: Arc<Door<H>>, socket: TcpStream, address: SocketAddr, _slot: OwnedSemaphorePermit)
+async fn until_told<H, F>(door: Arc<Door<H>>, socket: TcpStream, address: SocketAddr, seat: Seat, notice: Notice)
 where
     H: Fn(Request<Incoming>, Arc<Peer>) -> F,
     F: Future<Output = Response<Full<Bytes>>>,
 {
     let _open = Open::count(&door.metrics);
+    let source = OnceLock::new();
+    let all = async {
+        // Boxed, since hardly anybody needs it.
+        let found = Box::pin(door.source(socket, address, &seat)).await;
+        if let Some((socket, address)) = found {
+            let _ = source.set(address);
+            connection(&door, socket, address, &seat).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = all => {}
+        why = notice.comes() => door.refused(why.word(), *source.get().unwrap_or(&address)),
+    }
+}
+
+async fn connection<H, F>(door: &Door<H>, socket: TcpStream, address: SocketAddr, seat: &Seat)
+where
+    H: Fn(Request<Incoming>, Arc<Peer>) -> F,
+    F: Future<Output = Response<Full<Bytes>>>,
+{
     // An answer is one small segment; waiting to fill it would add 40 ms. Failing to set it is no reason to end.
     let _ = socket.set_nodelay(true);
 
@@ -258,11 +294,7 @@ where
         }
     };
     let Some(config) = config else {
-        let peer = Peer {
-            address,
-            certificate: None,
-        };
-        return converse(&door, socket, peer, replaced).await;
+        return converse(door, socket, Peer::new(address, None), replaced, seat).await;
     };
     let handshake = timeout(door.deadlines.handshake, tls::accept(config, socket));
     let finished = tokio::select! {
@@ -270,7 +302,9 @@ where
         finished = handshake => finished,
     };
     match finished {
-        Ok(Ok((stream, certificate))) => converse(&door, stream, Peer { address, certificate }, replaced).await,
+        Ok(Ok((stream, certificate))) => {
+            converse(door, stream, Peer::new(address, certificate), replaced, seat).await;
+        }
         Ok(Err(error)) => door.refused_handshake(address, &error),
         Err(_elapsed) => door.refused(HandshakeFault::Timeout.word(), address),
     }
@@ -278,7 +312,7 @@ where
 
 /// Serves requests until either side ends it. `replaced` ends when the TLS configuration is not the one this
 /// connection began with.
-async fn converse<S, H, F>(door: &Door<H>, stream: S, peer: Peer, replaced: impl Future<Output = ()>)
+async fn converse<S, H, F>(door: &Door<H>, stream: S, peer: Peer, replaced: impl Future<Output = ()>, seat: &Seat)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Fn(Request<Incoming>, Arc<Peer>) -> F,
@@ -297,103 +331,74 @@ where
             door.refused(HandshakeFault::ExpiredCertificate.word(), address);
             return None;
         }
-        Some((door.handler)(request, Arc::clone(&peer)))
+        let answered = (door.handler)(request, Arc::clone(&peer));
+        Some(noting_proof(answered, &peer, seat))
     };
-    let clock = Clock::new(door.deadlines.head, door.deadlines.idle);
-    match serve_requests(stream, address, clock, last_call, answer).await {
+    let clock = seat.clock();
+    clock.begin();
+    match serve_requests(stream, clock, last_call, || seat.speak(), answer).await {
         Some(Phase::Head) => door.refused(HEAD_TIMEOUT, address),
         Some(Phase::Stalled) => tracing::debug!(peer = %address, "the sender does not read its answers"),
+        _ if clock.is_faulty() => door.refused(FRAMING, address),
         _ => {}
     }
 }
 
-/// HTTP/1.1 on one stream, until either side ends it: no new request from `last_call` on, and the end where there is no
-/// `answer`. What was late, if that is why it ended.
-pub(crate) async fn serve_requests<S, F, B>(
-    stream: S,
-    address: SocketAddr,
-    clock: Clock,
-    last_call: impl Future<Output = ()>,
-    answer: impl Fn(Request<Incoming>) -> Option<F>,
-) -> Option<Phase>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-    F: Future<Output = Response<B>>,
-    B: Body<Error: std::error::Error + Send + Sync> + 'static,
-{
-    let clock = Arc::new(clock);
-    let service = service_fn(|request| {
-        clock.enter(Phase::Busy);
-        let answer = answer(request);
-        let clock = Arc::clone(&clock);
-        async move {
-            let answer = answer.ok_or(NoAnswer)?.await;
-            clock.enter(Phase::Idle);
-            Ok::<_, NoAnswer>(answer)
-        }
-    });
-    let stream = TokioIo::new(Timed::new(stream, Arc::clone(&clock)));
-    let mut http = pin!(builder().serve_connection(stream, service));
-    let mut timer = pin!(sleep_until(clock.deadline().map_or_else(Instant::now, |(at, _)| at)));
-    let mut last_call = pin!(last_call);
-    let mut called = false;
-
-    poll_fn(|context| {
-        if !called && last_call.as_mut().poll(context).is_ready() {
-            called = true;
-            http.as_mut().graceful_shutdown();
-        }
-        loop {
-            if let Poll::Ready(end) = http.as_mut().poll(context) {
-                if let Err(error) = end {
-                    tracing::debug!(%error, peer = %address, "the connection ended early");
-                }
-                return Poll::Ready(None);
-            }
-            // Read after hyper ran, since what it did moves the deadline; this is the only task that does.
-            match ready!(overdue(&clock, timer.as_mut(), context)) {
-                Phase::Idle => {
-                    clock.enter(Phase::Closing);
-                    http.as_mut().graceful_shutdown();
-                }
-                phase => return Poll::Ready(Some(phase)),
-            }
-        }
-    })
-    .await
-}
-
-/// Waits for the phase's deadline. A timer that is set too early is left to fire and set again: most requests
-/// then never touch it.
-fn overdue(clock: &Clock, mut timer: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<Phase> {
-    loop {
-        let Some((at, phase)) = clock.deadline() else {
-            return Poll::Pending;
-        };
-        if at < timer.deadline() || (timer.is_elapsed() && at > Instant::now()) {
-            timer.as_mut().reset(at);
-        }
-        ready!(timer.as_mut().poll(context));
-        if at <= Instant::now() {
-            return Poll::Ready(phase);
-        }
+/// Who proves a tenant is no stranger from then on, if that may have one more connection.
+async fn noting_proof(
+    answered: impl Future<Output = Response<Full<Bytes>>>,
+    peer: &Peer,
+    seat: &Seat,
+) -> Response<Full<Bytes>> {
+    let was_proved = peer.proved.get().is_some();
+    let response = answered.await;
+    match peer.proved.get().filter(|_| !was_proved) {
+        Some(tenant) if !seat.proved(tenant) => last(response),
+        _ => response,
     }
 }
 
-/// hyper's own head timeout is off: it runs while a connection idles, so it cannot tell the two apart.
-fn builder() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .max_headers(MAX_HEADERS)
-        .max_header_size(MAX_HEAD_SIZE)
-        .max_buf_size(READ_BUFFER);
-    builder
-}
-
 impl<H> Door<H> {
-    /// Late, so that nothing is known of it but where it came from.
+    fn is_balancer(&self, address: SocketAddr) -> bool {
+        self.balancers.iter().any(|network| network.contains(&address.ip()))
+    }
+
+    /// The sender's address, where a balancer stands between; none if that does not say it.
+    async fn source(&self, mut socket: TcpStream, address: SocketAddr, seat: &Seat) -> Option<(TcpStream, SocketAddr)> {
+        if !self.is_balancer(address) {
+            return Some((socket, address));
+        }
+        let read = timeout(self.deadlines.handshake, proxied::source(&mut socket));
+        let read = tokio::select! {
+            () = self.shutdown.cancelled() => return None,
+            read = read => read.unwrap_or(Err(ProxyError::Late)),
+        };
+        match read {
+            Ok(source) => {
+                let address = source.unwrap_or(address);
+                seat.comes_from(network_of(address.ip()));
+                Some((socket, address))
+            }
+            // A balancer that asks whether the port is open says nothing and goes.
+            Err(error @ ProxyError::Ended(_)) => {
+                tracing::debug!(peer = %address, %error, "a balancer's connection ended");
+                None
+            }
+            Err(error) => {
+                self.refused_for(PROXY, address, &error);
+                None
+            }
+        }
+    }
+
+    fn refused_for(&self, reason: &'static str, peer: SocketAddr, error: &ProxyError) {
+        count(&self.metrics, reason).inc();
+        if let Some(untold) = self.refusals.due((network_of(peer.ip()), reason), now()) {
+            tracing::info!(reason, %peer, %error, untold, "a connection was refused");
+        }
+    }
+
+    /// Nothing is known of it but where it came from.
     fn refused(&self, reason: &'static str, peer: SocketAddr) {
         count(&self.metrics, reason).inc();
         if let Some(untold) = self.refusals.due((network_of(peer.ip()), reason), now()) {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::AddAssign;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub mod breaker;
@@ -103,6 +103,18 @@ pub struct Peer {
     pub address: SocketAddr,
     /// `None` on plain HTTP, without a client certificate, and where it names nobody.
     pub certificate: Option<PeerCertificate>,
+    /// Whom the first of its requests that proved a tenant proved.
+    pub proved: OnceLock<TenantId>,
+}
+
+impl Peer {
+    pub fn new(address: SocketAddr, certificate: Option<PeerCertificate>) -> Self {
+        Self {
+            address,
+            certificate,
+            proved: OnceLock::new(),
+        }
+    }
 }
 
 /// The names in a client certificate that a handshake verified. `tls` alone makes it, once per connection.

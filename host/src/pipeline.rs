@@ -23,6 +23,7 @@ use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet
 use crate::head::{self, HeadError};
 use crate::judge::{Admission, Body, Judged, Origin};
 use crate::limits::{ChargeError, Need, Withdrawal};
+use crate::listener::last;
 use crate::model::{Peer, Protocol};
 use crate::respond::{self, Context, Failure, RefusedSeries, Stored};
 use crate::route::{self, Routes};
@@ -98,7 +99,12 @@ impl Pipeline {
             Err(failure) => {
                 let answer = failure.answer(&context);
                 self.log_failure(failure, &answer, &trace, &id, peer);
-                respond::failed(&answer, || self.authenticator.challenge())
+                let response = respond::failed(&answer, || self.authenticator.challenge());
+                // A stranger gets one answer for each connection. What is left of a body is nothing to wait for.
+                match trace.of.is_none() || matches!(failure, Failure::Body(_)) {
+                    true => last(response),
+                    false => response,
+                }
             }
         };
         let (status, seconds) = (response.status(), started.elapsed().as_secs_f64());
@@ -128,6 +134,7 @@ impl Pipeline {
             "a credential proves a tenant that this generation does not have",
         ))?;
         trace.of = Some(proved.account());
+        peer.proved.get_or_init(|| proved.id().clone());
         if head.path_tenant.is_some_and(|named| named.as_ref() != Ok(proved.id())) {
             return Err(Failure::PathTenant);
         }

@@ -107,6 +107,11 @@ pub fn run(options: &Options) -> Result<(), StartError> {
     })
 }
 
+/// What is no mistake of the configuration, and a start on this system would warn of.
+pub fn warnings(config: &Config) -> Option<String> {
+    open_files::lack(config)
+}
+
 /// Builds every tenant's chain without listening, and loads the plugins that nobody uses; gives what cannot be used.
 pub fn check(loaded: Loaded) -> Vec<String> {
     let mut faults = unusable(&loaded.config);
@@ -257,6 +262,7 @@ impl Running {
             self.stop_writes.clone(),
             self.connections.clone(),
             Arc::clone(&self.reactors),
+            Arc::clone(&self.shared.memory),
         );
         self.tasks.spawn(serving);
     }

@@ -188,37 +188,49 @@ async fn an_idle_connection_is_closed_in_time() {
         .tenant(tenant("a"));
     let gateway = Gateway::start(setup).await;
     let mut idle = gateway.sender().connect().await.unwrap();
-    let head = "GET /unknown HTTP/1.1\r\nHost: x\r\n\r\n";
-    idle.write_all(head.as_bytes()).await.unwrap();
+    let body = small_write().body();
+    let head = format!(
+        "POST /api/v1/receive HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a-token\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    idle.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
     let text = until_closed(&mut idle).await;
-    assert!(text.starts_with("HTTP/1.1 404"), "{text}");
+    assert!(text.starts_with("HTTP/1.1 204"), "{text}");
+    assert!(!text.contains("connection: close"), "{text}");
 }
 
 #[tokio::test]
-async fn connections_over_the_limit_wait_or_fail_and_the_place_is_free_again() {
+async fn over_the_limit_of_connections_those_of_strangers_end_and_then_who_is_idle_the_longest() {
     let receiver = Receiver::start().await;
     let setup = Setup::with_receiver(&receiver)
-        .set("/remote_write/max_connections", 2)
+        .set("/remote_write/max_connections", 4)
         .tenant(tenant("a"));
     let gateway = Gateway::start(setup).await;
-    let (first, second) = (gateway.sender().bearer("a-token"), gateway.sender().bearer("a-token"));
+    let first = gateway.sender().bearer("a-token");
     assert_eq!(first.write(&small_write()).await.status, 204);
-    assert_eq!(second.write(&small_write()).await.status, 204);
-    let third = gateway.sender().bearer("a-token");
-    let early = tokio::spawn(async move { third.request(small_write().body()).try_send().await });
-    // Both places are taken, and those who have them are served.
+    let mut silent = Vec::new();
+    for _ in 0..12 {
+        silent.push(gateway.sender().connect_tcp().await.unwrap());
+        // They take each other's places, never that of who proved a tenant.
+        assert_eq!(first.write(&small_write()).await.status, 204);
+    }
+    let tenants = [(); 3].map(|()| gateway.sender().bearer("a-token"));
+    for sender in &tenants {
+        assert_eq!(sender.write(&small_write()).await.status, 204);
+    }
     assert_eq!(first.write(&small_write()).await.status, 204);
-    assert_eq!(gateway.metrics().await.sum("gauntlet_connections", &[]), 2.0);
-    drop((first, second));
-    eventually("a free place", async || {
-        let sender = gateway.sender().bearer("a-token");
-        let answer = sender.request(small_write().body()).try_send().await.ok()?;
-        (answer.status == 204).then_some(())
-    })
-    .await;
-    // It waited and was served, or was refused without an answer: either keeps its data.
-    let early = early.await.unwrap();
-    assert!(early.is_err() || early.is_ok_and(|a| a.status == 204 || a.status == 503));
+    let metric = "gauntlet_refused_connections_total";
+    gateway
+        .expect_metric(metric, &[("reason", "max_connections")], 12.0)
+        .await;
+    // All four are tenants' now, and the first of the three has been idle the longest.
+    let another = gateway.sender().bearer("a-token");
+    assert_eq!(another.write(&small_write()).await.status, 204);
+    gateway
+        .expect_metric(metric, &[("reason", "max_connections")], 13.0)
+        .await;
+    assert_eq!(first.write(&small_write()).await.status, 204);
+    assert_eq!(gateway.metrics().await.sum("gauntlet_connections", &[]), 4.0);
 }
 
 #[tokio::test]
@@ -402,6 +414,13 @@ async fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
         gateway.sender().bearer("a-token").write(&small_write()).await.status,
         204
     );
+
+    // `check` says what a start would, and that it is no mistake of the configuration.
+    let checked = Gateway::check_limited(&setup(), "ulimit -n 300");
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(checked.text.contains("would serve 150 senders at once"), "{checked:?}");
+    let checked = Gateway::check_limited(&setup().set("/remote_write/max_connections", 100), "ulimit -Sn 64");
+    assert!(!checked.text.contains("open files"), "{checked:?}");
 
     let gateway = Gateway::start_limited(setup(), "ulimit -n 300").await;
     assert_eq!(gateway.open_files(), (300, 300));

@@ -1,7 +1,8 @@
 //! Who was turned away, and why: one line in the log for each network and reason, a metric for each handshake, and
 //! never a secret.
 
-use gauntlet_tests::{Certs, Gateway, Receiver, Sender, Setup};
+use gauntlet_tests::{Certs, Gateway, Receiver, Sender, Setup, series, within, write};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{one_tenant, small_write, tenant};
 
@@ -18,6 +19,32 @@ async fn a_wrong_password_is_told_once_with_address_and_configured_user() {
     assert!(line.contains("127.0.0.1:") && line.contains("user kazusa"), "{line}");
     assert_eq!(gateway.log().matches("request refused").count(), 1);
     assert!(!gateway.log().contains("-secret"), "{}", gateway.log());
+}
+
+#[tokio::test]
+async fn a_stranger_gets_one_answer_for_each_connection_which_says_so_and_ends() {
+    let receiver = Receiver::start().await;
+    let gateway = one_tenant(&receiver).await;
+    let nowhere = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n".repeat(3);
+    let wrong =
+        "POST /api/v1/receive HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer no\r\nContent-Length: 0\r\n\r\n".repeat(3);
+    for (requests, status) in [(nowhere, "HTTP/1.1 404"), (wrong, "HTTP/1.1 401")] {
+        let mut stream = gateway.sender().connect().await.unwrap();
+        stream.write_all(requests.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        within("the end of the connection", stream.read_to_string(&mut text))
+            .await
+            .unwrap();
+        assert!(text.starts_with(status), "{text}");
+        assert_eq!(text.matches("HTTP/1.1").count(), 1, "{text}");
+        assert!(text.contains("connection: close"), "{text}");
+    }
+    // Whoever proved a tenant keeps the connection, whatever becomes of the write.
+    let sender = gateway.sender().bearer("a-token");
+    let answer = sender
+        .write(&write([series("").label("job", "test").sample(1.0, 0)]))
+        .await;
+    assert_eq!((answer.status, answer.header("connection")), (400, None), "{answer:?}");
 }
 
 #[tokio::test]

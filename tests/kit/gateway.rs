@@ -61,12 +61,7 @@ impl Gateway {
     /// As [`Gateway::start`], where the process begins with such limits of open files: a line of `sh` sets them.
     pub async fn start_limited(setup: Setup, limits: &str) -> Self {
         setup.write();
-        let mut command = Command::new("sh");
-        command
-            .arg("-c")
-            .arg(format!("{limits} && exec \"$0\" \"$@\""))
-            .arg(binary());
-        Self::listening(Watched::start(&setup, command, &[]), setup).await
+        Self::listening(Watched::start(&setup, limited(limits), &[]), setup).await
     }
 
     /// As [`Gateway::start`], with the defaults, where `command` is any gateway's program, or becomes it.
@@ -109,6 +104,12 @@ impl Gateway {
     pub fn check(setup: &Setup) -> Checked {
         setup.write();
         Self::check_as_written(setup)
+    }
+
+    /// As [`Gateway::check`], where the process begins with such limits of open files.
+    pub fn check_limited(setup: &Setup, limits: &str) -> Checked {
+        setup.write();
+        checked(limited(limits).arg("check").arg(setup.main_file()))
     }
 
     /// `gauntlet check` on the files of `setup` as they lie on disk.
@@ -264,6 +265,16 @@ impl Gateway {
     pub fn memory(&self) -> u64 {
         self.process.0.rss()
     }
+}
+
+/// The gateway, once a line of `sh` has set its limits.
+fn limited(limits: &str) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg(format!("{limits} && exec \"$0\" \"$@\""))
+        .arg(binary());
+    command
 }
 
 fn checked(command: &mut Command) -> Checked {

@@ -71,10 +71,7 @@ fn two() -> Authenticator {
 }
 
 fn peer(certificate: Option<PeerCertificate>) -> Peer {
-    Peer {
-        address: SocketAddr::from(([127, 0, 0, 1], 1)),
-        certificate,
-    }
+    Peer::new(SocketAddr::from(([127, 0, 0, 1], 1)), certificate)
 }
 
 /// A certificate with these names, by way of its DER.

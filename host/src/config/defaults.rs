@@ -16,6 +16,8 @@ pub mod remote_write {
 
     pub const LISTEN_ADDRESS: &str = ":19291";
     pub const MAX_CONNECTIONS: usize = 10_000;
+    pub const MAX_STRANGERS_PER_ADDRESS: usize = 256;
+    pub const MAX_CONNECTIONS_PER_TENANT: usize = 2_500;
     pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
     pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
     pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -4,8 +4,11 @@
 //! Notes all mistakes it can find, not the first alone.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use super::chain;
 use super::defaults::{self, LIMITS, OVER_RATE, RESERVED_LABELS, SANDBOX};
@@ -160,6 +163,13 @@ fn remote_write(mut section: Section<'_>) -> Option<RemoteWrite> {
         listen_address: listen_address.unwrap_or_default(),
         tls,
         max_connections: section.length("max_connections", default::MAX_CONNECTIONS),
+        max_strangers_per_address: section.length("max_strangers_per_address", default::MAX_STRANGERS_PER_ADDRESS),
+        max_connections_per_tenant: section.length("max_connections_per_tenant", default::MAX_CONNECTIONS_PER_TENANT),
+        proxy_protocol: section
+            .field("proxy_protocol")
+            .and_then(|field| field.section())
+            .map(proxy_protocol)
+            .unwrap_or_default(),
         handshake_timeout: section.duration("handshake_timeout", default::HANDSHAKE_TIMEOUT),
         header_timeout: section.duration("header_timeout", default::HEADER_TIMEOUT),
         body_timeout: section.duration("body_timeout", default::BODY_TIMEOUT),
@@ -170,6 +180,23 @@ fn remote_write(mut section: Section<'_>) -> Option<RemoteWrite> {
     };
     section.close();
     Some(remote_write)
+}
+
+/// The networks in `trusted`.
+fn proxy_protocol(mut section: Section<'_>) -> Vec<IpNet> {
+    let trusted = section.require("trusted").map(|list| list.items());
+    let networks = trusted.iter().flatten().filter_map(network).collect();
+    section.close();
+    networks
+}
+
+fn network(field: &Field<'_>) -> Option<IpNet> {
+    let text = field.text()?;
+    let network = text.parse().or_else(|_| text.parse().map(|one: IpAddr| one.into()));
+    if network.is_err() {
+        field.fail("expected an address or a network such as `10.0.0.0/8` or `2001:db8::/32`");
+    }
+    network.ok()
 }
 
 fn listen_address(section: &mut Section<'_>, default: &str) -> Option<String> {

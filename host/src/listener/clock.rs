@@ -3,21 +3,19 @@
 //! Takes the bytes that pass and the beginnings and ends of requests; gives the next deadline. Never ends a
 //! connection itself.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
+
+use super::framing::{Ambiguity, Seen};
 
 /// A sender that takes no byte of an answer for this long is gone: Prometheus gives up a request after 30 s.
 const WRITE_STALL: Duration = Duration::from_secs(30);
 /// Closing, from the last byte of the last answer: TLS' goodbye, ours, then the sender's.
 const CLOSE: Duration = Duration::from_secs(10);
-/// How much longer a sender is listened to after the last answer, see [`Timed::poll_shutdown`].
-const LINGER: Duration = Duration::from_secs(5);
+/// From the last answer: what HTTP holds for a connection is let go then. Prometheus sends more often while it has data.
+const REST: Duration = Duration::from_secs(2);
 
 /// What a connection is waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +26,8 @@ pub(crate) enum Phase {
     Busy,
     /// Another request.
     Idle,
+    /// Another request, and nothing is held for it.
+    AtRest,
     /// The end.
     Closing,
     /// The sender to take an answer. Only ever reported, since it comes on top of another phase.
@@ -40,14 +40,28 @@ struct State {
     since: Instant,
     /// Since when nothing could be written.
     stalled: Option<Instant>,
+    /// Heads that came whole and that no request was made of yet.
+    heads: u64,
+    fault: Option<Ambiguity>,
 }
 
-/// Shared between the stream, the requests and the task that drives both; never contended, as all three run
-/// in that one task.
+/// What a request is that HTTP found in the bytes of a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    Request,
+    /// Its head could mean something else to somebody else.
+    Faulty(Ambiguity),
+    /// There was no such head.
+    Unseen,
+}
+
+/// Shared between the stream, the requests and the task that drives both; hardly contended, as all three run in that one
+/// task, and else only who looks for somebody to tell to go asks it.
 #[derive(Debug)]
 pub(crate) struct Clock {
     head: Duration,
     idle: Duration,
+    rest: Duration,
     state: Mutex<State>,
 }
 
@@ -56,12 +70,21 @@ impl Clock {
         Self {
             head,
             idle,
+            rest: REST,
             state: Mutex::new(State {
                 phase: Phase::Head,
                 since: Instant::now(),
                 stalled: None,
+                heads: 0,
+                fault: None,
             }),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn resting_after(mut self, rest: Duration) -> Self {
+        self.rest = rest;
+        self
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -77,16 +100,63 @@ impl Clock {
         }
     }
 
-    /// The first byte after an answer begins the next head; later ones do not prolong it.
-    fn read_bytes(&self) {
+    /// The handshake is done, so that the time of the first head begins.
+    pub(super) fn begin(&self) {
+        self.enter(Phase::Head);
+    }
+
+    /// HTTP has found a request.
+    pub(super) fn begin_request(&self) -> Begun {
+        self.enter(Phase::Busy);
+        let mut state = self.state();
+        match (state.heads.checked_sub(1), state.fault) {
+            (Some(left), _) => {
+                state.heads = left;
+                Begun::Request
+            }
+            (None, Some(fault)) => Begun::Faulty(fault),
+            (None, None) => Begun::Unseen,
+        }
+    }
+
+    /// What HTTP found itself.
+    pub(super) fn find(&self, fault: Ambiguity) -> Ambiguity {
+        *self.state().fault.get_or_insert(fault)
+    }
+
+    /// Idle for long enough; for how long goes on being counted.
+    pub(super) fn rest(&self) {
         let mut state = self.state();
         if state.phase == Phase::Idle {
+            state.phase = Phase::AtRest;
+        }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.state().phase == Phase::Busy
+    }
+
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let state = self.state();
+        matches!(state.phase, Phase::Idle | Phase::AtRest | Phase::Closing).then_some(state.since)
+    }
+
+    pub(super) fn is_faulty(&self) -> bool {
+        self.state().fault.is_some()
+    }
+
+    /// The first byte after an answer begins the next head; later ones do not prolong it.
+    pub(super) fn read(&self, seen: &Seen) {
+        let mut state = self.state();
+        state.heads += seen.heads;
+        state.fault = state.fault.or(seen.fault);
+        if matches!(state.phase, Phase::Idle | Phase::AtRest) {
             state.phase = Phase::Head;
             state.since = Instant::now();
         }
     }
 
-    fn wrote(&self, progress: bool) {
+    pub(super) fn wrote(&self, progress: bool) {
         let mut state = self.state();
         if progress {
             state.stalled = None;
@@ -100,105 +170,16 @@ impl Clock {
         let state = self.state();
         let phase = match state.phase {
             Phase::Head => Some(self.head),
-            Phase::Idle => Some(self.idle),
+            // What is still to be written is not let go.
+            Phase::Idle if state.stalled.is_some() => None,
+            Phase::Idle => Some(self.idle.min(self.rest)),
+            Phase::AtRest => Some(self.idle),
             Phase::Closing => Some(CLOSE),
             Phase::Busy | Phase::Stalled => None,
         };
         let phase = phase.and_then(|bound| Some((state.since.checked_add(bound)?, state.phase)));
         let stall = state.stalled.map(|since| (since + WRITE_STALL, Phase::Stalled));
         [phase, stall].into_iter().flatten().min_by_key(|(at, _)| *at)
-    }
-}
-
-/// A stream that tells the clock what passes.
-#[derive(Debug)]
-pub(super) struct Timed<S> {
-    stream: S,
-    clock: Arc<Clock>,
-    ended: bool,
-    /// Set once our side is closed: until when the sender is listened to.
-    linger: Option<Pin<Box<tokio::time::Sleep>>>,
-}
-
-impl<S> Timed<S> {
-    pub(super) fn new(stream: S, clock: Arc<Clock>) -> Self {
-        Self {
-            stream,
-            clock,
-            ended: false,
-            linger: None,
-        }
-    }
-
-    fn noted<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        self.clock.wrote(outcome.is_ready());
-        outcome
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = into.filled().len();
-        let outcome = Pin::new(&mut self.stream).poll_read(context, into);
-        if let Poll::Ready(result) = &outcome {
-            if result.is_ok() && into.filled().len() > before {
-                self.clock.read_bytes();
-            } else if result.is_err() || into.remaining() > 0 {
-                self.ended = true;
-            }
-        }
-        outcome
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.noted(outcome)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.noted(outcome)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_flush(context);
-        self.noted(outcome)
-    }
-
-    /// Closes our side, then reads and discards what the sender still has under way until it closes too.
-    ///
-    /// A socket that is closed with unread bytes in it resets the connection, and a reset may overtake the
-    /// answer: a sender whose write was refused before its end would see a broken connection, and send the same
-    /// write for ever.
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.linger.is_none() {
-            self.clock.enter(Phase::Closing);
-            std::task::ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
-            self.linger = Some(Box::pin(tokio::time::sleep(LINGER)));
-        }
-        let mut waste = [0; 16 * 1024];
-        while !self.ended {
-            let over = self
-                .linger
-                .as_mut()
-                .is_none_or(|linger| linger.as_mut().poll(context).is_ready());
-            if over {
-                break;
-            }
-            // An error here means the sender is gone, which is what was waited for.
-            let _ = std::task::ready!(self.as_mut().poll_read(context, &mut ReadBuf::new(&mut waste)));
-        }
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -214,16 +195,21 @@ mod tests {
         let clock = Clock::new(HEAD, IDLE);
         let first = clock.deadline();
         assert!(matches!(first, Some((_, Phase::Head))));
-        clock.read_bytes();
+        clock.read(&Seen::default());
         assert_eq!(clock.deadline(), first);
         clock.enter(Phase::Busy);
         assert_eq!(clock.deadline(), None);
         clock.enter(Phase::Idle);
         assert!(matches!(clock.deadline(), Some((_, Phase::Idle))));
-        clock.read_bytes();
+        clock.rest();
+        let rested = clock.deadline();
+        assert!(matches!(rested, Some((_, Phase::AtRest))));
+        clock.rest();
+        assert_eq!(clock.deadline(), rested);
+        clock.read(&Seen::default());
         let begun = clock.deadline();
         assert!(matches!(begun, Some((_, Phase::Head))));
-        clock.read_bytes();
+        clock.read(&Seen::default());
         assert_eq!(clock.deadline(), begun);
     }
 
@@ -245,7 +231,7 @@ mod tests {
         let clock = Clock::new(HEAD, IDLE);
         clock.enter(Phase::Closing);
         let closing = clock.deadline();
-        for phase in [Phase::Busy, Phase::Idle, Phase::Head, Phase::Closing] {
+        for phase in [Phase::Busy, Phase::Idle, Phase::AtRest, Phase::Head, Phase::Closing] {
             clock.enter(phase);
             assert_eq!(clock.deadline(), closing);
         }

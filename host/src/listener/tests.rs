@@ -12,9 +12,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
+use super::requests::{MAX_HEAD_SIZE, MAX_HEADERS};
 use super::*;
 use crate::body::{self, BodyLimits};
 use crate::config::ClientAuthType;
+use crate::model::TenantId;
 use crate::tls::tests::{Authority, client_config, connect, settings, uri};
 
 /// Long enough that only a bug waits for it.
@@ -26,6 +28,9 @@ fn config() -> RemoteWrite {
         listen_address: "127.0.0.1:0".into(),
         tls: None,
         max_connections: 100,
+        max_strangers_per_address: 100,
+        max_connections_per_tenant: 100,
+        proxy_protocol: Vec::new(),
         handshake_timeout: DEADLINE,
         header_timeout: DEADLINE,
         body_timeout: DEADLINE,
@@ -36,7 +41,8 @@ fn config() -> RemoteWrite {
     }
 }
 
-/// A served listener. By path: `/wait` waits to be released, `/unread` answers 401 without reading the body,
+/// A served listener. By path: `/wait` waits to be released, `/unread` answers 401 without reading the body, `/as/a` proves
+/// tenant a,
 /// anything else answers with the body's length and the certificate's first name.
 struct Served {
     address: SocketAddr,
@@ -73,6 +79,7 @@ impl Served {
             shutdown.clone(),
             tracker.clone(),
             Arc::clone(&reactors),
+            Memory::new(u64::MAX / 100, Arc::clone(&metrics)),
         ));
         Self {
             address,
@@ -140,6 +147,9 @@ async fn answer(
         *refusal.status_mut() = http::StatusCode::UNAUTHORIZED;
         return refusal;
     }
+    if let Some(tenant) = path.strip_prefix("/as/") {
+        peer.proved.get_or_init(|| TenantId::new(tenant).unwrap());
+    }
     if path == "/wait" {
         release.notified().await;
     }
@@ -156,6 +166,9 @@ async fn answer(
         Ok(bytes) => {
             let name = peer.certificate.as_ref().and_then(|c| c.uri_sans.first());
             let name = name.map_or("nobody", String::as_str);
+            if path == "/address" {
+                return Response::new(Full::from(peer.address.to_string()));
+            }
             Response::new(Full::from(format!("{} from {name}", bytes.len())))
         }
         Err(error) => {
@@ -428,39 +441,60 @@ async fn a_head_is_bounded_in_size_and_in_fields() {
 }
 
 #[tokio::test]
-async fn two_lengths_never_make_two_requests() {
+async fn a_head_that_could_mean_two_things_is_refused_and_nothing_behind_it_is_read() {
     let mut served = Served::plain(&config()).await;
-    // RFC 9112 section 6.3: chunked wins, and the connection ends, so that what a front end may have taken for
-    // the body is never read as a request.
-    let smuggle = b"POST /first HTTP/1.1\r\nhost: x\r\ncontent-length: 44\r\ntransfer-encoding: chunked\r\n\r\n\
-        0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n";
-    let swapped = b"POST /first HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ncontent-length: 44\r\n\r\n\
-        0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n";
-    for request in [smuggle, swapped] {
-        let mut stream = served.call().await;
-        let (head, body) = ask(&mut stream, request).await;
-        assert!(
-            head.starts_with("http/1.1 200") && head.contains("connection: close"),
-            "{head}"
-        );
-        assert_eq!(body, "0 from nobody");
-        assert_eq!(end(&mut stream).await, b"");
-        assert_eq!(served.entered().await, "/first");
-    }
-    let malformed: [&[u8]; 5] = [
-        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
-        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
-        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: +1\r\n\r\na",
-        b"POST / HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST / HTTP/1.1\r\nhost : x\r\n\r\n",
+    let heads = [
+        "content-length: 44\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: chunked\r\ncontent-length: 44\r\n",
+        "content-length: 1\r\ncontent-length: 2\r\n",
+        "content-length: 5\r\ncontent-length: 5\r\n",
+        "transfer-encoding: chunked, gzip\r\n",
+        "transfer-encoding: gzip, chunked\r\n",
+        "content-length: +1\r\n",
+        "host: y\r\n",
+        "x: y\nx-z: y\r\n",
+        "x : y\r\n",
     ];
-    for request in malformed {
+    let heads = heads.map(|fields| format!("POST / HTTP/1.1\r\nhost: x\r\n{fields}\r\n"));
+    let others = [
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\nhost: x\n\n",
+        "GET / HTTP/1.1\r\nhost: x\r\n\n",
+        "POST / HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n",
+    ];
+    for head in heads.iter().map(String::as_str).chain(others) {
         let mut stream = served.call().await;
-        let (head, _) = ask(&mut stream, request).await;
-        assert!(head.starts_with("http/1.1 400"), "{head}");
-        assert_eq!(end(&mut stream).await, b"");
+        let request = format!("{head}0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n");
+        let (answer, _) = ask(&mut stream, request.as_bytes()).await;
+        assert!(answer.starts_with("http/1.1 400"), "{head:?}: {answer}");
+        assert!(answer.contains("connection: close"), "{head:?}: {answer}");
+        assert_eq!(end(&mut stream).await, b"", "{head:?}");
     }
     assert!(served.entered.try_recv().is_err());
+    assert!(served.refused("framing") > 0);
+    // HTTP/1.0 knew no Host.
+    let mut stream = served.call().await;
+    assert!(
+        ask(&mut stream, b"GET / HTTP/1.0\r\n\r\n")
+            .await
+            .0
+            .starts_with("http/1.0 200")
+    );
+}
+
+#[tokio::test]
+async fn requests_that_do_not_wait_for_answers_are_each_answered() {
+    let served = Served::plain(&config()).await;
+    let mut stream = served.call().await;
+    let chunked = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
+    let sized = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\n\n\n\n";
+    stream
+        .write_all(format!("{sized}{chunked}{sized}").as_bytes())
+        .await
+        .unwrap();
+    for length in [3, 2, 3] {
+        assert_eq!(reply(&mut stream).await.1, format!("{length} from nobody"));
+    }
 }
 
 #[tokio::test]
@@ -524,14 +558,14 @@ async fn an_answer_before_the_end_of_a_large_body_still_reaches_the_sender() {
 }
 
 #[tokio::test]
-async fn over_the_number_of_connections_senders_wait_their_turn() {
+async fn where_all_are_at_work_senders_wait_their_turn() {
     let one = RemoteWrite {
         max_connections: 1,
         ..config()
     };
     let mut served = Served::plain(&one).await;
     let mut first = served.call().await;
-    ask(&mut first, GET).await;
+    first.write_all(&post("/wait", 0)).await.unwrap();
     served.entered().await;
     let mut second = served.call().await;
     second.write_all(GET).await.unwrap();
@@ -542,9 +576,122 @@ async fn over_the_number_of_connections_senders_wait_their_turn() {
         "the second is not served while the first is open"
     );
     assert_eq!(served.metrics.connections.get(), 1);
-    ask(&mut first, GET).await;
-    drop(first);
+    served.release.notify_one();
+    assert!(reply(&mut first).await.0.starts_with("http/1.1 200"));
     assert!(reply(&mut second).await.0.starts_with("http/1.1 200"));
+}
+
+#[tokio::test]
+async fn who_comes_when_all_seats_are_taken_gets_that_of_a_stranger_and_then_of_who_is_idle() {
+    let two = RemoteWrite {
+        max_connections: 2,
+        ..config()
+    };
+    let served = Served::plain(&two).await;
+    let mut tenant = served.call().await;
+    ask(&mut tenant, &post("/as/a", 0)).await;
+    let mut stranger = served.call().await;
+    ask(&mut stranger, GET).await;
+    let mut second = served.call().await;
+    ask(&mut second, &post("/as/b", 0)).await;
+    assert_eq!(end(&mut stranger).await, b"");
+    ask(&mut tenant, GET).await;
+    let mut third = served.call().await;
+    ask(&mut third, GET).await;
+    assert_eq!(end(&mut second).await, b"");
+    ask(&mut tenant, GET).await;
+    served.has_refused("max_connections", 2).await;
+}
+
+#[tokio::test]
+async fn the_silent_of_one_address_make_room_for_each_other() {
+    let two = RemoteWrite {
+        max_strangers_per_address: 2,
+        ..config()
+    };
+    let served = Served::plain(&two).await;
+    let mut silent = served.call().await;
+    let mut others = [served.call().await, served.call().await];
+    assert_eq!(end(&mut silent).await, b"");
+    for other in &mut others {
+        ask(other, &post("/as/a", 0)).await;
+    }
+    served.has_refused("max_strangers_per_address", 1).await;
+}
+
+#[tokio::test]
+async fn a_tenant_whose_connections_are_all_at_work_gets_one_answer_on_one_more() {
+    let one = RemoteWrite {
+        max_connections_per_tenant: 1,
+        ..config()
+    };
+    let mut served = Served::plain(&one).await;
+    let mut first = served.call().await;
+    ask(&mut first, &post("/as/a", 0)).await;
+    first.write_all(&post("/wait", 0)).await.unwrap();
+    while served.entered().await != "/wait" {}
+    let mut second = served.call().await;
+    let (head, _) = ask(&mut second, &post("/as/a", 0)).await;
+    assert!(
+        head.starts_with("http/1.1 200") && head.contains("connection: close"),
+        "{head}"
+    );
+    assert_eq!(end(&mut second).await, b"");
+    served.release.notify_one();
+    assert!(!reply(&mut first).await.0.contains("connection: close"));
+    // Now it is idle, and goes.
+    let mut third = served.call().await;
+    let (head, _) = ask(&mut third, &post("/as/a", 0)).await;
+    assert!(!head.contains("connection: close"), "{head}");
+    assert_eq!(end(&mut first).await, b"");
+    served.has_refused("max_connections_per_tenant", 1).await;
+}
+
+#[tokio::test]
+async fn a_trusted_balancer_says_who_sends_before_tls_begins() {
+    let ca = Authority::new();
+    let behind = RemoteWrite {
+        proxy_protocol: vec!["127.0.0.0/8".parse().unwrap()],
+        max_strangers_per_address: 1,
+        ..config()
+    };
+    let served = Served::start(&behind, Some(tls_to(&ca))).await;
+    let tls = Arc::new(client_config(&ca, None));
+    let mut open = Vec::new();
+    for source in ["192.0.2.1:7", "192.0.2.2:7", "192.0.2.3:7"] {
+        let mut socket = served.call().await;
+        let (ip, port) = source.split_once(':').unwrap();
+        let header = format!("PROXY TCP4 {ip} 10.0.0.1 {port} 19291\r\n");
+        socket.write_all(header.as_bytes()).await.unwrap();
+        let mut stream = tokio_rustls::TlsConnector::from(Arc::clone(&tls))
+            .connect("localhost".try_into().unwrap(), socket)
+            .await
+            .unwrap();
+        let (_, address) = ask(&mut stream, b"GET /address HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert_eq!(address, source);
+        open.push(stream);
+    }
+    // Nobody had to make room, since each has an address of its own.
+    assert_eq!(served.refused("max_strangers_per_address"), 0);
+    let mut without = served.call().await;
+    without.write_all(GET).await.unwrap();
+    assert_eq!(end(&mut without).await, b"");
+    served.has_refused("proxy_protocol", 1).await;
+}
+
+#[tokio::test]
+async fn whoever_is_no_trusted_balancer_cannot_say_who_sends() {
+    let behind = RemoteWrite {
+        proxy_protocol: vec!["192.0.2.0/24".parse().unwrap()],
+        ..config()
+    };
+    let mut served = Served::plain(&behind).await;
+    let mut stream = served.call().await;
+    let forged = [b"PROXY TCP4 192.0.2.1 10.0.0.1 7 19291\r\n", GET].concat();
+    let (head, _) = ask(&mut stream, &forged).await;
+    assert!(head.starts_with("http/1.1 400"), "{head}");
+    assert_eq!(end(&mut stream).await, b"");
+    assert!(served.entered.try_recv().is_err());
 }
 
 #[tokio::test]

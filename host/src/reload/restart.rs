@@ -15,6 +15,15 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
             was.max_connections != is.max_connections,
         ),
         (
+            "remote_write.max_strangers_per_address",
+            was.max_strangers_per_address != is.max_strangers_per_address,
+        ),
+        (
+            "remote_write.max_connections_per_tenant",
+            was.max_connections_per_tenant != is.max_connections_per_tenant,
+        ),
+        ("remote_write.proxy_protocol", was.proxy_protocol != is.proxy_protocol),
+        (
             "remote_write.handshake_timeout",
             was.handshake_timeout != is.handshake_timeout,
         ),

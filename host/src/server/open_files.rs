@@ -30,6 +30,21 @@ pub(super) fn prepare(config: &Config) -> usize {
     connections
 }
 
+/// What a start on this system would warn of.
+pub(super) fn lack(config: &Config) -> Option<String> {
+    let (wanted, reserve) = (config.remote_write.max_connections, reserve(config));
+    let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let served = affordable(wanted, reserve, limit);
+    let needed = files(wanted, reserve);
+    (served < wanted).then(|| {
+        format!(
+            "remote_write.max_connections: {wanted} senders, receivers and files take {needed} open files, and this system \
+             allows {limit}: it would serve {served} senders at once. Raise the hard limit of open files (`ulimit -n`, \
+             `LimitNOFILE=`)"
+        )
+    })
+}
+
 /// Connections to receivers, at most one for each request in flight, and all else.
 fn reserve(config: &Config) -> u64 {
     let in_flight = config.upstreams.values().map(|upstream| upstream.max_in_flight as u64);

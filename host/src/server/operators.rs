@@ -3,6 +3,7 @@
 //! Takes a socket and who answers; serves until it is told to stop. Never lets one that says nothing, or says it slowly,
 //! keep others out for longer than the deadlines below.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,9 +44,13 @@ pub(super) async fn serve(
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            accepted = accept(&socket, &slots) => accepted,
+            // The slot comes first: without one, who comes stays in the backlog.
+            accepted = async {
+                let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
+                Ok::<_, io::Error>((accept(&socket).await?, slot))
+            } => accepted,
         };
-        let (stream, address, slot) = match accepted {
+        let ((stream, address), slot) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(%error, "a connection of an operator could not be accepted");
@@ -53,12 +58,12 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let clock = Clock::new(patience.head, patience.idle);
+        let clock = Arc::new(Clock::new(patience.head, patience.idle));
         let (operators, stop) = (Arc::clone(&operators), stop.clone());
         tasks.spawn(async move {
             let _slot = slot;
             let answer = |request| Some(operators.answer(request, address));
-            serve_requests(stream, address, clock, stop.cancelled(), answer).await;
+            serve_requests(stream, &clock, stop.cancelled(), || std::future::ready(()), answer).await;
         });
     }
 }

@@ -192,7 +192,7 @@ metrics! {
     connections: Gauge, "connections",
         "Connections of senders open now";
     refused_connections: Counters<ReasonLabels>, "refused_connections",
-        "Connections closed before a request could be read, by reason";
+        "Connections closed before their sender was done, by reason";
     accept_errors: Counter, "accept_errors",
         "Errors of accept(2) on the listener for senders, which goes on";
     authentication_failures: Counters<ReasonLabels>, "authentication_failures",

@@ -169,3 +169,26 @@ policies:
     folder.write("t/a.yaml", "tenant: [");
     assert_eq!(told("rates[1].burst"), "t/a.yaml:4:5: policies[1].settings: wrong\n");
 }
+
+#[test]
+fn balancers_are_named_by_address_or_by_network() {
+    let load = |protocol: &str| {
+        let text = format!(
+            "remote_write: {{insecure_http: true, proxy_protocol: {protocol}}}\nupstreams: {{soft: {{endpoints: ['http://r:1']}}}}\n"
+        );
+        let folder = Folder::new(&[("g.yaml", &text)]);
+        folder.load().map_err(|errors| folder.say(&errors))
+    };
+    let config = load("{trusted: [10.0.0.0/8, '2001:db8::1']}").unwrap().config;
+    let networks = config.remote_write.proxy_protocol.iter().map(ToString::to_string);
+    assert_eq!(networks.collect::<Vec<_>>(), ["10.0.0.0/8", "2001:db8::1/128"]);
+    for (protocol, told) in [
+        (
+            "{trusted: [10.0.0.0/33]}",
+            "g.yaml:1:64: remote_write.proxy_protocol.trusted[0]: expected an address or a network such as `10.0.0.0/8` or `2001:db8::/32`\n",
+        ),
+        ("{}", "g.yaml:1:53: remote_write.proxy_protocol: `trusted` is missing\n"),
+    ] {
+        assert_eq!(load(protocol).unwrap_err(), told);
+    }
+}
