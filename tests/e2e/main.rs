@@ -22,6 +22,7 @@ mod operators;
 mod pages;
 mod reload;
 mod turned_away;
+mod turns;
 mod upstreams;
 
 use gauntlet_tests::{Gateway, Receiver, Setup, Tenant, TimeSeries, WriteRequest, series, write};
