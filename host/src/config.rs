@@ -297,7 +297,7 @@ impl std::fmt::Debug for TlsClient {
 /// Bounds on every plugin call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sandbox {
-    /// OS threads that run plugins.
+    /// OS threads that may be in long calls of plugins at a time.
     pub threads: usize,
     /// One call, from entry to return.
     pub call_timeout: Duration,

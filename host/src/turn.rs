@@ -152,7 +152,10 @@ mod tests {
     #[test]
     fn a_thread_that_is_no_reactor_does_whatever_is_asked_for() {
         let a = tenant("a");
-        let slow = || Some(std::thread::sleep(BURST * 2));
+        let slow = || {
+            std::thread::sleep(BURST * 2);
+            Some(())
+        };
         assert!((0..3).all(|_| take(&a, slow).is_some()));
         begin();
         assert!(take(&a, slow).is_some() && take(&a, slow).is_none());

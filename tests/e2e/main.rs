@@ -23,6 +23,7 @@ mod pages;
 mod places;
 mod reload;
 mod turned_away;
+mod turns;
 mod upstreams;
 
 use gauntlet_tests::{Gateway, Receiver, Setup, Tenant, TimeSeries, WriteRequest, series, write};

@@ -219,3 +219,89 @@ impl Distinct {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::tests::judge;
+    use crate::wire::write_series;
+
+    const FEW: usize = LIGHT_NEW;
+
+    fn body(raw: &[u8]) -> Body {
+        let mut compressed = Vec::new();
+        snappy::encode(raw, &mut compressed).unwrap();
+        Body {
+            protocol: Protocol::V1,
+            compressed: compressed.into(),
+            decoded_size: raw.len(),
+            limits: ScanLimits { max_series: 100_000 },
+        }
+    }
+
+    /// So many series, their labels in this order.
+    fn series(count: usize, sorted: bool) -> Vec<u8> {
+        let mut raw = Vec::new();
+        for n in 0..count {
+            let n = n.to_string();
+            let mut labels = [("__name__", "up"), ("n", &n)];
+            if !sorted {
+                labels.reverse();
+            }
+            write_series(&mut raw, labels.into_iter(), [(1.0, 1_700_000_000_000)].into_iter());
+        }
+        raw
+    }
+
+    /// In what is left over by light work, or at once: series, and how many of them are distinct and unknown.
+    fn recalled(judge: &Arc<Judge>, raw: &[u8], is_light: bool) -> (usize, usize) {
+        let mut recall = Recall::new(Arc::clone(judge), body(raw));
+        let light = recall.go_on(Effort::Light);
+        assert_eq!(light.is_some(), is_light, "{} bytes", raw.len());
+        let done = light.or_else(|| (0..100).find_map(|_| recall.go_on(Effort::Full)));
+        let recalled = done.unwrap().unwrap();
+        assert_eq!(recalled.memory.fates.len(), recalled.scanned().series().len());
+        (recalled.scanned().series().len(), recalled.distinct.series.len())
+    }
+
+    #[tokio::test]
+    async fn what_is_light_is_told_by_elements_and_not_by_bytes() {
+        let judge = judge("elements", &[]).await;
+        let of = |raw: &[u8], is_light| recalled(&judge, raw, is_light);
+        let one = series(1, true);
+        // Metadata and unknown fields of two bytes each: half a million fit in 47 kB.
+        let with = |field: [u8; 2], count: usize| [field.repeat(count), one.clone()].concat();
+        assert_eq!(of(&with([0x1a, 0], LIGHT_ELEMENTS), true), (1, 1));
+        assert_eq!(of(&with([0x1a, 0], LIGHT_ELEMENTS + 1), false), (1, 1));
+        assert_eq!(of(&with([0x78, 0], 1), false), (1, 1));
+        // Series: new ones cost more than those that are known, and those written anew most.
+        assert_eq!(of(&series(FEW, true), true), (FEW, FEW));
+        assert_eq!(of(&series(FEW + 1, true), false), (FEW + 1, FEW + 1));
+        assert_eq!(of(&series(2, false), false), (2, 2));
+        assert_eq!(
+            of(&series(LIGHT_ELEMENTS + 1, true), false),
+            (LIGHT_ELEMENTS + 1, LIGHT_ELEMENTS + 1)
+        );
+        // Samples that a series has in their hundreds of thousands, each of two bytes.
+        let labels = [0x0a, 14, 0x0a, 8]
+            .into_iter()
+            .chain(*b"__name__")
+            .chain([0x12, 2])
+            .chain(*b"up");
+        let samples = labels.chain([0x12, 0].repeat(LIGHT_ELEMENTS + 1)).collect::<Vec<_>>();
+        let mut many = vec![0x0a];
+        let length = samples.len();
+        many.extend([length as u8 | 0x80, (length >> 7) as u8]);
+        many.extend(samples);
+        assert_eq!(of(&many, false), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn what_is_known_is_light_where_it_was_not_when_it_was_new() {
+        let judge = judge("known", &[]).await;
+        let raw = series(1000, true);
+        let recalled = judge.recall(body(&raw)).await.unwrap();
+        assert_eq!(judge.judge(recalled).await.unwrap().tally.forwardable().series, 1000);
+        assert_eq!(self::recalled(&judge, &raw, true), (1000, 0));
+    }
+}

@@ -6,7 +6,7 @@ use crate::config::{Limits, defaults};
 use crate::model::Refusal;
 use crate::wire::{self, Framed};
 
-async fn judge(name: &str, policies: &[config::Policy]) -> Arc<Judge> {
+pub(super) async fn judge(name: &str, policies: &[config::Policy]) -> Arc<Judge> {
     let tenant = config::Tenant {
         policies: policies.to_vec(),
         limits: Limits {

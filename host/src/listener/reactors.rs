@@ -15,6 +15,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::turn;
 
+/// How many tasks a busy reactor polls before it looks for what became ready since. With the usual 61, of 30 us each, a
+/// sender with one connection waited for 2 ms at each turn of its write beside one with many; a look costs 1 us.
+const POLLS_PER_LOOK: u32 = 8;
+
 /// Their threads end when this is dropped, and what they serve with them.
 pub struct Reactors(Vec<Reactor>);
 
@@ -73,6 +77,7 @@ impl Reactor {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("io")
+            .event_interval(POLLS_PER_LOOK)
             .on_thread_start(turn::begin)
             .on_thread_park(turn::end)
             .enable_all()

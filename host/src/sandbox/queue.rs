@@ -352,7 +352,7 @@ mod tests {
             fair.push(&tenant(name), 1).unwrap();
         }
         let a = tenant("a");
-        let mut run = |fair: &mut Fair<u32>| {
+        let run = |fair: &mut Fair<u32>| {
             let (started, _) = fair.pop().unwrap();
             fair.done(&started.tenant);
             fair.finish(&started, MS / 10);
