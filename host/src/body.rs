@@ -169,7 +169,7 @@ where
     B: Body<Data = Bytes, Error: Error + 'static>,
     E: From<BodyError>,
 {
-    let mut kept = Kept::new(begun.announced, begun.trusted_length);
+    let mut kept = Kept::new(begun.announced, begun.trusted_length, limits.max_size);
     let mut rate = Rate::new(limits.min_rate, slot);
     let mut keep = |piece: Bytes, rate: &mut Rate, kept: &mut Kept| -> Result<(), E> {
         if kept.length() + piece.len() as u64 > limits.max_size {
@@ -285,6 +285,7 @@ impl Rate {
 struct Kept {
     announced: Option<u64>,
     trusted_length: usize,
+    max_size: usize,
     whole: Option<Bytes>,
     bytes: Vec<u8>,
 }
@@ -294,10 +295,11 @@ struct Kept {
 const TRUSTED_LENGTH: usize = 64 * 1024;
 
 impl Kept {
-    fn new(announced: Option<u64>, trusted_length: usize) -> Self {
+    fn new(announced: Option<u64>, trusted_length: usize, max_size: u64) -> Self {
         Self {
             announced,
             trusted_length,
+            max_size: usize::try_from(max_size).unwrap_or(usize::MAX),
             whole: None,
             bytes: Vec::new(),
         }
@@ -323,7 +325,7 @@ impl Kept {
         }
         // Doubling keeps what is allocated within twice what has arrived.
         let ample = match self.announced {
-            None => needed * 2,
+            None => self.max_size.min(needed * 2),
             Some(announced) => {
                 let announced = usize::try_from(announced).unwrap_or(usize::MAX);
                 announced.min(self.trusted_length.max(needed * 2))

@@ -45,8 +45,9 @@ const FORWARD_DEADLINE: Duration = Duration::from_secs(25);
 const READ_IN_TURN: u64 = 256 << 10;
 /// One that takes as much, compressed and decoded, is decoded when it is its turn.
 const DECODED_IN_TURN: u64 = 1 << 20;
-/// What is made of a body takes so many times what it decodes to: frames, edits, the body that goes on, its compressed form.
-const WORK: u64 = 3;
+/// What is made of a body takes up to so many times what it decodes to: frames, edits, the body that goes on, its compressed
+/// form, and what the allocator has not given back of them yet.
+const WORK: u64 = 4;
 
 /// One generation of everything.
 pub struct Pipeline {

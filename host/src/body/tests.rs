@@ -149,7 +149,7 @@ async fn memory_is_held_before_it_is_taken_and_a_refusal_ends_the_reading() {
 
 #[test]
 fn memory_grows_with_what_arrives_and_not_with_what_is_announced() {
-    let mut kept = Kept::new(Some(1 << 40), TRUSTED_LENGTH);
+    let mut kept = Kept::new(Some(1 << 40), TRUSTED_LENGTH, 1 << 40);
     kept.push(Bytes::from_static(b"x"));
     assert!(kept.bytes.capacity() <= TRUSTED_LENGTH, "{}", kept.bytes.capacity());
     for _ in 0..200 {
@@ -166,8 +166,15 @@ fn memory_grows_with_what_arrives_and_not_with_what_is_announced() {
 }
 
 #[test]
+fn memory_for_a_body_in_chunks_is_no_more_than_the_largest_body_takes() {
+    let mut kept = Kept::new(None, TRUSTED_LENGTH, 100);
+    kept.push(Bytes::from(vec![1; 60]));
+    assert_eq!((kept.bytes.capacity(), kept.size_with(40)), (100, 100));
+}
+
+#[test]
 fn an_honest_length_is_allocated_once_and_a_single_piece_never() {
-    let mut kept = Kept::new(Some(50_000), TRUSTED_LENGTH);
+    let mut kept = Kept::new(Some(50_000), TRUSTED_LENGTH, 50_000);
     kept.push(Bytes::from(vec![1; 20_000]));
     let place = kept.bytes.as_ptr();
     kept.push(Bytes::from(vec![1; 30_000]));
@@ -175,13 +182,13 @@ fn an_honest_length_is_allocated_once_and_a_single_piece_never() {
     assert_eq!(kept.bytes.capacity(), 50_000);
 
     // And a longer one, where memory for it is held.
-    let mut kept = Kept::new(Some(1 << 20), usize::MAX);
+    let mut kept = Kept::new(Some(1 << 20), usize::MAX, 1 << 20);
     assert_eq!(kept.size_with(10), 1 << 20);
     kept.push(Bytes::from_static(b"x"));
     assert_eq!(kept.bytes.capacity(), 1 << 20);
 
     let piece = Bytes::from(vec![1; 50_000]);
-    let mut kept = Kept::new(Some(50_000), TRUSTED_LENGTH);
+    let mut kept = Kept::new(Some(50_000), TRUSTED_LENGTH, 50_000);
     kept.push(piece.clone());
     assert_eq!(kept.finish().as_ptr(), piece.as_ptr());
 }

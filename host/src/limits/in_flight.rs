@@ -20,9 +20,10 @@ const PLACES: Rule = Rule {
     little: 4,
 };
 
-/// Of the bytes of all tenants together: a usual write has 400 KB. What is kept free is what a turn needs.
+/// Of the bytes of all tenants together: a usual write has 400 KB. What is kept free is what a turn needs, a third, and an
+/// eighth for those who hold little.
 const BYTES: Rule = Rule {
-    kept_free: 38,
+    kept_free: 46,
     little: 1 << 20,
 };
 
@@ -214,7 +215,7 @@ impl Permit {
         let most = in_flight
             .memory
             .guaranteed(Kind::Bodies)
-            .min(in_flight.bytes.most() / 4);
+            .min(in_flight.bytes.most() / 3);
         let lacking = Need {
             bytes,
             work: need.work.min(most.saturating_sub(need.bytes)),

@@ -43,9 +43,9 @@ async fn what_is_free_is_had_at_once_on_top_of_what_is_held() {
     assert_eq!((one.hold(101), one.hold_work(60)), (Err(BoundMet::TenantBytes), Ok(())));
     one.keep(7);
     assert_eq!(turns.in_flight.bytes(), 7);
-    // No write has more than a quarter to be worked on.
+    // No write has more than a third to be worked on.
     turns.wait(&mut one, Need { bytes: 80, work: 5000 }).await.unwrap();
-    assert_eq!(one.bytes(), 200);
+    assert_eq!(one.bytes(), 266);
 }
 
 #[tokio::test]
