@@ -278,6 +278,7 @@ impl Running {
             generations: Arc::clone(&self.generations),
             upstreams: Arc::clone(&self.shared.upstreams),
             metrics: Arc::clone(&self.shared.metrics),
+            memory: Arc::clone(&self.shared.memory),
             ready: Arc::clone(&self.ready),
         }
     }

@@ -57,15 +57,16 @@ impl Shared {
             args: vec!["compile".into()],
         };
         let metrics = Arc::new(Metrics::new());
-        let listener = &config.remote_write;
+        let memory_limit = config.memory_limit();
+        let memory = Memory::new(memory_limit, Arc::clone(&metrics));
         Ok(Arc::new(Self {
-            memory: Memory::new(u64::MAX / 100, Arc::clone(&metrics)),
-            engine: Engine::new(&config.sandbox, compiler, Arc::clone(&metrics))?,
+            engine: Engine::new(&config.sandbox, compiler, &memory, Arc::clone(&metrics))?,
+            memory,
             upstreams: Upstreams::new(Arc::clone(&metrics)),
             in_flight: InFlight::new(
                 Arc::clone(&metrics),
-                listener.max_in_flight_size,
-                listener.max_concurrent_requests,
+                config.max_in_flight_size(memory_limit),
+                config.remote_write.max_concurrent_requests,
             ),
             verified: VerifiedPasswords::new(),
             hash_key: Arc::new(HashKey::random()?),
@@ -74,5 +75,15 @@ impl Shared {
             strangers: Throttles::new(1, TELL_EVERY, MAX_STRANGERS),
             metrics,
         }))
+    }
+
+    /// Takes up what a new configuration says of them all.
+    pub fn set_limits(&self, config: &Config) {
+        let memory_limit = config.memory_limit();
+        self.memory.set_limit(memory_limit);
+        self.in_flight.set_limits(
+            config.max_in_flight_size(memory_limit),
+            config.remote_write.max_concurrent_requests,
+        );
     }
 }
