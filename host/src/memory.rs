@@ -15,6 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::MemoryLabels;
 
+pub mod allocator;
 pub mod system;
 
 /// Percent of what the system allows that is accounted, if nothing is configured. The rest is for what is not: the
