@@ -14,6 +14,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use gauntlet::chain::{Batch, Chain, Write};
 use gauntlet::config::defaults::SANDBOX;
 use gauntlet::config::{OnFailure, Owner, PluginSource, Policy, WrittenAt};
+use gauntlet::memory::{Memory, NO_LIMIT};
 use gauntlet::model::{TenantId, Totals};
 use gauntlet::sandbox::{Compiler, Engine};
 use gauntlet::telemetry::Metrics;
@@ -106,7 +107,9 @@ fn benches(criterion: &mut Criterion) {
         .enable_all()
         .build()
         .expect("a runtime");
-    let engine = Engine::new(&SANDBOX, compiler, Arc::new(Metrics::new())).expect("an engine");
+    let metrics = Arc::new(Metrics::new());
+    let memory = Memory::new(NO_LIMIT, Arc::clone(&metrics));
+    let engine = Engine::new(&SANDBOX, compiler, &memory, metrics).expect("an engine");
     let tenant = TenantId::new("bench").expect("a tenant");
     let build = |policies: Vec<Policy>| {
         let chain = runtime.block_on(Chain::build(&engine, &tenant, &policies, 1));

@@ -30,6 +30,7 @@ mod load;
 mod nearest;
 mod pem;
 mod resolve;
+mod room;
 mod secret;
 mod section;
 mod tenant;
@@ -139,6 +140,8 @@ pub struct Config {
     pub admin: Admin,
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     pub sandbox: Sandbox,
+    /// Of the process, in bytes; `None` is what the system allows, less a share.
+    pub memory_limit: Option<u64>,
     /// Where what served last is kept; `None` keeps nothing.
     pub state_dir: Option<PathBuf>,
     /// Only the tenants whose file is sound; the others are in [`Loaded::broken`].
@@ -169,7 +172,8 @@ pub struct RemoteWrite {
     pub min_body_rate: u64,
     /// An idle keep-alive connection is closed after this.
     pub idle_timeout: Duration,
-    /// Bodies held in memory at once, compressed and decoded together, for all tenants. Bytes.
+    /// Bodies held in memory at once, compressed and decoded together, for all tenants. Bytes; the largest number is as
+    /// many as `memory_limit` leaves room for.
     pub max_in_flight_size: u64,
     pub max_concurrent_requests: usize,
 }

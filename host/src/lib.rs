@@ -7,10 +7,10 @@
 pub mod model;
 pub mod owned;
 pub mod wire;
-pub mod config;
 pub mod telemetry;
 pub mod memory;
 pub mod turn;
+pub mod config;
 pub mod net;
 
 // The way in: socket, TLS, what the head claims, who it is, the body. Where one needs the other it stands below it.

@@ -4,13 +4,24 @@
 //! 503, before the kernel kills the process. What is held is given back when it is dropped. Never waits, never allocates.
 //!
 //! Of the limit each kind of use is guaranteed a part, which no other kind can take, and bounded by a larger part; what
-//! is guaranteed to nobody goes to whoever asks first. Memos alone only save time, so they give way to all others down to
-//! what they are guaranteed.
+//! is guaranteed to nobody goes to whoever asks first. Memos and instances that wait only save time, so they give way to
+//! all others down to what they are guaranteed. What the process takes beside what is accounted is read off the system
+//! (`system`) and makes the limit smaller where it is too much.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use prometheus_client::metrics::counter::Counter;
+
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::MemoryLabels;
+
+pub mod allocator;
+pub mod system;
+
+/// Percent of what the system allows that is accounted, if nothing is configured. The rest is for what is not: the
+/// program, its threads and tables (40 MB), sockets' buffers in the kernel, what the allocator keeps of freed memory and
+/// loses in rounding (a tenth under load).
+pub const ACCOUNTED_PERCENT: u64 = 80;
 
 /// What memory is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +78,27 @@ struct Share {
 
 /// There is no memory for it now. It passes, unless a single thing is larger than its kind may ever be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the memory limit leaves no room for more {}", .0.word())]
+#[error("`memory_limit` leaves no room for more {}", .0.word())]
 pub struct Full(pub Kind);
+
+/// For tools and tests that need no bound.
+pub const NO_LIMIT: u64 = u64::MAX / 100;
 
 /// What `kind` is guaranteed of `limit`, in bytes.
 pub const fn guaranteed(limit: u64, kind: Kind) -> u64 {
     limit / 100 * kind.share().guaranteed
+}
+
+/// How much of `kind` there may ever be under `limit`, in bytes.
+pub fn most(limit: u64, kind: Kind) -> u64 {
+    let others = Kind::ALL.into_iter().filter(|other| *other != kind);
+    let others: u64 = others.map(|other| guaranteed(limit, other)).sum();
+    (limit / 100 * kind.share().most).min(limit - others)
+}
+
+/// The least limit that guarantees `kind` so many `bytes`.
+pub const fn limit_that_guarantees(kind: Kind, bytes: u64) -> u64 {
+    bytes.div_ceil(kind.share().guaranteed).saturating_mul(100)
 }
 
 type GiveWay = Box<dyn Fn(u64) + Send + Sync>;
@@ -81,12 +107,16 @@ type GiveWay = Box<dyn Fn(u64) + Send + Sync>;
 pub struct Memory {
     book: Mutex<Book>,
     memos: OnceLock<GiveWay>,
+    waiting_instances: OnceLock<GiveWay>,
+    refused: [Counter; Kind::ALL.len()],
     metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
 struct Book {
     limit: u64,
+    /// What the process takes beside what is held, as far as that is more than it should be.
+    excess: u64,
     held: [u64; Kind::ALL.len()],
 }
 
@@ -101,20 +131,39 @@ impl Memory {
     /// `limit` is in bytes.
     pub fn new(limit: u64, metrics: Arc<Metrics>) -> Arc<Self> {
         metrics.memory_limit.set(signed(limit));
+        let refused = |kind: Kind| {
+            metrics
+                .memory_refused
+                .get_or_create_owned(&MemoryLabels { kind: kind.word() })
+        };
         Arc::new(Self {
             book: Mutex::new(Book {
                 limit,
+                excess: 0,
                 held: [0; Kind::ALL.len()],
             }),
             memos: OnceLock::new(),
+            waiting_instances: OnceLock::new(),
+            refused: Kind::ALL.map(refused),
             metrics,
         })
+    }
+
+    /// Holds from now on. What is held above a smaller limit is held on.
+    pub fn set_limit(&self, limit: u64) {
+        self.book().limit = limit;
+        self.metrics.memory_limit.set(signed(limit));
     }
 
     /// How memos give way: called with how many bytes somebody else needs of them, gives as many back before it returns, if
     /// it can. Only the first is kept.
     pub fn give_way_with(&self, memos: GiveWay) {
         let _ = self.memos.set(memos);
+    }
+
+    /// How instances that wait for a call give way, as [`Memory::give_way_with`].
+    pub fn instances_give_way_with(&self, waiting: GiveWay) {
+        let _ = self.waiting_instances.set(waiting);
     }
 
     /// Holds nothing yet.
@@ -152,6 +201,32 @@ impl Memory {
         self.book().room(kind, true)
     }
 
+    /// All that is held.
+    pub fn total(&self) -> u64 {
+        self.book().total()
+    }
+
+    /// How often memory was refused for other things than memos, which are full when they do their work well.
+    pub fn refusals(&self) -> u64 {
+        let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Memos);
+        kinds.map(|kind| self.refused[kind as usize].get()).sum()
+    }
+
+    /// So much of what the process takes is not accounted and too much: it makes the limit smaller until it is told
+    /// otherwise. Who gives way does so now.
+    pub fn set_excess(&self, bytes: u64) {
+        let (over, of_instances) = {
+            let mut book = self.book();
+            book.excess = bytes;
+            let over = book.total().saturating_sub(book.bound());
+            (over, over.min(book.above_guaranteed(Kind::Plugins)))
+        };
+        let before = self.held(Kind::Plugins);
+        ask(&self.waiting_instances, of_instances);
+        let given = before.saturating_sub(self.held(Kind::Plugins));
+        ask(&self.memos, over.saturating_sub(given));
+    }
+
     /// Publishes what is held.
     pub fn publish(&self) {
         let held = self.book().held;
@@ -165,27 +240,46 @@ impl Memory {
     }
 
     fn take(&self, kind: Kind, bytes: u64) -> Result<(), Full> {
+        if self.take_free(kind, bytes) {
+            return Ok(());
+        }
+        // Not under the lock: what is given back is booked. Memos hold locks of their own and make nobody give way.
+        if kind != Kind::Memos && (self.take_from_instances(kind, bytes) || self.take_from_memos(kind, bytes)) {
+            return Ok(());
+        }
+        self.refused[kind as usize].inc();
+        Err(Full(kind))
+    }
+
+    fn take_free(&self, kind: Kind, bytes: u64) -> bool {
+        self.book().take(kind, bytes)
+    }
+
+    /// Instances that wait go first: they are soon made again.
+    fn take_from_instances(&self, kind: Kind, bytes: u64) -> bool {
         let wanted = {
-            let mut book = self.book();
-            if bytes <= book.room(kind, false) {
-                book.held[kind as usize] += bytes;
-                return Ok(());
+            let book = self.book();
+            let wanted = bytes.saturating_sub(book.room(kind, false));
+            match kind {
+                Kind::Plugins => wanted,
+                _ if bytes > most(book.limit, kind).saturating_sub(book.held[kind as usize]) => 0,
+                _ => wanted.min(book.above_guaranteed(Kind::Plugins)),
             }
-            if bytes > book.room(kind, true) {
-                return Err(Full(kind));
-            }
-            bytes - book.room(kind, false)
         };
-        // Not under the lock: what memos give back is booked.
-        if let Some(give_way) = self.memos.get() {
-            give_way(wanted);
-        }
-        let mut book = self.book();
-        if bytes > book.room(kind, false) {
-            return Err(Full(kind));
-        }
-        book.held[kind as usize] += bytes;
-        Ok(())
+        ask(&self.waiting_instances, wanted);
+        self.take_free(kind, bytes)
+    }
+
+    fn take_from_memos(&self, kind: Kind, bytes: u64) -> bool {
+        let wanted = {
+            let book = self.book();
+            if bytes > book.room(kind, true) {
+                return false;
+            }
+            bytes.saturating_sub(book.room(kind, false))
+        };
+        ask(&self.memos, wanted);
+        self.take_free(kind, bytes)
     }
 
     fn give_back(&self, kind: Kind, bytes: u64) {
@@ -198,12 +292,27 @@ impl Memory {
     }
 }
 
+/// For so many bytes, if there is somebody to be asked.
+fn ask(who: &OnceLock<GiveWay>, bytes: u64) {
+    if let Some(give_way) = who.get().filter(|_| bytes > 0) {
+        give_way(bytes);
+    }
+}
+
 impl Book {
+    /// False if it does not fit.
+    fn take(&mut self, kind: Kind, bytes: u64) -> bool {
+        let fits = bytes <= self.room(kind, false);
+        if fits {
+            self.held[kind as usize] += bytes;
+        }
+        fits
+    }
+
     /// How much more of `kind` fits; `memos_give_way` as if memos held no more than they are guaranteed.
     fn room(&self, kind: Kind, memos_give_way: bool) -> u64 {
-        let part = |percent: u64| self.limit / 100 * percent;
         let taken = |other: Kind| {
-            let guaranteed = part(other.share().guaranteed);
+            let guaranteed = self.guaranteed(other);
             match other {
                 _ if other == kind => 0,
                 Kind::Memos if memos_give_way => guaranteed,
@@ -211,9 +320,26 @@ impl Book {
             }
         };
         let others: u64 = Kind::ALL.into_iter().map(taken).sum();
-        let most = part(kind.share().most).min(self.limit.saturating_sub(others));
+        let share = self.bound() / 100 * kind.share().most;
+        let most = share.min(self.bound().saturating_sub(others));
         // What is guaranteed is there even where memos hold more than is left, until they have given way.
         most.saturating_sub(self.held[kind as usize])
+    }
+
+    fn bound(&self) -> u64 {
+        self.limit.saturating_sub(self.excess)
+    }
+
+    fn guaranteed(&self, kind: Kind) -> u64 {
+        guaranteed(self.bound(), kind)
+    }
+
+    fn above_guaranteed(&self, kind: Kind) -> u64 {
+        self.held[kind as usize].saturating_sub(self.guaranteed(kind))
+    }
+
+    fn total(&self) -> u64 {
+        self.held.iter().sum()
     }
 }
 
@@ -305,7 +431,8 @@ mod tests {
     fn what_is_guaranteed_is_there_whatever_all_others_take() {
         for kind in Kind::ALL {
             let memory = memory();
-            let take = |other| memory.hold(other, memory.room(other)).unwrap();
+            let room = |other| memory.book().room(other, false);
+            let take = |other| memory.hold(other, room(other)).unwrap();
             let others = Kind::ALL.into_iter().filter(|other| *other != kind);
             let _taken: Vec<Held> = others.map(take).collect();
             let guaranteed = LIMIT / 100 * kind.share().guaranteed;
@@ -316,12 +443,17 @@ mod tests {
         }
     }
 
+    fn gives_way(held: Held) -> (Arc<Mutex<Held>>, GiveWay) {
+        let held = Arc::new(Mutex::new(held));
+        let giving = Arc::clone(&held);
+        (held, Box::new(move |wanted| giving.lock().unwrap().shrink(wanted)))
+    }
+
     #[test]
     fn memos_give_way_down_to_what_they_are_guaranteed() {
         let memory = memory();
-        let memos = Arc::new(Mutex::new(memory.hold(Kind::Memos, 5_000).unwrap()));
-        let giving = Arc::clone(&memos);
-        memory.give_way_with(Box::new(move |wanted| giving.lock().unwrap().shrink(wanted)));
+        let (memos, giving) = gives_way(memory.hold(Kind::Memos, 5_000).unwrap());
+        memory.give_way_with(giving);
         let bodies = memory.hold(Kind::Bodies, 6_000).unwrap();
         let memos_left = memos.lock().unwrap().bytes();
         assert_eq!(memos_left, LIMIT - 6_000 - 1_000 - 1_000);
@@ -342,6 +474,75 @@ mod tests {
         assert_eq!((other.bytes(), memory.held(Kind::Memos)), (100, 100));
         drop(other);
         assert_eq!(memory.held(Kind::Memos), 0);
+    }
+
+    #[test]
+    fn instances_that_wait_give_way_before_memos_and_to_plugins_that_run_altogether() {
+        let memory = memory();
+        let (memos, giving) = gives_way(memory.hold(Kind::Memos, 3_000).unwrap());
+        memory.give_way_with(giving);
+        let (waiting, giving) = gives_way(memory.hold(Kind::Plugins, 3_000).unwrap());
+        memory.instances_give_way_with(giving);
+        let left = || (memos.lock().unwrap().bytes(), waiting.lock().unwrap().bytes());
+        let mut bodies = memory.hold(Kind::Bodies, 4_000).unwrap();
+        assert_eq!(left(), (3_000, 2_000));
+        bodies.grow(1_500).unwrap();
+        assert_eq!(left(), (2_500, 1_000));
+        // What runs takes all that waits, and no more.
+        drop(bodies);
+        let _running = memory.hold(Kind::Plugins, 4_000).unwrap();
+        assert_eq!(left(), (2_000, 0));
+        assert_eq!(memory.hold(Kind::Plugins, 1).err(), Some(Full(Kind::Plugins)));
+    }
+
+    #[test]
+    fn memos_make_nobody_give_way() {
+        let memory = memory();
+        memory.give_way_with(Box::new(|_| panic!("memos hold their own locks")));
+        memory.instances_give_way_with(Box::new(|_| panic!("dropping an instance is not for who asks a memo")));
+        let _plugins = memory.hold(Kind::Plugins, 4_000).unwrap();
+        assert_eq!(memory.hold(Kind::Memos, 5_000).err(), Some(Full(Kind::Memos)));
+        assert_eq!(memory.hold(Kind::Memos, memory.room(Kind::Memos)).err(), None);
+    }
+
+    #[test]
+    fn what_is_taken_beside_the_account_makes_the_limit_smaller_until_it_is_gone() {
+        let memory = memory();
+        let (memos, giving) = gives_way(memory.hold(Kind::Memos, 4_000).unwrap());
+        memory.give_way_with(giving);
+        let bodies = memory.hold(Kind::Bodies, 3_000).unwrap();
+        memory.set_excess(5_000);
+        assert_eq!(memos.lock().unwrap().bytes(), 2_000);
+        assert_eq!(memory.hold(Kind::Bodies, 1).err(), Some(Full(Kind::Bodies)));
+        assert_eq!(memory.refusals(), 1);
+        // The process may be in want of all there is and more.
+        memory.set_excess(u64::MAX);
+        assert_eq!((memory.total(), memory.room(Kind::Connections)), (3_000, 0));
+        memory.set_excess(0);
+        drop(bodies);
+        assert_eq!(memory.room(Kind::Bodies), 6_000);
+    }
+
+    #[test]
+    fn a_limit_that_is_changed_holds_at_once_and_takes_nothing_away() {
+        let memory = memory();
+        let bodies = memory.hold(Kind::Bodies, 6_000).unwrap();
+        memory.set_limit(LIMIT / 2);
+        assert_eq!((memory.held(Kind::Bodies), memory.room(Kind::Bodies)), (6_000, 0));
+        drop(bodies);
+        assert_eq!(
+            (memory.room(Kind::Bodies), most(memory.limit(), Kind::Bodies)),
+            (3_000, 3_000)
+        );
+    }
+
+    #[test]
+    fn the_least_limit_that_guarantees_something_does_and_one_less_does_not() {
+        for bytes in [1, 64 << 20, 1_000_001] {
+            let least = limit_that_guarantees(Kind::Bodies, bytes);
+            assert!(guaranteed(least, Kind::Bodies) >= bytes, "{bytes}");
+            assert!(guaranteed(least - 1, Kind::Bodies) < bytes, "{bytes}");
+        }
     }
 
     #[test]

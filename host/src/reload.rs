@@ -275,11 +275,7 @@ impl Generations {
 
     /// From here on new requests have the new generation; those that began go on with theirs.
     fn take_into_use(&self, pipeline: Pipeline, new_tls: Option<NewTls>) {
-        let listener = &pipeline.config.remote_write;
-        self.shared
-            .in_flight
-            .set_limits(listener.max_in_flight_size, listener.max_concurrent_requests);
-        self.shared.upstreams.set_max_requests(listener.max_concurrent_requests);
+        self.shared.set_limits(&pipeline.config);
         self.retired.push(self.current.swap(Arc::new(pipeline)));
         if let Some(NewTls(tls)) = new_tls {
             self.tls.swap(tls);

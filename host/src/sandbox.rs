@@ -5,8 +5,8 @@
 //! and an empty world, and runs instances on threads of their own, under deadlines and limits, fairly between tenants.
 //! Never judges what a plugin said: that is `chain`'s.
 //!
-//! From the outside in: [`engine`] (what all plugins share), `target`, [`compile`] and `artefact` (how they are compiled and
-//! loaded), `contract` and `plugin` (what a plugin is), `instance` and `state` (one that runs), `arguments` (its arguments),
+//! From the outside in: [`engine`] (what all plugins share), `target`, `quota`, [`compile`] and `artefact` (how they are compiled
+//! and loaded), `contract` and `plugin` (what a plugin is), `instance` and `state` (one that runs), `arguments` (its arguments),
 //! `warm` (those that wait), `threads` and `queue` (who runs next, and where), `deadline` (for how long), `imports` (what a
 //! plugin may call).
 
@@ -21,6 +21,7 @@ mod imports;
 mod instance;
 mod plugin;
 mod queue;
+mod quota;
 mod state;
 mod target;
 mod threads;

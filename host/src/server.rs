@@ -25,6 +25,7 @@ use crate::tls;
 
 mod open_files;
 mod operators;
+mod resident;
 
 /// How often what tenants did not use for long (idle buckets, old failures) is looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -74,6 +75,8 @@ pub struct Running {
     tasks: TaskTracker,
     /// Where connections live; they end with it.
     reactors: Arc<Reactors>,
+    /// Ends with it.
+    _watch: resident::Watch,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains.
@@ -219,6 +222,10 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
         what: "start the I/O threads",
         reason,
     })?;
+    let watch = resident::Watch::start(&shared.memory, &shared.metrics).map_err(|reason| StartError::System {
+        what: "start the thread that looks at memory",
+        reason,
+    })?;
     let running = Running {
         remote_write: listener.local_addr(),
         admin: admin_listener.local_addr().map_err(admin_failed)?,
@@ -230,6 +237,7 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
         connections: TaskTracker::new(),
         tasks: TaskTracker::new(),
         reactors: Arc::new(reactors),
+        _watch: watch,
     };
     running.spawn_admin(admin_listener);
     running.spawn_remote_write(listener);
@@ -284,6 +292,7 @@ impl Running {
             generations: Arc::clone(&self.generations),
             upstreams: Arc::clone(&self.shared.upstreams),
             metrics: Arc::clone(&self.shared.metrics),
+            memory: Arc::clone(&self.shared.memory),
             ready: Arc::clone(&self.ready),
         }
     }

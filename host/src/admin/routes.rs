@@ -21,6 +21,7 @@ use serde::Serialize;
 use super::guard::{self, Denial};
 use super::views::{PolicyView, ReportView, StatusView, Success, TenantView, UpstreamView};
 use crate::forward::Upstreams;
+use crate::memory::Memory;
 use crate::reload::Generations;
 use crate::telemetry::{Metrics, Throttle};
 use crate::tenant::Snapshot;
@@ -35,6 +36,7 @@ pub struct Gateway {
     pub generations: Arc<Generations>,
     pub upstreams: Arc<Upstreams>,
     pub metrics: Arc<Metrics>,
+    pub memory: Arc<Memory>,
     /// True from the first accepted connection to the beginning of the drain.
     pub ready: Arc<AtomicBool>,
 }
@@ -93,6 +95,7 @@ async fn metrics(State(gateway): State<Gateway>) -> impl IntoResponse {
     for generation in gateway.generations.current().tenants.serving() {
         generation.publish();
     }
+    gateway.memory.publish();
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], gateway.metrics.text())
 }

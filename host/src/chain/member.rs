@@ -247,7 +247,7 @@ impl Member {
         let outcome = judge(&mut instance);
         let now = Instant::now();
         if matches!(outcome, Ok(_) | Err(Fault::Error(_))) && !instance.worn(now) {
-            let bytes = instance.memory();
+            let bytes = instance.held();
             engine.warm().put(self.id, instance, bytes, now);
         }
         outcome
@@ -259,7 +259,7 @@ impl Member {
     /// Whatever the plugin did instead.
     pub fn warm_up(&self, engine: &Engine) -> Result<(), Fault> {
         let instance = self.start(engine)?;
-        let bytes = instance.memory();
+        let bytes = instance.held();
         engine.warm().put(self.id, instance, bytes, Instant::now());
         Ok(())
     }
@@ -290,6 +290,7 @@ impl Member {
                 settings: &self.settings,
                 share: &self.share,
                 memory_limit: engine.memory_limit(),
+                held: engine.hold_instance(),
                 allowance: engine.start_allowance(),
                 slot,
             });

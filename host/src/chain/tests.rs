@@ -7,6 +7,7 @@ mod cache;
 mod decisions;
 mod hostile;
 mod load;
+mod memory;
 mod search;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{self, OnFailure, Owner, PluginSource, WrittenAt};
+use crate::memory::{Memory, NO_LIMIT};
 use crate::model::{Refusal, TenantId};
 use crate::sandbox::{CompileError, Compiler, ContractError, Fault, LoadError, compile};
 use crate::telemetry::Metrics;
@@ -41,13 +43,24 @@ fn compiler() -> Compiler {
 }
 
 fn engine(sandbox: &config::Sandbox) -> Arc<Engine> {
-    Engine::new(sandbox, compiler(), Arc::new(Metrics::new())).unwrap()
+    engine_within(sandbox, NO_LIMIT).0
+}
+
+/// With what it may hold.
+fn engine_within(sandbox: &config::Sandbox, memory_limit: u64) -> (Arc<Engine>, Arc<Memory>) {
+    let metrics = Arc::new(Metrics::new());
+    let memory = Memory::new(memory_limit, metrics.clone());
+    (Engine::new(sandbox, compiler(), &memory, metrics).unwrap(), memory)
 }
 
 /// One engine for all tests that need no other: reserving its addresses and compiling the fixtures takes a while.
 static SHARED: LazyLock<(Arc<Engine>, Arc<Metrics>)> = LazyLock::new(|| {
     let metrics = Arc::new(Metrics::new());
-    (Engine::new(&sandbox(), compiler(), metrics.clone()).unwrap(), metrics)
+    let memory = Memory::new(NO_LIMIT, metrics.clone());
+    (
+        Engine::new(&sandbox(), compiler(), &memory, metrics.clone()).unwrap(),
+        metrics,
+    )
 });
 
 fn shared() -> &'static Arc<Engine> {

@@ -26,6 +26,9 @@ pub enum BuildFault {
     Inputs(Fault),
     #[error("does not judge a plain batch: {0}")]
     Golden(Fault),
+    /// The host's fault.
+    #[error("could not be tried: an instance of it {0}")]
+    NoRoom(Fault),
     #[error("could not be tried: too many plugin calls are waiting")]
     Overloaded,
 }
@@ -33,13 +36,18 @@ pub enum BuildFault {
 impl BuildFault {
     /// There was no room to try it.
     pub fn may_pass(&self) -> bool {
-        matches!(
-            self,
-            Self::Overloaded
-                | Self::Configure(Fault::NoRoom)
-                | Self::Inputs(Fault::NoRoom)
-                | Self::Golden(Fault::NoRoom)
-        )
+        match self {
+            Self::Load(error) => error.may_pass(),
+            Self::Overloaded | Self::NoRoom(_) => true,
+            Self::Configure(_) | Self::Inputs(_) | Self::Golden(_) => false,
+        }
+    }
+
+    fn of(fault: Fault, in_what: impl FnOnce(Fault) -> Self) -> Self {
+        match fault {
+            Fault::NoRoom | Fault::NoMemory => Self::NoRoom(fault),
+            fault => in_what(fault),
+        }
     }
 }
 
@@ -77,12 +85,14 @@ impl Job for Trial {
 fn run(members: &Members, member: &Member) -> Result<(), BuildFault> {
     let engine = &*members.engine;
     let golden = |missed| match missed {
-        Missed::Failed(fault) | Missed::InDoubt(fault) => BuildFault::Golden(fault),
+        Missed::Failed(fault) | Missed::InDoubt(fault) => BuildFault::of(fault, BuildFault::Golden),
         Missed::Quarantined { .. } => BuildFault::Overloaded,
     };
-    member.warm_up(engine).map_err(BuildFault::Configure)?;
+    let started = member.warm_up(engine);
+    started.map_err(|fault| BuildFault::of(fault, BuildFault::Configure))?;
     if member.info.judges_writes {
-        member.learn_inputs(engine).map_err(BuildFault::Inputs)?;
+        let learnt = member.learn_inputs(engine);
+        learnt.map_err(|fault| BuildFault::of(fault, BuildFault::Inputs))?;
     }
     if member.info.judges_series {
         relabel::try_out(members, member).map_err(golden)?;

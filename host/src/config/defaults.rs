@@ -12,7 +12,7 @@ const MIB: u64 = 1 << 20;
 
 /// The public listener, by the names of `remote_write`.
 pub mod remote_write {
-    use super::{Duration, KIB, MIB};
+    use super::{Duration, KIB};
 
     pub const LISTEN_ADDRESS: &str = ":19291";
     pub const MAX_CONNECTIONS: usize = 10_000;
@@ -23,7 +23,8 @@ pub mod remote_write {
     pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
     pub const MIN_BODY_RATE: u64 = KIB;
     pub const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-    pub const MAX_IN_FLIGHT_SIZE: u64 = 512 * MIB;
+    /// What `memory_limit` leaves room for.
+    pub const MAX_IN_FLIGHT_SIZE: u64 = u64::MAX;
     pub const MAX_CONCURRENT_REQUESTS: usize = 1024;
 }
 

@@ -15,9 +15,11 @@ use super::file::{self, Node};
 use super::incumbents::Incumbents;
 use super::inputs::{Contents, Files, Inputs};
 use super::resolve::{self, Main, WHOLE_FILE};
+use super::room;
 use super::section::{Section, Source};
 use super::tenant::{self, House};
 use super::{BrokenTenant, ClientAuthType, Config, ConfigError, Credential, Loaded, PluginSource, Tenant, TenantFiles};
+use crate::memory::system::Bound;
 use crate::model::TenantId;
 
 const VANISHED: &str = "this pattern matched files before and matches none now, which is not taken for a wish to remove \
@@ -107,6 +109,7 @@ fn read(path: &Path, files: &Files, known: &mut Known, incumbents: &Incumbents) 
     let config = parts.with_tenants(tenants).ok_or(errors)?;
     warnings.extend(warnings_of_files);
     warnings.extend(unused_certificates(&config));
+    warnings.extend(room::warnings(&config, Bound::read().as_ref()));
     if config.tenants.is_empty() && broken.is_empty() {
         warnings.push("there is no tenant, so every write is refused".to_owned());
     }

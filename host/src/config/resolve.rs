@@ -17,11 +17,13 @@ use super::file::Place;
 use super::pem;
 use super::secret;
 use super::section::{Field, Section, Source, quote};
-use super::tenant::{self, House};
+use super::tenant::{self, Ceiling, House};
+use super::units::show_size;
 use super::{
     Admin, ClientAuthType, Config, EndpointSpec, Owner, RemoteWrite, Sandbox, Tenant, TlsClient, TlsServer, TlsVersion,
     Upstream,
 };
+use crate::memory;
 use crate::model::TenantId;
 
 /// The main file, resolved. Worth using only if its source has no failures.
@@ -38,6 +40,7 @@ pub(super) struct Parts {
     admin: Option<Admin>,
     upstreams: BTreeMap<String, Arc<Upstream>>,
     sandbox: Option<Sandbox>,
+    memory_limit: Option<u64>,
     state_dir: Option<PathBuf>,
 }
 
@@ -48,6 +51,7 @@ impl Parts {
             admin: self.admin?,
             upstreams: self.upstreams,
             sandbox: self.sandbox?,
+            memory_limit: self.memory_limit,
             state_dir: self.state_dir,
             tenants,
         })
@@ -90,15 +94,20 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
         .section("policies")
         .map(|section| around(section, &plugins))
         .unwrap_or_default();
-    let max_in_flight_size = remote_write.as_ref().map_or(u64::MAX, |write| write.max_in_flight_size);
+    let memory_limit = root.field("memory_limit").and_then(|field| field.size());
+    let ceiling = Ceiling {
+        in_flight: remote_write.as_ref().map_or(u64::MAX, |write| write.max_in_flight_size),
+        memory: memory_limit,
+    };
     let limits = root.section("default_limits");
-    let limits = limits.map_or(LIMITS, |fields| tenant::limits(fields, &LIMITS, max_in_flight_size));
+    let limits = limits.map_or(LIMITS, |fields| tenant::limits(fields, &LIMITS, ceiling));
     let over_rate = root
         .field("over_rate")
         .and_then(|field| tenant::over_rate(&field))
         .unwrap_or(OVER_RATE);
     let reserved_labels = reserved_labels(root.field("reserved_labels").as_ref());
-    let sandbox = root.section("sandbox").and_then(|section| sandbox(section, source));
+    let sandbox = root.section("sandbox");
+    let sandbox = sandbox.and_then(|section| sandbox_within(section, source, memory_limit));
     let state_dir = root.field("state_dir");
     let state_dir = state_dir.and_then(|field| field.text().map(|text| source.path(text)));
     let tenant_files = root
@@ -115,13 +124,14 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
         limits,
         over_rate,
         reserved_labels,
-        max_in_flight_size,
+        ceiling,
     };
     let parts = Parts {
         remote_write,
         admin,
         upstreams,
         sandbox,
+        memory_limit,
         state_dir,
     };
     Main {
@@ -424,6 +434,21 @@ fn reserved_labels(field: Option<&Field<'_>>) -> Vec<String> {
         );
     }
     out
+}
+
+/// One instance that could not have its memory at any time would fail at every time.
+fn sandbox_within(section: Section<'_>, source: &Source<'_>, memory_limit: Option<u64>) -> Option<Sandbox> {
+    let place = section.place;
+    let sandbox = sandbox(section, source)?;
+    let all = memory_limit.map(|limit| (limit, memory::most(limit, memory::Kind::Plugins)));
+    if let Some((limit, all)) = all.filter(|(_, all)| *all < sandbox.memory_limit as u64) {
+        let (one, limit) = (show_size(sandbox.memory_limit as u64), show_size(limit));
+        let all = all >> 20;
+        let message =
+            format!("one instance may have {one}, and all plugins together {all}MiB of the `memory_limit` ({limit})");
+        source.fail(place, "sandbox.memory_limit", message);
+    }
+    Some(sandbox)
 }
 
 fn sandbox(mut section: Section<'_>, source: &Source<'_>) -> Option<Sandbox> {

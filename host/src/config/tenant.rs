@@ -14,6 +14,7 @@ use super::nearest::nearest;
 use super::section::{Field, Section, Source, quote};
 use super::units::show_size;
 use super::{Limits, OverRate, Owner, Tenant, secret};
+use crate::memory::{self, Kind};
 use crate::model::TenantId;
 
 /// What the main file settles for every tenant.
@@ -26,8 +27,16 @@ pub(super) struct House {
     pub(super) limits: Limits,
     pub(super) over_rate: OverRate,
     pub(super) reserved_labels: Vec<String>,
-    /// The listener's `max_in_flight_size`, which no tenant can exceed.
-    pub(super) max_in_flight_size: u64,
+    pub(super) ceiling: Ceiling,
+}
+
+/// What all tenants share, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ceiling {
+    /// The listener's `max_in_flight_size`.
+    pub(super) in_flight: u64,
+    /// `memory_limit`, where it is written.
+    pub(super) memory: Option<u64>,
 }
 
 /// What one map said.
@@ -71,7 +80,7 @@ pub(super) fn read(mut section: Section<'_>, source: &Source<'_>, file: PathBuf,
         .unwrap_or_default();
     let limits = section
         .section("limits")
-        .map(|fields| limits(fields, &house.limits, house.max_in_flight_size));
+        .map(|fields| limits(fields, &house.limits, house.ceiling));
     let upstreams = upstreams(&mut section, house);
     let over_rate = section
         .field("over_rate")
@@ -179,8 +188,8 @@ pub(super) fn over_rate(field: &Field<'_>) -> Option<OverRate> {
     ])
 }
 
-/// Limits in `section`, the rest from `base`. `ceiling` is what all tenants share.
-pub(super) fn limits(mut section: Section<'_>, base: &Limits, ceiling: u64) -> Limits {
+/// Limits in `section`, the rest from `base`.
+pub(super) fn limits(mut section: Section<'_>, base: &Limits, ceiling: Ceiling) -> Limits {
     let limits = Limits {
         max_body_size: section.size("max_body_size", base.max_body_size),
         max_decoded_size: section.size("max_decoded_size", base.max_decoded_size),
@@ -206,11 +215,21 @@ pub(super) fn limits(mut section: Section<'_>, base: &Limits, ceiling: u64) -> L
             show_size(largest)
         ));
     }
-    if ceiling < largest {
+    if ceiling.in_flight < largest {
         section.fail(format!(
             "remote_write's `max_in_flight_size` ({}) is below `max_body_size` + `max_decoded_size` ({}): \
              a write of that size could never be accepted",
-            show_size(ceiling),
+            show_size(ceiling.in_flight),
+            show_size(largest)
+        ));
+    }
+    let least = memory::limit_that_guarantees(Kind::Bodies, largest);
+    if let Some(memory_limit) = ceiling.memory.filter(|limit| *limit < least) {
+        section.fail(format!(
+            "`memory_limit` ({}) must be at least {}, or `max_body_size` + `max_decoded_size` ({}) smaller: \
+             three tenths of it are certain to be there for bodies, which must hold one of that size",
+            show_size(memory_limit),
+            show_size(least.next_multiple_of(1 << 20)),
             show_size(largest)
         ));
     }

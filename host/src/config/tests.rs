@@ -60,6 +60,11 @@ fn tenant(id: &str) -> TenantId {
     TenantId::new(id).unwrap()
 }
 
+/// A main file that says nothing more than it must, without a tenant.
+pub(crate) fn plain() -> Config {
+    main_file("").load().unwrap().config
+}
+
 /// A tenant with one upstream and nothing else of its own: no credential, no policy, no reserved label.
 pub(crate) fn bare(id: &str) -> Tenant {
     Tenant {
@@ -109,7 +114,7 @@ fn what_is_left_out_has_a_default() {
             body_timeout: Duration::from_secs(30),
             min_body_rate: 1024,
             idle_timeout: Duration::from_secs(300),
-            max_in_flight_size: 512 << 20,
+            max_in_flight_size: u64::MAX,
             max_concurrent_requests: 1024,
         }
     );

@@ -60,19 +60,20 @@ impl Shared {
             args: vec!["compile".into()],
         };
         let metrics = Arc::new(Metrics::new());
-        let listener = &config.remote_write;
-        let memory = Memory::new(u64::MAX / 100, Arc::clone(&metrics));
+        let memory_limit = config.memory_limit();
+        let memory = Memory::new(memory_limit, Arc::clone(&metrics));
+        let max_requests = config.remote_write.max_concurrent_requests;
         let in_flight = InFlight::new(
             Arc::clone(&metrics),
             Arc::clone(&memory),
-            listener.max_in_flight_size,
-            listener.max_concurrent_requests,
+            config.max_in_flight_size(memory_limit),
+            max_requests,
         );
         Ok(Arc::new(Self {
             memos: Memos::new(&memory, &metrics),
+            engine: Engine::new(&config.sandbox, compiler, &memory, Arc::clone(&metrics))?,
             memory,
-            engine: Engine::new(&config.sandbox, compiler, Arc::clone(&metrics))?,
-            upstreams: Upstreams::new(Arc::clone(&metrics), listener.max_concurrent_requests),
+            upstreams: Upstreams::new(Arc::clone(&metrics), max_requests),
             turns: Turns::new(Arc::clone(&in_flight)),
             in_flight,
             verified: VerifiedPasswords::new(),
@@ -82,5 +83,15 @@ impl Shared {
             strangers: Throttles::new(1, TELL_EVERY, MAX_STRANGERS),
             metrics,
         }))
+    }
+
+    /// Takes up what a new configuration says of them all.
+    pub fn set_limits(&self, config: &Config) {
+        let memory_limit = config.memory_limit();
+        let max_requests = config.remote_write.max_concurrent_requests;
+        self.memory.set_limit(memory_limit);
+        self.in_flight
+            .set_limits(config.max_in_flight_size(memory_limit), max_requests);
+        self.upstreams.set_max_requests(max_requests);
     }
 }

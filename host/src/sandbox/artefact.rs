@@ -14,6 +14,7 @@ use data_encoding::HEXLOWER;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::memory::Held;
 use crate::owned::{OwnedError, OwnedFolder};
 
 /// Largest artefact kept, in bytes. Python's, the largest known, has 60 MB.
@@ -22,12 +23,24 @@ pub const MAX_ARTEFACT: u64 = 512 << 20;
 const MAGIC: &[u8] = b"gauntlet artefact 1\n";
 
 /// Machine code that this process made or found authentic: the only thing [`load`] takes.
-pub struct Artefact(Vec<u8>);
+pub struct Artefact {
+    bytes: Vec<u8>,
+    /// For the bytes; nothing for those of a file.
+    _held: Option<Held>,
+}
 
 impl Artefact {
     /// Takes what the compiling child wrote, as it came through the child's own pipe.
-    pub(super) fn from_child(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+    pub(super) fn from_child(bytes: Vec<u8>, held: Held) -> Self {
+        Self {
+            bytes,
+            _held: Some(held),
+        }
+    }
+
+    /// In bytes.
+    pub fn length(&self) -> u64 {
+        self.bytes.len() as u64
     }
 }
 
@@ -40,7 +53,7 @@ pub fn load(engine: &Engine, artefact: &Artefact) -> wasmtime::Result<Component>
     // two places only: `from_child`, called with what our own binary's compiling child wrote to a pipe that no one
     // else holds; and `Cache::read`, after the authentication code over the whole of it proved to be made with a
     // key that is kept in a file only this user can read.
-    unsafe { Component::deserialize(engine, &artefact.0) }
+    unsafe { Component::deserialize(engine, &artefact.bytes) }
 }
 
 /// What an artefact belongs to: the plugin's bytes, and everything about the engine that shapes its code.
@@ -109,7 +122,7 @@ impl Cache {
         let bytes = self
             .0
             .read(&identity.file_name(), MAGIC, &identity.whole(), MAX_ARTEFACT)?;
-        Ok(bytes.map(Artefact))
+        Ok(bytes.map(|bytes| Artefact { bytes, _held: None }))
     }
 
     /// Keeps an artefact.
@@ -118,6 +131,6 @@ impl Cache {
     /// If the disk says no.
     pub fn write(&self, identity: &Identity, artefact: &Artefact) -> Result<(), OwnedError> {
         self.0
-            .write(&identity.file_name(), MAGIC, &identity.whole(), &artefact.0)
+            .write(&identity.file_name(), MAGIC, &identity.whole(), &artefact.bytes)
     }
 }

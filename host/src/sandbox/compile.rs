@@ -3,8 +3,9 @@
 //! Takes a component's bytes, gives machine code. A megabyte of hostile WebAssembly takes most of a minute or a
 //! gigabyte to compile, and no limit inside the process would stop it; so the same binary is started again as
 //! `gauntlet compile`, under limits of processor time and address space that it sets itself before it reads a
-//! byte, and under a wall clock that the parent watches. One child at a time. The child has no environment, and
-//! its output counts only if it exits well.
+//! byte, and under a wall clock that the parent watches. One child at a time, whose memory is held for it; where the system
+//! has none all the same, it is the first to be killed. The child has no environment, and its output counts only if it
+//! exits well.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -14,10 +15,12 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::Command;
+use tokio::process::{ChildStdout, Command};
 
 use super::artefact::{Artefact, MAX_ARTEFACT};
+use super::quota::{NoRoom, Quota};
 use super::target;
+use crate::memory::{Full, Held};
 use crate::model::plain;
 
 /// Largest plugin, in bytes. Python's, the largest known, has 18 MB.
@@ -28,6 +31,12 @@ const MAX_COMPLAINT: usize = 2048;
 const MAX_FILES: u64 = 64;
 /// The child yields to everything else on the machine.
 const NICE: i32 = 10;
+/// And is the first to be killed where memory runs out.
+const KILL_FIRST: &str = "1000";
+/// Each takes memory of its own: on a machine with many processors they would be most of it.
+const MAX_THREADS: usize = 4;
+/// By how much the room for machine code grows, in bytes.
+const CODE_STEP: usize = 4 << 20;
 
 const PROCESSOR_SECONDS: &str = "--processor-seconds";
 const MEMORY_BYTES: &str = "--memory-bytes";
@@ -37,14 +46,6 @@ const MEMORY_BYTES: &str = "--memory-bytes";
 pub struct Compiler {
     pub program: PathBuf,
     pub args: Vec<OsString>,
-}
-
-/// What one compilation may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Quota {
-    pub wall: Duration,
-    /// Address space, in bytes.
-    pub memory: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +62,12 @@ pub enum CompileError {
     TooSlow(Duration),
     #[error("takes more memory to compile than the {0} bytes it may")]
     TooMuchMemory(u64),
+    #[error("takes more memory to compile than the {0} bytes that `memory_limit` leaves for it at best")]
+    TooMuchOfLimit(u64),
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    #[error("cannot be compiled now: {0}, which its machine code would be")]
+    NoRoomForCode(Full),
     #[error("compiles to more than {MAX_ARTEFACT} bytes")]
     ArtefactTooLarge,
     #[error("the compiling process died: {0}")]
@@ -73,7 +80,7 @@ pub enum CompileError {
 ///
 /// # Errors
 /// Says what is wrong with the plugin, or which bound it broke.
-pub async fn compile(compiler: &Compiler, quota: Quota, wasm: &[u8]) -> Result<Artefact, CompileError> {
+pub async fn compile(compiler: &Compiler, mut quota: Quota, wasm: &[u8]) -> Result<Artefact, CompileError> {
     precheck(wasm)?;
     let mut child = Command::new(&compiler.program)
         .args(&compiler.args)
@@ -84,6 +91,7 @@ pub async fn compile(compiler: &Compiler, quota: Quota, wasm: &[u8]) -> Result<A
         .env_clear()
         // mimalloc reserves address space by the gigabyte, which is what the child has least of.
         .env("MIMALLOC_ARENA_RESERVE", "65536")
+        .env("RAYON_NUM_THREADS", threads().to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -99,30 +107,49 @@ pub async fn compile(compiler: &Compiler, quota: Quota, wasm: &[u8]) -> Result<A
         let _ = stdin.write_all(wasm).await;
         drop(stdin);
     };
-    let (mut code, mut complaint) = (Vec::new(), Vec::new());
+    let mut complaint = Vec::new();
+    let held = &mut quota.code;
     let talk = async {
-        let mut stdout = stdout.take(MAX_ARTEFACT + 1);
         let mut stderr = stderr.take(MAX_COMPLAINT as u64);
-        let read = async { tokio::join!(stdout.read_to_end(&mut code), stderr.read_to_end(&mut complaint)) };
-        let (_, read) = tokio::join!(feed, read);
-        read.0.and(read.1)?;
-        child.wait().await
+        let read = async { tokio::join!(read_code(stdout, held), stderr.read_to_end(&mut complaint)) };
+        let (_, (code, complained)) = tokio::join!(feed, read);
+        let not_run = |error: std::io::Error| CompileError::NotRun(error.to_string());
+        complained.map_err(not_run)?;
+        Ok((code?, child.wait().await.map_err(not_run)?))
     };
-    let status = match tokio::time::timeout(quota.wall, talk).await {
-        Err(_) => {
+    let talked = tokio::time::timeout(quota.wall, talk).await;
+    match talked.unwrap_or(Err(CompileError::TooSlow(quota.wall))) {
+        Ok((code, status)) if status.success() => Ok(Artefact::from_child(code, quota.code)),
+        Ok((_, status)) => Err(died(status, &complaint, &quota)),
+        Err(error) => {
+            // What is held for it is given back when it is gone.
             let _ = child.kill().await;
-            return Err(CompileError::TooSlow(quota.wall));
+            Err(error)
         }
-        Ok(Err(error)) => return Err(CompileError::NotRun(error.to_string())),
-        Ok(Ok(status)) => status,
-    };
-    if code.len() as u64 > MAX_ARTEFACT {
-        return Err(CompileError::ArtefactTooLarge);
     }
-    if status.success() {
-        return Ok(Artefact::from_child(code));
+}
+
+/// Each its own part of the work, as far as there are processors.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| processors.get().min(MAX_THREADS))
+}
+
+/// To the end of what the child says; what it takes is held.
+async fn read_code(mut stdout: ChildStdout, held: &mut Held) -> Result<Vec<u8>, CompileError> {
+    let mut code = Vec::new();
+    loop {
+        if code.len() == code.capacity() {
+            held.grow(CODE_STEP as u64).map_err(CompileError::NoRoomForCode)?;
+            code.reserve_exact(CODE_STEP);
+        }
+        let read = stdout.read_buf(&mut code).await;
+        if read.map_err(|error| CompileError::NotRun(error.to_string()))? == 0 {
+            return Ok(code);
+        }
+        if code.len() as u64 > MAX_ARTEFACT {
+            return Err(CompileError::ArtefactTooLarge);
+        }
     }
-    Err(died(status, &complaint, quota))
 }
 
 /// Tells apart what a child process need not be started for.
@@ -137,7 +164,7 @@ fn precheck(wasm: &[u8]) -> Result<(), CompileError> {
     }
 }
 
-fn died(status: ExitStatus, complaint: &[u8], quota: Quota) -> CompileError {
+fn died(status: ExitStatus, complaint: &[u8], quota: &Quota) -> CompileError {
     use std::os::unix::process::ExitStatusExt;
     let complaint = plain(String::from_utf8_lossy(complaint).trim(), MAX_COMPLAINT);
     let Some(signal) = status.signal() else {
@@ -183,6 +210,8 @@ pub fn child_main() -> ExitCode {
 }
 
 fn child() -> Result<(), String> {
+    // Not being allowed to is no reason not to compile.
+    let _ = std::fs::write("/proc/self/oom_score_adj", KILL_FIRST);
     let seconds = argument(PROCESSOR_SECONDS)?;
     let memory = argument(MEMORY_BYTES)?;
     let limits = [

@@ -15,28 +15,30 @@ use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::artefact::{self, Cache, Identity};
+use super::artefact::{self, Artefact, Cache, Identity};
 use super::compile::{self, CompileError, Compiler};
 use super::contract::{self, ContractError};
 use super::deadline::Busy;
 use super::imports::wasi;
 use super::instance::{Instance, Slot, Slots};
 use super::plugin::Plugin;
+use super::quota::Quotas;
 use super::state::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES, State};
 use super::target;
 use super::threads::Threads;
 use super::warm::{PolicyId, Room, Warm};
 use crate::config;
+use crate::memory::{Full, Held, Kind, Memory};
 use crate::telemetry::Metrics;
 
 /// Instances kept warm: 500 tenants with three policies and some to spare. Each reserves 4 GiB of addresses and no
 /// memory; if the system refuses so many addresses, fewer are kept.
 const WARM: usize = 2048;
-/// Linear memory of all warm instances, in bytes. A standard plugin has 1.1 MiB, of which it touches a fifth.
-const WARM_BYTES: usize = 2 << 30;
 /// Memory a freed slot keeps for the next instance in place of giving it back to the system: about what a small
 /// plugin touches, so that a fresh instance costs microseconds.
 const KEEP_RESIDENT: usize = 1 << 20;
+/// Slots that were used and are not, each of which keeps as much.
+const KEPT_SLOTS: u32 = 16;
 /// Configuring may compile hundreds of regular expressions, and happens once per instance.
 const CONFIGURE: u32 = 20;
 
@@ -57,6 +59,18 @@ pub enum LoadError {
     Contract(#[from] ContractError),
     #[error("cannot be loaded: {0}")]
     Load(String),
+    #[error("cannot be loaded: {0}, of which its machine code takes {1} bytes")]
+    NoMemory(Full, u64),
+}
+
+impl LoadError {
+    /// The same plugin may well be loaded a moment later: there was no room for it.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::NoMemory(..) | Self::Compile(CompileError::NoRoom(_) | CompileError::NoRoomForCode(_))
+        )
+    }
 }
 
 pub struct Engine {
@@ -66,6 +80,9 @@ pub struct Engine {
     wasm: wasmtime::Engine,
     linker: Linker<State>,
     sandbox: config::Sandbox,
+    memory: Arc<Memory>,
+    /// For the slots that keep some.
+    _kept: Option<Held>,
     metrics: Arc<Metrics>,
     compiler: Compiler,
     compiling: Semaphore,
@@ -82,13 +99,23 @@ impl Engine {
     /// # Errors
     /// If the system has not enough addresses or threads. A cache that cannot be used is no error: plugins are
     /// compiled anew then, and the log says why.
-    pub fn new(config: &config::Sandbox, compiler: Compiler, metrics: Arc<Metrics>) -> Result<Arc<Self>, EngineError> {
+    pub fn new(
+        config: &config::Sandbox,
+        compiler: Compiler,
+        memory: &Arc<Memory>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Self>, EngineError> {
         let (wasm, warm_instances) = pooled(config).map_err(|e| EngineError::Wasmtime(format!("{e:#}")))?;
         let linker = linker(&wasm, config.wasi).map_err(|e| EngineError::Wasmtime(format!("{e:#}")))?;
         let warm = Arc::new(Warm::new(Room {
             instances: warm_instances,
-            bytes: WARM_BYTES,
             per_policy: Threads::of_one_tenant(config.threads),
+        }));
+        let waiting = Arc::downgrade(&warm);
+        memory.instances_give_way_with(Box::new(move |wanted| {
+            if let Some(warm) = waiting.upgrade() {
+                warm.give_way(wanted);
+            }
         }));
         Ok(Arc::new(Self {
             threads: Threads::start(config.threads, &warm, &metrics)?,
@@ -96,6 +123,10 @@ impl Engine {
             wasm,
             linker,
             sandbox: config.clone(),
+            memory: Arc::clone(memory),
+            _kept: memory
+                .hold(Kind::Plugins, u64::from(KEPT_SLOTS) * KEEP_RESIDENT as u64)
+                .ok(),
             metrics,
             compiler,
             compiling: Semaphore::new(1),
@@ -148,10 +179,14 @@ impl Engine {
                     return None;
                 }
             };
+            let held = match engine.hold_code(&artefact) {
+                Ok(held) => held,
+                Err(error) => return Some(Err(error)),
+            };
             let component = artefact::load(&engine.wasm, &artefact)
                 .inspect_err(|error| tracing::warn!(%error, "compiled plugin in the cache is not used"))
                 .ok()?;
-            Some(Plugin::link(&component, &engine.linker, engine.sandbox.wasi).map_err(LoadError::from))
+            Some(Plugin::link(&component, &engine.linker, engine.sandbox.wasi, held).map_err(LoadError::from))
         };
         // Megabytes to read and map: not on a thread that serves connections.
         tokio::task::spawn_blocking(load).await.ok().flatten()
@@ -162,15 +197,12 @@ impl Engine {
         source: &config::PluginSource,
         identity: &Identity,
     ) -> Result<Plugin, LoadError> {
-        let quota = compile::Quota {
-            wall: self.sandbox.compile_timeout,
-            memory: self.sandbox.compile_memory_limit,
-        };
-        let artefact = compile::compile(&self.compiler, quota, &source.bytes).await?;
+        let artefact = self.compile(&source.bytes).await?;
         let (engine, identity) = (self.clone(), identity.clone());
         let load = move || {
+            let held = engine.hold_code(&artefact)?;
             let component = artefact::load(&engine.wasm, &artefact).map_err(|e| LoadError::Load(format!("{e:#}")))?;
-            let plugin = Plugin::link(&component, &engine.linker, engine.sandbox.wasi)?;
+            let plugin = Plugin::link(&component, &engine.linker, engine.sandbox.wasi, held)?;
             if let Some(cache) = &engine.cache
                 && let Err(error) = cache.write(&identity, &artefact)
             {
@@ -180,6 +212,35 @@ impl Engine {
         };
         let loaded = tokio::task::spawn_blocking(load).await;
         loaded.unwrap_or_else(|error| Err(LoadError::Load(error.to_string())))
+    }
+
+    /// With what most plugins need; one that needs more has another try with all that there may be.
+    async fn compile(&self, wasm: &[u8]) -> Result<Artefact, CompileError> {
+        let sandbox = &self.sandbox;
+        let quotas = Quotas::new(&self.memory, sandbox.compile_timeout, sandbox.compile_memory_limit);
+        let (usual, most) = (quotas.usual(wasm.len()), quotas.most());
+        let first = compile::compile(&self.compiler, quotas.wait(usual).await?, wasm).await;
+        let last = match first {
+            Err(CompileError::TooMuchMemory(_)) if usual < most => {
+                compile::compile(&self.compiler, quotas.wait(most).await?, wasm).await
+            }
+            first => first,
+        };
+        last.map_err(|error| match error {
+            CompileError::TooMuchMemory(bytes) if quotas.is_bounded_by_limit() => CompileError::TooMuchOfLimit(bytes),
+            error => error,
+        })
+    }
+
+    fn hold_code(&self, artefact: &Artefact) -> Result<Held, LoadError> {
+        let bytes = artefact.length();
+        let held = self.memory.hold(Kind::Plugins, bytes);
+        held.map_err(|full| LoadError::NoMemory(full, bytes))
+    }
+
+    /// For an instance that holds nothing yet.
+    pub(crate) fn hold_instance(&self) -> Held {
+        self.memory.open(Kind::Plugins)
     }
 
     pub(crate) fn threads(&self) -> &Threads {
@@ -288,8 +349,7 @@ fn pool(sandbox: &config::Sandbox, slots: usize) -> wasmtime::Result<PoolingAllo
         .linear_memory_keep_resident(KEEP_RESIDENT)
         // A page: the function table of a small plugin.
         .table_keep_resident(4096)
-        // Slots that were used and are not: each keeps up to KEEP_RESIDENT.
-        .max_unused_warm_slots(16);
+        .max_unused_warm_slots(KEPT_SLOTS);
     Ok(pool)
 }
 

@@ -17,6 +17,7 @@ use super::deadline::{Busy, Deadline};
 use super::imports::log::Share;
 use super::plugin::Plugin;
 use super::state::State;
+use crate::memory::Held;
 use crate::model::plain;
 
 /// What a plugin can make the host copy in one direction of one call, in bytes. A batch is at most
@@ -54,6 +55,9 @@ pub enum Fault {
     /// Every slot is in use: the host's fault, not the plugin's.
     #[error("found no room to start")]
     NoRoom,
+    /// The process holds all it may: the host's fault as well.
+    #[error("found no memory: `memory_limit` leaves no room for more plugins")]
+    NoMemory,
 }
 
 impl Fault {
@@ -68,12 +72,13 @@ impl Fault {
             Self::Invalid(_) => "invalid",
             Self::Error(_) => "error",
             Self::NoRoom => "no_room",
+            Self::NoMemory => "no_memory",
         }
     }
 
     /// The plugin has no part in it.
     pub fn is_the_hosts(&self) -> bool {
-        matches!(self, Self::NoRoom | Self::HeldUp)
+        matches!(self, Self::NoRoom | Self::NoMemory | Self::HeldUp)
     }
 
     /// One series may be what leads to it. An answer that is broken as a whole says nothing of any.
@@ -121,6 +126,8 @@ pub struct Start<'a> {
     pub share: &'a Arc<Share>,
     /// Bytes.
     pub memory_limit: usize,
+    /// Grows with its memory.
+    pub held: Held,
     /// For starting and configuring.
     pub allowance: Duration,
     pub slot: Slot,
@@ -142,7 +149,12 @@ impl Instance {
     /// # Errors
     /// Whatever the plugin did instead; [`Fault::Error`] is its own word on the settings.
     pub fn start(start: Start<'_>) -> Result<Self, Fault> {
-        let state = State::new(start.share, start.memory_limit, Deadline::after(start.allowance));
+        let state = State::new(
+            start.share,
+            start.memory_limit,
+            start.held,
+            Deadline::after(start.allowance),
+        );
         let mut store = Store::new(start.plugin.engine(), state);
         store.limiter(|state| &mut state.growth);
         store.set_hostcall_fuel(HOSTCALL_FUEL);
@@ -214,6 +226,11 @@ impl Instance {
     pub fn memory(&self) -> usize {
         self.guest.memory()
     }
+
+    /// What is held for it of the process's memory, in bytes.
+    pub fn held(&self) -> u64 {
+        self.guest.store.data().growth.held.bytes()
+    }
 }
 
 /// A store that only guarded code runs in.
@@ -238,7 +255,7 @@ impl Guest {
         let deadline = Deadline::after(allowance);
         let state = self.store.data_mut();
         state.deadline = deadline;
-        (state.growth.denied, state.growth.failed) = (false, false);
+        (state.growth.denied, state.growth.failed, state.growth.starved) = (false, false, false);
         state.lines().begin_call();
         self.store.set_epoch_deadline(deadline.ticks_left().unwrap_or(1));
         let result = call(&mut self.store);
@@ -252,6 +269,7 @@ impl Guest {
                 false => Fault::HeldUp,
             }),
             Ok(value) => Ok(value),
+            Err(_) if state.growth.starved => Err(Fault::NoMemory),
             Err(_) if state.growth.failed => Err(Fault::NoRoom),
             Err(_) if state.growth.denied => Err(Fault::Memory),
             Err(error) if error.is::<PoolConcurrencyLimitError>() => Err(Fault::NoRoom),

@@ -10,19 +10,23 @@ use wasmtime::{AsContextMut, Engine};
 use super::contract::{self, ContractError, Exports, Functions};
 use super::imports::wasi;
 use super::state::State;
+use crate::memory::Held;
 use crate::model::plain;
 
 pub struct Plugin {
     pre: InstancePre<State>,
     exports: Exports,
+    /// Its machine code.
+    _held: Held,
 }
 
 impl Plugin {
-    /// Checks and links `component`. `wasi`: whether stock toolchains' imports are in `linker`.
+    /// Checks and links `component`, for whose machine code memory is `held`. `wasi`: whether stock toolchains' imports are
+    /// in `linker`.
     ///
     /// # Errors
     /// Names the first import or export that breaks the contract.
-    pub fn link(component: &Component, linker: &Linker<State>, wasi: bool) -> Result<Self, ContractError> {
+    pub fn link(component: &Component, linker: &Linker<State>, wasi: bool, held: Held) -> Result<Self, ContractError> {
         let engine = component.engine();
         for (name, import) in component.component_type().imports(engine) {
             check_import(name, &import.ty, wasi, engine)?;
@@ -31,7 +35,11 @@ impl Plugin {
         let pre = linker
             .instantiate_pre(component)
             .map_err(|error| ContractError::Link(plain(&format!("{error:#}"), 1024)))?;
-        Ok(Self { pre, exports })
+        Ok(Self {
+            pre,
+            exports,
+            _held: held,
+        })
     }
 
     pub fn engine(&self) -> &Engine {

@@ -366,7 +366,6 @@ mod tests {
     fn threads(metrics: &Arc<Metrics>) -> Threads {
         let warm = Arc::new(Warm::new(Room {
             instances: 1,
-            bytes: 1,
             per_policy: 1,
         }));
         Threads::start(1, &warm, metrics).unwrap()

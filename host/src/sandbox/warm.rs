@@ -1,7 +1,7 @@
 //! Instances that wait for their policy's next call.
 //!
-//! Takes instances that did well, gives the one used last, which is the warmest. Bounded in number and bytes; the
-//! one that waited longest makes room. Never hands an instance to another policy than its own.
+//! Takes instances that did well, gives the one used last, which is the warmest. Bounded in number, and in bytes by what
+//! others need; the one that waited longest makes room. Never hands an instance to another policy than its own.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,6 @@ const IDLE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy)]
 pub struct Room {
     pub instances: usize,
-    pub bytes: usize,
     pub per_policy: usize,
 }
 
@@ -28,12 +27,11 @@ pub struct Warm<T> {
 struct Shelf<T> {
     policies: HashMap<PolicyId, Vec<Kept<T>>>,
     instances: usize,
-    bytes: usize,
 }
 
 struct Kept<T> {
     instance: T,
-    bytes: usize,
+    bytes: u64,
     since: Instant,
 }
 
@@ -44,7 +42,6 @@ impl<T> Warm<T> {
             shelf: Mutex::new(Shelf {
                 policies: HashMap::new(),
                 instances: 0,
-                bytes: 0,
             }),
         }
     }
@@ -52,11 +49,11 @@ impl<T> Warm<T> {
     pub fn take(&self, policy: PolicyId) -> Option<T> {
         let mut shelf = self.lock();
         let kept = shelf.policies.get_mut(&policy)?.pop()?;
-        shelf.removed(policy, kept.bytes);
+        shelf.removed(policy);
         Some(kept.instance)
     }
 
-    pub fn put(&self, policy: PolicyId, instance: T, bytes: usize, now: Instant) {
+    pub fn put(&self, policy: PolicyId, instance: T, bytes: u64, now: Instant) {
         let mut over = Vec::new();
         let mut shelf = self.lock();
         shelf.policies.entry(policy).or_default().push(Kept {
@@ -65,17 +62,16 @@ impl<T> Warm<T> {
             since: now,
         });
         shelf.instances += 1;
-        shelf.bytes += bytes;
         if shelf
             .policies
             .get(&policy)
             .is_some_and(|kept| kept.len() > self.room.per_policy)
         {
-            over.extend(shelf.take_oldest_of(policy));
+            over.extend(shelf.take_oldest_of(policy).map(|oldest| oldest.instance));
         }
-        while shelf.instances > self.room.instances || shelf.bytes > self.room.bytes {
+        while shelf.instances > self.room.instances {
             match shelf.take_oldest() {
-                Some(instance) => over.push(instance),
+                Some(oldest) => over.push(oldest.instance),
                 None => break,
             }
         }
@@ -90,12 +86,21 @@ impl<T> Warm<T> {
         oldest.is_some()
     }
 
+    /// Drops those that waited longest, until they had as many bytes or none waits.
+    pub fn give_way(&self, wanted: u64) {
+        let mut given = 0;
+        while given < wanted {
+            let oldest = self.lock().take_oldest();
+            let Some(oldest) = oldest else { return };
+            given += oldest.bytes;
+        }
+    }
+
     /// Drops what a policy that is no more has left.
     pub fn forget(&self, policy: PolicyId) {
         let mut shelf = self.lock();
         let kept = shelf.policies.remove(&policy).unwrap_or_default();
         shelf.instances -= kept.len();
-        shelf.bytes -= kept.iter().map(|kept| kept.bytes).sum::<usize>();
         drop(shelf);
         drop(kept);
     }
@@ -131,7 +136,7 @@ impl<T> Warm<T> {
 }
 
 impl<T> Shelf<T> {
-    fn take_oldest(&mut self) -> Option<T> {
+    fn take_oldest(&mut self) -> Option<Kept<T>> {
         let oldest = self
             .policies
             .iter()
@@ -141,19 +146,18 @@ impl<T> Shelf<T> {
     }
 
     /// The first is the oldest: instances are taken from and put at the end.
-    fn take_oldest_of(&mut self, policy: PolicyId) -> Option<T> {
+    fn take_oldest_of(&mut self, policy: PolicyId) -> Option<Kept<T>> {
         let kept = self.policies.get_mut(&policy)?;
         if kept.is_empty() {
             return None;
         }
         let kept = kept.remove(0);
-        self.removed(policy, kept.bytes);
-        Some(kept.instance)
+        self.removed(policy);
+        Some(kept)
     }
 
-    fn removed(&mut self, policy: PolicyId, bytes: usize) {
+    fn removed(&mut self, policy: PolicyId) {
         self.instances -= 1;
-        self.bytes -= bytes;
         if self.policies.get(&policy).is_some_and(Vec::is_empty) {
             self.policies.remove(&policy);
         }
@@ -167,7 +171,6 @@ mod tests {
     fn warm() -> Warm<&'static str> {
         Warm::new(Room {
             instances: 3,
-            bytes: 100,
             per_policy: 2,
         })
     }
@@ -193,12 +196,23 @@ mod tests {
         warm.put(3, "c", 1, now + second * 2);
         warm.put(4, "d", 1, now + second * 3);
         assert_eq!((warm.len(), warm.take(1)), (3, None));
-        warm.put(5, "big", 98, now + second * 4);
-        assert_eq!(warm.take(2), None);
-        assert_eq!(warm.take(3), Some("c"));
-        warm.put(6, "too big", 101, now + second * 5);
+        assert!(warm.make_room());
+        assert_eq!((warm.len(), warm.take(2)), (2, None));
+        assert!(warm.make_room() && warm.make_room() && !warm.make_room());
+    }
+
+    #[test]
+    fn those_that_waited_longest_give_way_to_who_needs_their_memory() {
+        let (warm, now) = (warm(), Instant::now());
+        for (n, name) in [(1, "a"), (2, "b"), (3, "c")] {
+            warm.put(n, name, 10, now + Duration::from_secs(n));
+        }
+        warm.give_way(0);
+        assert_eq!(warm.len(), 3);
+        warm.give_way(11);
+        assert_eq!((warm.len(), warm.take(3)), (1, Some("c")));
+        warm.give_way(u64::MAX);
         assert_eq!(warm.len(), 0);
-        assert!(!warm.make_room());
     }
 
     #[test]

@@ -188,7 +188,15 @@ metrics! {
     memory: Gauges<MemoryLabels>, "memory" in Bytes,
         "Memory held now, by what it is held for";
     memory_limit: Gauge, "memory_limit" in Bytes,
-        "Memory that the process keeps itself within";
+        "Memory that the process keeps what it holds within";
+    memory_refused: Counters<MemoryLabels>, "memory_refused",
+        "Times there was no memory for something, by what it was for; for memos that is usual, for all else it is pressure";
+    memory_resident: Gauge, "memory_resident" in Bytes,
+        "Memory of the process as the system counts it, its program included";
+    memory_excess: Gauge, "memory_excess" in Bytes,
+        "Memory that nothing is held for, beyond the quarter of the limit that it may have; the limit is smaller by as much";
+    memory_group: Gauge, "memory_group" in Bytes,
+        "Memory of the control group that bounds the process, without what the system can drop; 0 if there is none";
     connections: Gauge, "connections",
         "Connections of senders open now";
     refused_connections: Counters<ReasonLabels>, "refused_connections",

@@ -24,7 +24,9 @@ fn without_compiler(folder: &Path) -> Arc<Engine> {
         program: "/nonexistent".into(),
         args: vec![],
     };
-    Engine::new(&sandbox, compiler, Arc::new(Metrics::new())).unwrap()
+    let metrics = Arc::new(Metrics::new());
+    let memory = Memory::new(NO_LIMIT, metrics.clone());
+    Engine::new(&sandbox, compiler, &memory, metrics).unwrap()
 }
 
 async fn loads(engine: &Arc<Engine>) -> bool {

@@ -8,7 +8,7 @@ async fn refused(bytes: &[u8]) -> LoadError {
     refused_by(shared(), bytes).await
 }
 
-async fn refused_by(engine: &Arc<Engine>, bytes: &[u8]) -> LoadError {
+pub(super) async fn refused_by(engine: &Arc<Engine>, bytes: &[u8]) -> LoadError {
     let policies = [policy(source("bad", bytes), "{}")];
     match Chain::build(engine, &tenant("load"), &policies, 1)
         .await
@@ -320,7 +320,7 @@ async fn a_declared_memory_over_the_limit_is_refused() {
 }
 
 /// Functions by the thousand, each some work to compile.
-fn bomb(functions: usize) -> Vec<u8> {
+pub(super) fn bomb(functions: usize) -> Vec<u8> {
     let body = "(func (param i32) (result i32) local.get 0 ".to_owned()
         + &"local.get 0 i32.mul local.get 0 i32.xor i32.popcnt ".repeat(20)
         + ")";

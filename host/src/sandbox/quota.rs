@@ -1,0 +1,143 @@
+//! How much memory compiling one plugin may take, held for as long as it runs.
+//!
+//! Takes the plugin's size and what the process may hold, gives a bound of addresses for the child. What most plugins need
+//! is tried first: memos give way to what is held, and would for a plugin that then needs a tenth of it. Waits for room,
+//! never beyond the time that compiling may take.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::memory::{self, Held, Kind, Memory};
+
+/// Of a child's addresses that take no memory of their own: the program's file (35 MB, which the system can drop) and
+/// stacks. The standard plugins need 105 to 142 MiB of addresses and 61 to 94 MB of memory, the program's file among it;
+/// 200,000 empty functions under 256 MiB took 216.
+const NOT_MEMORY: u64 = 40 << 20;
+/// Addresses that suffice for every plugin known, with as much again for each byte of the plugin.
+const USUAL: u64 = 192 << 20;
+const USUAL_PER_BYTE: u64 = 32;
+/// How soon room is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// There was no room to compile. It passes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot be compiled now: `memory_limit` leaves no room for the {0} bytes that it may take")]
+pub struct NoRoom(u64);
+
+/// What one compilation may take.
+pub struct Quota {
+    pub wall: Duration,
+    /// Address space, in bytes.
+    pub memory: u64,
+    /// For the child, until it is gone.
+    pub held: Held,
+    /// For its machine code, which grows as it is read.
+    pub code: Held,
+}
+
+/// What all attempts at one plugin may take.
+pub struct Quotas {
+    memory: Arc<Memory>,
+    wall: Duration,
+    until: Instant,
+    configured: u64,
+}
+
+impl Quotas {
+    /// `configured` is the most addresses that a child may have, in bytes.
+    pub fn new(memory: &Arc<Memory>, wall: Duration, configured: u64) -> Self {
+        Self {
+            memory: Arc::clone(memory),
+            wall,
+            until: Instant::now() + wall,
+            configured,
+        }
+    }
+
+    /// What most plugins of `length` bytes need.
+    pub fn usual(&self, length: usize) -> u64 {
+        let usual = USUAL.saturating_add((length as u64).saturating_mul(USUAL_PER_BYTE));
+        usual.min(self.most())
+    }
+
+    /// What any plugin may take: what is configured, or what there could be if nothing else had more than is certain for it.
+    pub fn most(&self) -> u64 {
+        let room = memory::most(self.memory.limit(), Kind::Compiling);
+        self.configured.min(room.saturating_add(NOT_MEMORY))
+    }
+
+    /// Whether `memory_limit` is what bounds it.
+    pub fn is_bounded_by_limit(&self) -> bool {
+        self.most() < self.configured
+    }
+
+    /// Waits until there is room for so many bytes of addresses.
+    ///
+    /// # Errors
+    /// If there was none in the time that compiling may take.
+    pub async fn wait(&self, memory: u64) -> Result<Quota, NoRoom> {
+        loop {
+            match self.memory.hold(Kind::Compiling, memory.saturating_sub(NOT_MEMORY)) {
+                Ok(held) => {
+                    return Ok(Quota {
+                        wall: self.wall,
+                        memory,
+                        held,
+                        code: self.memory.open(Kind::Plugins),
+                    });
+                }
+                Err(_) if Instant::now() >= self.until => return Err(NoRoom(memory)),
+                Err(_) => sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    const GIB: u64 = 1 << 30;
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn memory(limit: u64) -> Arc<Memory> {
+        Memory::new(limit, Arc::new(Metrics::new()))
+    }
+
+    #[test]
+    fn a_child_has_what_is_configured_or_what_the_limit_leaves_and_usually_less() {
+        let large = Quotas::new(&memory(64 * GIB), MINUTE, 2 * GIB);
+        assert_eq!((large.most(), large.is_bounded_by_limit()), (2 * GIB, false));
+        assert_eq!(large.usual(1 << 20), (192 + 32) << 20);
+        assert_eq!(large.usual(usize::MAX), 2 * GIB);
+        let small = Quotas::new(&memory(GIB), MINUTE, 2 * GIB);
+        assert_eq!(
+            (small.most(), small.is_bounded_by_limit()),
+            (memory::most(GIB, Kind::Compiling) + NOT_MEMORY, true)
+        );
+        assert_eq!(small.usual(100 << 20), small.most());
+    }
+
+    #[tokio::test]
+    async fn room_is_waited_for_as_long_as_compiling_may_take() {
+        let memory = memory(GIB);
+        let quotas = Quotas::new(&memory, MINUTE, 2 * GIB);
+        let most = quotas.most();
+        let bodies = memory.hold(Kind::Bodies, GIB / 100 * 60).unwrap();
+        let mut waiting = Box::pin(quotas.wait(most));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(bodies);
+        let quota = waiting.await.unwrap();
+        assert_eq!((quota.memory, quota.held.bytes()), (most, most - NOT_MEMORY));
+        assert_eq!(memory.held(Kind::Compiling), most - NOT_MEMORY);
+        let hasty = Quotas::new(&memory, Duration::ZERO, 2 * GIB);
+        assert_eq!(hasty.wait(most).await.err(), Some(NoRoom(most)));
+        drop(quota);
+        assert_eq!(memory.held(Kind::Compiling), 0);
+    }
+}
