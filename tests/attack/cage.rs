@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// What deploy/kubernetes gives it. Bytes.
 pub const LIMIT: u64 = 1 << 30;
 
@@ -115,12 +117,19 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // The last process has been waited for, but the kernel may still be about to let go of it.
-        for _ in 0..50 {
+        // The gateway has been waited for. A child that it started may outlive it, and the kernel takes its time.
+        for _ in 0..100 {
+            for pid in self.read("cgroup.procs").unwrap_or_default().lines() {
+                if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
+                    // It may have ended by itself.
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+            }
             if fs::remove_dir(&self.folder).is_ok() {
                 return;
             }
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(50));
         }
+        eprintln!("{} could not be removed.", self.folder.display());
     }
 }

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use gauntlet_tests::{Gateway, Setup};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cage::{Cage, LIMIT};
 use crate::options::Program;
@@ -80,9 +81,9 @@ impl Watch {
             let bytes = resident(pid);
             self.peak.fetch_max(bytes, Ordering::Relaxed);
             if kills && bytes > LIMIT {
-                let process = rustix::process::Pid::from_raw(pid as i32).expect("a pid");
+                let process = Pid::from_raw(pid as i32).expect("a pid");
                 // It may have ended by itself.
-                let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+                let _ = kill_process(process, Signal::KILL);
                 return;
             }
             thread::sleep(LOOK);
