@@ -5,7 +5,7 @@
 //! the policies that judge whole writes, and gives one answer: [`Admission`]. Never forwards, never charges.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 
@@ -17,6 +17,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::metrics::TenantLabels;
 use crate::wire::{HashKey, Recognised, Scanned};
 
+mod knowledge;
 mod law;
 pub mod memo;
 mod recall;
@@ -28,10 +29,12 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+use knowledge::Knowledge;
+pub use knowledge::MemoClock;
 use law::Law;
-use memo::{Bounds, Memo, NewSeries, TICK_SECONDS};
+use memo::{Memo, NewSeries};
 pub use recall::{Body, RecallError, Recalled};
-use recall::{Memory, Recall};
+use recall::{Recall, Recollection};
 use store::Store;
 use tally::tally;
 pub use tally::{Dropped, Refused, Tally};
@@ -45,9 +48,6 @@ const MEMO_BYTES_PER_SERIES: u64 = 384;
 const MIN_MEMO_BYTES: u64 = 4 << 20;
 /// No tenant's memo grows past this, whatever its series limit: 64-bit counts, but one machine's memory.
 const MAX_MEMO_BYTES: u64 = 1 << 30;
-/// Proving so many new series, or storing their verdicts, takes an I/O thread some 50 us.
-const LIGHT_NEW: usize = 256;
-
 #[derive(Debug, thiserror::Error)]
 pub enum JudgeError {
     #[error(transparent)]
@@ -87,20 +87,6 @@ impl JudgeError {
     }
 }
 
-/// Minutes since the process began, for the memo.
-#[derive(Debug, Clone, Copy)]
-pub struct MemoClock(Instant);
-
-impl MemoClock {
-    pub fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    pub fn tick(&self) -> u16 {
-        (self.0.elapsed().as_secs() / TICK_SECONDS) as u16
-    }
-}
-
 /// One generation of one tenant's policies, with the memo that outlives it.
 pub struct Judge {
     tenant: TenantId,
@@ -108,12 +94,7 @@ pub struct Judge {
     law: Arc<Law>,
     /// The law, as the chain applies it.
     settle: Settle<Result<Verdict, Bug>>,
-    memo: Arc<Memo>,
-    key: Arc<HashKey>,
-    clock: MemoClock,
-    generation: u16,
-    max_memo_bytes: usize,
-    max_active_series: u64,
+    knowledge: Arc<Knowledge>,
     metrics: Arc<Metrics>,
     hits: Counter,
     misses: Counter,
@@ -217,12 +198,14 @@ impl Judge {
             chain,
             law,
             settle: Arc::new(move |sent, outcome| applied.verdict(sent, outcome)),
-            memo,
-            key,
-            clock,
-            generation,
-            max_memo_bytes: budget.clamp(MIN_MEMO_BYTES, MAX_MEMO_BYTES) as usize,
-            max_active_series: tenant.limits.max_active_series,
+            knowledge: Arc::new(Knowledge {
+                memo,
+                key,
+                clock,
+                generation,
+                max_memo_bytes: budget.clamp(MIN_MEMO_BYTES, MAX_MEMO_BYTES) as usize,
+                max_active_series: tenant.limits.max_active_series,
+            }),
             hits: metrics.memo_hits.get_or_create_owned(&labels),
             misses: metrics.memo_misses.get_or_create_owned(&labels),
             metrics,
@@ -235,33 +218,33 @@ impl Judge {
 
     /// Series of this tenant let through lately.
     pub fn active_series(&self) -> u64 {
-        self.memo.stats(self.clock.tick()).active_series
+        self.knowledge.stats().active_series
     }
 
     /// Decodes a body, looks every series up, and has those proved that are not known.
     ///
     /// # Errors
     /// See [`RecallError`].
-    pub async fn recall(self: &Arc<Self>, body: Body) -> Result<Recalled, RecallError> {
-        self.chain.work(Recall::new(Arc::clone(self), body)).await?
+    pub async fn recall(&self, body: Body) -> Result<Recalled, RecallError> {
+        self.chain.work(Recall::new(Arc::clone(&self.knowledge), body)).await?
     }
 
     /// Gives every series its fate.
     ///
     /// # Errors
     /// If a policy failed and its `on_failure` is `retry`. Nothing was decided then.
-    pub async fn judge(self: &Arc<Self>, recalled: Recalled) -> Result<Judged, JudgeError> {
-        let (all, misses) = (recalled.memory.fates.len(), recalled.series.unknown().len());
+    pub async fn judge(&self, recalled: Recalled) -> Result<Judged, JudgeError> {
+        let (all, misses) = (recalled.recollection.fates.len(), recalled.series.unknown().len());
         self.hits.inc_by((all - misses) as u64);
-        let (series, memory) = match misses {
-            0 => (recalled.series, recalled.memory),
+        let (series, recollection) = match misses {
+            0 => (recalled.series, recalled.recollection),
             _ => {
                 self.misses.inc_by(misses as u64);
                 self.judge_new(recalled).await?
             }
         };
         let scanned = series.into_scanned();
-        let Memory { fates, edits, new } = memory;
+        let Recollection { fates, edits, new } = recollection;
         if fates.len() != scanned.series().len() {
             return Err(Bug::NoVerdict.into());
         }
@@ -314,13 +297,13 @@ impl Judge {
     /// # Errors
     /// None but a [`Bug`].
     pub fn admitted(&self, judged: &mut Judged) -> Result<(), JudgeError> {
-        let over = self.memo.activate(&judged.new, &self.bounds());
+        let over = self.knowledge.activate(&judged.new);
         if over.is_empty() {
             return Ok(());
         }
         let scanned = &judged.scanned;
         for (series, fate) in scanned.series().iter().zip(&mut judged.fates) {
-            if over.contains(&self.key.hash(scanned.label_bytes(series))) {
+            if over.contains(&self.knowledge.key.hash(scanned.label_bytes(series))) {
                 *fate = Fate::OverActiveSeries;
             }
         }
@@ -330,7 +313,7 @@ impl Judge {
 
     /// Publishes what the memo holds. Called when metrics are read, not per request.
     pub fn publish(&self) {
-        let stats = self.memo.stats(self.clock.tick());
+        let stats = self.knowledge.stats();
         let labels = TenantLabels {
             tenant: self.tenant.to_string(),
         };
@@ -345,16 +328,7 @@ impl Judge {
         self.metrics.memo_bytes.get_or_create(&labels).set(stats.bytes as i64);
     }
 
-    fn bounds(&self) -> Bounds {
-        Bounds {
-            generation: self.generation,
-            tick: self.clock.tick(),
-            max_active_series: self.max_active_series,
-            max_bytes: self.max_memo_bytes,
-        }
-    }
-
-    async fn judge_new(self: &Arc<Self>, recalled: Recalled) -> Result<(Recognised, Memory), JudgeError> {
+    async fn judge_new(&self, recalled: Recalled) -> Result<(Recognised, Recollection), JudgeError> {
         let scanned = recalled.scanned();
         let range = |&at: &usize| {
             let range = scanned.series()[at].labels_range();
@@ -365,6 +339,9 @@ impl Judge {
             labels: recalled.distinct.series.iter().map(range).collect(),
         };
         let said = self.chain.relabel_and(batch, self.settle.clone()).await?;
-        Ok(self.chain.work(Store::new(Arc::clone(self), recalled, said)).await??)
+        Ok(self
+            .chain
+            .work(Store::new(Arc::clone(&self.knowledge), recalled, said))
+            .await??)
     }
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::knowledge::{Knowledge, LIGHT_NEW};
 use super::memo::{Found, NewSeries};
 use super::verdict::{Edits, Fate};
-use super::{Judge, LIGHT_NEW};
 use crate::model::Protocol;
 use crate::sandbox::{Effort, Undone, Work};
 use crate::wire::{
@@ -49,12 +49,12 @@ pub struct Body {
 /// A write whose every series is proved, with what is known of each.
 pub struct Recalled {
     pub(super) series: Recognised,
-    pub(super) memory: Memory,
+    pub(super) recollection: Recollection,
     pub(super) distinct: Distinct,
 }
 
 #[derive(Default)]
-pub(super) struct Memory {
+pub(super) struct Recollection {
     pub(super) fates: Vec<Fate>,
     pub(super) edits: Edits,
     pub(super) new: NewSeries,
@@ -72,7 +72,7 @@ pub(super) struct Distinct {
 
 /// A body on its way.
 pub(super) struct Recall {
-    judge: Arc<Judge>,
+    knowledge: Arc<Knowledge>,
     /// None where it is over.
     stage: Option<Stage>,
 }
@@ -82,8 +82,8 @@ enum Stage {
     /// And nobody tried yet whether it is light to frame.
     Decoded(Bytes, Protocol, ScanLimits),
     Unframed(Bytes, Protocol, ScanLimits),
-    Framed(Framed, Memory),
-    LookedUp(Framed, Memory),
+    Framed(Framed, Recollection),
+    LookedUp(Framed, Recollection),
     Refuted(Refuted),
     Done(Recalled),
 }
@@ -104,17 +104,17 @@ impl Recalled {
 }
 
 impl Recall {
-    pub(super) fn new(judge: Arc<Judge>, body: Body) -> Self {
+    pub(super) fn new(knowledge: Arc<Knowledge>, body: Body) -> Self {
         Self {
-            judge,
+            knowledge,
             stage: Some(Stage::Compressed(body)),
         }
     }
 
     #[cfg(test)]
-    pub(super) fn framed(judge: Arc<Judge>, framed: Framed) -> Self {
+    pub(super) fn framed(knowledge: Arc<Knowledge>, framed: Framed) -> Self {
         Self {
-            judge,
+            knowledge,
             stage: Some(Stage::framed(framed)),
         }
     }
@@ -128,7 +128,7 @@ impl Work for Recall {
             if effort == Effort::Light && !self.stage.as_ref()?.is_light() {
                 return None;
             }
-            match self.stage.take()?.next(&self.judge) {
+            match self.stage.take()?.next(&self.knowledge) {
                 Ok(Stage::Done(recalled)) => return Some(Ok(recalled)),
                 Ok(next) => self.stage = Some(next),
                 Err(error) => return Some(Err(error)),
@@ -142,11 +142,11 @@ impl Work for Recall {
 
 impl Stage {
     fn framed(framed: Framed) -> Self {
-        let memory = Memory {
+        let recollection = Recollection {
             fates: Vec::with_capacity(framed.series().len()),
-            ..Memory::default()
+            ..Recollection::default()
         };
-        Self::Framed(framed, memory)
+        Self::Framed(framed, recollection)
     }
 
     fn is_light(&self) -> bool {
@@ -159,7 +159,7 @@ impl Stage {
         }
     }
 
-    fn next(self, judge: &Judge) -> Result<Self, RecallError> {
+    fn next(self, knowledge: &Knowledge) -> Result<Self, RecallError> {
         Ok(match self {
             Self::Compressed(body) => {
                 let decoded = snappy::decode(&body.compressed, body.decoded_size as u64)?;
@@ -170,23 +170,25 @@ impl Stage {
                 None => Self::Unframed(body, protocol, limits),
             },
             Self::Unframed(body, protocol, limits) => Self::framed(wire::frame(protocol, body, &limits)?),
-            Self::Framed(mut framed, mut memory) => {
+            Self::Framed(mut framed, mut recollection) => {
                 let found = &mut Found {
-                    fates: &mut memory.fates,
-                    edits: &mut memory.edits,
+                    fates: &mut recollection.fates,
+                    edits: &mut recollection.edits,
                 };
-                let mut asked = framed.ask(&judge.key, LIGHT_ELEMENTS);
-                judge.memo.look_up(&mut asked, &judge.bounds(), &mut memory.new, found);
-                match memory.fates.len() < framed.series().len() {
-                    true => Self::Framed(framed, memory),
-                    false => Self::LookedUp(framed, memory),
+                let mut asked = framed.ask(&knowledge.key, LIGHT_ELEMENTS);
+                knowledge
+                    .memo
+                    .look_up(&mut asked, &knowledge.bounds(), &mut recollection.new, found);
+                match recollection.fates.len() < framed.series().len() {
+                    true => Self::Framed(framed, recollection),
+                    false => Self::LookedUp(framed, recollection),
                 }
             }
-            Self::LookedUp(framed, memory) => match framed.prove(&judge.key) {
+            Self::LookedUp(framed, recollection) => match framed.prove(&knowledge.key) {
                 Proof::AsFramed(series) => Self::Done(Recalled {
                     distinct: Distinct::of(&series),
                     series,
-                    memory,
+                    recollection,
                 }),
                 Proof::Otherwise(refuted) => Self::Refuted(refuted),
             },
@@ -223,6 +225,7 @@ impl Distinct {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::Judge;
     use crate::judge::tests::judge;
     use crate::wire::write_series;
 
@@ -254,13 +257,13 @@ mod tests {
     }
 
     /// In what is left over by light work, or at once: series, and how many of them are distinct and unknown.
-    fn recalled(judge: &Arc<Judge>, raw: &[u8], is_light: bool) -> (usize, usize) {
-        let mut recall = Recall::new(Arc::clone(judge), body(raw));
+    fn recalled(judge: &Judge, raw: &[u8], is_light: bool) -> (usize, usize) {
+        let mut recall = Recall::new(Arc::clone(&judge.knowledge), body(raw));
         let light = recall.go_on(Effort::Light);
         assert_eq!(light.is_some(), is_light, "{} bytes", raw.len());
         let done = light.or_else(|| (0..100).find_map(|_| recall.go_on(Effort::Full)));
         let recalled = done.unwrap().unwrap();
-        assert_eq!(recalled.memory.fates.len(), recalled.scanned().series().len());
+        assert_eq!(recalled.recollection.fates.len(), recalled.scanned().series().len());
         (recalled.scanned().series().len(), recalled.distinct.series.len())
     }
 

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::vec;
 
+use super::knowledge::{Knowledge, LIGHT_NEW};
 use super::memo::{Bounds, NewVerdict};
-use super::recall::{Distinct, Memory, Recalled};
+use super::recall::{Distinct, Recalled, Recollection};
 use super::verdict::{Bug, Fate, Verdict};
-use super::{Judge, LIGHT_NEW};
 use crate::chain::Relabelled;
 use crate::sandbox::{Effort, Work};
 use crate::wire::Recognised;
@@ -20,7 +20,7 @@ const STORED_PER_STEP: usize = 4 * STORED_PER_LOCK;
 
 /// Verdicts on their way into the memo.
 pub(super) struct Store {
-    judge: Arc<Judge>,
+    knowledge: Arc<Knowledge>,
     bounds: Bounds,
     /// None where it is over.
     write: Option<Recalled>,
@@ -31,12 +31,12 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) fn new(judge: Arc<Judge>, mut write: Recalled, said: Relabelled<Result<Verdict, Bug>>) -> Self {
+    pub(super) fn new(knowledge: Arc<Knowledge>, mut write: Recalled, said: Relabelled<Result<Verdict, Bug>>) -> Self {
         let count = write.distinct.series.len();
-        write.memory.new.reserve(count);
+        write.recollection.new.reserve(count);
         Self {
-            bounds: judge.bounds(),
-            judge,
+            bounds: knowledge.bounds(),
+            knowledge,
             write: Some(write),
             verdicts: said.outcomes.into_iter(),
             cacheable: said.cacheable,
@@ -47,7 +47,7 @@ impl Store {
     /// Stores the next `most`. Whether that was all.
     fn store(&mut self, most: usize) -> Result<bool, Bug> {
         let Some(write) = &mut self.write else { return Ok(true) };
-        let (series, memory) = (&write.series, &mut write.memory);
+        let (series, recollection) = (&write.series, &mut write.recollection);
         let next = write.distinct.series.iter().skip(self.fates.len()).take(most);
         let verdicts = next.zip(&mut self.verdicts).map(|(&at, verdict)| {
             Ok(NewVerdict {
@@ -57,9 +57,9 @@ impl Store {
             })
         });
         let verdicts = verdicts.collect::<Result<Vec<_>, Bug>>()?;
-        let (edits, fates) = (&mut memory.edits, &mut self.fates);
-        let memo = &self.judge.memo;
-        memo.store(&verdicts, self.cacheable, &self.bounds, &mut memory.new, |verdict, may_pass| {
+        let (edits, fates) = (&mut recollection.edits, &mut self.fates);
+        let (memo, new) = (&self.knowledge.memo, &mut recollection.new);
+        memo.store(&verdicts, self.cacheable, &self.bounds, new, |verdict, may_pass| {
             fates.push(match may_pass {
                 true => edits.fate(verdict),
                 false => Fate::OverActiveSeries,
@@ -79,21 +79,21 @@ impl Store {
     }
 
     /// Every series of the write has its fate.
-    fn finish(&mut self) -> Result<(Recognised, Memory), Bug> {
+    fn finish(&mut self) -> Result<(Recognised, Recollection), Bug> {
         let Recalled {
             series,
-            mut memory,
+            mut recollection,
             distinct: Distinct { places, .. },
         } = self.write.take().ok_or(Bug::NoVerdict)?;
         for (&at, place) in series.unknown().iter().zip(places) {
-            memory.fates[at] = *self.fates.get(place).ok_or(Bug::NoVerdict)?;
+            recollection.fates[at] = *self.fates.get(place).ok_or(Bug::NoVerdict)?;
         }
-        Ok((series, memory))
+        Ok((series, recollection))
     }
 }
 
 impl Work for Store {
-    type Done = Result<(Recognised, Memory), Bug>;
+    type Done = Result<(Recognised, Recollection), Bug>;
 
     fn go_on(&mut self, effort: Effort) -> Option<Self::Done> {
         if effort == Effort::Light && self.verdicts.len() > LIGHT_NEW {

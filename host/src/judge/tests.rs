@@ -6,7 +6,7 @@ use crate::config::{Limits, defaults};
 use crate::model::Refusal;
 use crate::wire::{self, Framed};
 
-pub(super) async fn judge(name: &str, policies: &[config::Policy]) -> Arc<Judge> {
+pub(super) async fn judge(name: &str, policies: &[config::Policy]) -> Judge {
     let tenant = config::Tenant {
         policies: policies.to_vec(),
         limits: Limits {
@@ -24,7 +24,7 @@ pub(super) async fn judge(name: &str, policies: &[config::Policy]) -> Arc<Judge>
     let metrics = Arc::new(Metrics::new());
     let memo = Arc::new(Memo::new(&tenant.id, &memo::Memos::within(u64::MAX)));
     let clock = MemoClock::start();
-    Arc::new(Judge::new(&tenant, chain, memo, 1, key, clock, metrics))
+    Judge::new(&tenant, chain, memo, 1, key, clock, metrics)
 }
 
 /// A write of series named `up` with one sample each, and these labels besides.
@@ -44,12 +44,12 @@ fn triggers(call: &str, series: usize) -> Framed {
 }
 
 impl Judge {
-    async fn recall_framed(self: &Arc<Self>, framed: Framed) -> Recalled {
-        let recall = Recall::framed(Arc::clone(self), framed);
+    async fn recall_framed(&self, framed: Framed) -> Recalled {
+        let recall = Recall::framed(Arc::clone(&self.knowledge), framed);
         self.chain.work(recall).await.unwrap().unwrap()
     }
 
-    async fn judged(self: &Arc<Self>, framed: Framed) -> Result<Judged, JudgeError> {
+    async fn judged(&self, framed: Framed) -> Result<Judged, JudgeError> {
         self.judge(self.recall_framed(framed).await).await
     }
 }

@@ -15,7 +15,7 @@ use crate::wire::HashKey;
 pub struct Generation {
     number: u64,
     config: Arc<config::Tenant>,
-    pub(super) judge: Arc<Judge>,
+    pub(super) judge: Judge,
     pub(super) clock: MemoClock,
     pub(super) account: Arc<Account>,
 }
@@ -44,7 +44,7 @@ impl Generation {
         Self {
             number,
             config,
-            judge: Arc::new(judge),
+            judge,
             clock,
             account,
         }

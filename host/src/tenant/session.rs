@@ -116,7 +116,7 @@ impl<'g> Session<'g> {
         self.generation.config()
     }
 
-    pub fn judge(&self) -> &'g Arc<Judge> {
+    pub fn judge(&self) -> &'g Judge {
         &self.generation.judge
     }
 
