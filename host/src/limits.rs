@@ -13,4 +13,4 @@ mod whole;
 pub use bucket::{Buckets, ChargeError, EmptyBucket, Withdrawal};
 pub use in_flight::{BoundMet, Count, InFlight, Need, Permit};
 pub use turns::Turns;
-pub use whole::{Asking, Met, Rule, Whole};
+pub use whole::{Asking, Rule, Whole};

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-use super::whole::{Asking, Met, Rule, Whole};
+use super::whole::{Asking, Closed, Rule, Whole};
 use crate::config::Limits;
 use crate::memory::{Full, Held, Kind, Memory};
 use crate::telemetry::Metrics;
@@ -292,7 +292,7 @@ impl Room {
         &mut self,
         bytes: u64,
         work: u64,
-        of_whole: impl FnOnce(&InFlight, u64) -> Result<(), Met>,
+        of_whole: impl FnOnce(&InFlight, u64) -> Result<(), Closed>,
     ) -> Result<(), BoundMet> {
         let fits = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= self.max_tenant_bytes);
         let tenant = &self.tenant.bytes;
@@ -367,17 +367,17 @@ impl Count {
 }
 
 impl BoundMet {
-    fn of_requests(met: Met) -> Self {
+    fn of_requests(met: Closed) -> Self {
         match met {
-            Met::Whole => Self::Requests,
-            Met::Share => Self::ShareOfRequests,
+            Closed::Whole => Self::Requests,
+            Closed::Share => Self::ShareOfRequests,
         }
     }
 
-    fn of_bytes(met: Met) -> Self {
+    fn of_bytes(met: Closed) -> Self {
         match met {
-            Met::Whole => Self::Bytes,
-            Met::Share => Self::ShareOfBytes,
+            Closed::Whole => Self::Bytes,
+            Closed::Share => Self::ShareOfBytes,
         }
     }
 }

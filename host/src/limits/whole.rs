@@ -34,7 +34,7 @@ pub struct Asking {
 
 /// Which bound was met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Met {
+pub enum Closed {
     /// There is no more of it.
     Whole,
     /// There is, but for others.
@@ -65,7 +65,7 @@ impl Whole {
 
     /// # Errors
     /// The bound that is met; nothing is taken then.
-    pub fn take(&self, more: u64, asking: Asking) -> Result<(), Met> {
+    pub fn take(&self, more: u64, asking: Asking) -> Result<(), Closed> {
         self.take_if(more, |after| self.allows(after, asking))
     }
 
@@ -74,7 +74,7 @@ impl Whole {
     ///
     /// # Errors
     /// The bound that is met; nothing is taken then.
-    pub fn take_alone_or(&self, more: u64, held: u64, asking: Asking) -> Result<(), Met> {
+    pub fn take_alone_or(&self, more: u64, held: u64, asking: Asking) -> Result<(), Closed> {
         self.take_if(more, |after| match after - more {
             taken if taken == held => Ok(()),
             _ => self.allows(after, asking),
@@ -86,17 +86,17 @@ impl Whole {
     ///
     /// # Errors
     /// The bound that is met; nothing is taken then.
-    pub fn take_in_turn(&self, more: u64) -> Result<(), Met> {
+    pub fn take_in_turn(&self, more: u64) -> Result<(), Closed> {
         let most = self.most();
         let bound = (most - most / 8).max(more.min(most));
-        self.take_if(more, |after| if after <= bound { Ok(()) } else { Err(Met::Whole) })
+        self.take_if(more, |after| if after <= bound { Ok(()) } else { Err(Closed::Whole) })
     }
 
     /// Whether one more would be given now.
     ///
     /// # Errors
     /// The bound that would be met.
-    pub fn has_room(&self, asking: Asking) -> Result<(), Met> {
+    pub fn has_room(&self, asking: Asking) -> Result<(), Closed> {
         self.allows(self.taken().saturating_add(1), asking)
     }
 
@@ -104,10 +104,10 @@ impl Whole {
         self.taken.fetch_sub(less, Ordering::Relaxed);
     }
 
-    fn take_if(&self, more: u64, allows: impl Fn(u64) -> Result<(), Met>) -> Result<(), Met> {
+    fn take_if(&self, more: u64, allows: impl Fn(u64) -> Result<(), Closed>) -> Result<(), Closed> {
         let mut taken = self.taken();
         loop {
-            let after = taken.checked_add(more).ok_or(Met::Whole)?;
+            let after = taken.checked_add(more).ok_or(Closed::Whole)?;
             allows(after)?;
             match self
                 .taken
@@ -119,18 +119,18 @@ impl Whole {
         }
     }
 
-    fn allows(&self, after: u64, Asking { own, sharers }: Asking) -> Result<(), Met> {
+    fn allows(&self, after: u64, Asking { own, sharers }: Asking) -> Result<(), Closed> {
         let (most, sharers) = (self.most(), sharers.max(1) as u64);
         let Rule { kept_free, little } = self.rule;
         let fair = if sharers == 1 { most } else { most / 2 / sharers };
         // Rounded down: of a few there is nothing to keep free.
         let kept_free = most / 100 * kept_free;
         match after {
-            _ if after > most => Err(Met::Whole),
+            _ if after > most => Err(Closed::Whole),
             _ if after <= most / 2 => Ok(()),
             _ if after <= most - kept_free && own <= fair.max(little) => Ok(()),
             _ if own <= (most / 8 / sharers).max(little) => Ok(()),
-            _ => Err(Met::Share),
+            _ => Err(Closed::Share),
         }
     }
 }
@@ -169,7 +169,7 @@ mod tests {
         let asking = Asking { own: 1, sharers: 1 };
         assert_eq!(
             (whole.take(1, asking), whole.take(1, asking)),
-            (Ok(()), Err(Met::Whole))
+            (Ok(()), Err(Closed::Whole))
         );
     }
 
@@ -202,7 +202,7 @@ mod tests {
         let whole = Whole::new(10, RULE);
         let asking = Asking { own: 10, sharers: 1 };
         assert_eq!(whole.take(10, asking), Ok(()));
-        assert_eq!(whole.take_alone_or(5, 9, asking), Err(Met::Whole));
+        assert_eq!(whole.take_alone_or(5, 9, asking), Err(Closed::Whole));
         assert_eq!((whole.take_alone_or(5, 10, asking), whole.taken()), (Ok(()), 15));
     }
 
@@ -211,12 +211,12 @@ mod tests {
         let whole = Whole::new(80, RULE);
         assert_eq!(
             (whole.take_in_turn(70), whole.take_in_turn(1)),
-            (Ok(()), Err(Met::Whole))
+            (Ok(()), Err(Closed::Whole))
         );
         whole.give_back(70);
         assert_eq!(whole.take_in_turn(80), Ok(()));
         whole.give_back(80);
-        assert_eq!((whole.take_in_turn(81), whole.taken()), (Err(Met::Whole), 0));
-        assert_eq!(whole.take_in_turn(u64::MAX), Err(Met::Whole));
+        assert_eq!((whole.take_in_turn(81), whole.taken()), (Err(Closed::Whole), 0));
+        assert_eq!(whole.take_in_turn(u64::MAX), Err(Closed::Whole));
     }
 }
