@@ -9,6 +9,14 @@ use super::{Source, host_code, none};
 /// Names that more than one type has, and why. What is here and is one type's alone is a fault as well.
 const SHARED: &[(&str, &str)] = &[
     (
+        "Full",
+        "of the process's memory, and of the queue of plugin calls, which nobody else sees",
+    ),
+    (
+        "Kind",
+        "of use of memory, and of the demo's metrics, which nobody else sees",
+    ),
+    (
         "Options",
         "what one command of the command line takes, always named with its module",
     ),

@@ -110,9 +110,19 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::tests::{bare, plain};
+    use crate::config::load;
+    use crate::config::tests::bare;
 
     const GIB: u64 = 1 << 30;
+
+    /// Says nothing of memory, and has no tenant.
+    fn plain() -> Config {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("g.yaml");
+        let text = "{remote_write: {insecure_http: true}, upstreams: {soft: {endpoints: ['http://r:1']}}}";
+        std::fs::write(&file, text).unwrap();
+        load(&file).unwrap().config
+    }
 
     fn bound(bytes: u64) -> Option<Bound> {
         Some(Bound { bytes, group: None })

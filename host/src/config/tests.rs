@@ -60,11 +60,6 @@ fn tenant(id: &str) -> TenantId {
     TenantId::new(id).unwrap()
 }
 
-/// A main file that says nothing more than it must, without a tenant.
-pub(crate) fn plain() -> Config {
-    main_file("").load().unwrap().config
-}
-
 /// A tenant with one upstream and nothing else of its own: no credential, no policy, no reserved label.
 pub(crate) fn bare(id: &str) -> Tenant {
     Tenant {

@@ -13,9 +13,9 @@ unsafe extern "C" {
     fn mi_collect(force: bool);
 }
 
-/// Takes milliseconds for each gigabyte, and locks nobody out.
-pub fn give_back() {
+/// What was freed ten seconds ago, or `at_once` all that was freed. Takes milliseconds for each gigabyte, and locks nobody out.
+pub fn give_back(at_once: bool) {
     // SAFETY: `mi_collect` wants nothing: it may be called by any thread at any time, also where another allocator is the
     // program's.
-    unsafe { mi_collect(false) }
+    unsafe { mi_collect(at_once) }
 }

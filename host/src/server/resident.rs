@@ -92,7 +92,7 @@ impl Look {
         let mut beside = self.beside();
         // From half of it on: what is given back in time makes nobody give way.
         if beside.is_much() {
-            allocator::give_back();
+            allocator::give_back(beside.excess() > 0);
             beside = self.beside();
         }
         let excess = beside.excess();

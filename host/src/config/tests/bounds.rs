@@ -204,3 +204,33 @@ fn a_plugin_that_cannot_be_read_is_the_matter_of_those_who_name_it() {
         "users.t:2:21: policies[0].plugin: the file of plugin `p` cannot be used: cannot read `gone.wasm`: there is no such file\n"
     );
 }
+
+#[test]
+fn a_memory_limit_under_which_a_write_or_a_plugin_could_never_have_its_place_is_refused() {
+    let told = |rest: &str| {
+        let folder = main_file(rest);
+        folder
+            .load()
+            .map_err(|errors| folder.say(&errors))
+            .err()
+            .unwrap_or_default()
+    };
+    let small = |place: &str, limit, least, size| {
+        format!(
+            "{place}: `memory_limit` ({limit}MiB) must be at least {least}MiB, or `max_body_size` + `max_decoded_size` \
+             ({size}MiB) smaller: three tenths of it are certain to be there for bodies, which must hold one of that size\n"
+        )
+    };
+    assert_eq!(told("memory_limit: 214MiB"), "");
+    assert_eq!(
+        told("memory_limit: 213MiB"),
+        small("g.yaml:1:1: default_limits", 213, 214, 64)
+    );
+    let large = "memory_limit: 214MiB\ntenants: [{tenant: a, limits: {max_body_size: 33MiB}}]";
+    assert_eq!(told(large), small("g.yaml:4:31: tenants[0].limits", 214, 217, 65));
+    assert_eq!(
+        told("memory_limit: 214MiB\nsandbox: {memory_limit: 86MiB}"),
+        "g.yaml:4:10: sandbox.memory_limit: one instance may have 86MiB, and all plugins together 85MiB of the \
+         `memory_limit` (214MiB)\n"
+    );
+}

@@ -310,14 +310,6 @@ fn tenants() {
             "g.yaml:3:17: default_limits: `max_decoded_size` is above 4 GiB, which no snappy block can declare",
         ),
         (
-            "memory_limit: 100MiB",
-            "g.yaml:1:1: default_limits: `memory_limit` (100MiB) must be at least 214MiB, or `max_body_size` + `max_decoded_size` (64MiB) smaller: three tenths of it are certain to be there for bodies, which must hold one of that size",
-        ),
-        (
-            "memory_limit: 214MiB\nsandbox: {memory_limit: 86MiB}\ntenants: [{tenant: a, limits: {max_body_size: 33MiB}}]",
-            "g.yaml:4:10: sandbox.memory_limit: one instance may have 86MiB, and all plugins together 85MiB of the `memory_limit` (214MiB)\ng.yaml:5:31: tenants[0].limits: `memory_limit` (214MiB) must be at least 217MiB, or `max_body_size` + `max_decoded_size` (65MiB) smaller: three tenths of it are certain to be there for bodies, which must hold one of that size",
-        ),
-        (
             "sandbox: {memory_limit: 1KiB, threads: -1}",
             "g.yaml:3:25: sandbox.memory_limit: the memory of a plugin must be between 64KiB and 4GiB\ng.yaml:3:40: sandbox.threads: expected a whole number above zero, found a number",
         ),
