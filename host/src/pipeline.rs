@@ -194,7 +194,9 @@ impl Pipeline {
         let judging = session.judge().judge(recalled).await;
         let mut judged = judging.map_err(|e| ledger.fail(e.into()))?;
         let judged_size = judged.size() as u64;
-        session.hold_work(framed + judged_size).map_err(|e| ledger.fail(e.into()))?;
+        session
+            .hold_work(framed + judged_size)
+            .map_err(|e| ledger.fail(e.into()))?;
         let admitted = admit(session, &mut judged, compressed.len()).await;
         let routes = admitted.map_err(|e| ledger.fail(e))?;
 
