@@ -290,17 +290,16 @@ impl Table {
     fn split(&mut self, max_bytes: usize) -> Result<(), Short> {
         let shards = self.shards.len() * SPLIT;
         let before = self.measure();
-        // Twice what there is at worst, less the edits, which only move, and what the least table takes.
-        let edits: usize = self.edits.iter().map(Slab::edit_bytes).sum();
-        let both = 2 * (before - edits) + shards * 256;
+        // Twice what there is at worst, and what the least table takes.
+        let both = 2 * before + shards * 256;
         self.space.take(both, max_bytes)?;
         let old = std::mem::replace(&mut self.shards, (0..shards).map(|_| HashTable::new()).collect());
-        let mut old_edits = std::mem::replace(&mut self.edits, (0..shards).map(|_| Slab::default()).collect());
-        for (entries, edits) in old.into_iter().zip(&mut old_edits) {
+        let old_edits = std::mem::replace(&mut self.edits, (0..shards).map(|_| Slab::default()).collect());
+        for (entries, edits) in old.into_iter().zip(&old_edits) {
             for mut entry in entries {
                 let shard = self.shard(entry.hash.hash());
-                if let Some(edited) = entry.edit().and_then(|slot| edits.remove(slot)) {
-                    entry.packed = entry::pack_edit(self.edits[shard].insert(edited));
+                if let Some(edited) = entry.edit().and_then(|slot| edits.get(slot)) {
+                    entry.packed = self.edits[shard].insert(&edited).map_or(NONE, entry::pack_edit);
                 }
                 self.shards[shard].insert_unique(entry.slot(), entry, Entry::slot);
             }
@@ -326,18 +325,16 @@ impl Table {
         };
         let edited = Edited::new(one.sent, labels, *stream);
         let slab = &mut self.edits[shard];
-        let (before, growth) = (slab.bytes(), slab.growth() + edited.bytes());
+        let (before, growth) = (slab.bytes(), slab.growth(&edited));
         self.space.take(growth, max_bytes)?;
-        let slot = slab.insert(edited);
+        let slot = slab.insert(&edited);
         self.space.changed(before + growth, slab.bytes());
-        Ok(entry::pack_edit(slot))
+        Ok(slot.map_or(NONE, entry::pack_edit))
     }
 
     fn free_edit(&mut self, shard: usize, packed: u32) {
-        if let Some(slot) = entry::edit(packed)
-            && let Some(edited) = self.edits[shard].remove(slot)
-        {
-            self.space.changed(edited.bytes(), 0);
+        if let Some(slot) = entry::edit(packed) {
+            self.edits[shard].remove(slot);
         }
     }
 

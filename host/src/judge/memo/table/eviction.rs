@@ -30,7 +30,7 @@ enum Loses {
 impl Table {
     /// Forgets until there is room for what was short; false if there is none then.
     pub fn make_room(&mut self, short: Short, max_bytes: usize) -> bool {
-        let labels: usize = self.edits.iter().map(Slab::edit_bytes).sum();
+        let labels: usize = self.edits.iter().map(Slab::label_bytes).sum();
         // As long as there are labels to forget, no active series need go.
         if let Some(at) = short.full
             && labels < 2 * short.wanted
@@ -165,9 +165,7 @@ impl Table {
             matches!(loses, Loses::Edit)
         });
         self.entries -= had - shard.len();
-        if evicted > 0 {
-            edits.compact(shard.iter_mut());
-        }
+        edits.compact(shard.iter_mut());
         self.space.changed(before, edits.bytes());
         evicted
     }
