@@ -12,11 +12,11 @@
 use hashbrown::HashTable;
 use prometheus_client::metrics::counter::Counter;
 
+use super::activity::Window;
 use super::entry::{self, ACTIVE, DROP, EDIT, Entry, GENERATION, KEEP, NONE, REJECT};
-use super::refused::Refused;
+use super::refused::RefusedSet;
 use super::slab::Slab;
 use super::space::{Short, Space};
-use super::window::Window;
 use super::write::{Bounds, NewSeries, NewVerdict};
 use crate::judge::verdict::{BlameId, DropId, Edited, Edits, Fate, StreamId, Verdict};
 use crate::memory::Held;
@@ -36,14 +36,14 @@ const SPLIT_ENTRIES: usize = 1024;
 const SPLIT: usize = 16;
 const MOST_SHARDS: usize = SPLIT * SPLIT;
 
-pub(super) struct Table {
+pub(super) struct MemoTable {
     /// 1, 16 or 256.
     shards: Vec<HashTable<Entry>>,
     /// As many. Apart, so that a look-up of a series that is kept reads nothing of them.
     edits: Vec<Slab>,
     entries: usize,
     window: Window,
-    refused: Refused,
+    refused: RefusedSet,
     space: Space,
     evicted: Counter,
     /// The next shard to be rid of what left the window, and how many are still to do since the tick changed.
@@ -53,14 +53,14 @@ pub(super) struct Table {
     forgot: usize,
 }
 
-impl Table {
+impl MemoTable {
     pub fn new(space: Space, evicted: Counter) -> Self {
         let mut table = Self {
             shards: vec![HashTable::new()],
             edits: vec![Slab::default()],
             entries: 0,
             window: Window::default(),
-            refused: Refused::default(),
+            refused: RefusedSet::default(),
             space,
             evicted,
             sweep: 0,

@@ -1,6 +1,6 @@
 //! What the memo remembers, counts and lets go of.
 
-use super::window::WINDOW_TICKS;
+use super::activity::WINDOW_TICKS;
 use super::*;
 use crate::model::Refusal;
 use crate::wire::{Framed, Patch};

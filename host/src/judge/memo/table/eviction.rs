@@ -4,11 +4,11 @@
 
 use std::cmp::Ordering;
 
-use super::Table;
+use super::MemoTable;
+use crate::judge::memo::activity::Window;
 use crate::judge::memo::entry::{Entry, NONE};
 use crate::judge::memo::slab::Slab;
 use crate::judge::memo::space::Short;
-use crate::judge::memo::window::Window;
 
 /// Who goes if memory is short.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ enum Loses {
     All,
 }
 
-impl Table {
+impl MemoTable {
     /// Forgets until there is room for what was short; false if there is none then.
     pub fn make_room(&mut self, short: Short, max_bytes: usize) -> bool {
         let labels: usize = self.edits.iter().map(Slab::label_bytes).sum();
