@@ -23,20 +23,21 @@ use super::verdict::{Edits, Fate, Verdict};
 use crate::model::TenantId;
 use crate::wire::{AsIs, Asked, ProvedHash};
 
+mod activity;
 mod entry;
 mod memos;
 mod refused;
 mod slab;
 mod space;
 mod table;
-mod window;
+
 mod write;
 
+pub use activity::{ACTIVE_WINDOW, TICK_SECONDS};
 pub use memos::Memos;
 use memos::Shelf;
 use space::{Bound, Short};
-use table::Table;
-pub use window::{ACTIVE_WINDOW, TICK_SECONDS};
+use table::MemoTable;
 pub use write::{Bounds, NewSeries, NewVerdict};
 
 /// Series looked up under one lock: some 5 us.
@@ -148,10 +149,10 @@ impl Memo {
     /// none if there is not enough.
     fn with_room<'a, T>(
         &'a self,
-        mut table: MutexGuard<'a, Table>,
+        mut table: MutexGuard<'a, MemoTable>,
         bounds: &Bounds,
-        what: impl Fn(&mut Table) -> Result<T, Short>,
-    ) -> (MutexGuard<'a, Table>, Option<T>) {
+        what: impl Fn(&mut MemoTable) -> Result<T, Short>,
+    ) -> (MutexGuard<'a, MemoTable>, Option<T>) {
         let mut done = what(&mut table);
         for _ in 0..MOST_TRIES {
             let Err(short) = done else { break };

@@ -148,20 +148,17 @@ impl Edits {
     }
 }
 
-/// What the allocator rounds an edit up by.
-pub(super) const EDIT_OVERHEAD_BYTES: usize = 16;
-
 /// An edited series' label bytes: the first and last ones of those sent, and others in between.
 #[derive(Debug)]
-pub(super) struct Edited {
-    middle: Box<[u8]>,
-    first: u16,
-    last: u16,
+pub(super) struct Edited<'e> {
+    pub(super) middle: &'e [u8],
+    pub(super) first: u16,
+    pub(super) last: u16,
     pub(super) stream: StreamId,
 }
 
-impl Edited {
-    pub(super) fn new(sent: &[u8], labels: &[u8], stream: StreamId) -> Self {
+impl<'e> Edited<'e> {
+    pub(super) fn new(sent: &[u8], labels: &'e [u8], stream: StreamId) -> Self {
         let same = |limit: usize, pairs: &mut dyn Iterator<Item = (&u8, &u8)>| {
             let limit = limit.min(usize::from(u16::MAX));
             pairs.take(limit).take_while(|(a, b)| a == b).count()
@@ -169,9 +166,8 @@ impl Edited {
         let shorter = sent.len().min(labels.len());
         let first = same(shorter, &mut sent.iter().zip(labels));
         let last = same(shorter - first, &mut sent.iter().rev().zip(labels.iter().rev()));
-        let middle = &labels[first..labels.len() - last];
         Self {
-            middle: middle.into(),
+            middle: &labels[first..labels.len() - last],
             first: first as u16,
             last: last as u16,
             stream,
@@ -179,19 +175,11 @@ impl Edited {
     }
 
     /// None if `sent` cannot be what the edit was made of.
-    pub(super) fn of(&self, sent: &[u8]) -> Option<Patch<'_>> {
+    pub(super) fn of(&self, sent: &[u8]) -> Option<Patch<'e>> {
         (usize::from(self.first) + usize::from(self.last) <= sent.len()).then_some(Patch {
             first: self.first,
-            middle: &self.middle,
+            middle: self.middle,
             last: self.last,
         })
-    }
-
-    /// Memory held, besides its place.
-    pub(super) fn bytes(&self) -> usize {
-        match self.middle.len() {
-            0 => 0,
-            length => length + EDIT_OVERHEAD_BYTES,
-        }
     }
 }

@@ -3,7 +3,7 @@
 //! Takes a verdict's numbers, gives them packed into 32 bits, with when and for whom. Never holds a label: an edit's are
 //! in a slab, at the slot that is packed here.
 
-use super::window::Window;
+use super::activity::Window;
 use crate::judge::verdict::{BlameId, Verdict};
 use crate::wire::ProvedHash;
 

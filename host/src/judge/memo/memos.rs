@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::space::Space;
-use super::table::Table;
+use super::table::MemoTable;
 use crate::memory::{Held, Kind, Memory, guaranteed};
 use crate::model::TenantId;
 use crate::telemetry::Metrics;
@@ -29,7 +29,7 @@ pub struct Memos {
 
 /// One memo's table, and its size for those who must not wait for its lock.
 pub(super) struct Shelf {
-    table: Mutex<Table>,
+    table: Mutex<MemoTable>,
     size: Arc<AtomicU64>,
 }
 
@@ -63,7 +63,7 @@ impl Memos {
         let size = Arc::default();
         let space = Space::new(self.memory.open(Kind::Memos), Arc::clone(&size));
         let shelf = Arc::new(Shelf {
-            table: Mutex::new(Table::new(space, evicted)),
+            table: Mutex::new(MemoTable::new(space, evicted)),
             size,
         });
         let mut all = self.list();
@@ -118,7 +118,7 @@ fn level(sizes: impl Iterator<Item = u64>, wanted: u64) -> u64 {
 }
 
 impl Shelf {
-    pub fn lock(&self) -> MutexGuard<'_, Table> {
+    pub fn lock(&self) -> MutexGuard<'_, MemoTable> {
         // A panic under the lock would be a bug; the table is still a table, and other tenants' writes go on.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,7 +5,7 @@
 
 use hashbrown::HashTable;
 
-use super::window::WINDOW_TICKS;
+use super::activity::WINDOW_TICKS;
 use crate::wire::{ProvedHash, SeriesHash};
 
 /// What fits into 1.1 MiB. Those above it are asked about again and again: none of the others gives way to them, for if
@@ -13,13 +13,13 @@ use crate::wire::{ProvedHash, SeriesHash};
 pub(super) const MOST: usize = 57_344;
 
 #[derive(Debug, Default)]
-pub(super) struct Refused {
+pub(super) struct RefusedSet {
     hashes: HashTable<ProvedHash>,
     generation: u16,
     since: u16,
 }
 
-impl Refused {
+impl RefusedSet {
     /// Under the generation's verdicts alone.
     pub fn find(&self, hash: SeriesHash, generation: u16) -> Option<ProvedHash> {
         if self.generation != generation {

@@ -12,11 +12,11 @@
 use hashbrown::HashTable;
 use prometheus_client::metrics::counter::Counter;
 
+use super::activity::Window;
 use super::entry::{self, ACTIVE, DROP, EDIT, Entry, GENERATION, KEEP, NONE, REJECT};
-use super::refused::Refused;
+use super::refused::RefusedSet;
 use super::slab::Slab;
 use super::space::{Short, Space};
-use super::window::Window;
 use super::write::{Bounds, NewSeries, NewVerdict};
 use crate::judge::verdict::{BlameId, DropId, Edited, Edits, Fate, StreamId, Verdict};
 use crate::memory::Held;
@@ -36,14 +36,14 @@ const SPLIT_ENTRIES: usize = 1024;
 const SPLIT: usize = 16;
 const MOST_SHARDS: usize = SPLIT * SPLIT;
 
-pub(super) struct Table {
+pub(super) struct MemoTable {
     /// 1, 16 or 256.
     shards: Vec<HashTable<Entry>>,
     /// As many. Apart, so that a look-up of a series that is kept reads nothing of them.
     edits: Vec<Slab>,
     entries: usize,
     window: Window,
-    refused: Refused,
+    refused: RefusedSet,
     space: Space,
     evicted: Counter,
     /// The next shard to be rid of what left the window, and how many are still to do since the tick changed.
@@ -53,14 +53,14 @@ pub(super) struct Table {
     forgot: usize,
 }
 
-impl Table {
+impl MemoTable {
     pub fn new(space: Space, evicted: Counter) -> Self {
         let mut table = Self {
             shards: vec![HashTable::new()],
             edits: vec![Slab::default()],
             entries: 0,
             window: Window::default(),
-            refused: Refused::default(),
+            refused: RefusedSet::default(),
             space,
             evicted,
             sweep: 0,
@@ -290,17 +290,16 @@ impl Table {
     fn split(&mut self, max_bytes: usize) -> Result<(), Short> {
         let shards = self.shards.len() * SPLIT;
         let before = self.measure();
-        // Twice what there is at worst, less the edits, which only move, and what the least table takes.
-        let edits: usize = self.edits.iter().map(Slab::edit_bytes).sum();
-        let both = 2 * (before - edits) + shards * 256;
+        // Twice what there is at worst, and what the least table takes.
+        let both = 2 * before + shards * 256;
         self.space.take(both, max_bytes)?;
         let old = std::mem::replace(&mut self.shards, (0..shards).map(|_| HashTable::new()).collect());
-        let mut old_edits = std::mem::replace(&mut self.edits, (0..shards).map(|_| Slab::default()).collect());
-        for (entries, edits) in old.into_iter().zip(&mut old_edits) {
+        let old_edits = std::mem::replace(&mut self.edits, (0..shards).map(|_| Slab::default()).collect());
+        for (entries, edits) in old.into_iter().zip(&old_edits) {
             for mut entry in entries {
                 let shard = self.shard(entry.hash.hash());
-                if let Some(edited) = entry.edit().and_then(|slot| edits.remove(slot)) {
-                    entry.packed = entry::pack_edit(self.edits[shard].insert(edited));
+                if let Some(edited) = entry.edit().and_then(|slot| edits.get(slot)) {
+                    entry.packed = self.edits[shard].insert(&edited).map_or(NONE, entry::pack_edit);
                 }
                 self.shards[shard].insert_unique(entry.slot(), entry, Entry::slot);
             }
@@ -326,18 +325,16 @@ impl Table {
         };
         let edited = Edited::new(one.sent, labels, *stream);
         let slab = &mut self.edits[shard];
-        let (before, growth) = (slab.bytes(), slab.growth() + edited.bytes());
+        let (before, growth) = (slab.bytes(), slab.growth(&edited));
         self.space.take(growth, max_bytes)?;
-        let slot = slab.insert(edited);
+        let slot = slab.insert(&edited);
         self.space.changed(before + growth, slab.bytes());
-        Ok(entry::pack_edit(slot))
+        Ok(slot.map_or(NONE, entry::pack_edit))
     }
 
     fn free_edit(&mut self, shard: usize, packed: u32) {
-        if let Some(slot) = entry::edit(packed)
-            && let Some(edited) = self.edits[shard].remove(slot)
-        {
-            self.space.changed(edited.bytes(), 0);
+        if let Some(slot) = entry::edit(packed) {
+            self.edits[shard].remove(slot);
         }
     }
 

@@ -84,7 +84,8 @@ fn floods_stay_inside_the_number_and_share_it() {
         let sizes = || flooding.iter().map(|memo| memo.stats(0).bytes);
         let (least, most) = (sizes().min().unwrap(), sizes().max().unwrap());
         assert!(sizes().sum::<u64>() > limit / 4, "it is used");
-        assert!(least * 3 > most, "{tenants}: {least} to {most}");
+        // Small tables grow by doubling.
+        assert!(least * 4 > most, "{tenants}: {least} to {most}");
     }
 }
 

@@ -4,11 +4,11 @@
 
 use std::cmp::Ordering;
 
-use super::Table;
+use super::MemoTable;
+use crate::judge::memo::activity::Window;
 use crate::judge::memo::entry::{Entry, NONE};
 use crate::judge::memo::slab::Slab;
 use crate::judge::memo::space::Short;
-use crate::judge::memo::window::Window;
 
 /// Who goes if memory is short.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,10 +27,10 @@ enum Loses {
     All,
 }
 
-impl Table {
+impl MemoTable {
     /// Forgets until there is room for what was short; false if there is none then.
     pub fn make_room(&mut self, short: Short, max_bytes: usize) -> bool {
-        let labels: usize = self.edits.iter().map(Slab::edit_bytes).sum();
+        let labels: usize = self.edits.iter().map(Slab::label_bytes).sum();
         // As long as there are labels to forget, no active series need go.
         if let Some(at) = short.full
             && labels < 2 * short.wanted
@@ -165,9 +165,7 @@ impl Table {
             matches!(loses, Loses::Edit)
         });
         self.entries -= had - shard.len();
-        if evicted > 0 {
-            edits.compact(shard.iter_mut());
-        }
+        edits.compact(shard.iter_mut());
         self.space.changed(before, edits.bytes());
         evicted
     }

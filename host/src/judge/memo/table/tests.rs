@@ -2,7 +2,7 @@
 
 use super::*;
 
-impl Table {
+impl MemoTable {
     pub fn shards(&self) -> usize {
         self.shards.len()
     }
