@@ -84,12 +84,12 @@ pub struct Count {
 
 /// One request: its place, once it has one, and the bytes it holds. Returns both when dropped.
 pub struct Permit {
-    room: Room,
+    room: Space,
     has_place: bool,
 }
 
 /// Bytes held for one request.
-pub(super) struct Room {
+pub(super) struct Space {
     in_flight: Arc<InFlight>,
     pub(super) tenant: Arc<Count>,
     max_tenant_bytes: u64,
@@ -125,7 +125,7 @@ impl InFlight {
     /// If there is no place for it now, the tenant's own bound first: a tenant over its limit is told so even when the
     /// process is full. So nobody sends a body in vain as far as that can be known.
     pub fn enter(self: &Arc<Self>, count: &Arc<Count>, limits: &Limits) -> Result<Permit, BoundMet> {
-        let permit = Permit::new(Room::empty(self, count, limits.max_in_flight_size));
+        let permit = Permit::new(Space::empty(self, count, limits.max_in_flight_size));
         let requests = count.requests();
         if requests >= limits.max_concurrent_requests {
             return Err(BoundMet::TenantRequests);
@@ -152,7 +152,7 @@ impl InFlight {
 }
 
 impl Permit {
-    fn new(room: Room) -> Self {
+    fn new(room: Space) -> Self {
         if room.tenant.permits.fetch_add(1, Ordering::Relaxed) == 0 {
             room.in_flight.tenants.fetch_add(1, Ordering::Relaxed);
         }
@@ -164,7 +164,7 @@ impl Permit {
     /// # Errors
     /// The bound that is met; no place is taken then.
     pub fn take_place(&mut self, max_tenant_requests: usize) -> Result<(), BoundMet> {
-        let Room { in_flight, tenant, .. } = &self.room;
+        let Space { in_flight, tenant, .. } = &self.room;
         let more = |n: usize| (n < max_tenant_requests).then_some(n + 1);
         let before = tenant
             .requests
@@ -203,8 +203,8 @@ impl Permit {
     }
 
     /// Empty room for what it lacks of all that is needed.
-    pub(super) fn lacks(&self, need: Need) -> (Room, Need) {
-        let Room {
+    pub(super) fn lacks(&self, need: Need) -> (Space, Need) {
+        let Space {
             in_flight,
             tenant,
             max_tenant_bytes,
@@ -220,11 +220,11 @@ impl Permit {
             bytes,
             work: need.work.min(most.saturating_sub(need.bytes)),
         };
-        (Room::empty(in_flight, tenant, *max_tenant_bytes), lacking)
+        (Space::empty(in_flight, tenant, *max_tenant_bytes), lacking)
     }
 
     /// Holds what `room` held as well.
-    pub(super) fn absorb(&mut self, mut room: Room) {
+    pub(super) fn absorb(&mut self, mut room: Space) {
         let own = &mut self.room;
         own.bytes += std::mem::take(&mut room.bytes);
         own.work += std::mem::take(&mut room.work);
@@ -245,7 +245,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Room { in_flight, tenant, .. } = &self.room;
+        let Space { in_flight, tenant, .. } = &self.room;
         if self.has_place {
             tenant.requests.fetch_sub(1, Ordering::Relaxed);
             in_flight.places.give_back(1);
@@ -257,7 +257,7 @@ impl Drop for Permit {
     }
 }
 
-impl Room {
+impl Space {
     fn empty(in_flight: &Arc<InFlight>, tenant: &Arc<Count>, max_tenant_bytes: u64) -> Self {
         Self {
             memory: in_flight.memory.open(Kind::Bodies),
@@ -327,7 +327,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for Space {
     fn drop(&mut self) {
         self.give_back(self.bytes, self.work);
     }

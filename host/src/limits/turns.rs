@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::in_flight::{BoundMet, Count, InFlight, Need, Permit, Room};
+use super::in_flight::{BoundMet, Count, InFlight, Need, Permit, Space};
 
 /// How long a write waits. Prometheus gives up after 30 s, in which the body has to come and be stored as well.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -47,9 +47,9 @@ struct Line {
 struct Waiting {
     ticket: u64,
     /// Empty.
-    room: Room,
+    room: Space,
     need: Need,
-    granted: oneshot::Sender<Room>,
+    granted: oneshot::Sender<Space>,
 }
 
 /// A place in a line. Dropped, it leaves the line.
@@ -81,7 +81,7 @@ impl Turns {
         Ok(())
     }
 
-    async fn wait_in_line(&self, room: Room, need: Need) -> Result<Room, BoundMet> {
+    async fn wait_in_line(&self, room: Space, need: Need) -> Result<Space, BoundMet> {
         let (granted, mut turn) = oneshot::channel();
         let ticket = Ticket {
             number: self.with_lines(|lines| lines.join(room, need, granted))?,
@@ -113,7 +113,7 @@ impl Turns {
 }
 
 impl Lines {
-    fn join(&mut self, room: Room, need: Need, granted: oneshot::Sender<Room>) -> Result<u64, BoundMet> {
+    fn join(&mut self, room: Space, need: Need, granted: oneshot::Sender<Space>) -> Result<u64, BoundMet> {
         if self.waiting >= MAX_WAITING {
             return Err(BoundMet::Bytes);
         }

@@ -64,7 +64,7 @@ async fn who_waits_holds_nothing_and_gets_all_when_it_is_given_back() {
 
 #[tokio::test]
 async fn tenants_take_turns_however_many_bodies_one_of_them_has() {
-    // Room for one at a time.
+    // Space for one at a time.
     let turns = turns(100);
     let (a, b) = (tenant(), tenant());
     let mut first = permit(&turns, &a);
