@@ -62,7 +62,7 @@ impl Gateway {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config_file = folder.path().join("gauntlet.yaml");
         let text = format!(
-            "remote_write: {{insecure_http: true}}\n\
+            "memory_limit: 1TiB\nremote_write: {{insecure_http: true}}\n\
              upstreams: {{sink: {{endpoints: ['http://127.0.0.1:1']}}, other: {{endpoints: ['http://127.0.0.1:1']}}}}\n\
              sandbox: {{call_timeout: 5s, compile_timeout: 10m, compile_memory_limit: 128GiB, cache_dir: '{cache}'}}\n\
              tenants:\n- tenant: bench\n  credentials: [{{bearer_token_sha256: '{nobody}'}}]\n  upstreams: [sink, other]\n  policies:{}\n",

@@ -185,11 +185,12 @@ fn died(status: ExitStatus, complaint: &[u8], quota: &Quota) -> CompileError {
     }
 }
 
-/// How the standard library, wasmtime and `mmap` say it.
+/// How the standard library, wasmtime and `mmap` say it, and valgrind, under which instructions are counted.
 fn out_of_memory(complaint: &str) -> bool {
     [
         "memory allocation of",
         "out of memory",
+        "out_of_memory",
         "Cannot allocate memory",
         "failed to allocate",
     ]
