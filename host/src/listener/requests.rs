@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::clock::{Begun, Clock, Phase};
+use super::clock::{Clock, Found, Phase};
 use super::framing::Ambiguity;
 use super::timed::Timed;
 
@@ -188,14 +188,14 @@ where
     F: Future<Output = Response<B>>,
     B: From<&'static str>,
 {
-    let begun = match clock.begin_request() {
-        Begun::Request if !names_its_host(&request) => Begun::Faulty(clock.find(Ambiguity::Host)),
-        begun => begun,
+    let found = match clock.begin_request() {
+        Found::Request if !names_its_host(&request) => Found::Faulty(clock.find(Ambiguity::Host)),
+        found => found,
     };
-    let answer = match begun {
-        Begun::Request => answer(request).map(Ok),
-        Begun::Faulty(fault) => Some(Err(fault)),
-        Begun::Unseen => None,
+    let answer = match found {
+        Found::Request => answer(request).map(Ok),
+        Found::Faulty(fault) => Some(Err(fault)),
+        Found::Unseen => None,
     };
     let clock = Arc::clone(clock);
     async move {
