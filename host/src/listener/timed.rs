@@ -61,6 +61,11 @@ impl<S> Timed<S> {
 }
 
 impl<S: AsyncRead + Unpin> Timed<S> {
+    /// Our side, and whatever waited for the sender's.
+    pub(super) fn is_closed(&self) -> bool {
+        self.linger.is_some()
+    }
+
     /// What HTTP had read and made nothing of.
     pub(super) fn put_back(&mut self, unread: Bytes) {
         self.unread = unread;
