@@ -48,7 +48,7 @@ struct State {
 
 /// What a request is that HTTP found in the bytes of a connection.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum HeadSeen {
     Request,
     /// Its head could mean something else to somebody else.
     Faulty(Ambiguity),
@@ -108,16 +108,16 @@ impl Clock {
     }
 
     /// HTTP has found a request.
-    pub(super) fn begin_request(&self) -> Found {
+    pub(super) fn begin_request(&self) -> HeadSeen {
         self.enter(Phase::Busy);
         let mut state = self.state();
         match (state.heads.checked_sub(1), state.fault) {
             (Some(left), _) => {
                 state.heads = left;
-                Found::Request
+                HeadSeen::Request
             }
-            (None, Some(fault)) => Found::Faulty(fault),
-            (None, None) => Found::Unseen,
+            (None, Some(fault)) => HeadSeen::Faulty(fault),
+            (None, None) => HeadSeen::Unseen,
         }
     }
 

@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::clock::{Clock, Found, Phase};
+use super::clock::{Clock, HeadSeen, Phase};
 use super::framing::Ambiguity;
 use super::timed::Timed;
 
@@ -195,13 +195,13 @@ where
     B: From<&'static str>,
 {
     let found = match clock.begin_request() {
-        Found::Request if !names_its_host(&request) => Found::Faulty(clock.find(Ambiguity::Host)),
+        HeadSeen::Request if !names_its_host(&request) => HeadSeen::Faulty(clock.find(Ambiguity::Host)),
         found => found,
     };
     let answer = match found {
-        Found::Request => answer(request).map(Ok),
-        Found::Faulty(fault) => Some(Err(fault)),
-        Found::Unseen => None,
+        HeadSeen::Request => answer(request).map(Ok),
+        HeadSeen::Faulty(fault) => Some(Err(fault)),
+        HeadSeen::Unseen => None,
     };
     let clock = Arc::clone(clock);
     async move {
