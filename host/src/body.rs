@@ -290,8 +290,8 @@ struct Kept {
     bytes: Vec<u8>,
 }
 
-/// An announced length up to this is allocated on the first byte, whoever holds memory for it: a lie costs no more than a connection's
-/// read buffer does. Prometheus' bodies (15-62 KB) fit, so that they are allocated once.
+/// An announced length up to this is allocated on the first byte, whoever holds memory for it: a lie costs no more than four of a
+/// connection's read buffers do. Prometheus' bodies (15-62 KB) fit, so that they are allocated once.
 const TRUSTED_LENGTH: usize = 64 * 1024;
 
 impl Kept {

@@ -296,7 +296,11 @@ where
     let Some(config) = config else {
         return converse(door, socket, Peer::new(address, None), replaced, seat).await;
     };
-    let handshake = timeout(door.deadlines.handshake, tls::accept(config, socket));
+    let handshake = timeout(door.deadlines.handshake, async {
+        // A message of the handshake may come in pieces, which TLS holds until it is whole.
+        let _speaking = seat.speak().await;
+        tls::accept(config, socket).await
+    });
     let finished = tokio::select! {
         () = door.shutdown.cancelled() => return,
         finished = handshake => finished,
@@ -352,9 +356,13 @@ async fn noting_proof(
 ) -> Response<Full<Bytes>> {
     let was_proved = peer.proved.get().is_some();
     let response = answered.await;
-    match peer.proved.get().filter(|_| !was_proved) {
-        Some(tenant) if !seat.proved(tenant) => last(response),
-        _ => response,
+    let Some(tenant) = peer.proved.get().filter(|_| !was_proved) else {
+        return response;
+    };
+    seat.clock().prove();
+    match seat.proved(tenant) {
+        true => response,
+        false => last(response),
     }
 }
 

@@ -101,8 +101,10 @@ impl Pipeline {
                 let answer = failure.answer(&context);
                 self.log_failure(failure, &answer, &trace, &id, peer);
                 let response = respond::failed(&answer, || self.authenticator.challenge());
-                // A stranger gets one answer for each connection. What is left of a body is nothing to wait for.
-                match trace.of.is_none() || matches!(failure, Failure::Body(_)) {
+                // A stranger gets one answer for each connection, unless it is to try again: a handshake costs more than
+                // that. What is left of a body is nothing to wait for.
+                let is_refused = trace.of.is_none() && answer.status.is_client_error();
+                match is_refused || matches!(failure, Failure::Body(_)) {
                     true => last(response),
                     false => response,
                 }

@@ -45,6 +45,7 @@ async fn while_the_credentials_of_a_file_cannot_be_known_nobody_is_turned_away_f
         let answer = gateway.sender().bearer("b-token").write(&small_write()).await;
         assert_eq!(answer.status, 503, "{text}: {answer:?}");
         assert!(answer.retry_after() >= 1, "{text}");
+        assert_eq!(answer.header("connection"), None, "it is to try again: {text}");
         // Without a credential a request is nobody's.
         assert_eq!(gateway.sender().write(&small_write()).await.status, 401, "{text}");
     }

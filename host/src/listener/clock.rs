@@ -43,11 +43,12 @@ struct State {
     /// Heads that came whole and that no request was made of yet.
     heads: u64,
     fault: Option<Ambiguity>,
+    is_proved: bool,
 }
 
 /// What a request is that HTTP found in the bytes of a connection.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Begun {
+pub(super) enum HeadSeen {
     Request,
     /// Its head could mean something else to somebody else.
     Faulty(Ambiguity),
@@ -77,6 +78,7 @@ impl Clock {
                 stalled: None,
                 heads: 0,
                 fault: None,
+                is_proved: false,
             }),
         }
     }
@@ -106,16 +108,16 @@ impl Clock {
     }
 
     /// HTTP has found a request.
-    pub(super) fn begin_request(&self) -> Begun {
+    pub(super) fn begin_request(&self) -> HeadSeen {
         self.enter(Phase::Busy);
         let mut state = self.state();
         match (state.heads.checked_sub(1), state.fault) {
             (Some(left), _) => {
                 state.heads = left;
-                Begun::Request
+                HeadSeen::Request
             }
-            (None, Some(fault)) => Begun::Faulty(fault),
-            (None, None) => Begun::Unseen,
+            (None, Some(fault)) => HeadSeen::Faulty(fault),
+            (None, None) => HeadSeen::Unseen,
         }
     }
 
@@ -130,6 +132,15 @@ impl Clock {
         if state.phase == Phase::Idle {
             state.phase = Phase::AtRest;
         }
+    }
+
+    /// Whoever is connected proved a tenant.
+    pub(super) fn prove(&self) {
+        self.state().is_proved = true;
+    }
+
+    pub(super) fn is_proved(&self) -> bool {
+        self.state().is_proved
     }
 
     pub(super) fn is_busy(&self) -> bool {

@@ -22,7 +22,7 @@ impl Ambiguity {
     /// What the sender is told.
     pub(super) const fn text(self) -> &'static str {
         match self {
-            Self::BareLineFeed => "a line of the head ends without a carriage return\n",
+            Self::BareLineFeed => "a line of a head or of trailers ends without a carriage return\n",
             Self::LengthAndEncoding => "the head has both Content-Length and Transfer-Encoding\n",
             Self::LengthTwice => "the head has Content-Length twice\n",
             Self::Length => "Content-Length is no number\n",
@@ -118,7 +118,7 @@ impl Framing {
         let next = match &mut self.at {
             At::Head(head) => head.line(&self.line),
             At::ChunkSize => Ok(self.line.chunk()),
-            At::Trailers => Ok(self.line.is_empty().then(|| At::Head(Head::default()))),
+            At::Trailers => self.line.trailer(),
             At::Body(_) | At::Chunk(_) | At::Lost => Ok(None),
         };
         self.line.clear();
@@ -217,11 +217,20 @@ impl Line {
         Some(whole.map(|value| value.trim_matches([' ', '\t', '\r'])))
     }
 
-    /// What follows the size line of a chunk. Its data ends with a line end of its own.
+    /// What follows a line of trailers. One that ends with a line feed alone is a part of the next to the library.
+    fn trailer(&self) -> Result<Option<At>, Ambiguity> {
+        match self.last {
+            b'\r' => Ok(self.is_empty().then(|| At::Head(Head::default()))),
+            _ => Err(Ambiguity::BareLineFeed),
+        }
+    }
+
+    /// What follows the size line of a chunk. Its data ends with a line end of its own. Of a number with as many digits as
+    /// are kept there may be more, which the library reads: zeros may stand before any.
     fn chunk(&self) -> Option<At> {
         let kept = &self.kept[..self.length.min(KEPT)];
         let digits = kept.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-        let size = std::str::from_utf8(&kept[..digits]).ok();
+        let size = std::str::from_utf8(&kept[..digits]).ok().filter(|_| digits < KEPT);
         let size = size.and_then(|size| u64::from_str_radix(size, 16).ok());
         Some(match size.and_then(|size| Some((size, size.checked_add(2)?))) {
             None => At::Lost,
@@ -319,6 +328,25 @@ mod tests {
         // Of chunks the library finds fault with what is no size, and answers that itself.
         let requests = format!("{POST}transfer-encoding: chunked\r\n\r\nno\r\n{POST}\r\n");
         assert_eq!(seen(requests.as_bytes(), &[]), sound(1));
+    }
+
+    #[test]
+    fn what_the_library_takes_for_a_body_is_no_head() {
+        let chunked = format!("{POST}transfer-encoding: chunked\r\n\r\n1\r\n\0\r\n");
+        for trailers in ["0\r\n\n", "0\r\na:\n\r\n", "0\r\na: b\r\n\n"] {
+            let requests = format!("{chunked}{trailers}{POST}\r\n");
+            let expected = Seen {
+                heads: 1,
+                fault: Some(Ambiguity::BareLineFeed),
+            };
+            assert_eq!(seen(requests.as_bytes(), &[]), expected, "{trailers:?}");
+        }
+        // Nobody sends such a number: its request is served, and none behind it.
+        let zeros = "0".repeat(KEPT);
+        let requests = format!("{chunked}{zeros}5\r\n\r\n{POST}\r\n{POST}\r\n");
+        assert_eq!(seen(requests.as_bytes(), &[]), sound(1));
+        let few = format!("{chunked}{}5\r\nabcde\r\n0\r\n\r\n{POST}\r\n", &zeros[2..]);
+        assert_eq!(seen(few.as_bytes(), &[]), sound(2));
     }
 
     proptest! {

@@ -76,7 +76,9 @@ fn of_line(text: &str) -> Option<Option<SocketAddr>> {
             .filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
     };
     let _ours = (address(destination)?, port(destination_port)?);
-    Some(Some(SocketAddr::new(address(source)?, port(source_port)?)))
+    // A balancer with a socket of both families may write an IPv4 sender so.
+    let source = address(source)?.to_canonical();
+    Some(Some(SocketAddr::new(source, port(source_port)?)))
 }
 
 /// Version 2, behind its signature.
@@ -110,7 +112,7 @@ where
     let (_ours, rest) = rest.split_first_chunk::<SIZE>()?;
     let (ports, _names) = rest.split_first_chunk::<4>()?;
     Some(SocketAddr::new(
-        IpAddr::from(*source),
+        IpAddr::from(*source).to_canonical(),
         u16::from_be_bytes([ports[0], ports[1]]),
     ))
 }
@@ -144,6 +146,9 @@ mod tests {
         six[..4].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8]);
         six[15] = 7;
         six[33] = 80;
+        let mut mapped = [0; 36];
+        mapped[10..16].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 7]);
+        mapped[32..34].copy_from_slice(&40_000_u16.to_be_bytes());
         for (header, source) in [
             (
                 b"PROXY TCP4 192.0.2.7 10.0.0.1 40000 19291\r\n".to_vec(),
@@ -153,6 +158,10 @@ mod tests {
                 b"PROXY TCP6 2001:db8::7 2001:db8::1 80 19291\r\n".to_vec(),
                 address("[2001:db8::7]:80"),
             ),
+            (
+                b"PROXY TCP6 ::ffff:192.0.2.7 ::ffff:10.0.0.1 80 19291\r\n".to_vec(),
+                address("192.0.2.7:80"),
+            ),
             (b"PROXY UNKNOWN\r\n".to_vec(), None),
             (b"PROXY UNKNOWN whatever it says\r\n".to_vec(), None),
             (v2(0x21, 0x11, &four), address("192.0.2.7:40000")),
@@ -161,6 +170,7 @@ mod tests {
                 address("192.0.2.7:40000"),
             ),
             (v2(0x21, 0x21, &six), address("[2001:db8::7]:80")),
+            (v2(0x21, 0x21, &mapped), address("192.0.2.7:40000")),
             (v2(0x20, 0x00, &[]), None),
             (v2(0x20, 0x11, &four), None),
             (v2(0x21, 0x00, &[1; MAX_REST]), None),
@@ -227,7 +237,7 @@ mod tests {
             let family = if source.is_ipv4() { "TCP4" } else { "TCP6" };
             let line = format!("PROXY {family} {} {} {} {}\r\n", source.ip(), other.ip(), source.port(), other.port());
             let found = read(line.as_bytes()).0.unwrap().map(|found| (found.ip(), found.port()));
-            prop_assert_eq!(found, Some((source.ip(), source.port())));
+            prop_assert_eq!(found, Some((source.ip().to_canonical(), source.port())));
         }
     }
 }

@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::clock::{Begun, Clock, Phase};
+use super::clock::{Clock, HeadSeen, Phase};
 use super::framing::Ambiguity;
 use super::timed::Timed;
 
@@ -44,6 +44,8 @@ enum Until<T> {
 /// How HTTP left a connection.
 enum Left<S> {
     Ended,
+    /// At its end, and nobody closed it.
+    Open(Timed<S>),
     Late(Phase),
     AtRest(Timed<S>),
 }
@@ -84,6 +86,10 @@ where
             Left::Ended => return None,
             Left::Late(phase) => return Some(phase),
             Left::AtRest(rested) => stream = rested,
+            Left::Open(open) => {
+                stream = open;
+                break;
+            }
         }
     }
     let closed = poll_fn(|context| Pin::new(&mut stream).poll_shutdown(context));
@@ -132,32 +138,32 @@ where
         }
         loop {
             if let Poll::Ready(end) = Pin::new(&mut http).poll(context) {
-                if let Err(error) = end {
-                    tracing::debug!(%error, "a connection ended early");
-                }
-                return Poll::Ready(None);
+                let end = end.inspect_err(|error| tracing::debug!(%error, "a connection ended early"));
+                return Poll::Ready(Until::Done(end.is_ok()));
             }
             // Read after hyper ran, since what it did moves the deadline; this is the only task that does.
             match ready!(overdue(clock, timer.as_mut(), context)) {
                 // It has the beginning of a head that came before the last answer.
-                Phase::AtRest => {
-                    clock.enter(Phase::Closing);
-                    Pin::new(&mut http).graceful_shutdown();
-                }
-                phase => return Poll::Ready(Some(phase)),
+                Phase::AtRest => clock.enter(Phase::Head),
+                phase => return Poll::Ready(Until::Late(phase)),
             }
         }
     });
     match late.await {
-        None => Left::Ended,
-        Some(Phase::Idle) => {
+        Until::Late(Phase::Idle) => {
             clock.rest();
             let parts = http.into_parts();
             let mut stream = parts.io.into_inner();
             stream.put_back(parts.read_buf);
             Left::AtRest(stream)
         }
-        Some(phase) => Left::Late(phase),
+        Until::Late(phase) => Left::Late(phase),
+        // The library leaves it to others where a request asked for another protocol, which nobody here speaks.
+        Until::Done(true) => match http.into_parts().io.into_inner() {
+            stream if stream.is_closed() => Left::Ended,
+            stream => Left::Open(stream),
+        },
+        Until::Done(false) | Until::LastCall => Left::Ended,
     }
 }
 
@@ -188,14 +194,14 @@ where
     F: Future<Output = Response<B>>,
     B: From<&'static str>,
 {
-    let begun = match clock.begin_request() {
-        Begun::Request if !names_its_host(&request) => Begun::Faulty(clock.find(Ambiguity::Host)),
-        begun => begun,
+    let found = match clock.begin_request() {
+        HeadSeen::Request if !names_its_host(&request) => HeadSeen::Faulty(clock.find(Ambiguity::Host)),
+        found => found,
     };
-    let answer = match begun {
-        Begun::Request => answer(request).map(Ok),
-        Begun::Faulty(fault) => Some(Err(fault)),
-        Begun::Unseen => None,
+    let answer = match found {
+        HeadSeen::Request => answer(request).map(Ok),
+        HeadSeen::Faulty(fault) => Some(Err(fault)),
+        HeadSeen::Unseen => None,
     };
     let clock = Arc::clone(clock);
     async move {
@@ -308,6 +314,47 @@ mod tests {
             .unwrap();
         assert_eq!(late, None);
         assert_eq!(speaking.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_begins_before_the_end_of_idling_is_a_request_like_any() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        let clock = Clock::new(LONG, Duration::from_millis(20)).resting_after(Duration::from_millis(10));
+        let clock = Arc::new(clock);
+        let answer = |_| {
+            let text = if clock.is_busy() { "busy" } else { "idle" };
+            Some(std::future::ready(Response::new(Full::<Bytes>::from(text))))
+        };
+        let served = serve_requests(server, &clock, pending(), || std::future::ready(()), answer);
+        let client = async {
+            let get = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+            client.write_all(&[get.as_slice(), b"GET / HT"].concat()).await.unwrap();
+            expect(&mut client, "busy").await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            client.write_all(&get[b"GET / HT".len()..]).await.unwrap();
+            expect(&mut client, "busy").await;
+            drop(client);
+        };
+        let both = futures_util::future::join(served, client);
+        tokio::time::timeout(LONG, both).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_another_protocol_is_listened_to_after_the_last_answer_too() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        let clock = Arc::new(Clock::new(LONG, LONG));
+        let answer = |_| Some(std::future::ready(last(Response::new(Full::<Bytes>::from("no")))));
+        let served = serve_requests(server, &clock, pending(), || std::future::ready(()), answer);
+        let client = async {
+            let upgrade = "connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AA\r\n";
+            let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n{upgrade}\r\n");
+            client.write_all(head.as_bytes()).await.unwrap();
+            client.write_all(&[0; 100_000]).await.expect("all of it is taken");
+            expect(&mut client, "no").await;
+            drop(client);
+        };
+        let both = futures_util::future::join(served, client);
+        tokio::time::timeout(LONG, both).await.unwrap();
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::clock::Clock;
 use crate::memory::{Held, Kind, Memory};
@@ -20,12 +20,15 @@ use crate::model::TenantId;
 
 /// What a connection takes that says nothing: its task, its TLS session, its seat. Bytes, as measured.
 const AT_REST: u64 = 24 * 1024;
-/// What comes on top while it speaks: buffers of HTTP, of TLS, and of what is read. Bytes, as measured.
+/// What comes on top while it speaks: buffers of HTTP, of TLS, and of what is read; in the handshake, up to 64 KiB of a message
+/// in pieces. Bytes, as measured.
 const IN_USE: u64 = 56 * 1024;
 /// Whoever proved no tenant yet has at least this part of all seats, so that tenants cannot lock out tenants.
 const PART_OF_STRANGERS: usize = 16;
 /// Where there was no room: until the next look, unless a seat is left before.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long nobody else is told after one was, unless a seat is left: it goes as soon as its thread gets to it.
+const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why somebody is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,27 +145,35 @@ impl Roster {
     /// waits until it left.
     pub(super) async fn make_room<T>(&self, but: Option<u64>, attempt: impl Fn() -> Result<T, Leave>) -> T {
         let _turn = self.turn.lock().await;
+        let mut told: Option<Instant> = None;
         loop {
             let why = match attempt() {
                 Ok(made) => return made,
                 Err(why) => why,
             };
-            // Of somebody who left before.
-            let _ = self.freed.notified().now_or_never();
-            self.tell_one(why, but);
+            // Somebody left before the attempt, or since.
+            if self.freed.notified().now_or_never().is_some() {
+                told = None;
+                continue;
+            }
             // Whoever was told may have a request by now.
-            let _ = timeout(LOOK_AGAIN, self.freed.notified()).await;
+            if told.is_none_or(|told| told.elapsed() >= LEAVES_WITHIN) {
+                told = self.tell_one(why, but).map(|_| Instant::now());
+            }
+            if timeout(LOOK_AGAIN, self.freed.notified()).await.is_ok() {
+                told = None;
+            }
         }
     }
 
-    fn tell_one(&self, why: Leave, but: Option<u64>) {
+    fn tell_one(&self, why: Leave, but: Option<u64>) -> Option<u64> {
         let mut book = self.book();
         let reserved = self.bounds.connections / PART_OF_STRANGERS;
         let goes = match book.strangers.len() > reserved {
             true => book.first_stranger(but).or_else(|| book.longest_idle(but)),
             false => book.longest_idle(but).or_else(|| book.first_stranger(but)),
         };
-        goes.inspect(|number| book.tell(*number, why));
+        goes.inspect(|number| book.tell(*number, why))
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {

@@ -16,6 +16,7 @@ use super::requests::{MAX_HEAD_SIZE, MAX_HEADERS};
 use super::*;
 use crate::body::{self, BodyLimits};
 use crate::config::ClientAuthType;
+use crate::memory::Kind;
 use crate::model::TenantId;
 use crate::tls::tests::{Authority, client_config, connect, settings, uri};
 
@@ -50,6 +51,7 @@ struct Served {
     shutdown: CancellationToken,
     tracker: TaskTracker,
     metrics: Arc<Metrics>,
+    memory: Arc<Memory>,
     release: Arc<Notify>,
     entered: mpsc::UnboundedReceiver<String>,
     serving: JoinHandle<()>,
@@ -72,6 +74,7 @@ impl Served {
             move |request, peer| answer(request, peer, enter.clone(), Arc::clone(&release))
         };
         let reactors = Arc::new(Reactors::start().unwrap());
+        let memory = Memory::new(u64::MAX / 100, Arc::clone(&metrics));
         let serving = tokio::spawn(serve(
             listener,
             Arc::clone(&tls),
@@ -79,7 +82,7 @@ impl Served {
             shutdown.clone(),
             tracker.clone(),
             Arc::clone(&reactors),
-            Memory::new(u64::MAX / 100, Arc::clone(&metrics)),
+            Arc::clone(&memory),
         ));
         Self {
             address,
@@ -87,6 +90,7 @@ impl Served {
             shutdown,
             tracker,
             metrics,
+            memory,
             release,
             entered,
             serving,
@@ -319,6 +323,27 @@ async fn a_certificate_that_ended_on_a_live_connection_closes_it_without_an_answ
 }
 
 #[tokio::test]
+async fn who_is_in_a_handshake_has_the_memory_that_a_message_in_pieces_takes() {
+    let ca = Authority::new();
+    let (plain, tls) = (
+        Served::plain(&config()).await,
+        Served::start(&config(), Some(tls_to(&ca))).await,
+    );
+    let held = async |served: &Served, at_least| {
+        let silent = served.call().await;
+        while served.memory.held(Kind::Connections) < at_least {
+            tokio::task::yield_now().await;
+        }
+        silent
+    };
+    let _silent = timeout(DEADLINE, held(&plain, 1)).await.unwrap();
+    let _silent = timeout(DEADLINE, held(&tls, 64 << 10)).await.unwrap();
+    assert!(plain.memory.held(Kind::Connections) < 64 << 10);
+    let mut stream = connect(&kazusa(&ca), tls.address).await.unwrap();
+    ask(&mut stream, GET).await;
+}
+
+#[tokio::test]
 async fn a_silent_handshake_delays_nobody_and_ends_at_its_deadline() {
     let ca = Authority::new();
     let quick = RemoteWrite {
@@ -542,9 +567,8 @@ async fn chunks_are_added_up_against_the_limit() {
 async fn an_answer_before_the_end_of_a_large_body_still_reaches_the_sender() {
     let ca = Authority::new();
     let served = Served::start(&config(), Some(tls_to(&ca))).await;
-    // More than both sides' socket buffers: without a reader, the sender is reset while it writes.
-    let length = 12 << 20;
-    for path in ["/unread", "/"] {
+    // A tenant's is more than both sides' socket buffers: without a reader, the sender is reset while it writes.
+    for (path, length) in [("/unread", 1 << 20), ("/as/a", 12 << 20)] {
         let mut stream = connect(&kazusa(&ca), served.address).await.unwrap();
         stream.write_all(&post(path, length)).await.unwrap();
         let block = vec![b'x'; 1 << 20];

@@ -6,7 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +17,10 @@ use super::framing::Framing;
 
 /// How much longer a sender is listened to after the last answer, see [`Timed::poll_shutdown`].
 const LINGER: Duration = Duration::from_secs(5);
+/// How many bytes are read then of who proved no tenant. Most who send a write with a wrong credential have sent it by then.
+const OF_STRANGERS: usize = 1 << 20;
+/// Of a tenant's, one that is larger than it may be: senders that write all of it before they read see the answer.
+const OF_TENANTS: usize = 64 << 20;
 
 /// A stream that tells the clock what passes.
 #[derive(Debug)]
@@ -27,8 +31,15 @@ pub(super) struct Timed<S> {
     /// Read ahead, and followed.
     unread: Bytes,
     ended: bool,
-    /// Set once our side is closed: until when the sender is listened to.
-    linger: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// Set once our side is closed.
+    linger: Option<Linger>,
+}
+
+/// Until when the sender is listened to, and for how many bytes.
+#[derive(Debug)]
+struct Linger {
+    over: Pin<Box<tokio::time::Sleep>>,
+    left: usize,
 }
 
 impl<S> Timed<S> {
@@ -50,6 +61,11 @@ impl<S> Timed<S> {
 }
 
 impl<S: AsyncRead + Unpin> Timed<S> {
+    /// Our side, and whatever waited for the sender's.
+    pub(super) fn is_closed(&self) -> bool {
+        self.linger.is_some()
+    }
+
     /// What HTTP had read and made nothing of.
     pub(super) fn put_back(&mut self, unread: Bytes) {
         self.unread = unread;
@@ -60,7 +76,7 @@ impl<S: AsyncRead + Unpin> Timed<S> {
         if self.unread.is_empty() {
             let mut first = [0; 1];
             let mut into = ReadBuf::new(&mut first);
-            std::task::ready!(Pin::new(&mut *self).poll_read(context, &mut into))?;
+            ready!(Pin::new(&mut *self).poll_read(context, &mut into))?;
             self.unread = Bytes::copy_from_slice(into.filled());
         }
         Poll::Ready(Ok(!self.unread.is_empty()))
@@ -116,25 +132,80 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     ///
     /// A socket that is closed with unread bytes in it resets the connection, and a reset may overtake the
     /// answer: a sender whose write was refused before its end would see a broken connection, and send the same
-    /// write for ever.
+    /// write for ever. Of one that sends more than anybody needs to, nothing more is read, and it has the rest of the time to
+    /// find the answer.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.linger.is_none() {
-            self.clock.enter(Phase::Closing);
-            std::task::ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
-            self.linger = Some(Box::pin(tokio::time::sleep(LINGER)));
+        let this = &mut *self;
+        if this.linger.is_none() {
+            this.clock.enter(Phase::Closing);
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
         }
+        let linger = this.linger.get_or_insert_with(|| Linger::new(&this.clock));
         let mut waste = [0; 16 * 1024];
-        while !self.ended {
-            let over = self
-                .linger
-                .as_mut()
-                .is_none_or(|linger| linger.as_mut().poll(context).is_ready());
-            if over {
-                break;
+        // tokio makes both yield now and then.
+        while !this.ended && linger.over.as_mut().poll(context).is_pending() {
+            if linger.left == 0 {
+                return Poll::Pending;
             }
+            let mut into = ReadBuf::new(&mut waste);
             // An error here means the sender is gone, which is what was waited for.
-            let _ = std::task::ready!(self.as_mut().poll_read(context, &mut ReadBuf::new(&mut waste)));
+            let _ = ready!(Pin::new(&mut this.stream).poll_read(context, &mut into));
+            this.ended = into.filled().is_empty();
+            linger.left = linger.left.saturating_sub(into.filled().len());
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Linger {
+    fn new(clock: &Clock) -> Self {
+        Self {
+            over: Box::pin(tokio::time::sleep(LINGER)),
+            left: match clock.is_proved() {
+                true => OF_TENANTS,
+                false => OF_STRANGERS,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::FutureExt;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    const PIPE: usize = 64 * 1024;
+    const BLOCK: usize = 16 * 1024;
+    const BLOCKS: usize = 256;
+
+    /// How much of all blocks is taken once our side is closed.
+    async fn taken(clock: Clock) -> usize {
+        let (mut client, server) = tokio::io::duplex(PIPE);
+        let mut stream = Timed::new(server, Arc::new(clock));
+        let mut taken = 0;
+        for _ in 0..BLOCKS {
+            let closed = poll_fn(|context| Pin::new(&mut stream).poll_shutdown(context));
+            assert!(closed.now_or_never().is_none(), "the answer can still be read");
+            taken += client.write(&[0; BLOCK]).now_or_never().map_or(0, Result::unwrap);
+            tokio::task::yield_now().await;
+        }
+        taken
+    }
+
+    #[tokio::test]
+    async fn of_who_sends_on_after_the_last_answer_a_tenant_is_heard_longer() {
+        let clock = || Clock::new(LINGER, LINGER);
+        let of_stranger = taken(clock()).await;
+        assert!(
+            (OF_STRANGERS..=OF_STRANGERS + PIPE + BLOCK).contains(&of_stranger),
+            "{of_stranger}"
+        );
+        let proved = clock();
+        proved.prove();
+        assert_eq!(taken(proved).await, BLOCKS * BLOCK);
     }
 }

@@ -80,6 +80,22 @@ async fn who_waits_for_room_has_it_when_the_one_that_was_told_left() {
     assert_eq!(told(&mut second), None);
 }
 
+#[tokio::test]
+async fn who_was_told_has_time_to_leave_before_the_next_is() {
+    let roster = ample(BOUNDS);
+    let mut all = [
+        comes(&roster).unwrap(),
+        comes(&roster).unwrap(),
+        comes(&roster).unwrap(),
+    ];
+    let began = Instant::now();
+    let made = timeout(LOOK_AGAIN * 4, roster.make_room(None, || comes(&roster))).await;
+    assert!(made.is_err(), "nobody left");
+    let told = all.each_mut().map(told);
+    let is_one = told == [Some(Leave::Full), None, None];
+    assert!(is_one || began.elapsed() > LEAVES_WITHIN, "{told:?}");
+}
+
 #[test]
 fn nobody_at_work_is_told() {
     let roster = ample(BOUNDS);
