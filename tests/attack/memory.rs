@@ -15,15 +15,15 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::bodies;
-use crate::bystander::Bystander;
+use crate::bystander::{Bystander, Seen};
 use crate::card::{Card, deaths};
 use crate::flood::{Flood, address};
 use crate::guests;
 use crate::options::{Options, Program};
 use crate::siege::Siege;
 
-/// A head that is never finished: 32,000 bytes of it.
-const HEAD: usize = 32_000;
+/// Of a head that is never finished. From 16 KiB on it would be answered and its connection closed.
+const HEAD: usize = 16_000;
 pub const STRANGERS: usize = 10_000;
 const SECONDS: u64 = 36;
 /// What is bounded by nothing takes this long to kill a gateway on a busy machine.
@@ -31,8 +31,8 @@ const AT_LEAST: Duration = Duration::from_secs(12);
 /// Of writes whose bodies are recorded ones of so many samples.
 pub const SAMPLES: usize = 500;
 
-const ROWS: [(&str, &[Attack]); 6] = [
-    ("m1 10,000 unfinished heads of 32,000 bytes", &[Attack::Heads]),
+const ROWS: [(&str, &[Attack]); 7] = [
+    ("m1 10,000 unfinished heads of 16,000 bytes", &[Attack::Heads]),
     (
         "m2 4 tenants x 2 connections of 5,000 new series a write",
         &[Attack::NewSeries],
@@ -53,6 +53,10 @@ const ROWS: [(&str, &[Attack]); 6] = [
             Attack::Crowd,
         ],
     ),
+    (
+        "m8 64 connections of 40,000 tiny new series a write, each edited to 1 KiB",
+        &[Attack::Padded],
+    ),
 ];
 const LARGEST: &str = "m6 33 MB bodies, 1 and 64 connections";
 
@@ -63,6 +67,14 @@ enum Attack {
     Swollen,
     Fillers,
     Crowd,
+    Padded,
+}
+
+impl Attack {
+    /// Whether its senders take the cores that the bystander needs, wherever they send: then the control is the measure.
+    fn takes_cores(self) -> bool {
+        matches!(self, Self::Swollen | Self::Padded)
+    }
 }
 
 pub async fn rows(options: &Options, card: &mut Card) {
@@ -81,19 +93,59 @@ async fn besieged(options: &Options, card: &mut Card, program: &Program, row: &s
     let mut siege = Siege::begin(program, example(&sink)).await;
     let by = bystander(&siege.gateway);
     let quiet = by.watch(options.time(5)).await;
-    let floods: Vec<Flood> = attacks
-        .iter()
-        .filter_map(|attack| flood(*attack, &siege.gateway))
-        .collect();
     let time = options.time(SECONDS).max(AT_LEAST);
+    let has_control = !options.quick && attacks.iter().any(|attack| attack.takes_cores());
+    let control = if has_control {
+        Some(elsewhere(program, attacks, &by, time / 3).await)
+    } else {
+        None
+    };
+    let floods = floods(attacks, &siege.gateway);
     let (seen, ()) = tokio::join!(by.watch(time), reloads(&mut siege.gateway, attacks, time));
     let ended = siege.deaths();
+    stop(floods).await;
+    card.add(program, row, deaths(ended).remark(siege.memory()));
+    let mut remark = format!("attacked {}; quiet {}", seen.text(), quiet.text());
+    let reached = seen.goodput();
+    let bar = match control {
+        Some(control) => {
+            remark = format!("{reached:.3} of all; {remark}; control {}", control.text());
+            let kept = reached / control.goodput().max(f64::MIN_POSITIVE);
+            Bar::new(
+                "a bystander's goodput, of the control's",
+                Some(kept),
+                Unit::AtLeast,
+                0.95,
+                None,
+            )
+        }
+        None => options.goodput(reached, 0.95),
+    };
+    if attacks.iter().any(|attack| attack.takes_cores()) {
+        card.add_if_calm(program, row, bar.remark(remark));
+    } else {
+        card.add(program, row, bar.remark(remark));
+    }
+}
+
+/// What the bystander sees while another gateway is attacked, on the same cores.
+async fn elsewhere(program: &Program, attacks: &[Attack], by: &Bystander, time: Duration) -> Seen {
+    let sink = Sink::start();
+    let mut other = Siege::begin(program, example(&sink)).await;
+    let floods = floods(attacks, &other.gateway);
+    let (seen, ()) = tokio::join!(by.watch(time), reloads(&mut other.gateway, attacks, time));
+    stop(floods).await;
+    seen
+}
+
+fn floods(attacks: &[Attack], gateway: &Gateway) -> Vec<Flood> {
+    attacks.iter().filter_map(|attack| flood(*attack, gateway)).collect()
+}
+
+async fn stop(floods: Vec<Flood>) {
     for flood in floods {
         flood.stop().await;
     }
-    card.add(program, row, deaths(ended).remark(siege.memory()));
-    let remark = format!("attacked {}; quiet {}", seen.text(), quiet.text());
-    card.add(program, row, options.goodput(seen.goodput(), 0.95).remark(remark));
 }
 
 /// Three tenants' worth of the example, and whoever attacks.
@@ -117,7 +169,10 @@ fn example(sink: &Sink) -> Setup {
     let setup = (0..40).fold(setup, |all, n| {
         all.tenant(tenant(format!("filler-{n}"), relabel(json!([]))))
     });
-    setup.tenant(tenant("crowd".to_owned(), relabel(json!([]))))
+    let padding = relabel(json!([{"target_label": "padding", "replacement": "p".repeat(1024)}]));
+    setup
+        .tenant(tenant("padded-0".to_owned(), padding))
+        .tenant(tenant("crowd".to_owned(), relabel(json!([]))))
 }
 
 /// A gateway with its defaults, one healthy pool and the bystander.
@@ -171,6 +226,11 @@ fn flood(attack: Attack, gateway: &Gateway) -> Option<Flood> {
         Attack::Swollen => Some(Flood::of_writes(
             tenants("swollen", 20, 50),
             bodies::swollen(),
+            Duration::ZERO,
+        )),
+        Attack::Padded => Some(Flood::of_writes(
+            tenants("padded", 1, 64),
+            bodies::tiny_new_series(40_000),
             Duration::ZERO,
         )),
         Attack::Fillers | Attack::Crowd => None,
