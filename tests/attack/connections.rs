@@ -49,8 +49,6 @@ const HEADS: &str = "c2 64 connections of heads of 1 MiB";
 const PIPELINED: &str = "c3 64 connections of a tenant's pipelined empty writes";
 const UNREAD: &str = "c4 64 senders of a tenant who never read their answers";
 const ONE_ADDRESS: &str = "c6 as c1, all from one address";
-/// The default.
-const MAX_CONNECTIONS: f64 = 10_000.0;
 
 pub async fn rows(options: &Options, card: &mut Card) {
     for program in options.programs_for(SILENT) {
@@ -104,7 +102,6 @@ async fn silence(
     let senders = (0..MANY).map(|n| siege.gateway.sender().from(from(n))).collect();
     let flood = Flood::of_silence(senders, async |stream| Ok(stream));
     let held = flood.holds(wanted, FILLED).await;
-    let filled = metrics(&siege.gateway).await;
     let time = options.time(25);
     let (seen, came) = tokio::join!(by.watch(time), newcomers.watch(time));
     let remark = format!("{held} held at first; {}", siege.memory());
@@ -123,9 +120,12 @@ async fn silence(
     );
     card.add(program, row, came_in.remark(came.text()));
     if is_one_address {
-        card.add(program, row, turned_away(metrics.as_ref()));
+        let bar = turned_away(metrics.as_ref(), &["max_strangers_per_address"]);
+        card.add(program, row, bar);
     } else {
-        card.add_if_calm(program, row, places_taken(filled.as_ref()));
+        // In a cgroup of 1 GiB the memory that connections may have is the first to be full.
+        let bar = turned_away(metrics.as_ref(), &["max_connections", "memory_limit"]);
+        card.add_if_calm(program, row, bar);
     }
 }
 
@@ -149,19 +149,15 @@ async fn metrics(gateway: &Gateway) -> Option<Metrics> {
     Some(Metrics::parse(&answer.text))
 }
 
-/// Whether the attack filled what it is to fill.
-fn places_taken(metrics: Option<&Metrics>) -> Bar {
-    let open = metrics.map(|metrics| metrics.sum("gauntlet_connections", &[]));
-    let part = open.map(|open| open / MAX_CONNECTIONS);
-    let remark = format!("{:.0} open", open.unwrap_or_default());
-    Bar::new("places taken, of max_connections", part, Unit::AtLeast, 0.9, None).remark(remark)
-}
-
-/// Whether the attack met the bound that it is to meet.
-fn turned_away(metrics: Option<&Metrics>) -> Bar {
-    let reason = [("reason", "max_strangers_per_address")];
-    let ended = metrics.map(|metrics| metrics.sum("gauntlet_refused_connections_total", &reason));
-    Bar::new("ended by max_strangers_per_address", ended, Unit::AtLeast, 1.0, None)
+/// Whether the attack met the bound that it is to meet, whatever is the first of them.
+fn turned_away(metrics: Option<&Metrics>, reasons: &[&str]) -> Bar {
+    let of = |metrics: &Metrics, reason| metrics.sum("gauntlet_refused_connections_total", &[("reason", reason)]);
+    let ended = metrics.map(|metrics| reasons.iter().map(|reason| of(metrics, reason)).sum::<f64>());
+    let open = metrics.map_or(0.0, |metrics| metrics.sum("gauntlet_connections", &[]));
+    let unmet = ended.map(|ended| if ended > 0.0 { 0.0 } else { 1.0 });
+    let what = format!("no connection ended by {}", reasons.join(" or "));
+    let remark = format!("{:.0} ended, {open:.0} open at the end", ended.unwrap_or_default());
+    Bar::new(&what, unmet, Unit::Requests, 0.0, None).remark(remark)
 }
 
 /// Connections that do `act` again and again, each time from the start.

@@ -3,6 +3,7 @@
 //! Takes the options, adds to the card whether the process lived, what a bystander lost, and the peak. The
 //! configuration is the example's: its limits, its policies, a tenant for each attacker.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use crate::siege::Siege;
 
 /// Of a head that is never finished. From 16 KiB on it would be answered and its connection closed.
 const HEAD: usize = 16_000;
+/// Who was sent away comes again, but not for the sake of coming.
+const AGAIN: Duration = Duration::from_millis(50);
 pub const STRANGERS: usize = 10_000;
 const SECONDS: u64 = 36;
 /// What is bounded by nothing takes this long to kill a gateway on a busy machine.
@@ -31,7 +34,7 @@ const AT_LEAST: Duration = Duration::from_secs(12);
 /// Of writes whose bodies are recorded ones of so many samples.
 pub const SAMPLES: usize = 500;
 
-const ROWS: [(&str, &[Attack]); 7] = [
+const ROWS: [(&str, &[Attack]); 8] = [
     ("m1 10,000 unfinished heads of 16,000 bytes", &[Attack::Heads]),
     (
         "m2 4 tenants x 2 connections of 5,000 new series a write",
@@ -57,6 +60,7 @@ const ROWS: [(&str, &[Attack]); 7] = [
         "m8 64 connections of 40,000 tiny new series a write, each edited to 1 KiB",
         &[Attack::Padded],
     ),
+    ("m9 10,000 unfinished TLS handshakes of 60,000 bytes", &[Attack::Hellos]),
 ];
 const LARGEST: &str = "m6 33 MB bodies, 1 and 64 connections";
 
@@ -68,6 +72,7 @@ enum Attack {
     Fillers,
     Crowd,
     Padded,
+    Hellos,
 }
 
 impl Attack {
@@ -218,6 +223,7 @@ fn flood(attack: Attack, gateway: &Gateway) -> Option<Flood> {
     };
     match attack {
         Attack::Heads => Some(heads(gateway)),
+        Attack::Hellos => Some(hellos(gateway)),
         Attack::NewSeries => Some(Flood::of_writes(
             tenants("new", 4, 2),
             bodies::new_series(5_000),
@@ -245,6 +251,27 @@ fn heads(gateway: &Gateway) -> Flood {
         stream.write_all(format!("{head}{rest}").as_bytes()).await?;
         stream.flush().await?;
         Ok(stream)
+    })
+}
+
+/// A hello that says it is longer than it is, in whole records, of which a reader must keep all that came.
+fn hellos(gateway: &Gateway) -> Flood {
+    const RECORD: [u8; 5] = [22, 3, 1, 0x3a, 0x98];
+    const LENGTH: usize = 15_000;
+    let mut hello = vec![1, 0, 0xff, 0];
+    hello.resize(4 * LENGTH, 0);
+    let records: Arc<[u8]> = hello.chunks(LENGTH).flat_map(|part| [&RECORD, part].concat()).collect();
+    let senders: Arc<Vec<Sender>> = Arc::new((0..STRANGERS).map(|n| gateway.sender().from(address(n))).collect());
+    Flood::of(STRANGERS, move |number, _| {
+        let (senders, records) = (Arc::clone(&senders), Arc::clone(&records));
+        async move {
+            let mut stream = senders[number].connect_tcp().await?;
+            stream.write_all(&records).await?;
+            // Until the gateway ends it.
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+            sleep(AGAIN).await;
+            Ok(())
+        }
     })
 }
 
