@@ -108,9 +108,13 @@ async fn besieged(options: &Options, card: &mut Card, program: &Program, row: &s
     let floods = floods(attacks, &siege.gateway);
     let (seen, ()) = tokio::join!(by.watch(time), reloads(&mut siege.gateway, attacks, time));
     let ended = siege.deaths();
+    let harm: Vec<String> = floods.iter().map(|flood| flood.so_far().text()).collect();
     stop(floods).await;
     card.add(program, row, deaths(ended).remark(siege.memory()));
     let mut remark = format!("attacked {}; quiet {}", seen.text(), quiet.text());
+    if !harm.concat().is_empty() {
+        remark += &format!("; the flood {}", harm.join(" and "));
+    }
     let reached = seen.goodput();
     let bar = match control {
         Some(control) => {
