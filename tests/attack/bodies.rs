@@ -24,7 +24,19 @@ pub fn always(body: Vec<u8>) -> Source {
 pub fn new_series(count: usize) -> Source {
     let mark = std::str::from_utf8(SERIAL).expect("letters");
     let all = (0..count).map(|place| usual(place).label("serial", mark));
-    let template = Template::new(write(all).encode_to_vec(), SERIAL);
+    serial(write(all).encode_to_vec(), count)
+}
+
+/// Series that nobody has sent before, as small as they can be: a write of 40,000 is 1.5 MB.
+pub fn tiny_new_series(count: usize) -> Source {
+    let mark = std::str::from_utf8(SERIAL).expect("letters");
+    let all = (0..count).map(|_| series(&format!("n{mark}")).sample(0.0, 0));
+    serial(write(all).encode_to_vec(), count)
+}
+
+/// Writes of a template whose serial numbers, `count` in each, are always new.
+fn serial(template: Vec<u8>, count: usize) -> Source {
+    let template = Template::new(template, SERIAL);
     let next = AtomicU64::new(0);
     Arc::new(move |_| {
         let first = next.fetch_add(count as u64, Ordering::Relaxed);
@@ -118,6 +130,8 @@ mod tests {
         let (compressed, decoded) = sizes(&largest());
         assert!((33_000_000..32 << 20).contains(&compressed), "{compressed}");
         assert!((33_000_000..32 << 20).contains(&decoded), "{decoded}");
+        let (_, decoded) = sizes(&tiny_new_series(40_000));
+        assert!((1_000_000..1_600_000).contains(&decoded), "{decoded}");
         for source in [empty_metadata(500_000), unknown_fields(500_000)] {
             assert!((40_000..50_000).contains(&sizes(&source).0));
         }

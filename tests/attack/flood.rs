@@ -26,6 +26,7 @@ const HANDSHAKES: usize = 128;
 pub struct Flood {
     tasks: JoinSet<()>,
     tally: Arc<Tally>,
+    began: Instant,
 }
 
 /// What attackers count.
@@ -64,7 +65,8 @@ impl Flood {
                 }
             });
         }
-        Self { tasks, tally }
+        let began = Instant::now();
+        Self { tasks, tally, began }
     }
 
     /// Kept-alive connections that write as fast as answers come, after one that was refused with such a pause.
@@ -131,6 +133,14 @@ impl Flood {
         }
         let took = began.elapsed();
         (seen, Harm { answers, took })
+    }
+
+    /// All that was answered since it began.
+    pub fn so_far(&self) -> Harm {
+        Harm {
+            answers: self.tally.so_far(),
+            took: self.began.elapsed(),
+        }
     }
 
     pub async fn stop(mut self) {

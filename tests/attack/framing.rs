@@ -17,9 +17,11 @@ use crate::siege::Siege;
 
 const ROW: &str = "c5 framing";
 const PATIENCE: Duration = Duration::from_secs(5);
+/// For a second answer, which must not come.
+const SECOND: Duration = Duration::from_secs(2);
 
 /// What is wrong, and the head and body that are.
-const REQUESTS: [(&str, &str); 7] = [
+const REQUESTS: [(&str, &str); 12] = [
     (
         "a length with chunks",
         "POST /api/v1/receive HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -45,7 +47,32 @@ const REQUESTS: [(&str, &str); 7] = [
         "POST /api/v1/receive HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 0\r\n\r\n",
     ),
     ("no host", "POST /api/v1/receive HTTP/1.1\r\nContent-Length: 0\r\n\r\n"),
+    (
+        "chunked twice",
+        "POST /api/v1/receive HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n\
+         0\r\n\r\n",
+    ),
+    (
+        "another coding",
+        "POST /api/v1/receive HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "one length twice",
+        "POST /api/v1/receive HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nabcde",
+    ),
+    (
+        "a bare line feed as the empty line",
+        "POST /api/v1/receive HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\n",
+    ),
+    (
+        "a bare line feed in the first line",
+        "POST /api/v1/receive HTTP/1.1\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    ),
 ];
+/// Of a tenant, whose connection is kept: a body that one reader ends at the bare line feed, with what would be a second
+/// request behind it.
+const HIDDEN: &str = "POST /api/v1/receive HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer bystander-token\r\n\
+                      Transfer-Encoding: chunked\r\n\r\n0\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 pub async fn row(options: &Options, card: &mut Card) {
     for program in options.programs_for(ROW) {
@@ -53,11 +80,16 @@ pub async fn row(options: &Options, card: &mut Card) {
         let sender = siege.gateway.sender();
         let mut wrong = Vec::new();
         for (what, request) in REQUESTS {
-            let answer = answer(&sender, request).await;
-            if !answer.as_ref().is_some_and(|text| text.starts_with("HTTP/1.1 400 ")) {
-                let first = answer.as_deref().and_then(|text| text.lines().next());
-                wrong.push(format!("{what}: {}", first.unwrap_or("no end of the connection")));
+            let (text, ended) = answers(&sender, request, PATIENCE).await;
+            if !ended || !text.starts_with("HTTP/1.1 400 ") {
+                let first = text.lines().next().unwrap_or("no answer");
+                wrong.push(format!("{what}: {first}, the connection ended: {ended}"));
             }
+        }
+        let (text, _) = answers(&sender, HIDDEN, SECOND).await;
+        let count = text.matches("HTTP/1.1 ").count();
+        if count != 1 {
+            wrong.push(format!("a request hidden in trailers: {count} answers"));
         }
         let bar = Bar::new(
             "not refused with 400 and ended",
@@ -66,18 +98,22 @@ pub async fn row(options: &Options, card: &mut Card) {
             0.0,
             None,
         );
-        let remark = format!("{} requests. {}", REQUESTS.len(), wrong.join("; "));
+        let remark = format!("{} requests. {}", REQUESTS.len() + 1, wrong.join("; "));
         card.add(&program, ROW, bar.remark(remark.trim_end().to_owned()));
     }
 }
 
-/// All that is said until the connection ends; None where it does not.
-async fn answer(sender: &Sender, request: &str) -> Option<String> {
-    let mut stream = sender.connect().await.ok()?;
-    stream.write_all(request.as_bytes()).await.ok()?;
-    stream.flush().await.ok()?;
+/// All that is said until the connection ends or the time is over, and whether it ended.
+pub async fn answers(sender: &Sender, request: &str, time: Duration) -> (String, bool) {
     let mut text = Vec::new();
+    let talk = async {
+        let mut stream = sender.connect().await?;
+        stream.write_all(request.as_bytes()).await?;
+        stream.flush().await?;
+        while stream.read_buf(&mut text).await? > 0 {}
+        std::io::Result::Ok(())
+    };
     // A connection that is cut without TLS' farewell has ended too.
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut text)).await.ok()?;
-    Some(String::from_utf8_lossy(&text).into_owned())
+    let ended = timeout(time, talk).await.is_ok();
+    (String::from_utf8_lossy(&text).into_owned(), ended)
 }

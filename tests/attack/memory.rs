@@ -3,6 +3,7 @@
 //! Takes the options, adds to the card whether the process lived, what a bystander lost, and the peak. The
 //! configuration is the example's: its limits, its policies, a tenant for each attacker.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -15,15 +16,17 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::bodies;
-use crate::bystander::Bystander;
+use crate::bystander::{Bystander, Seen};
 use crate::card::{Card, deaths};
 use crate::flood::{Flood, address};
 use crate::guests;
 use crate::options::{Options, Program};
 use crate::siege::Siege;
 
-/// A head that is never finished: 32,000 bytes of it.
-const HEAD: usize = 32_000;
+/// Of a head that is never finished. From 16 KiB on it would be answered and its connection closed.
+const HEAD: usize = 16_000;
+/// Who was sent away comes again, but not for the sake of coming.
+const AGAIN: Duration = Duration::from_millis(50);
 pub const STRANGERS: usize = 10_000;
 const SECONDS: u64 = 36;
 /// What is bounded by nothing takes this long to kill a gateway on a busy machine.
@@ -31,8 +34,8 @@ const AT_LEAST: Duration = Duration::from_secs(12);
 /// Of writes whose bodies are recorded ones of so many samples.
 pub const SAMPLES: usize = 500;
 
-const ROWS: [(&str, &[Attack]); 6] = [
-    ("m1 10,000 unfinished heads of 32,000 bytes", &[Attack::Heads]),
+const ROWS: [(&str, &[Attack]); 8] = [
+    ("m1 10,000 unfinished heads of 16,000 bytes", &[Attack::Heads]),
     (
         "m2 4 tenants x 2 connections of 5,000 new series a write",
         &[Attack::NewSeries],
@@ -53,6 +56,11 @@ const ROWS: [(&str, &[Attack]); 6] = [
             Attack::Crowd,
         ],
     ),
+    (
+        "m8 64 connections of 40,000 tiny new series a write, each edited to 1 KiB",
+        &[Attack::Padded],
+    ),
+    ("m9 10,000 unfinished TLS handshakes of 60,000 bytes", &[Attack::Hellos]),
 ];
 const LARGEST: &str = "m6 33 MB bodies, 1 and 64 connections";
 
@@ -63,6 +71,15 @@ enum Attack {
     Swollen,
     Fillers,
     Crowd,
+    Padded,
+    Hellos,
+}
+
+impl Attack {
+    /// Whether its senders take the cores that the bystander needs, wherever they send: then the control is the measure.
+    fn takes_cores(self) -> bool {
+        matches!(self, Self::Swollen | Self::Padded)
+    }
 }
 
 pub async fn rows(options: &Options, card: &mut Card) {
@@ -81,19 +98,63 @@ async fn besieged(options: &Options, card: &mut Card, program: &Program, row: &s
     let mut siege = Siege::begin(program, example(&sink)).await;
     let by = bystander(&siege.gateway);
     let quiet = by.watch(options.time(5)).await;
-    let floods: Vec<Flood> = attacks
-        .iter()
-        .filter_map(|attack| flood(*attack, &siege.gateway))
-        .collect();
     let time = options.time(SECONDS).max(AT_LEAST);
+    let has_control = !options.quick && attacks.iter().any(|attack| attack.takes_cores());
+    let control = if has_control {
+        Some(elsewhere(program, attacks, &by, time / 3).await)
+    } else {
+        None
+    };
+    let floods = floods(attacks, &siege.gateway);
     let (seen, ()) = tokio::join!(by.watch(time), reloads(&mut siege.gateway, attacks, time));
     let ended = siege.deaths();
+    let harm: Vec<String> = floods.iter().map(|flood| flood.so_far().text()).collect();
+    stop(floods).await;
+    card.add(program, row, deaths(ended).remark(siege.memory()));
+    let mut remark = format!("attacked {}; quiet {}", seen.text(), quiet.text());
+    if !harm.concat().is_empty() {
+        remark += &format!("; the flood {}", harm.join(" and "));
+    }
+    let reached = seen.goodput();
+    let bar = match control {
+        Some(control) => {
+            remark = format!("{reached:.3} of all; {remark}; control {}", control.text());
+            let kept = reached / control.goodput().max(f64::MIN_POSITIVE);
+            Bar::new(
+                "a bystander's goodput, of the control's",
+                Some(kept),
+                Unit::AtLeast,
+                0.95,
+                None,
+            )
+        }
+        None => options.goodput(reached, 0.95),
+    };
+    if attacks.iter().any(|attack| attack.takes_cores()) {
+        card.add_if_calm(program, row, bar.remark(remark));
+    } else {
+        card.add(program, row, bar.remark(remark));
+    }
+}
+
+/// What the bystander sees while another gateway is attacked, on the same cores.
+async fn elsewhere(program: &Program, attacks: &[Attack], by: &Bystander, time: Duration) -> Seen {
+    let sink = Sink::start();
+    let mut other = Siege::begin(program, example(&sink)).await;
+    let floods = floods(attacks, &other.gateway);
+    let (seen, ()) = tokio::join!(by.watch(time), reloads(&mut other.gateway, attacks, time));
+    stop(floods).await;
+    seen
+}
+
+fn floods(attacks: &[Attack], gateway: &Gateway) -> Vec<Flood> {
+    attacks.iter().filter_map(|attack| flood(*attack, gateway)).collect()
+}
+
+async fn stop(floods: Vec<Flood>) {
     for flood in floods {
         flood.stop().await;
     }
-    card.add(program, row, deaths(ended).remark(siege.memory()));
-    let remark = format!("attacked {}; quiet {}", seen.text(), quiet.text());
-    card.add(program, row, options.goodput(seen.goodput(), 0.95).remark(remark));
 }
 
 /// Three tenants' worth of the example, and whoever attacks.
@@ -117,7 +178,10 @@ fn example(sink: &Sink) -> Setup {
     let setup = (0..40).fold(setup, |all, n| {
         all.tenant(tenant(format!("filler-{n}"), relabel(json!([]))))
     });
-    setup.tenant(tenant("crowd".to_owned(), relabel(json!([]))))
+    let padding = relabel(json!([{"target_label": "padding", "replacement": "p".repeat(1024)}]));
+    setup
+        .tenant(tenant("padded-0".to_owned(), padding))
+        .tenant(tenant("crowd".to_owned(), relabel(json!([]))))
 }
 
 /// A gateway with its defaults, one healthy pool and the bystander.
@@ -163,6 +227,7 @@ fn flood(attack: Attack, gateway: &Gateway) -> Option<Flood> {
     };
     match attack {
         Attack::Heads => Some(heads(gateway)),
+        Attack::Hellos => Some(hellos(gateway)),
         Attack::NewSeries => Some(Flood::of_writes(
             tenants("new", 4, 2),
             bodies::new_series(5_000),
@@ -171,6 +236,11 @@ fn flood(attack: Attack, gateway: &Gateway) -> Option<Flood> {
         Attack::Swollen => Some(Flood::of_writes(
             tenants("swollen", 20, 50),
             bodies::swollen(),
+            Duration::ZERO,
+        )),
+        Attack::Padded => Some(Flood::of_writes(
+            tenants("padded", 1, 64),
+            bodies::tiny_new_series(40_000),
             Duration::ZERO,
         )),
         Attack::Fillers | Attack::Crowd => None,
@@ -185,6 +255,27 @@ fn heads(gateway: &Gateway) -> Flood {
         stream.write_all(format!("{head}{rest}").as_bytes()).await?;
         stream.flush().await?;
         Ok(stream)
+    })
+}
+
+/// A hello that says it is longer than it is, in whole records, of which a reader must keep all that came.
+fn hellos(gateway: &Gateway) -> Flood {
+    const RECORD: [u8; 5] = [22, 3, 1, 0x3a, 0x98];
+    const LENGTH: usize = 15_000;
+    let mut hello = vec![1, 0, 0xff, 0];
+    hello.resize(4 * LENGTH, 0);
+    let records: Arc<[u8]> = hello.chunks(LENGTH).flat_map(|part| [&RECORD, part].concat()).collect();
+    let senders: Arc<Vec<Sender>> = Arc::new((0..STRANGERS).map(|n| gateway.sender().from(address(n))).collect());
+    Flood::of(STRANGERS, move |number, _| {
+        let (senders, records) = (Arc::clone(&senders), Arc::clone(&records));
+        async move {
+            let mut stream = senders[number].connect_tcp().await?;
+            stream.write_all(&records).await?;
+            // Until the gateway ends it.
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+            sleep(AGAIN).await;
+            Ok(())
+        }
     })
 }
 
