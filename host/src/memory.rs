@@ -196,9 +196,9 @@ impl Memory {
         self.book().held[kind as usize]
     }
 
-    /// What nobody else can take of `kind`.
+    /// What nobody else can take of `kind`, of the limit as far as it is not taken beside the account.
     pub fn guaranteed(&self, kind: Kind) -> u64 {
-        self.limit() / 100 * kind.share().guaranteed
+        self.book().guaranteed(kind)
     }
 
     /// How much more of `kind` would fit now, memos giving way included.
@@ -330,7 +330,6 @@ impl Book {
         let others: u64 = Kind::ALL.into_iter().map(taken).sum();
         let share = self.bound() / 100 * kind.share().most;
         let most = share.min(self.bound().saturating_sub(others));
-        // What is guaranteed is there even where memos hold more than is left, until they have given way.
         most.saturating_sub(self.held[kind as usize])
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::deadline::thread_time;
 use super::instance::Instance;
-use super::queue::{Capacity, Fair, Full};
+use super::queue::{Capacity, Fair, Full, Rank};
 use super::warm::Warm;
 use crate::model::TenantId;
 use crate::telemetry::Metrics;
@@ -50,6 +50,8 @@ pub enum Step {
 pub trait Work: Send + 'static {
     type Done: Send + 'static;
 
+    const RANK: Rank = Rank::Begins;
+
     /// All of it that is light, or one step of what is not. None if there is more to do.
     fn go_on(&mut self, effort: Effort) -> Option<Self::Done>;
 }
@@ -62,7 +64,7 @@ pub enum Effort {
     Full,
 }
 
-/// Work of one step.
+/// Work of one step, at the end of a request.
 pub struct Once<F> {
     is_light: bool,
     work: Option<F>,
@@ -79,6 +81,8 @@ impl<F> Once<F> {
 
 impl<T: Send + 'static, F: FnOnce() -> T + Send + 'static> Work for Once<F> {
     type Done = T;
+
+    const RANK: Rank = Rank::GoesOn;
 
     fn go_on(&mut self, effort: Effort) -> Option<T> {
         match effort {
@@ -190,8 +194,8 @@ impl Threads {
 
     /// # Errors
     /// If too much is waiting already.
-    pub fn submit(&self, tenant: &TenantId, job: Box<dyn Job>) -> Result<(), Full> {
-        let pushed = self.shared.lock().fair.push(tenant, job);
+    pub fn submit(&self, tenant: &TenantId, rank: Rank, job: Box<dyn Job>) -> Result<(), Full> {
+        let pushed = self.shared.lock().fair.push(tenant, rank, job);
         self.shared.ready.notify_one();
         pushed
     }
@@ -214,7 +218,8 @@ impl Threads {
             tenant: tenant.clone(),
             shared: Arc::downgrade(&self.shared),
         };
-        self.submit(tenant, Box::new(piece)).map_err(|Full| Undone::Full)?;
+        self.submit(tenant, W::RANK, Box::new(piece))
+            .map_err(|Full| Undone::Full)?;
         let (done, _fetched) = done.await.map_err(|_| Undone::Lost)?;
         Ok(done)
     }
@@ -236,7 +241,8 @@ impl<W: Work> Job for Piece<W> {
             return Step::Done;
         };
         let Some(done) = work.go_on(Effort::Full) else {
-            return Step::Again;
+            drop(given);
+            return self.unless_given_up();
         };
         *given = None;
         drop(given);
@@ -244,6 +250,17 @@ impl<W: Work> Job for Piece<W> {
             // The request may have gone in this moment, which is its right.
             let _ = reply.send((done, ToFetch::new(&self.tenant, &self.shared)));
         }
+        Step::Done
+    }
+}
+
+impl<W: Work> Piece<W> {
+    /// Who gave the work up while it ran could not take it back.
+    fn unless_given_up(&self) -> Step {
+        if self.reply.as_ref().is_some_and(|reply| !reply.is_closed()) {
+            return Step::Again;
+        }
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Step::Done
     }
 }
@@ -439,7 +456,7 @@ mod tests {
         let ends: Vec<_> = (0..Threads::of_one_tenant(1))
             .map(|_| {
                 let (end, until) = mpsc::channel();
-                threads.submit(&a, Box::new(Blocks(until))).unwrap();
+                threads.submit(&a, Rank::Begins, Box::new(Blocks(until))).unwrap();
                 end
             })
             .collect();

@@ -93,7 +93,7 @@ impl Memos {
 
     fn give_way(&self, wanted: u64) {
         let held = self.memory.held(Kind::Memos);
-        let spare = held.saturating_sub(guaranteed(self.memory.limit(), Kind::Memos));
+        let spare = held.saturating_sub(self.memory.guaranteed(Kind::Memos));
         // What was collected is given back to all by being dropped.
         self.collect(wanted.max(BATCH).min(spare), 0);
     }
