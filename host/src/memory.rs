@@ -117,7 +117,7 @@ pub struct Memory {
     metrics: Arc<Metrics>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Book {
     limit: u64,
     /// What the process takes beside what is held, as far as that is more than it should be.
@@ -268,13 +268,18 @@ impl Memory {
         })
     }
 
+    /// Nothing where it would not fit although all gave way.
     fn wanted_of_instances(&self, kind: Kind, bytes: u64) -> u64 {
-        let book = self.book();
-        let wanted = bytes.saturating_sub(book.room(kind, false));
-        match kind {
-            Kind::Plugins => wanted,
-            _ if bytes > most(book.limit, kind).saturating_sub(book.held[kind as usize]) => 0,
-            _ => wanted.min(book.above_guaranteed(Kind::Plugins)),
+        let book = *self.book();
+        let most = match kind {
+            Kind::Plugins => book.held[kind as usize],
+            _ => book.above_guaranteed(Kind::Plugins),
+        };
+        let mut after = book;
+        after.held[Kind::Plugins as usize] -= most;
+        match bytes > after.room(kind, true) {
+            true => 0,
+            false => bytes.saturating_sub(book.room(kind, false)).min(most),
         }
     }
 
