@@ -21,8 +21,9 @@ use crate::telemetry::Metrics;
 use crate::telemetry::metrics::TenantLabels;
 use crate::turn;
 
-/// Waiting jobs of one tenant. Each belongs to a request in flight, so this is rarely what refuses.
-const WAITING_PER_TENANT: usize = 256;
+/// Waiting jobs of one tenant: half of all. Each belongs to a request in flight, of which a tenant may have as many as it
+/// is configured to have, so this is rarely what refuses.
+const WAITING_PER_TENANT: usize = WAITING / 2;
 /// Waiting jobs of all tenants: at 50 us each, a fifth of a second of work.
 const WAITING: usize = 4096;
 /// Below the threads that serve connections: a tenant's plugin, or its floods, must not slow another tenant's writes
@@ -50,6 +51,7 @@ pub enum Step {
 pub trait Work: Send + 'static {
     type Done: Send + 'static;
 
+    /// Where it waits among the tenant's other work.
     const RANK: Rank = Rank::Begins;
 
     /// All of it that is light, or one step of what is not. None if there is more to do.
@@ -447,6 +449,52 @@ mod tests {
             assert_eq!(bug, Err::<(), _>(Undone::Lost));
         }
         assert_eq!(threads.work(&a, Once::new(false, || 7)).await, Ok(7));
+    }
+
+    /// Says that it runs, and never ends by itself.
+    struct Endless {
+        runs: mpsc::Sender<()>,
+        go_on: mpsc::Receiver<()>,
+        _held: Arc<()>,
+    }
+
+    impl Work for Endless {
+        type Done = ();
+
+        fn go_on(&mut self, effort: Effort) -> Option<()> {
+            if effort == Effort::Full {
+                let _ = self.runs.send(());
+                let _ = self.go_on.recv();
+            }
+            None
+        }
+    }
+
+    #[test]
+    fn work_that_is_given_up_while_it_runs_gives_back_what_it_holds_with_its_step() {
+        let (runs, running) = mpsc::channel();
+        let (end, go_on) = mpsc::channel();
+        let held = Arc::new(());
+        let work = Endless {
+            runs,
+            go_on,
+            _held: Arc::clone(&held),
+        };
+        let (reply, done) = oneshot::channel();
+        let given = Arc::new(Mutex::new(Some(work)));
+        let mut piece = Piece {
+            given: Arc::clone(&given),
+            reply: Some(reply),
+            tenant: tenant("a"),
+            shared: Weak::new(),
+        };
+        let thread = std::thread::spawn(move || (piece.step(), piece));
+        running.recv().unwrap();
+        drop(done);
+        drop(GivenUp(given));
+        drop(end);
+        let (step, _piece) = thread.join().unwrap();
+        assert_eq!((step, Arc::strong_count(&held)), (Step::Done, 1));
     }
 
     #[test]
