@@ -424,8 +424,8 @@ async fn part(session: &Session<'_>, judged: Judged, compressed: Bytes, routes: 
     Ok(session.work(parting).await??)
 }
 
-/// All that a body takes until its parts are ready; no write is given more than a third of the whole for work, so what it
-/// makes of itself beyond that is asked for as it is made.
+/// What a body may take until its parts are ready. No turn gives more than a third of the whole for work; what takes more asks
+/// for it as it is made.
 fn need(compressed: u64, decoded: u64) -> Need {
     let is_large = decoded >= DECODED_IN_TURN;
     Need {
