@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::config;
 use crate::model::TenantId;
-use crate::sandbox::{Effort, Engine, Fault, Job, Undone, Work};
+use crate::sandbox::{Effort, Engine, Fault, Job, Rank, Undone, Work};
 
 mod admission;
 mod batch;
@@ -162,7 +162,8 @@ impl Chain {
             return Ok(self.work(Kept::new(batch, settle)).await?);
         }
         let (reply, answer) = oneshot::channel();
-        self.submit(Box::new(RelabelJob::new(self.members.clone(), batch, settle, reply)))?;
+        let job = RelabelJob::new(self.members.clone(), batch, settle, reply);
+        self.submit(Rank::Begins, Box::new(job))?;
         answer.await.unwrap_or(Err(CallError::Lost))
     }
 
@@ -182,7 +183,8 @@ impl Chain {
             return Ok(decision);
         }
         let (reply, answer) = oneshot::channel();
-        self.submit(Box::new(AdmitJob::new(self.members.clone(), write, reply)))?;
+        let job = AdmitJob::new(self.members.clone(), write, reply);
+        self.submit(Rank::GoesOn, Box::new(job))?;
         answer.await.unwrap_or(Err(CallError::Lost))
     }
 
@@ -195,8 +197,9 @@ impl Chain {
         engine.threads().work(tenant, work).await
     }
 
-    fn submit(&self, job: Box<dyn Job>) -> Result<(), CallError> {
-        let submitted = self.members.engine.threads().submit(&self.members.tenant, job);
+    fn submit(&self, rank: Rank, job: Box<dyn Job>) -> Result<(), CallError> {
+        let Members { engine, tenant, .. } = &*self.members;
+        let submitted = engine.threads().submit(tenant, rank, job);
         submitted.map_err(|_| CallError::Overloaded)
     }
 }

@@ -55,22 +55,22 @@ pub struct ForwardSetupError {
 }
 
 impl Upstreams {
-    /// `max_requests` is how many writes the process may serve at once, of which no upstream gets all.
-    pub fn new(metrics: Arc<Metrics>, max_requests: usize) -> Arc<Self> {
-        Self::with_resolver(metrics, max_requests, SystemResolver::default())
+    /// `max_sends` is how many requests there may be to all upstreams at once, of which none gets all.
+    pub fn new(metrics: Arc<Metrics>, max_sends: usize) -> Arc<Self> {
+        Self::with_resolver(metrics, max_sends, SystemResolver::default())
     }
 
-    fn with_resolver(metrics: Arc<Metrics>, max_requests: usize, resolver: SystemResolver) -> Arc<Self> {
+    fn with_resolver(metrics: Arc<Metrics>, max_sends: usize, resolver: SystemResolver) -> Arc<Self> {
         Arc::new(Self {
             metrics,
-            all: All::new(max_requests),
+            all: All::new(max_sends),
             current: Mutex::default(),
             resolver: Arc::new(resolver),
         })
     }
 
-    /// Changes how many writes the process may serve at once. What is under way stays.
-    pub fn set_max_requests(&self, max: usize) {
+    /// Changes how many requests there may be at once. What is under way stays.
+    pub fn set_max_sends(&self, max: usize) {
         self.all.set_max(max);
     }
 

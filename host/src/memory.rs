@@ -117,7 +117,7 @@ pub struct Memory {
     metrics: Arc<Metrics>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Book {
     limit: u64,
     /// What the process takes beside what is held, as far as that is more than it should be.
@@ -196,9 +196,9 @@ impl Memory {
         self.book().held[kind as usize]
     }
 
-    /// What nobody else can take of `kind`.
+    /// What nobody else can take of `kind`, of the limit as far as it is not taken beside the account.
     pub fn guaranteed(&self, kind: Kind) -> u64 {
-        self.limit() / 100 * kind.share().guaranteed
+        self.book().guaranteed(kind)
     }
 
     /// How much more of `kind` would fit now, memos giving way included.
@@ -268,13 +268,18 @@ impl Memory {
         })
     }
 
+    /// Nothing where it would not fit although all gave way.
     fn wanted_of_instances(&self, kind: Kind, bytes: u64) -> u64 {
-        let book = self.book();
-        let wanted = bytes.saturating_sub(book.room(kind, false));
-        match kind {
-            Kind::Plugins => wanted,
-            _ if bytes > most(book.limit, kind).saturating_sub(book.held[kind as usize]) => 0,
-            _ => wanted.min(book.above_guaranteed(Kind::Plugins)),
+        let book = *self.book();
+        let most = match kind {
+            Kind::Plugins => book.held[kind as usize],
+            _ => book.above_guaranteed(Kind::Plugins),
+        };
+        let mut after = book;
+        after.held[Kind::Plugins as usize] -= most;
+        match bytes > after.room(kind, true) {
+            true => 0,
+            false => bytes.saturating_sub(book.room(kind, false)).min(most),
         }
     }
 
@@ -330,7 +335,6 @@ impl Book {
         let others: u64 = Kind::ALL.into_iter().map(taken).sum();
         let share = self.bound() / 100 * kind.share().most;
         let most = share.min(self.bound().saturating_sub(others));
-        // What is guaranteed is there even where memos hold more than is left, until they have given way.
         most.saturating_sub(self.held[kind as usize])
     }
 

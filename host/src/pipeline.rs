@@ -222,10 +222,13 @@ impl Pipeline {
         };
         let mut begun = body::begin(incoming, &bounds).await?;
         let turns = &self.shared.turns;
-        let decoded = snappy::declared_length(begun.first()).map_or(0, |length| length.min(limits.max_decoded_size));
+        let declared =
+            |bytes: &[u8]| snappy::declared_length(bytes).map_or(0, |length| length.min(limits.max_decoded_size));
+        let decoded = declared(begun.first());
         // How long a body in chunks is nobody says; snappy makes none longer than this.
         let in_chunks = || (decoded + decoded / 6 + 32).min(limits.max_body_size);
         let coming = begun.announced().unwrap_or_else(in_chunks);
+        let decoded = decoded.min(snappy::most_decoded(coming));
         let is_reserved = coming >= READ_IN_TURN;
         if is_reserved {
             session.wait_for(turns, need(coming, decoded)).await?;
@@ -233,8 +236,11 @@ impl Pipeline {
             bounds.min_rate = bounds.min_rate.max(least_rate(coming, bounds.timeout));
         }
         let compressed = body::read(begun, &bounds, |bytes| Ok::<_, Failure>(session.hold(bytes)?)).await?;
-        if !is_reserved && compressed.len() as u64 + decoded >= DECODED_IN_TURN {
-            session.wait_for(turns, need(compressed.len() as u64, decoded)).await?;
+        // The first piece may have been too short to tell.
+        let (length, told) = (compressed.len() as u64, declared(&compressed));
+        let told = told.min(snappy::most_decoded(length));
+        if (!is_reserved || told > decoded) && length + told >= DECODED_IN_TURN {
+            session.wait_for(turns, need(length, told)).await?;
         }
         Ok(compressed)
     }
@@ -414,12 +420,14 @@ impl Processed<'_> {
 /// What each upstream gets of a write that is admitted.
 async fn part(session: &Session<'_>, judged: Judged, compressed: Bytes, routes: Routes) -> Result<Vec<Part>, Failure> {
     let scanned = judged.scanned();
-    let is_light = scanned.body().len() < LIGHT_BYTES && scanned.series().len() <= LIGHT_ELEMENTS;
+    let bytes = scanned.body().len() + judged.edits().put_in();
+    let is_light = bytes < LIGHT_BYTES && scanned.series().len() <= LIGHT_ELEMENTS;
     let parting = Once::new(is_light, move || delivery::part(&judged, &compressed, &routes));
     Ok(session.work(parting).await??)
 }
 
-/// All that a body takes until its parts are ready.
+/// What a body may take until its parts are ready. No turn gives more than a third of the whole for work; what takes more asks
+/// for it as it is made.
 fn need(compressed: u64, decoded: u64) -> Need {
     let is_large = decoded >= DECODED_IN_TURN;
     Need {

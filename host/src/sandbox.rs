@@ -39,6 +39,7 @@ pub(crate) use imports::log::Share;
 pub use instance::Fault;
 pub(crate) use instance::{Instance, Start};
 pub(crate) use plugin::Plugin;
+pub use queue::Rank;
 pub use threads::{Effort, Once, Undone, Work};
 pub(crate) use threads::{Job, Step};
 pub(crate) use warm::PolicyId;

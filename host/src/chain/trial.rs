@@ -13,7 +13,7 @@ use super::members::Members;
 use super::relabel;
 use super::write::Write;
 use crate::model::{Protocol, Totals};
-use crate::sandbox::{Fault, Job, LoadError, Step};
+use crate::sandbox::{Fault, Job, LoadError, Rank, Step};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildFault {
@@ -62,7 +62,7 @@ pub async fn try_out(members: &Arc<Members>, place: usize) -> Result<(), BuildFa
         place,
         reply: Some(reply),
     });
-    let submitted = members.engine.threads().submit(&members.tenant, job);
+    let submitted = members.engine.threads().submit(&members.tenant, Rank::Begins, job);
     submitted.map_err(|_| BuildFault::Overloaded)?;
     answer.await.unwrap_or(Err(BuildFault::Overloaded))
 }

@@ -1,7 +1,7 @@
 //! How much an upstream may be asked: requests in flight, and failovers.
 //!
 //! Takes nothing but counts, gives guards. Shared by an upstream's configurations, so that a reload forgets nothing. All
-//! upstreams share what writes the process may serve at once, so that those that wait for one that hangs leave room for
+//! upstreams share what the writes that the process may serve at once send, so that those that wait for one that hangs leave room for
 //! the others.
 
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub struct Load {
 pub struct Place(Arc<Load>);
 
 impl All {
-    /// `max` is what the process may serve at once.
+    /// `max` is what the writes that the process may serve at once send.
     pub fn new(max: usize) -> Arc<Self> {
         Arc::new(Self {
             places: Whole::new(max as u64, SHARE),

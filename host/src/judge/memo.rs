@@ -36,7 +36,7 @@ mod write;
 pub use activity::{ACTIVE_WINDOW, TICK_SECONDS};
 pub use memos::Memos;
 use memos::Shelf;
-use space::{Bound, Short};
+use space::{Short, ShortOf};
 use table::MemoTable;
 pub use write::{Bounds, NewSeries, NewVerdict};
 
@@ -157,7 +157,7 @@ impl Memo {
         for _ in 0..MOST_TRIES {
             let Err(short) = done else { break };
             let mut is_given = false;
-            if short.bound == Bound::AllMemos {
+            if short.bound == ShortOf::AllMemos {
                 // Not under this lock: theirs are taken.
                 drop(table);
                 let own = self.shelf.size();

@@ -10,7 +10,7 @@ use super::memo::{Bounds, NewVerdict};
 use super::recall::{Distinct, Recalled, Recollection};
 use super::verdict::{Bug, Fate, Verdict};
 use crate::chain::Relabelled;
-use crate::sandbox::{Effort, Work};
+use crate::sandbox::{Effort, Rank, Work};
 use crate::wire::Recognised;
 
 /// Storing the verdicts of this many series takes some 50 us under one lock.
@@ -94,6 +94,9 @@ impl Store {
 
 impl Work for Store {
     type Done = Result<(Recognised, Recollection), Bug>;
+
+    /// A tenant's edits would pile up if all its writes were judged before any was stored.
+    const RANK: Rank = Rank::GoesOn;
 
     fn go_on(&mut self, effort: Effort) -> Option<Self::Done> {
         if effort == Effort::Light && self.verdicts.len() > LIGHT_NEW {

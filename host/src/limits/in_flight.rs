@@ -202,6 +202,21 @@ impl Permit {
         }
     }
 
+    /// # Errors
+    /// The bound that so many bytes of one body would meet whatever anybody gives back.
+    pub(super) fn may_ever_hold(&self, bytes: u64) -> Result<(), BoundMet> {
+        let Space {
+            in_flight,
+            max_tenant_bytes,
+            ..
+        } = &self.room;
+        match bytes {
+            _ if bytes > *max_tenant_bytes => Err(BoundMet::TenantBytes),
+            _ if bytes > in_flight.bytes.most() => Err(BoundMet::Bytes),
+            _ => Ok(()),
+        }
+    }
+
     /// Empty room for what it lacks of all that is needed.
     pub(super) fn lacks(&self, need: Need) -> (Space, Need) {
         let Space {
@@ -218,7 +233,10 @@ impl Permit {
             .min(in_flight.bytes.most() / 3);
         let lacking = Need {
             bytes,
-            work: need.work.min(most.saturating_sub(need.bytes)),
+            work: need
+                .work
+                .min(most.saturating_sub(need.bytes))
+                .saturating_sub(self.room.work),
         };
         (Space::empty(in_flight, tenant, *max_tenant_bytes), lacking)
     }
@@ -282,9 +300,15 @@ impl Space {
         })
     }
 
-    /// All that it needs, whatever the tenant's part of the whole.
+    /// All that it needs, whatever the tenant's part of the whole. Of memory an eighth of the whole is left to small writes,
+    /// unless nobody holds anything.
     pub(super) fn grow_in_turn(&mut self, need: Need) -> Result<(), BoundMet> {
         let Need { bytes, work } = need;
+        let InFlight { memory, bytes: all, .. } = &*self.in_flight;
+        let spare = (bytes + work).saturating_add(all.most() / 8);
+        if memory.held(Kind::Bodies) > 0 && memory.room(Kind::Bodies) < spare {
+            return Err(Full(Kind::Bodies).into());
+        }
         self.take(bytes, work, |in_flight, _| in_flight.bytes.take_in_turn(bytes + work))
     }
 

@@ -21,6 +21,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Prometheus opens 50 connections by default. What waits has a connection's read buffer, no more.
 const MAX_WAITING_OF_TENANT: usize = 64;
+/// And one of each other tenant.
 const MAX_WAITING: usize = 512;
 
 /// Of all tenants. One per process.
@@ -52,6 +53,12 @@ struct Waiting {
     granted: oneshot::Sender<Space>,
 }
 
+impl Waiting {
+    fn waits_for_others(&self) -> bool {
+        self.room.tenant.bytes() < self.need.bytes
+    }
+}
+
 /// A place in a line. Dropped, it leaves the line.
 struct Ticket<'t> {
     turns: &'t Turns,
@@ -70,8 +77,9 @@ impl Turns {
     /// Lets `permit` hold all that is needed, of which it may hold some already.
     ///
     /// # Errors
-    /// The bound that is met for too long, or at once if too many wait already. The permit then holds what it held before.
+    /// The bound that is met for too long, or at once if too many wait already or it can never be met. The permit then holds what it held before.
     pub async fn wait(&self, permit: &mut Permit, need: Need) -> Result<(), BoundMet> {
+        permit.may_ever_hold(need.bytes)?;
         let (mut room, need) = permit.lacks(need);
         if !self.in_flight.freed.is_waited_for() && room.grow_in_turn(need).is_ok() {
             permit.absorb(room);
@@ -98,7 +106,7 @@ impl Turns {
             }
         }
         match ticket.leave() {
-            // Out of turn, to learn which bound it is.
+            // Out of turn, to learn which bound it is; what has been given back in this moment is taken.
             Some(Waiting { mut room, .. }) => room.grow_in_turn(need).map(|()| room),
             None => turn.try_recv().map_err(|_| BoundMet::Bytes),
         }
@@ -114,13 +122,14 @@ impl Turns {
 
 impl Lines {
     fn join(&mut self, room: Space, need: Need, granted: oneshot::Sender<Space>) -> Result<u64, BoundMet> {
-        if self.waiting >= MAX_WAITING {
-            return Err(BoundMet::Bytes);
-        }
         let own = self
             .of_tenants
             .iter()
             .position(|line| Arc::ptr_eq(&line.tenant, &room.tenant));
+        // However many others wait: a tenant that has nobody in the line may join it.
+        if self.waiting >= MAX_WAITING && own.is_some() {
+            return Err(BoundMet::Bytes);
+        }
         let own = own.unwrap_or_else(|| {
             self.of_tenants.push_back(Line {
                 tenant: Arc::clone(&room.tenant),
@@ -144,13 +153,14 @@ impl Lines {
     }
 
     /// Who has had his turn goes behind the other tenants. For the bound of all bodies the others wait with the first one, or
-    /// a large body would never find room among smaller ones. For a bound that others may not meet nobody waits with him.
+    /// a large body would never find room among smaller ones. Nobody waits with him for a bound that others may not meet, or
+    /// while what his own tenant holds would do.
     fn advance(&mut self) {
         let mut at = 0;
         while let Some(next) = self.of_tenants.get_mut(at).and_then(|line| line.waiting.front_mut()) {
             match next.room.grow_in_turn(next.need) {
                 Ok(()) => self.grant(at),
-                Err(BoundMet::Bytes) => return,
+                Err(BoundMet::Bytes | BoundMet::Memory(_)) if next.waits_for_others() => return,
                 Err(_) => at += 1,
             }
         }

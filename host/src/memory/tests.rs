@@ -96,6 +96,24 @@ fn instances_that_wait_give_way_before_memos_and_to_plugins_that_run_altogether(
 }
 
 #[test]
+fn instances_do_not_give_way_in_vain() {
+    let memory = memory();
+    let (waiting, giving) = gives_way(memory.hold(Kind::Plugins, 3_000).unwrap());
+    memory.instances_give_way_with(giving);
+    let left = || waiting.lock().unwrap().bytes();
+    let _bodies = memory.hold(Kind::Bodies, 4_500).unwrap();
+    assert_eq!(memory.hold(Kind::Compiling, 2_001).err(), Some(Full(Kind::Compiling)));
+    assert_eq!(left(), 3_000);
+    // What the process takes beside the account leaves less.
+    memory.set_excess(1_000);
+    assert_eq!(memory.hold(Kind::Compiling, 2_000).err(), Some(Full(Kind::Compiling)));
+    assert_eq!(left(), 3_000);
+    memory.set_excess(0);
+    assert_eq!(memory.hold(Kind::Compiling, 2_000).err(), None);
+    assert_eq!(left(), 1_000);
+}
+
+#[test]
 fn memos_make_nobody_give_way() {
     let memory = memory();
     memory.give_way_with(Box::new(|_| panic!("memos hold their own locks")));

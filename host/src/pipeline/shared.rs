@@ -73,7 +73,7 @@ impl Shared {
             memos: Memos::new(&memory, &metrics),
             engine: Engine::new(&config.sandbox, compiler, &memory, Arc::clone(&metrics))?,
             memory,
-            upstreams: Upstreams::new(Arc::clone(&metrics), max_requests),
+            upstreams: Upstreams::new(Arc::clone(&metrics), max_sends(config)),
             turns: Turns::new(Arc::clone(&in_flight)),
             in_flight,
             verified: VerifiedPasswords::new(),
@@ -92,6 +92,17 @@ impl Shared {
         self.memory.set_limit(memory_limit);
         self.in_flight
             .set_limits(config.max_in_flight_size(memory_limit), max_requests);
-        self.upstreams.set_max_requests(max_requests);
+        self.upstreams.set_max_sends(max_sends(config));
     }
+}
+
+/// How many requests to all upstreams there may be at once: each write sends one to each upstream of its tenant at most. A
+/// single upstream has nobody to leave any to.
+fn max_sends(config: &Config) -> usize {
+    if config.upstreams.len() <= 1 {
+        return usize::MAX;
+    }
+    let of_tenants = config.tenants.values().map(|tenant| tenant.upstreams.len());
+    let of_a_write = of_tenants.max().unwrap_or(1).max(1);
+    config.remote_write.max_concurrent_requests.saturating_mul(of_a_write)
 }

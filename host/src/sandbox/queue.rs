@@ -35,6 +35,15 @@ pub struct Capacity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
+/// Where among the tenant's own work a piece waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rank {
+    /// Behind what came before it.
+    Begins,
+    /// It goes on with what a piece before it gave, which is held until it has run: ahead of all that begins.
+    GoesOn,
+}
+
 /// A piece that was taken out to run. To be handed back with [`Fair::finish`].
 #[derive(Debug)]
 pub struct Started {
@@ -49,7 +58,8 @@ pub struct Fair<T> {
     lanes: HashMap<TenantId, Lane<T>>,
     waiting: usize,
     running_long: usize,
-    /// Virtual time of the work that was started last: no waiting tenant is behind it.
+    /// The most virtual time at which work was started so far. Who comes starts here; one that may not run yet, or that
+    /// waited when it was less, can be behind it.
     floor: Duration,
 }
 
@@ -87,7 +97,7 @@ impl<T> Fair<T> {
 
     /// # Errors
     /// If the tenant, or all of them together, have as much waiting as the bounds allow.
-    pub fn push(&mut self, tenant: &TenantId, work: T) -> Result<(), Full> {
+    pub fn push(&mut self, tenant: &TenantId, rank: Rank, work: T) -> Result<(), Full> {
         if self.waiting >= self.capacity.waiting {
             return Err(Full);
         }
@@ -96,7 +106,10 @@ impl<T> Fair<T> {
         if lane.waiting.len() >= bound {
             return Err(Full);
         }
-        lane.waiting.push_back(work);
+        match rank {
+            Rank::Begins => lane.waiting.push_back(work),
+            Rank::GoesOn => lane.waiting.push_front(work),
+        }
         self.waiting += 1;
         Ok(())
     }
@@ -211,6 +224,10 @@ mod tests {
         })
     }
 
+    fn push(fair: &mut Fair<u32>, tenant: &TenantId, work: u32) -> Result<(), Full> {
+        fair.push(tenant, Rank::Begins, work)
+    }
+
     fn run(fair: &mut Fair<u32>, cost: impl Fn(&str) -> Duration) -> String {
         let (started, _) = fair.pop().unwrap();
         fair.finish(&started, cost(started.tenant.as_str()));
@@ -221,8 +238,8 @@ mod tests {
     fn the_tenant_with_the_least_time_goes_next() {
         let mut fair = fair(1);
         for i in 0..50 {
-            fair.push(&tenant("hog"), i).unwrap();
-            fair.push(&tenant("light"), i).unwrap();
+            push(&mut fair, &tenant("hog"), i).unwrap();
+            push(&mut fair, &tenant("light"), i).unwrap();
         }
         let cost = |name: &str| if name == "hog" { 50 * MS } else { MS };
         let order: Vec<String> = (0..51).map(|_| run(&mut fair, cost)).collect();
@@ -234,14 +251,14 @@ mod tests {
         let mut fair = fair(1);
         let cost = |_: &str| 10 * MS;
         for i in 0..20 {
-            fair.push(&tenant("busy"), i).unwrap();
+            push(&mut fair, &tenant("busy"), i).unwrap();
         }
         for _ in 0..10 {
             run(&mut fair, cost);
         }
         // Away so far: takes turns from here, does not run ten times in a row.
         for i in 0..10 {
-            fair.push(&tenant("new"), i).unwrap();
+            push(&mut fair, &tenant("new"), i).unwrap();
         }
         let turns: Vec<String> = (0..6).map(|_| run(&mut fair, cost)).collect();
         let new = turns.iter().filter(|name| *name == "new").count();
@@ -251,13 +268,13 @@ mod tests {
         let mut fair = self::fair(1);
         let cost = |name: &str| if name == "coming-and-going" { 50 * MS } else { MS };
         for i in 0..60 {
-            fair.push(&tenant("steady"), i).unwrap();
+            push(&mut fair, &tenant("steady"), i).unwrap();
         }
         let mut expensive = 0;
         for i in 0..40 {
             let lane = fair.lanes.get(&tenant("coming-and-going"));
             if lane.is_none_or(|lane| lane.waiting.is_empty()) {
-                fair.push(&tenant("coming-and-going"), i).unwrap();
+                push(&mut fair, &tenant("coming-and-going"), i).unwrap();
             }
             expensive += usize::from(run(&mut fair, cost) == "coming-and-going");
         }
@@ -268,23 +285,23 @@ mod tests {
     fn both_bounds_hold_at_and_above() {
         let mut fair = fair(1);
         for i in 0..100 {
-            fair.push(&tenant("a"), i).unwrap();
+            push(&mut fair, &tenant("a"), i).unwrap();
         }
-        assert_eq!(fair.push(&tenant("a"), 100), Err(Full));
+        assert_eq!(push(&mut fair, &tenant("a"), 100), Err(Full));
         for i in 0..50 {
-            fair.push(&tenant("b"), i).unwrap();
+            push(&mut fair, &tenant("b"), i).unwrap();
         }
-        assert_eq!(fair.push(&tenant("b"), 50), Err(Full));
+        assert_eq!(push(&mut fair, &tenant("b"), 50), Err(Full));
         run(&mut fair, |_| MS);
-        assert_eq!(fair.push(&tenant("b"), 50), Ok(()));
+        assert_eq!(push(&mut fair, &tenant("b"), 50), Ok(()));
     }
 
     #[test]
     fn one_tenant_never_holds_more_threads_than_its_share() {
         let mut fair = fair(1);
-        fair.push(&tenant("a"), 1).unwrap();
-        fair.push(&tenant("a"), 2).unwrap();
-        fair.push(&tenant("b"), 3).unwrap();
+        push(&mut fair, &tenant("a"), 1).unwrap();
+        push(&mut fair, &tenant("a"), 2).unwrap();
+        push(&mut fair, &tenant("b"), 3).unwrap();
         let (a, _) = fair.pop().unwrap();
         assert_eq!(a.tenant.as_str(), "a");
         assert_eq!(fair.pop().unwrap().0.tenant.as_str(), "b");
@@ -296,9 +313,9 @@ mod tests {
     #[test]
     fn work_that_is_put_back_comes_before_the_tenants_other_work_and_waits_for_cheaper_tenants() {
         let mut fair = fair(1);
-        fair.push(&tenant("a"), 1).unwrap();
-        fair.push(&tenant("a"), 2).unwrap();
-        fair.push(&tenant("b"), 3).unwrap();
+        push(&mut fair, &tenant("a"), 1).unwrap();
+        push(&mut fair, &tenant("a"), 2).unwrap();
+        push(&mut fair, &tenant("b"), 3).unwrap();
         let (a, first) = fair.pop().unwrap();
         fair.put_back(&a, first);
         fair.finish(&a, MS);
@@ -306,6 +323,20 @@ mod tests {
         assert_eq!(third, 3);
         fair.finish(&b, 2 * MS);
         assert_eq!(fair.pop().unwrap().1, 1);
+    }
+
+    #[test]
+    fn what_goes_on_with_work_comes_before_the_tenants_work_that_begins() {
+        let (mut fair, a) = (fair(1), tenant("a"));
+        push(&mut fair, &a, 1).unwrap();
+        push(&mut fair, &a, 2).unwrap();
+        fair.push(&a, Rank::GoesOn, 3).unwrap();
+        let order = std::iter::from_fn(|| {
+            let (started, work) = fair.pop()?;
+            fair.finish(&started, MS);
+            Some(work)
+        });
+        assert_eq!(order.collect::<Vec<_>>(), [3, 1, 2]);
     }
 
     /// Three threads, two of which may be in long pieces; each tenant has had one piece that long.
@@ -318,7 +349,7 @@ mod tests {
             running_long: 2,
         });
         for (name, took) in records {
-            fair.push(&tenant(name), 0).unwrap();
+            push(&mut fair, &tenant(name), 0).unwrap();
             let (started, _) = fair.pop().unwrap();
             fair.finish(&started, *took);
         }
@@ -329,12 +360,12 @@ mod tests {
     fn one_thread_is_kept_from_tenants_whose_pieces_are_long() {
         let mut fair = with_records(&[("s1", 40 * MS), ("s2", 40 * MS), ("s3", 40 * MS)]);
         for name in ["s1", "s2", "s3", "s1", "s2", "s3"] {
-            fair.push(&tenant(name), 1).unwrap();
+            push(&mut fair, &tenant(name), 1).unwrap();
         }
         let (first, _) = fair.pop().unwrap();
         let (second, _) = fair.pop().unwrap();
         assert!(fair.pop().is_none(), "a third thread for a long piece");
-        fair.push(&tenant("bystander"), 2).unwrap();
+        push(&mut fair, &tenant("bystander"), 2).unwrap();
         let (bystander, _) = fair.pop().unwrap();
         assert_eq!(bystander.tenant.as_str(), "bystander");
         fair.finish(&bystander, MS);
@@ -349,7 +380,7 @@ mod tests {
     fn a_tenant_that_does_not_fetch_what_was_done_gets_no_more_done() {
         let mut fair = with_records(&[]);
         for name in ["a", "a", "a", "a", "b"] {
-            fair.push(&tenant(name), 1).unwrap();
+            push(&mut fair, &tenant(name), 1).unwrap();
         }
         let a = tenant("a");
         let run = |fair: &mut Fair<u32>| {
@@ -371,7 +402,7 @@ mod tests {
     #[test]
     fn whose_pieces_became_short_is_held_back_no_longer() {
         let long = |fair: &mut Fair<u32>| {
-            fair.push(&tenant("a"), 1).unwrap();
+            push(fair, &tenant("a"), 1).unwrap();
             let (started, _) = fair.pop().unwrap();
             fair.finish(&started, MS);
             started.long
@@ -388,7 +419,7 @@ mod tests {
     #[test]
     fn a_tenant_is_known_for_its_long_pieces_when_it_returns() {
         let mut fair = with_records(&[("a", 40 * MS)]);
-        fair.push(&tenant("a"), 1).unwrap();
+        push(&mut fair, &tenant("a"), 1).unwrap();
         assert!(fair.pop().unwrap().0.long);
     }
 
@@ -396,7 +427,7 @@ mod tests {
     fn tenants_that_left_are_forgotten() {
         let mut fair = fair(1);
         for i in 0..1000 {
-            fair.push(&tenant(&format!("t{i}")), i).unwrap();
+            push(&mut fair, &tenant(&format!("t{i}")), i).unwrap();
             run(&mut fair, |_| MS);
         }
         assert!(fair.lanes.len() <= 2, "{}", fair.lanes.len());

@@ -20,6 +20,8 @@ const USUAL: u64 = 192 << 20;
 const USUAL_PER_BYTE: u64 = 32;
 /// How soon room is looked for again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How soon instances are asked again to give way to it.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// There was no room to compile. It passes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,19 +80,29 @@ impl Quotas {
     /// # Errors
     /// If there was none in the time that compiling may take.
     pub async fn wait(&self, memory: u64) -> Result<Quota, NoRoom> {
+        let bytes = memory.saturating_sub(NOT_MEMORY);
+        let mut ask_at = Instant::now();
         loop {
-            match self.memory.hold(Kind::Compiling, memory.saturating_sub(NOT_MEMORY)) {
-                Ok(held) => {
-                    return Ok(Quota {
-                        wall: self.wall,
-                        memory,
-                        held,
-                        code: self.memory.open(Kind::Plugins),
-                    });
+            let now = Instant::now();
+            if now >= ask_at || self.memory.room(Kind::Compiling) >= bytes {
+                ask_at = now + ASK_AGAIN;
+                if let Ok(held) = self.memory.hold(Kind::Compiling, bytes) {
+                    return Ok(self.quota(memory, held));
                 }
-                Err(_) if Instant::now() >= self.until => return Err(NoRoom(memory)),
-                Err(_) => sleep(LOOK_AGAIN).await,
             }
+            if now >= self.until {
+                return Err(NoRoom(memory));
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn quota(&self, memory: u64, held: Held) -> Quota {
+        Quota {
+            wall: self.wall,
+            memory,
+            held,
+            code: self.memory.open(Kind::Plugins),
         }
     }
 }
@@ -121,6 +133,16 @@ mod tests {
             (memory::most(GIB, Kind::Compiling) + NOT_MEMORY, true)
         );
         assert_eq!(small.usual(100 << 20), small.most());
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_refused_once() {
+        let memory = memory(GIB);
+        let quotas = Quotas::new(&memory, MINUTE, 2 * GIB);
+        let _bodies = memory.hold(Kind::Bodies, GIB / 100 * 60).unwrap();
+        let waited = tokio::time::timeout(3 * LOOK_AGAIN, quotas.wait(quotas.most())).await;
+        assert!(waited.is_err());
+        assert_eq!(memory.refusals(), 1);
     }
 
     #[tokio::test]

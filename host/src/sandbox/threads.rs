@@ -14,15 +14,16 @@ use tokio::sync::oneshot;
 
 use super::deadline::thread_time;
 use super::instance::Instance;
-use super::queue::{Capacity, Fair, Full};
+use super::queue::{Capacity, Fair, Full, Rank};
 use super::warm::Warm;
 use crate::model::TenantId;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::TenantLabels;
 use crate::turn;
 
-/// Waiting jobs of one tenant. Each belongs to a request in flight, so this is rarely what refuses.
-const WAITING_PER_TENANT: usize = 256;
+/// Waiting jobs of one tenant: half of all. Each belongs to a request in flight, of which a tenant may have as many as it
+/// is configured to have, so this is rarely what refuses.
+const WAITING_PER_TENANT: usize = WAITING / 2;
 /// Waiting jobs of all tenants: at 50 us each, a fifth of a second of work.
 const WAITING: usize = 4096;
 /// Below the threads that serve connections: a tenant's plugin, or its floods, must not slow another tenant's writes
@@ -50,6 +51,9 @@ pub enum Step {
 pub trait Work: Send + 'static {
     type Done: Send + 'static;
 
+    /// Where it waits among the tenant's other work.
+    const RANK: Rank = Rank::Begins;
+
     /// All of it that is light, or one step of what is not. None if there is more to do.
     fn go_on(&mut self, effort: Effort) -> Option<Self::Done>;
 }
@@ -62,7 +66,7 @@ pub enum Effort {
     Full,
 }
 
-/// Work of one step.
+/// Work of one step, at the end of a request.
 pub struct Once<F> {
     is_light: bool,
     work: Option<F>,
@@ -79,6 +83,8 @@ impl<F> Once<F> {
 
 impl<T: Send + 'static, F: FnOnce() -> T + Send + 'static> Work for Once<F> {
     type Done = T;
+
+    const RANK: Rank = Rank::GoesOn;
 
     fn go_on(&mut self, effort: Effort) -> Option<T> {
         match effort {
@@ -190,8 +196,8 @@ impl Threads {
 
     /// # Errors
     /// If too much is waiting already.
-    pub fn submit(&self, tenant: &TenantId, job: Box<dyn Job>) -> Result<(), Full> {
-        let pushed = self.shared.lock().fair.push(tenant, job);
+    pub fn submit(&self, tenant: &TenantId, rank: Rank, job: Box<dyn Job>) -> Result<(), Full> {
+        let pushed = self.shared.lock().fair.push(tenant, rank, job);
         self.shared.ready.notify_one();
         pushed
     }
@@ -214,7 +220,8 @@ impl Threads {
             tenant: tenant.clone(),
             shared: Arc::downgrade(&self.shared),
         };
-        self.submit(tenant, Box::new(piece)).map_err(|Full| Undone::Full)?;
+        self.submit(tenant, W::RANK, Box::new(piece))
+            .map_err(|Full| Undone::Full)?;
         let (done, _fetched) = done.await.map_err(|_| Undone::Lost)?;
         Ok(done)
     }
@@ -236,7 +243,8 @@ impl<W: Work> Job for Piece<W> {
             return Step::Done;
         };
         let Some(done) = work.go_on(Effort::Full) else {
-            return Step::Again;
+            drop(given);
+            return self.unless_given_up();
         };
         *given = None;
         drop(given);
@@ -244,6 +252,17 @@ impl<W: Work> Job for Piece<W> {
             // The request may have gone in this moment, which is its right.
             let _ = reply.send((done, ToFetch::new(&self.tenant, &self.shared)));
         }
+        Step::Done
+    }
+}
+
+impl<W: Work> Piece<W> {
+    /// Who gave the work up while it ran could not take it back.
+    fn unless_given_up(&self) -> Step {
+        if self.reply.as_ref().is_some_and(|reply| !reply.is_closed()) {
+            return Step::Again;
+        }
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Step::Done
     }
 }
@@ -356,100 +375,4 @@ fn run(shared: &Shared, warm: &Warm<Instance>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-    use std::task::{Context, Poll, Waker};
-
-    use super::*;
-    use crate::sandbox::warm::Room;
-
-    fn threads(metrics: &Arc<Metrics>) -> Threads {
-        let warm = Arc::new(Warm::new(Room {
-            instances: 1,
-            per_policy: 1,
-        }));
-        Threads::start(1, &warm, metrics).unwrap()
-    }
-
-    fn tenant(name: &str) -> TenantId {
-        TenantId::new(name).unwrap()
-    }
-
-    /// Ends when it is told to.
-    struct Blocks(mpsc::Receiver<()>);
-
-    impl Job for Blocks {
-        fn step(&mut self) -> Step {
-            let _ = self.0.recv();
-            Step::Done
-        }
-    }
-
-    /// Of three steps, none of which is light.
-    struct Steps(Vec<Option<std::thread::ThreadId>>);
-
-    impl Work for Steps {
-        type Done = Vec<Option<std::thread::ThreadId>>;
-
-        fn go_on(&mut self, effort: Effort) -> Option<Self::Done> {
-            if effort == Effort::Full {
-                self.0.push(Some(std::thread::current().id()));
-            }
-            (self.0.len() == 3).then(|| std::mem::take(&mut self.0))
-        }
-    }
-
-    #[tokio::test]
-    async fn light_work_is_done_here_and_other_work_elsewhere_on_its_tenants_account() {
-        let metrics = Arc::new(Metrics::new());
-        let threads = threads(&metrics);
-        let here = std::thread::current().id();
-        let (light, heavy) = (tenant("light"), tenant("heavy"));
-        let place = |is_light| Once::new(is_light, || std::thread::current().id());
-        assert_eq!(threads.work(&light, place(true)).await, Ok(here));
-        assert!(
-            threads
-                .work(&heavy, place(false))
-                .await
-                .is_ok_and(|there| there != here)
-        );
-        let steps = threads.work(&heavy, Steps(Vec::new())).await.unwrap();
-        assert!(steps.iter().all(|there| *there != Some(here)), "{steps:?}");
-        drop(threads);
-        let text = metrics.text();
-        assert!(text.contains("gauntlet_work_seconds_total{tenant=\"heavy\"}"), "{text}");
-        assert!(!text.contains("tenant=\"light\""), "{text}");
-    }
-
-    #[tokio::test]
-    async fn work_that_panics_is_lost_and_its_thread_is_not() {
-        let threads = threads(&Arc::new(Metrics::new()));
-        let a = tenant("a");
-        for _ in 0..2 * Threads::count(1) {
-            let bug = threads.work(&a, Once::new(false, || panic!("a bug"))).await;
-            assert_eq!(bug, Err::<(), _>(Undone::Lost));
-        }
-        assert_eq!(threads.work(&a, Once::new(false, || 7)).await, Ok(7));
-    }
-
-    #[test]
-    fn work_that_nobody_waits_for_any_more_gives_back_what_it_holds_before_its_turn() {
-        let threads = threads(&Arc::new(Metrics::new()));
-        let a = tenant("a");
-        let ends: Vec<_> = (0..Threads::of_one_tenant(1))
-            .map(|_| {
-                let (end, until) = mpsc::channel();
-                threads.submit(&a, Box::new(Blocks(until))).unwrap();
-                end
-            })
-            .collect();
-        let held = Arc::new(());
-        let inside = Arc::clone(&held);
-        let mut work = Box::pin(threads.work(&a, Once::new(false, move || drop(inside))));
-        let waits = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        assert!(matches!(waits, Poll::Pending) && Arc::strong_count(&held) == 2);
-        drop(work);
-        assert_eq!(Arc::strong_count(&held), 1);
-        drop(ends);
-    }
-}
+mod tests;

@@ -17,6 +17,11 @@ use buffer::Buffer;
 /// more than this many times its size is lying.
 const MAX_RATIO: u64 = 22;
 
+/// The most that so many compressed bytes decode to.
+pub const fn most_decoded(compressed: u64) -> u64 {
+    compressed.saturating_mul(MAX_RATIO)
+}
+
 /// Scratch space of an encoder kept for its thread's next body. Larger bodies are rare enough to pay for theirs.
 const KEPT_SCRATCH_BYTES: usize = 2 << 20;
 
@@ -51,7 +56,7 @@ pub fn decoded_length(compressed: &[u8], max_decoded: u64) -> Result<usize, Snap
             limit: max_decoded,
         });
     }
-    if declared as u64 > (compressed.len() as u64).saturating_mul(MAX_RATIO) {
+    if declared as u64 > most_decoded(compressed.len() as u64) {
         return Err(SnappyError::Implausible {
             declared: declared as u64,
             compressed: compressed.len() as u64,

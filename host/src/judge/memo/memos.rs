@@ -10,9 +10,9 @@ use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::space::Space;
+use super::space::Stock;
 use super::table::MemoTable;
-use crate::memory::{Held, Kind, Memory, guaranteed};
+use crate::memory::{Held, Kind, Memory};
 use crate::model::TenantId;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::TenantLabels;
@@ -61,7 +61,7 @@ impl Memos {
         let tenant = tenant.to_string();
         let evicted = self.metrics.memo_evicted.get_or_create_owned(&TenantLabels { tenant });
         let size = Arc::default();
-        let space = Space::new(self.memory.open(Kind::Memos), Arc::clone(&size));
+        let space = Stock::new(self.memory.open(Kind::Memos), Arc::clone(&size));
         let shelf = Arc::new(Shelf {
             table: Mutex::new(MemoTable::new(space, evicted)),
             size,
@@ -93,7 +93,7 @@ impl Memos {
 
     fn give_way(&self, wanted: u64) {
         let held = self.memory.held(Kind::Memos);
-        let spare = held.saturating_sub(guaranteed(self.memory.limit(), Kind::Memos));
+        let spare = held.saturating_sub(self.memory.guaranteed(Kind::Memos));
         // What was collected is given back to all by being dropped.
         self.collect(wanted.max(BATCH).min(spare), 0);
     }

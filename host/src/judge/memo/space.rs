@@ -12,7 +12,7 @@ use crate::memory::Held;
 const SMALLEST_STEP: u64 = 2 << 10;
 const LARGEST_STEP: u64 = 256 << 10;
 
-pub(super) struct Space {
+pub(super) struct Stock {
     held: Held,
     used: u64,
     /// What is held, for those who must not wait for the lock.
@@ -23,19 +23,19 @@ pub(super) struct Space {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Short {
     pub wanted: usize,
-    pub bound: Bound,
+    pub bound: ShortOf,
     /// The shard that would have to grow.
     pub full: Option<usize>,
 }
 
 /// Whose bound is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bound {
+pub(super) enum ShortOf {
     Tenant,
     AllMemos,
 }
 
-impl Space {
+impl Stock {
     pub fn new(held: Held, size: Arc<AtomicU64>) -> Self {
         Self { held, used: 0, size }
     }
@@ -54,14 +54,14 @@ impl Space {
         };
         let needed = self.used + more as u64;
         if needed > most as u64 {
-            return Err(short(Bound::Tenant));
+            return Err(short(ShortOf::Tenant));
         }
         let lacking = needed.saturating_sub(self.held.bytes());
         if lacking > 0 {
             let drawn = self.held.grow(lacking.max(self.step()));
             drawn
                 .or_else(|_| self.held.grow(lacking))
-                .map_err(|_| short(Bound::AllMemos))?;
+                .map_err(|_| short(ShortOf::AllMemos))?;
             self.show();
         }
         Ok(())
@@ -112,7 +112,7 @@ impl Space {
 }
 
 #[cfg(test)]
-impl Space {
+impl Stock {
     /// Asserts what holds whenever nothing is being allocated, but for the 64 bytes of an empty memo.
     pub fn check(&self) {
         assert!(

@@ -16,7 +16,7 @@ use super::activity::Window;
 use super::entry::{self, ACTIVE, DROP, EDIT, Entry, GENERATION, KEEP, NONE, REJECT};
 use super::refused::RefusedSet;
 use super::slab::Slab;
-use super::space::{Short, Space};
+use super::space::{Short, Stock};
 use super::write::{Bounds, NewSeries, NewVerdict};
 use crate::judge::verdict::{BlameId, DropId, Edited, Edits, Fate, StreamId, Verdict};
 use crate::memory::Held;
@@ -44,7 +44,7 @@ pub(super) struct MemoTable {
     entries: usize,
     window: Window,
     refused: RefusedSet,
-    space: Space,
+    space: Stock,
     evicted: Counter,
     /// The next shard to be rid of what left the window, and how many are still to do since the tick changed.
     sweep: usize,
@@ -54,7 +54,7 @@ pub(super) struct MemoTable {
 }
 
 impl MemoTable {
-    pub fn new(space: Space, evicted: Counter) -> Self {
+    pub fn new(space: Stock, evicted: Counter) -> Self {
         let mut table = Self {
             shards: vec![HashTable::new()],
             edits: vec![Slab::default()],

@@ -105,12 +105,12 @@ fn whoever_has_less_than_his_part_loses_nothing_while_others_flood() {
         write(&bystander, n * 1000..(n + 1) * 1000, &bounds(0));
     }
     let bytes = bystander.stats(0).bytes;
-    assert!(bytes <= guaranteed(memos.memory.limit(), Kind::Memos) / 5, "{bytes}");
+    assert!(bytes <= memos.memory.guaranteed(Kind::Memos) / 5, "{bytes}");
     (50..100).for_each(flood);
     // And bodies take what memos have above what is guaranteed.
     let others = [Kind::Bodies, Kind::Compiling];
     let others = others.map(|kind| memos.memory.hold(kind, memos.memory.room(kind)).unwrap());
-    assert!(memos.memory.held(Kind::Memos) <= guaranteed(memos.memory.limit(), Kind::Memos));
+    assert!(memos.memory.held(Kind::Memos) <= memos.memory.guaranteed(Kind::Memos));
     (100..110).for_each(flood);
     assert_eq!(known(&bystander, 0..3000, &bounds(1)), 3000);
     assert_eq!(bystander.stats(1).active_series, 3000);
