@@ -133,8 +133,13 @@ fn work_that_nobody_waits_for_any_more_gives_back_what_it_holds_before_its_turn(
         })
         .collect();
     let held = Arc::new(());
-    let inside = Arc::clone(&held);
-    let mut work = Box::pin(threads.work(&a, Once::new(false, move || drop(inside))));
+    // Begins, so that it waits behind those that block.
+    let work = Endless {
+        runs: mpsc::channel().0,
+        go_on: mpsc::channel().1,
+        _held: Arc::clone(&held),
+    };
+    let mut work = Box::pin(threads.work(&a, work));
     let waits = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(waits, Poll::Pending) && Arc::strong_count(&held) == 2);
     drop(work);
