@@ -6,6 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::framing::{Ambiguity, Seen};
@@ -16,6 +17,11 @@ const WRITE_STALL: Duration = Duration::from_secs(30);
 const CLOSE: Duration = Duration::from_secs(10);
 /// From the last answer: what HTTP holds for a connection is let go then. Prometheus sends more often while it has data.
 const REST: Duration = Duration::from_secs(2);
+
+/// See [`Clock::still_heard`]. Largest bodies by default are half as long.
+const HEARD_IF_REFUSED: usize = 64 << 20;
+const HEARD_IF_TO_TRY_AGAIN: usize = 256 << 10;
+const HEARD_OF_STRANGERS: usize = 1 << 20;
 
 /// What a connection is waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +50,8 @@ struct State {
     heads: u64,
     fault: Option<Ambiguity>,
     is_proved: bool,
+    /// By the last answer, for good.
+    is_refused: bool,
 }
 
 /// What a request is that HTTP found in the bytes of a connection.
@@ -79,6 +87,7 @@ impl Clock {
                 heads: 0,
                 fault: None,
                 is_proved: false,
+                is_refused: false,
             }),
         }
     }
@@ -134,13 +143,27 @@ impl Clock {
         }
     }
 
+    /// The next request is waited for.
+    pub(super) fn answered(&self, status: StatusCode) {
+        self.enter(Phase::Idle);
+        self.state().is_refused = status.is_client_error();
+    }
+
+    /// How many bytes of a body are read after the last answer, so that it is not overtaken by a reset. It must be seen where
+    /// it says that the write is refused for good: a sender that writes all before it reads would send the same one for ever.
+    /// Whoever is to try again will, and who proved nothing has sent a usual write by then.
+    pub(super) fn still_heard(&self) -> usize {
+        let state = self.state();
+        match (state.is_proved, state.is_refused) {
+            (true, true) => HEARD_IF_REFUSED,
+            (true, false) => HEARD_IF_TO_TRY_AGAIN,
+            (false, _) => HEARD_OF_STRANGERS,
+        }
+    }
+
     /// Whoever is connected proved a tenant.
     pub(super) fn prove(&self) {
         self.state().is_proved = true;
-    }
-
-    pub(super) fn is_proved(&self) -> bool {
-        self.state().is_proved
     }
 
     pub(super) fn is_busy(&self) -> bool {

@@ -209,7 +209,7 @@ where
             Ok(answer) => answer.await,
             Err(fault) => malformed(fault),
         };
-        clock.enter(Phase::Idle);
+        clock.answered(response.status());
         Ok(response)
     }
 }

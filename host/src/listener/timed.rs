@@ -17,10 +17,8 @@ use super::framing::Framing;
 
 /// How much longer a sender is listened to after the last answer, see [`Timed::poll_shutdown`].
 const LINGER: Duration = Duration::from_secs(5);
-/// How many bytes are read then of who proved no tenant. Most who send a write with a wrong credential have sent it by then.
-const OF_STRANGERS: usize = 1 << 20;
-/// Of a tenant's, one that is larger than it may be: senders that write all of it before they read see the answer.
-const OF_TENANTS: usize = 64 << 20;
+/// How many bytes are read at once before other connections of the reactor have their turn; a usual write is less.
+const BURST: usize = 128 * 1024;
 
 /// A stream that tells the clock what passes.
 #[derive(Debug)]
@@ -31,6 +29,8 @@ pub(super) struct Timed<S> {
     /// Read ahead, and followed.
     unread: Bytes,
     ended: bool,
+    /// Bytes read since there was nothing to read.
+    run: usize,
     /// Set once our side is closed.
     linger: Option<Linger>,
 }
@@ -50,6 +50,7 @@ impl<S> Timed<S> {
             framing: Framing::new(),
             unread: Bytes::new(),
             ended: false,
+            run: 0,
             linger: None,
         }
     }
@@ -69,6 +70,22 @@ impl<S: AsyncRead + Unpin> Timed<S> {
     /// What HTTP had read and made nothing of.
     pub(super) fn put_back(&mut self, unread: Bytes) {
         self.unread = unread;
+    }
+
+    /// Reads a burst at most: a sender that is faster than the gateway would keep its reactor from all others.
+    fn poll_some(&mut self, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.run >= BURST {
+            self.run = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = into.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(context, into);
+        match outcome.is_ready() {
+            true => self.run += into.filled().len() - before,
+            false => self.run = 0,
+        }
+        outcome
     }
 
     /// Waits for bytes without a place to put them; false at the end. What it had to read comes with the next read.
@@ -91,7 +108,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
             return Poll::Ready(Ok(()));
         }
         let before = into.filled().len();
-        let outcome = Pin::new(&mut self.stream).poll_read(context, into);
+        let outcome = self.poll_some(context, into);
         if let Poll::Ready(result) = &outcome {
             if result.is_ok() && into.filled().len() > before {
                 let seen = self.framing.follow(&into.filled()[before..]);
@@ -141,17 +158,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
         }
         let linger = this.linger.get_or_insert_with(|| Linger::new(&this.clock));
+        if linger.over.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut left = linger.left;
         let mut waste = [0; 16 * 1024];
-        // tokio makes both yield now and then.
-        while !this.ended && linger.over.as_mut().poll(context).is_pending() {
-            if linger.left == 0 {
+        while !this.ended {
+            if left == 0 {
                 return Poll::Pending;
             }
             let mut into = ReadBuf::new(&mut waste);
             // An error here means the sender is gone, which is what was waited for.
-            let _ = ready!(Pin::new(&mut this.stream).poll_read(context, &mut into));
+            let _ = ready!(this.poll_some(context, &mut into));
             this.ended = into.filled().is_empty();
-            linger.left = linger.left.saturating_sub(into.filled().len());
+            left = left.saturating_sub(into.filled().len());
+            if let Some(linger) = &mut this.linger {
+                linger.left = left;
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -161,10 +184,7 @@ impl Linger {
     fn new(clock: &Clock) -> Self {
         Self {
             over: Box::pin(tokio::time::sleep(LINGER)),
-            left: match clock.is_proved() {
-                true => OF_TENANTS,
-                false => OF_STRANGERS,
-            },
+            left: clock.still_heard(),
         }
     }
 }
@@ -174,6 +194,7 @@ mod tests {
     use std::future::poll_fn;
 
     use futures_util::FutureExt;
+    use http::StatusCode;
     use tokio::io::AsyncWriteExt;
 
     use super::*;
@@ -197,15 +218,42 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_who_sends_on_after_the_last_answer_a_tenant_is_heard_longer() {
-        let clock = || Clock::new(LINGER, LINGER);
-        let of_stranger = taken(clock()).await;
-        assert!(
-            (OF_STRANGERS..=OF_STRANGERS + PIPE + BLOCK).contains(&of_stranger),
-            "{of_stranger}"
-        );
-        let proved = clock();
-        proved.prove();
-        assert_eq!(taken(proved).await, BLOCKS * BLOCK);
+    async fn who_sends_on_is_heard_for_as_long_as_the_last_answer_is_worth() {
+        let clock = |status| {
+            let clock = Clock::new(LINGER, LINGER);
+            clock.answered(status);
+            clock
+        };
+        let about = |bytes: usize| bytes..=bytes + PIPE + BLOCK;
+        let of_stranger = taken(clock(StatusCode::UNAUTHORIZED)).await;
+        assert!(about(1 << 20).contains(&of_stranger), "{of_stranger}");
+        let refused = clock(StatusCode::BAD_REQUEST);
+        refused.prove();
+        assert_eq!(taken(refused).await, BLOCKS * BLOCK);
+        let to_try_again = clock(StatusCode::SERVICE_UNAVAILABLE);
+        to_try_again.prove();
+        let of_that = taken(to_try_again).await;
+        assert!(about(256 << 10).contains(&of_that), "{of_that}");
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_never_pauses_lets_others_have_the_reactor() {
+        let endless = tokio::io::repeat(0);
+        let clock = Clock::new(LINGER, LINGER);
+        let mut stream = Timed::new(endless, Arc::new(clock));
+        let mut block = [0; BLOCK];
+        let mut read = 0;
+        poll_fn(|context| {
+            let mut into = ReadBuf::new(&mut block);
+            while Pin::new(&mut stream).poll_read(context, &mut into).is_ready() {
+                read += into.filled().len();
+                into.clear();
+            }
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(read, BURST);
+        let next = poll_fn(|context| Pin::new(&mut stream).poll_read(context, &mut ReadBuf::new(&mut block)));
+        assert!(next.now_or_never().is_some(), "it goes on when it is asked again");
     }
 }
