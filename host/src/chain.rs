@@ -39,7 +39,7 @@ pub use members::CallError;
 use members::Members;
 pub use outcome::Outcome;
 use relabel::RelabelJob;
-pub use relabel::{Relabelled, Settle};
+pub use relabel::{Relabelled, Settle, most_edited};
 pub use trial::BuildFault;
 pub use words::MAX_STREAMS;
 pub use write::{Charge, Decision, Route, Terms, Write};

@@ -35,6 +35,11 @@ pub const BATCH_BYTES: usize = 512 << 10;
 const MAX_CALL_BYTES: usize = 512 << 10;
 const MAX_GROWTH: usize = 4;
 
+/// Bytes of labels that a chain may leave on so many series, which came with `sent` bytes of them.
+pub fn most_edited(series: u64, sent: u64) -> u64 {
+    series.div_ceil(BATCH_SERIES as u64) * MAX_CALL_BYTES as u64 + MAX_GROWTH as u64 * sent
+}
+
 /// Instances that must fail on a series alone before it is refused for it. One may have been at fault by what it was asked
 /// before.
 const FRESH_INSTANCES: usize = 2;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::knowledge::{Knowledge, LIGHT_NEW};
 use super::memo::{Found, NewSeries};
 use super::verdict::{Edits, Fate};
+use crate::chain::most_edited;
 use crate::model::Protocol;
 use crate::sandbox::{Effort, Undone, Work};
 use crate::wire::{
@@ -93,13 +94,13 @@ impl Recalled {
         self.series.scanned()
     }
 
-    /// Bytes of memory that it takes besides its body until it is judged: of each series its place, hash and fate, of each
-    /// that is not known what policies make of it as well.
+    /// Bytes of memory that it takes besides its body until it is judged, at most: of each series its place, hash and fate, of
+    /// each that is not known all that policies may make of it as well.
     pub fn size(&self) -> u64 {
         let scanned = self.scanned();
         let (all, new) = (scanned.series().len() as u64, self.series.unknown().len() as u64);
         let labels = scanned.body().len() as u64 * new / all.max(1);
-        all * SERIES_BYTES + new * NEW_SERIES_BYTES + labels
+        all * SERIES_BYTES + new * NEW_SERIES_BYTES + labels + most_edited(new, labels)
     }
 }
 
