@@ -21,7 +21,7 @@ const REST: Duration = Duration::from_secs(2);
 /// See [`Clock::still_heard`]. Largest bodies by default are half as long.
 const HEARD_IF_REFUSED: usize = 64 << 20;
 const HEARD_IF_TO_TRY_AGAIN: usize = 256 << 10;
-const HEARD_OF_STRANGERS: usize = 1 << 20;
+const HEARD_OF_STRANGERS: usize = 128 << 10;
 
 /// What a connection is waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -226,7 +226,7 @@ mod tests {
         };
         let about = |bytes: usize| bytes..=bytes + PIPE + BLOCK;
         let of_stranger = taken(clock(StatusCode::UNAUTHORIZED)).await;
-        assert!(about(1 << 20).contains(&of_stranger), "{of_stranger}");
+        assert!(about(128 << 10).contains(&of_stranger), "{of_stranger}");
         let refused = clock(StatusCode::BAD_REQUEST);
         refused.prove();
         assert_eq!(taken(refused).await, BLOCKS * BLOCK);
