@@ -476,3 +476,10 @@ pub struct Limits {
     pub max_label_name_length: usize,
     pub max_label_value_length: usize,
 }
+
+impl Limits {
+    /// Bytes of the largest body that may come, compressed and decoded together.
+    pub fn largest_write(&self) -> u64 {
+        self.max_body_size.saturating_add(self.max_decoded_size)
+    }
+}

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use prometheus_client::metrics::counter::Counter;
 
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::MemoryLabels;
+use crate::telemetry::metrics::{MemoryLabels, signed};
 
 pub mod allocator;
 pub mod system;
@@ -403,9 +403,4 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.shrink(self.bytes);
     }
-}
-
-/// Gauges are signed; no machine has 2^63 bytes.
-fn signed(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

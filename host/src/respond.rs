@@ -184,7 +184,7 @@ impl Failure {
                         "share_of_bytes",
                         "the gateway is busy and this tenant has its share of the bytes of bodies in flight, try again",
                     ),
-                    BoundMet::Memory(_) => ("overloaded_memory", "the gateway is overloaded, try again"),
+                    BoundMet::Memory(_) => ("overloaded_memory", OVERLOADED),
                 };
                 keep(reason, text)
             }
@@ -292,7 +292,7 @@ fn auth_answer(
         AuthError::Disabled { .. } => refuse(StatusCode::FORBIDDEN, "tenant_disabled", text),
         AuthError::Broken => keep("tenant_broken", "the tenant's policies are not ready"),
         AuthError::Unknown => keep("credentials_unknown", &text),
-        AuthError::Overloaded => keep("overloaded", "the gateway is overloaded, try again"),
+        AuthError::Overloaded => keep("overloaded", OVERLOADED),
     }
 }
 
@@ -343,7 +343,7 @@ fn forward_answer(
         ForwardError::Connect => keep("upstream_connect", "the receiver cannot be reached, try again"),
         ForwardError::Reset => keep("upstream_reset", "the connection to the receiver broke, try again"),
         ForwardError::NoEndpoint => keep("no_endpoint", "no receiver is known at the moment, try again"),
-        ForwardError::Overloaded => keep("upstream_overloaded", "the gateway is overloaded, try again"),
+        ForwardError::Overloaded => keep("upstream_overloaded", OVERLOADED),
         ForwardError::Nonsense => keep("upstream_nonsense", "the receiver did not answer in HTTP, try again"),
         ForwardError::TenantHeader => bug(),
     }

@@ -6,9 +6,9 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::thread;
 
 use gauntlet_tests::bar::{Bar, Unit};
+use gauntlet_tests::machine::processors;
 
 use crate::options::{Options, Program};
 
@@ -118,13 +118,10 @@ pub fn deaths(count: usize) -> Bar {
 }
 
 fn machine() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name"));
-    let model = model
-        .unwrap_or("an unnamed processor")
-        .trim_start_matches(['\t', ':', ' ']);
-    let cores = thread::available_parallelism().map_or(0, usize::from);
-    format!("{model}, {cores} cores, which attackers, bystander and receivers share with the gateway.")
+    format!(
+        "{}, which attackers, bystander and receivers share with the gateway.",
+        processors()
+    )
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //!
 //! Takes what a guest does, gives a component. Each keeps every series.
 
+use gauntlet_tests::guest::LIFTED;
+
 /// Fills so many bytes when it is configured.
 pub fn filler(bytes: u32) -> Vec<u8> {
     let go = format!("(memory.fill (i32.const 4194304) (i32.const 0xa5) (i32.const {bytes}))");
@@ -53,18 +55,7 @@ fn guest(items: &str, configure: &str, relabel: &str, pages: u32) -> String {
             (i32.store (i32.const 68) (i32.const 3145728)) (i32.store (i32.const 72) (local.get 1))
             (i32.const 64)))
         (core instance $i (instantiate $m))
-        (alias core export $i "memory" (core memory $memory))
-        (alias core export $i "realloc" (core func $realloc))
-        (type $label' (record (field "name" string) (field "value" string)))
-        (export $label "label" (type $label'))
-        (type $edit' (record (field "labels" (option (list $label))) (field "stream" (option string))))
-        (export $edit "edit" (type $edit'))
-        (type $verdict' (variant (case "keep") (case "drop" string) (case "edit" $edit)))
-        (export $verdict "verdict" (type $verdict'))
-        (func (export "configure") (param "settings" string) (result (result (error string)))
-          (canon lift (core func $i "configure") (memory $memory) (realloc $realloc)))
-        (func (export "relabel") (param "series" (list (list $label))) (result (result (list $verdict) (error string)))
-          (canon lift (core func $i "relabel") (memory $memory) (realloc $realloc)))
+        {LIFTED}
         "#
     )
 }

@@ -28,8 +28,8 @@ mod tenants;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
-use std::thread;
 
+use gauntlet_tests::machine::processors;
 use setting::{Options, Setting};
 use table::{Bar, Row};
 
@@ -77,12 +77,11 @@ fn document(setting: &Setting, rows: &[Row], bars: &[Bar]) -> String {
     let (bodies, options) = (&setting.bodies, &setting.options);
     let mut text = format!(
         "# Measured\n\nWritten by `make bench`; [performance.md](performance.md) says what it means.\n\n\
-         {}. {}, {} cores, which the senders and the sink share. Writes of {} samples ({} bytes compressed, {} series) \
+         {}. {}, which the senders and the sink share. Writes of {} samples ({} bytes compressed, {} series) \
          over {} kept-alive connections, TLS with client certificate in, plain HTTP out to one sink, unless a row says \
          otherwise. {} interleaved runs of {} s: median, smallest and largest.\n\n",
         peers::versions().join(", "),
-        processor(),
-        thread::available_parallelism().map_or(0, usize::from),
+        processors(),
         bodies.samples,
         bodies.mean_bytes(),
         bodies.series(),
@@ -97,11 +96,4 @@ fn document(setting: &Setting, rows: &[Row], bars: &[Bar]) -> String {
         text += &format!("## Bars and aims\n\n{}", table::bars(bars));
     }
     text
-}
-
-fn processor() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name"));
-    let model = model.unwrap_or("an unnamed processor");
-    model.trim_start_matches(['\t', ':', ' ']).to_owned()
 }

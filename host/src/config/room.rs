@@ -68,16 +68,10 @@ fn above_the_bound(written: u64, bound: &Bound) -> Option<String> {
 }
 
 fn below_the_largest(config: &Config, limit: u64, bound: &Bound) -> Option<String> {
-    let largest = |tenant: &super::Tenant| {
-        tenant
-            .limits
-            .max_body_size
-            .saturating_add(tenant.limits.max_decoded_size)
-    };
     let (tenant, largest) = config
         .tenants
         .values()
-        .map(|t| (&t.id, largest(t)))
+        .map(|tenant| (&tenant.id, tenant.limits.largest_write()))
         .max_by_key(|(_, size)| *size)?;
     let least = memory::limit_that_guarantees(Kind::Bodies, largest);
     (limit < least).then(|| {

@@ -206,7 +206,7 @@ pub(super) fn limits(mut section: Section<'_>, base: &Limits, ceiling: Ceiling) 
         section.fail("`max_decoded_size` is above 4 GiB, which no snappy block can declare");
     }
     // A write that can never get its permits would be answered 503 for ever and block its sender.
-    let largest = limits.max_body_size.saturating_add(limits.max_decoded_size);
+    let largest = limits.largest_write();
     if limits.max_in_flight_size < largest {
         section.fail(format!(
             "`max_in_flight_size` ({}) is below `max_body_size` + `max_decoded_size` ({}): \

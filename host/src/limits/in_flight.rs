@@ -13,6 +13,7 @@ use super::whole::{Asking, Closed, Rule, Whole};
 use crate::config::Limits;
 use crate::memory::{Full, Held, Kind, Memory};
 use crate::telemetry::Metrics;
+use crate::telemetry::metrics::signed;
 
 /// Of the requests of all tenants together. A usual sender has a few at once.
 const PLACES: Rule = Rule {
@@ -404,11 +405,6 @@ impl BoundMet {
             Closed::Share => Self::ShareOfBytes,
         }
     }
-}
-
-/// The gauge is signed; a count beyond 2^63 bytes cannot be held by any machine.
-fn signed(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

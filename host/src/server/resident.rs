@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::memory::system::{Bound, Resident};
 use crate::memory::{ACCOUNTED_PERCENT, Kind, Memory, allocator};
+use crate::telemetry::metrics::signed;
 use crate::telemetry::{Metrics, Throttle};
 
 /// In which time a flood can take some hundred megabytes.
@@ -191,11 +192,6 @@ impl Beside {
             .max()
             .unwrap_or(0)
     }
-}
-
-/// Gauges are signed; no machine has 2^63 bytes.
-fn signed(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -254,6 +254,11 @@ metrics! {
         "Unix time at which a certificate that is presented to senders expires";
 }
 
+/// For gauges, which are signed; no machine has 2^63 bytes.
+pub fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 fn register_build(registry: &mut Registry) {
     let build = Family::<BuildLabels, Gauge>::default();
     let version = env!("CARGO_PKG_VERSION");

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use gauntlet_tests::guest::LIFTED;
+
 use super::*;
 
 async fn refused(bytes: &[u8]) -> LoadError {
@@ -151,18 +153,7 @@ pub(super) fn guest(core: &str, with: &str) -> String {
             (i32.store (i32.const 68) (i32.const 65536)) (i32.store (i32.const 72) (local.get 1))
             (i32.const 64)))
         (core instance $i (instantiate $m {with}))
-        (alias core export $i "memory" (core memory $memory))
-        (alias core export $i "realloc" (core func $realloc))
-        (type $label' (record (field "name" string) (field "value" string)))
-        (export $label "label" (type $label'))
-        (type $edit' (record (field "labels" (option (list $label))) (field "stream" (option string))))
-        (export $edit "edit" (type $edit'))
-        (type $verdict' (variant (case "keep") (case "drop" string) (case "edit" $edit)))
-        (export $verdict "verdict" (type $verdict'))
-        (func (export "configure") (param "settings" string) (result (result (error string)))
-          (canon lift (core func $i "configure") (memory $memory) (realloc $realloc)))
-        (func (export "relabel") (param "series" (list (list $label))) (result (result (list $verdict) (error string)))
-          (canon lift (core func $i "relabel") (memory $memory) (realloc $realloc)))
+        {LIFTED}
         "#
     )
 }
