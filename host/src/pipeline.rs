@@ -190,15 +190,15 @@ impl Pipeline {
         let scanned = recalled.scanned();
         let mut ledger = Ledger::open(session.counters(), scanned, compressed.len());
         let framed = recalled.size();
-        session.hold_work(framed).map_err(|e| ledger.fail(e.into()))?;
+        let most = framed + recalled.most_edited();
+        session.hold_work(most).map_err(|e| ledger.fail(e.into()))?;
 
         // Policy: every series gets its fate, host checks included.
         let judging = session.judge().judge(recalled).await;
         let mut judged = judging.map_err(|e| ledger.fail(e.into()))?;
-        let judged_size = judged.size() as u64;
-        session
-            .hold_work(framed + judged_size)
-            .map_err(|e| ledger.fail(e.into()))?;
+        // Of series that were known no edits have been held yet.
+        let made = framed + judged.size() as u64;
+        session.hold_work(made).map_err(|e| ledger.fail(e.into()))?;
         let admitted = admit(session, &mut judged, compressed.len()).await;
         let routes = admitted.map_err(|e| ledger.fail(e))?;
 

@@ -37,7 +37,9 @@ const MAX_GROWTH: usize = 4;
 
 /// Bytes of labels that a chain may leave on so many series, which came with `sent` bytes of them.
 pub fn most_edited(series: u64, sent: u64) -> u64 {
-    series.div_ceil(BATCH_SERIES as u64) * MAX_CALL_BYTES as u64 + MAX_GROWTH as u64 * sent
+    // Calls end where they have enough series, or bytes.
+    let calls = series.div_ceil(BATCH_SERIES as u64) + sent / BATCH_BYTES as u64;
+    calls * MAX_CALL_BYTES as u64 + MAX_GROWTH as u64 * sent
 }
 
 /// Instances that must fail on a series alone before it is refused for it. One may have been at fault by what it was asked

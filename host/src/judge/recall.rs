@@ -94,13 +94,24 @@ impl Recalled {
         self.series.scanned()
     }
 
-    /// Bytes of memory that it takes besides its body until it is judged, at most: of each series its place, hash and fate, of
-    /// each that is not known all that policies may make of it as well.
+    /// Bytes of memory that it takes besides its body until it is judged: of each series its place, hash and fate, of each
+    /// that is not known what policies are asked as well.
     pub fn size(&self) -> u64 {
+        let (all, new, labels) = self.extent();
+        all * SERIES_BYTES + new * NEW_SERIES_BYTES + labels
+    }
+
+    /// Bytes that policies may make of the series that are not known, at most.
+    pub fn most_edited(&self) -> u64 {
+        let (_, new, labels) = self.extent();
+        most_edited(new, labels)
+    }
+
+    /// Series, those of them that are not known, and about how many bytes of labels those have.
+    fn extent(&self) -> (u64, u64, u64) {
         let scanned = self.scanned();
         let (all, new) = (scanned.series().len() as u64, self.series.unknown().len() as u64);
-        let labels = scanned.body().len() as u64 * new / all.max(1);
-        all * SERIES_BYTES + new * NEW_SERIES_BYTES + labels + most_edited(new, labels)
+        (all, new, scanned.body().len() as u64 * new / all.max(1))
     }
 }
 
