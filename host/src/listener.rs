@@ -34,6 +34,7 @@ use crate::model::{Peer, PeerCertificate};
 use crate::telemetry::metrics::ReasonLabels;
 use crate::telemetry::{Metrics, Throttle, Throttles, network_of};
 use crate::tls::{self, HandshakeError, HandshakeFault};
+use crate::turn;
 
 mod bind;
 mod clock;
@@ -189,7 +190,11 @@ pub async fn serve<H, F>(
         match accepted {
             Ok((socket, address, (seat, notice))) => {
                 let door = Arc::clone(&door);
-                let serve = move |socket, address| until_told(door, socket, address, seat, notice);
+                let serve = move |socket, address| {
+                    let clock = Arc::clone(seat.clock());
+                    let served = Box::pin(until_told(door, socket, address, seat, notice));
+                    turn::by_turns(served, move || clock.tenant().cloned())
+                };
                 if let Err(error) = reactors.spawn(&tracker, socket, address, serve) {
                     tracing::error!(%error, "a connection could not be handed over; the listener goes on");
                 }
@@ -359,7 +364,7 @@ async fn noting_proof(
     let Some(tenant) = peer.proved.get().filter(|_| !was_proved) else {
         return response;
     };
-    seat.clock().prove();
+    seat.clock().prove(tenant);
     match seat.proved(tenant) {
         true => response,
         false => last(response),

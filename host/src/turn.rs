@@ -1,12 +1,16 @@
 //! How much of a reactor's time a tenant has had in this turn.
 //!
 //! A reactor serves what is ready first come, first served: a tenant with many connections would have all others wait for
-//! all of its work. Takes what a tenant's work on this reactor took, gives whether more of it may be done here and now; if
-//! not, it is done elsewhere, in an order that is fair. A turn ends when the reactor has nothing left to do, so that
-//! nobody is sent away from one that is not busy; on one that is always busy a tenant keeps a small share. Threads that
-//! are no reactors have no turns: whatever is asked for is done.
+//! all of its work. Takes what a tenant's work on this reactor took, gives whether more of it may be done here and now. What
+//! is a step of a write is done elsewhere if not, in an order that is fair; what is the connection itself (handshakes, heads,
+//! answers) waits for the next turn, that of all who proved no tenant together, as one more tenant. A turn ends when the
+//! reactor has nothing left to do, so that nobody is sent away from one that is not busy; on one that is always busy a
+//! tenant keeps a small share. Threads that are no reactors have no turns: whatever is asked for is done.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::model::TenantId;
@@ -15,34 +19,57 @@ use crate::model::TenantId;
 const BURST: Duration = Duration::from_micros(500);
 /// The part of a busy reactor that a tenant keeps, one in so many: 400 usual writes a second.
 const SHARE: u32 = 16;
+/// How long a tenant that came with what was too much is expected to come with more of it: whatever is found out here at
+/// the cost of others is found out ten times a second.
+const EXPECT_MORE: Duration = Duration::from_millis(100);
+/// As many of a tenant's connections go on when a turn begins, and as many again if that is all there is to do: asking ten
+/// thousand of them whether they may would be much work by itself.
+const GO_ON: usize = 8;
 
 thread_local! {
     /// None on a thread that is no reactor.
     static TURN: RefCell<Option<Turn>> = const { RefCell::new(None) };
 }
 
-/// How long a tenant that came with what was too much is expected to come with more of it: whatever is found out here at
-/// the cost of others is found out ten times a second.
-const EXPECT_MORE: Duration = Duration::from_millis(100);
+/// None: whoever proved no tenant.
+type Whose = Option<TenantId>;
 
-/// The tenants that had time of this reactor lately. Few: those of one burst of writes.
 #[derive(Debug, Default)]
-struct Turn(Vec<Had>);
+struct Turn {
+    /// Of the steps of writes.
+    steps: Book,
+    /// Of all that connections do, those steps included.
+    connections: Book,
+    waiting: Vec<Line>,
+    /// Of who is the next to wait.
+    ticket: u64,
+}
+
+/// Who had time of this reactor lately. Few: those of one burst of writes.
+#[derive(Debug, Default)]
+struct Book(Vec<Had>);
 
 /// What one tenant had.
 #[derive(Debug)]
 struct Had {
-    tenant: TenantId,
+    whose: Whose,
     /// When it will have been its share.
     paid: Instant,
     /// It came with more than is done here.
     heavy: bool,
 }
 
-impl Turn {
-    /// Whether the tenant has not had all it may have.
-    fn is_open(&self, tenant: &TenantId, now: Instant) -> bool {
-        let had = self.0.iter().find(|had| had.tenant == *tenant);
+/// One tenant's connections that wait for its turn, in the order in which they came.
+#[derive(Debug)]
+struct Line {
+    whose: Whose,
+    waiting: VecDeque<(u64, Waker)>,
+}
+
+impl Book {
+    /// Whether there is something left of what it may have.
+    fn is_open(&self, whose: &Whose, now: Instant) -> bool {
+        let had = self.0.iter().find(|had| had.whose == *whose);
         had.is_none_or(|had| match had.heavy {
             true => had.paid <= now,
             false => had.paid <= now + BURST * SHARE,
@@ -50,16 +77,16 @@ impl Turn {
     }
 
     /// What a tenant had is paid for when so much time has passed that it was its share. `heavy`: and it was not enough.
-    fn spend(&mut self, tenant: &TenantId, took: Duration, heavy: bool, now: Instant) {
+    fn spend(&mut self, whose: &Whose, took: Duration, heavy: bool, now: Instant) {
         let cost = if heavy { EXPECT_MORE } else { took * SHARE };
-        if let Some(had) = self.0.iter_mut().find(|had| had.tenant == *tenant) {
+        if let Some(had) = self.0.iter_mut().find(|had| had.whose == *whose) {
             had.paid = now.max(had.paid) + cost;
             had.heavy = heavy;
             return;
         }
         self.0.retain(|had| had.paid > now);
         self.0.push(Had {
-            tenant: tenant.clone(),
+            whose: whose.clone(),
             paid: now + cost,
             heavy,
         });
@@ -71,6 +98,63 @@ impl Turn {
     }
 }
 
+impl Line {
+    fn first(&self) -> Option<u64> {
+        self.waiting.front().map(|(number, _)| *number)
+    }
+}
+
+impl Turn {
+    /// Whether a connection may go on now. If not, `waker` is woken when it may, and `ticket` is its place until then.
+    fn lets(&mut self, whose: &Whose, ticket: &mut Option<u64>, waker: &Waker, now: Instant) -> bool {
+        let line = self.waiting.iter().find(|line| line.whose == *whose);
+        let is_called = match (*ticket, line.and_then(Line::first)) {
+            (Some(number), Some(first)) if number >= first => return false,
+            (Some(_), _) | (None, None) => true,
+            (None, Some(_)) => false,
+        };
+        if is_called && self.connections.is_open(whose, now) {
+            *ticket = None;
+            return true;
+        }
+        self.ticket += 1;
+        *ticket = Some(self.ticket);
+        let place = (self.ticket, waker.clone());
+        match self.waiting.iter_mut().find(|line| line.whose == *whose) {
+            Some(line) => line.waiting.push_back(place),
+            None => self.waiting.push(Line {
+                whose: whose.clone(),
+                waiting: VecDeque::from([place]),
+            }),
+        }
+        false
+    }
+
+    /// A connection went on for so long. Who may go on since its share of time has passed.
+    fn went_on(&mut self, whose: &Whose, took: Duration, now: Instant) -> Vec<Waker> {
+        self.connections.spend(whose, took, false, now);
+        let connections = &self.connections;
+        let open = self
+            .waiting
+            .iter_mut()
+            .filter(|line| connections.is_open(&line.whose, now));
+        open.filter_map(|line| Some(line.waiting.pop_front()?.1)).collect()
+    }
+
+    /// Who goes on in the next one.
+    fn end(&mut self) -> Vec<Waker> {
+        self.steps.end();
+        self.connections.end();
+        let first = |line: &mut Line| {
+            let some = line.waiting.len().min(GO_ON);
+            line.waiting.drain(..some).map(|(_, waker)| waker).collect::<Vec<_>>()
+        };
+        let next = self.waiting.iter_mut().flat_map(first).collect();
+        self.waiting.retain(|line| !line.waiting.is_empty());
+        next
+    }
+}
+
 /// This thread is a reactor from now on.
 pub fn begin() {
     TURN.set(Some(Turn::default()));
@@ -78,18 +162,16 @@ pub fn begin() {
 
 /// All that was ready was served.
 pub fn end() {
-    TURN.with_borrow_mut(|turn| {
-        if let Some(turn) = turn {
-            turn.end();
-        }
-    });
+    let next = TURN.with_borrow_mut(|turn| turn.as_mut().map(Turn::end));
+    next.into_iter().flatten().for_each(Waker::wake);
 }
 
 /// Does `work` for a tenant if it is still this tenant's turn here. `work` is short, and gives nothing where there is more to
 /// do than that.
 pub fn take<T>(tenant: &TenantId, work: impl FnOnce() -> Option<T>) -> Option<T> {
     let began = Instant::now();
-    let is_open = TURN.with_borrow(|turn| turn.as_ref().map(|turn| turn.is_open(tenant, began)));
+    let whose = Some(tenant.clone());
+    let is_open = TURN.with_borrow(|turn| turn.as_ref().map(|turn| turn.steps.is_open(&whose, began)));
     match is_open {
         Some(false) => return None,
         Some(true) => {}
@@ -99,14 +181,58 @@ pub fn take<T>(tenant: &TenantId, work: impl FnOnce() -> Option<T>) -> Option<T>
     let now = Instant::now();
     TURN.with_borrow_mut(|turn| {
         if let Some(turn) = turn {
-            turn.spend(tenant, now - began, done.is_none(), now);
+            turn.steps.spend(&whose, now - began, done.is_none(), now);
         }
     });
     done
 }
 
+/// What a connection does, as far as it is the turn of whose it is: `whose` may change with what it does.
+pub struct ByTurns<F, W> {
+    what: Pin<Box<F>>,
+    whose: W,
+    ticket: Option<u64>,
+}
+
+pub fn by_turns<F: Future, W: Fn() -> Option<TenantId> + Unpin>(what: Pin<Box<F>>, whose: W) -> ByTurns<F, W> {
+    ByTurns {
+        what,
+        whose,
+        ticket: None,
+    }
+}
+
+impl<F: Future, W: Fn() -> Option<TenantId> + Unpin> Future for ByTurns<F, W> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        let began = Instant::now();
+        let lets = TURN.with_borrow_mut(|turn| {
+            let turn = turn.as_mut()?;
+            Some(turn.lets(&(this.whose)(), &mut this.ticket, context.waker(), began))
+        });
+        match lets {
+            Some(true) => {}
+            Some(false) => return Poll::Pending,
+            None => return this.what.as_mut().poll(context),
+        }
+        let done = this.what.as_mut().poll(context);
+        let now = Instant::now();
+        let may_go_on = TURN.with_borrow_mut(|turn| {
+            let turn = turn.as_mut()?;
+            Some(turn.went_on(&(this.whose)(), now - began, now))
+        });
+        may_go_on.into_iter().flatten().for_each(Waker::wake);
+        done
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+    use futures_util::task::noop_waker_ref;
+
     use super::*;
 
     fn tenant(name: &str) -> TenantId {
@@ -115,38 +241,38 @@ mod tests {
 
     #[test]
     fn who_had_a_burst_waits_for_its_share_and_others_do_not() {
-        let (mut turn, now) = (Turn::default(), Instant::now());
-        let (hog, quiet) = (tenant("hog"), tenant("quiet"));
-        turn.spend(&hog, BURST, false, now);
-        assert!(turn.is_open(&hog, now));
-        turn.spend(&hog, BURST / 2, false, now);
-        assert!(!turn.is_open(&hog, now) && turn.is_open(&quiet, now));
+        let (mut book, now) = (Book::default(), Instant::now());
+        let (hog, quiet, strangers) = (Some(tenant("hog")), Some(tenant("quiet")), None);
+        book.spend(&hog, BURST, false, now);
+        assert!(book.is_open(&hog, now));
+        book.spend(&hog, BURST / 2, false, now);
+        assert!(!book.is_open(&hog, now) && book.is_open(&quiet, now) && book.is_open(&strangers, now));
         // A 16th of the time that passes is its own.
-        assert!(!turn.is_open(&hog, now + BURST * SHARE / 2 - Duration::from_nanos(100)));
-        assert!(turn.is_open(&hog, now + BURST * SHARE / 2));
+        assert!(!book.is_open(&hog, now + BURST * SHARE / 2 - Duration::from_nanos(100)));
+        assert!(book.is_open(&hog, now + BURST * SHARE / 2));
     }
 
     #[test]
     fn who_came_with_too_much_is_expected_to_come_with_more_of_it() {
-        let (mut turn, now) = (Turn::default(), Instant::now());
-        let (heavy, light) = (tenant("heavy"), tenant("light"));
-        turn.spend(&heavy, Duration::ZERO, true, now);
-        turn.spend(&light, BURST * 2, false, now);
-        assert!(!turn.is_open(&heavy, now) && !turn.is_open(&light, now));
-        turn.end();
-        assert!(!turn.is_open(&heavy, now) && turn.is_open(&light, now));
-        assert!(turn.is_open(&heavy, now + EXPECT_MORE));
-        turn.spend(&heavy, BURST / 2, false, now + EXPECT_MORE);
-        assert!(turn.is_open(&heavy, now + EXPECT_MORE));
+        let (mut book, now) = (Book::default(), Instant::now());
+        let (heavy, light) = (Some(tenant("heavy")), Some(tenant("light")));
+        book.spend(&heavy, Duration::ZERO, true, now);
+        book.spend(&light, BURST * 2, false, now);
+        assert!(!book.is_open(&heavy, now) && !book.is_open(&light, now));
+        book.end();
+        assert!(!book.is_open(&heavy, now) && book.is_open(&light, now));
+        assert!(book.is_open(&heavy, now + EXPECT_MORE));
+        book.spend(&heavy, BURST / 2, false, now + EXPECT_MORE);
+        assert!(book.is_open(&heavy, now + EXPECT_MORE));
     }
 
     #[test]
     fn tenants_of_bursts_that_are_paid_for_are_forgotten() {
-        let (mut turn, now) = (Turn::default(), Instant::now());
+        let (mut book, now) = (Book::default(), Instant::now());
         for n in 0..1000 {
-            turn.spend(&tenant(&format!("t{n}")), BURST, false, now + BURST * SHARE * n);
+            book.spend(&Some(tenant(&format!("t{n}"))), BURST, false, now + BURST * SHARE * n);
         }
-        assert_eq!(turn.0.len(), 1);
+        assert_eq!(book.0.len(), 1);
     }
 
     #[test]
@@ -161,5 +287,62 @@ mod tests {
         assert!(take(&a, slow).is_some() && take(&a, slow).is_none());
         end();
         assert!(take(&a, slow).is_some());
+    }
+
+    #[test]
+    fn connections_of_who_had_a_burst_go_on_in_the_order_in_which_they_came() {
+        let (mut turn, now) = (Turn::default(), Instant::now());
+        let (hog, quiet) = (Some(tenant("hog")), Some(tenant("quiet")));
+        let lets =
+            |turn: &mut Turn, whose: &Whose, ticket: &mut Option<u64>| turn.lets(whose, ticket, noop_waker_ref(), now);
+        turn.connections.spend(&hog, BURST * 2, false, now);
+        let mut tickets = [None; 2 * GO_ON + 1];
+        for _ in 0..2 {
+            assert!(!tickets.iter_mut().any(|ticket| lets(&mut turn, &hog, ticket)));
+        }
+        assert!(lets(&mut turn, &quiet, &mut None));
+        for called in [0..GO_ON, GO_ON..2 * GO_ON, 2 * GO_ON..2 * GO_ON + 1] {
+            assert_eq!(turn.end().len(), called.len());
+            let may: Vec<usize> = (0..tickets.len())
+                .filter(|n| tickets[*n].is_some() && lets(&mut turn, &hog, &mut tickets[*n]))
+                .collect();
+            assert_eq!(may, called.collect::<Vec<_>>());
+        }
+        assert!(turn.waiting.is_empty() && turn.end().is_empty());
+    }
+
+    #[test]
+    fn on_a_reactor_that_is_always_busy_one_goes_on_when_its_share_of_time_has_passed() {
+        let (mut turn, now) = (Turn::default(), Instant::now());
+        let (hog, quiet) = (Some(tenant("hog")), Some(tenant("quiet")));
+        assert!(turn.went_on(&hog, BURST * 2, now).is_empty());
+        let mut tickets = [None; 2];
+        assert!(
+            !tickets
+                .iter_mut()
+                .any(|ticket| turn.lets(&hog, ticket, noop_waker_ref(), now))
+        );
+        let later = now + BURST * SHARE;
+        assert!(turn.went_on(&quiet, BURST / 8, now).is_empty());
+        assert_eq!(turn.went_on(&quiet, BURST / 8, later).len(), 1);
+        let may = tickets.map(|ticket| turn.lets(&hog, &mut { ticket }, noop_waker_ref(), later));
+        assert_eq!(may, [true, false]);
+    }
+
+    #[test]
+    fn a_connection_goes_on_when_it_is_called_and_ends() {
+        let slow = |end: bool| {
+            Box::pin(std::future::poll_fn(move |_| {
+                std::thread::sleep(BURST * 2);
+                if end { Poll::Ready(()) } else { Poll::Pending }
+            }))
+        };
+        let whose = || Some(tenant("a"));
+        begin();
+        let (mut first, mut second) = (by_turns(slow(false), whose), by_turns(slow(true), whose));
+        assert!((&mut first).now_or_never().is_none());
+        assert!((&mut second).now_or_never().is_none(), "not its turn");
+        end();
+        assert!((&mut second).now_or_never().is_some());
     }
 }

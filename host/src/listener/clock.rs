@@ -3,13 +3,14 @@
 //! Takes the bytes that pass and the beginnings and ends of requests; gives the next deadline. Never ends a
 //! connection itself.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
 use tokio::time::Instant;
 
 use super::framing::{Ambiguity, Seen};
+use crate::model::TenantId;
 
 /// A sender that takes no byte of an answer for this long is gone: Prometheus gives up a request after 30 s.
 const WRITE_STALL: Duration = Duration::from_secs(30);
@@ -49,7 +50,6 @@ struct State {
     /// Heads that came whole and that no request was made of yet.
     heads: u64,
     fault: Option<Ambiguity>,
-    is_proved: bool,
     /// By the last answer, for good.
     is_refused: bool,
 }
@@ -71,6 +71,8 @@ pub(crate) struct Clock {
     head: Duration,
     idle: Duration,
     rest: Duration,
+    /// Which the sender proved first.
+    tenant: OnceLock<TenantId>,
     state: Mutex<State>,
 }
 
@@ -80,13 +82,13 @@ impl Clock {
             head,
             idle,
             rest: REST,
+            tenant: OnceLock::new(),
             state: Mutex::new(State {
                 phase: Phase::Head,
                 since: Instant::now(),
                 stalled: None,
                 heads: 0,
                 fault: None,
-                is_proved: false,
                 is_refused: false,
             }),
         }
@@ -154,16 +156,20 @@ impl Clock {
     /// Whoever is to try again will, and who proved nothing has sent a usual write by then.
     pub(super) fn still_heard(&self) -> usize {
         let state = self.state();
-        match (state.is_proved, state.is_refused) {
+        match (self.tenant().is_some(), state.is_refused) {
             (true, true) => HEARD_IF_REFUSED,
             (true, false) => HEARD_IF_TO_TRY_AGAIN,
             (false, _) => HEARD_OF_STRANGERS,
         }
     }
 
-    /// Whoever is connected proved a tenant.
-    pub(super) fn prove(&self) {
-        self.state().is_proved = true;
+    /// Whoever is connected proved a tenant; the first one counts.
+    pub(super) fn prove(&self, tenant: &TenantId) {
+        self.tenant.get_or_init(|| tenant.clone());
+    }
+
+    pub(super) fn tenant(&self) -> Option<&TenantId> {
+        self.tenant.get()
     }
 
     pub(super) fn is_busy(&self) -> bool {

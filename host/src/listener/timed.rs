@@ -198,6 +198,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
+    use crate::model::TenantId;
 
     const PIPE: usize = 64 * 1024;
     const BLOCK: usize = 16 * 1024;
@@ -227,11 +228,12 @@ mod tests {
         let about = |bytes: usize| bytes..=bytes + PIPE + BLOCK;
         let of_stranger = taken(clock(StatusCode::UNAUTHORIZED)).await;
         assert!(about(128 << 10).contains(&of_stranger), "{of_stranger}");
+        let tenant = TenantId::new("t").unwrap();
         let refused = clock(StatusCode::BAD_REQUEST);
-        refused.prove();
+        refused.prove(&tenant);
         assert_eq!(taken(refused).await, BLOCKS * BLOCK);
         let to_try_again = clock(StatusCode::SERVICE_UNAVAILABLE);
-        to_try_again.prove();
+        to_try_again.prove(&tenant);
         let of_that = taken(to_try_again).await;
         assert!(about(256 << 10).contains(&of_that), "{of_that}");
     }
