@@ -27,6 +27,8 @@ const MIB: f64 = (1 << 20) as f64;
 /// memory says so too early: tables double.
 const CHURN_STEP: u64 = 1_000_000;
 const MOST_CHURN: usize = 40;
+/// By then the gateway has given back what was freed: what the last writes took for a moment is not what series cost.
+const SETTLED: Duration = Duration::from_secs(15);
 
 pub fn bars(setting: &Setting) -> Vec<Bar> {
     let mut bars = Vec::new();
@@ -67,7 +69,7 @@ fn active(setting: &Setting, name: &str, policies: &Policies, bar: f64) -> Bar {
         until: Until::Writes(SERIES / setting.bodies.samples),
     };
     let outcome = load::run(&gauntlet.target(setting.without_certificate()), &source, pace).accepted(name);
-    thread::sleep(Duration::from_secs(1));
+    thread::sleep(SETTLED);
     let over = rss(&gauntlet) - idle;
     let active = gauntlet.metrics().sum("gauntlet_active_series", &[]);
     let remark = format!(

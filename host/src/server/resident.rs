@@ -16,8 +16,9 @@ use crate::telemetry::{Metrics, Throttle};
 
 /// In which time a flood can take some hundred megabytes.
 const EVERY: Duration = Duration::from_millis(200);
-/// A control group's bound may be changed while the process runs.
-const LOOK_AT_BOUND: u32 = 50;
+/// A control group's bound may be changed while the process runs, and what was freed after the last flood stays until somebody
+/// asks for it.
+const SELDOM: u32 = 50;
 /// Percent of a group's bound that may be in use: the rest is for what comes until the next look.
 const USABLE_PERCENT: u64 = 95;
 /// One line in this time.
@@ -56,8 +57,9 @@ impl Watch {
                 if stopped.load(Ordering::Acquire) {
                     return;
                 }
-                if round % LOOK_AT_BOUND == 0 {
+                if round % SELDOM == 0 {
                     look.bound = Bound::read();
+                    allocator::give_back(false);
                 }
                 look.once();
                 std::thread::park_timeout(EVERY);
