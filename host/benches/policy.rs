@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use gauntlet::chain::{Batch, Chain, Write};
+use gauntlet::chain::{Batch, Chain, Context, Write};
 use gauntlet::config::defaults::SANDBOX;
 use gauntlet::config::{OnFailure, Owner, PluginSource, Policy, WrittenAt};
 use gauntlet::memory::{Memory, NO_LIMIT};
@@ -110,9 +110,12 @@ fn benches(criterion: &mut Criterion) {
     let metrics = Arc::new(Metrics::new());
     let memory = Memory::new(NO_LIMIT, Arc::clone(&metrics));
     let engine = Engine::new(&SANDBOX, compiler, &memory, metrics).expect("an engine");
-    let tenant = TenantId::new("bench").expect("a tenant");
+    let context = Context {
+        tenant: TenantId::new("bench").expect("a tenant"),
+        upstreams: vec!["sink".to_owned()],
+    };
     let build = |policies: Vec<Policy>| {
-        let chain = runtime.block_on(Chain::build(&engine, &tenant, &policies, 1));
+        let chain = runtime.block_on(Chain::build(&engine, &context, &policies, 1));
         chain.expect("a chain")
     };
 

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::config;
-use crate::model::TenantId;
 use crate::sandbox::{Effort, Engine, Fault, Job, Rank, Undone, Work};
 
 mod admission;
 mod batch;
+mod context;
 mod decisions;
 mod labels;
 mod member;
@@ -32,6 +32,7 @@ pub(crate) mod tests;
 
 use admission::AdmitJob;
 pub use batch::Batch;
+pub use context::Context;
 pub use labels::{LabelSet, Unfit};
 use member::Member;
 pub use member::{FailedSeries, PolicyFailure, PolicyInfo, PolicyStatus};
@@ -57,7 +58,7 @@ pub struct BuildError {
 }
 
 impl BuildError {
-    /// The same plugin may well do a moment later: there was no room to try it.
+    /// The same plugin may well do a moment later: there was no room to try it, or no processor.
     pub fn may_pass(&self) -> bool {
         self.fault.may_pass()
     }
@@ -94,7 +95,7 @@ impl Chain {
     /// Names the first policy that cannot be used, and why.
     pub async fn build(
         engine: &Arc<Engine>,
-        tenant: &TenantId,
+        context: &Context,
         policies: &[config::Policy],
         generation: u64,
     ) -> Result<Self, BuildError> {
@@ -103,13 +104,14 @@ impl Chain {
             plugin: policy.plugin.name.clone(),
             fault,
         };
+        let context = Arc::new(context.clone());
         let mut all = Vec::with_capacity(policies.len());
         for policy in policies {
             let plugin = engine.load(&policy.plugin).await;
             let plugin = plugin.map_err(|fault| error(policy, fault.into()))?;
-            all.push(Member::new(engine, tenant, policy, plugin));
+            all.push(Member::new(engine, &context, policy, plugin));
         }
-        let members = Arc::new(Members::new(engine.clone(), tenant.clone(), all));
+        let members = Arc::new(Members::new(engine.clone(), context.tenant.clone(), all));
         for (place, policy) in policies.iter().enumerate() {
             let tried = trial::try_out(&members, place).await;
             tried.map_err(|fault| error(policy, fault))?;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
@@ -153,7 +153,7 @@ impl Generations {
         let (is_same, inputs) = blocking(move || (inputs.look() == inputs.loaded(), inputs)).await;
         state.inputs = inputs;
         let cause = match is_same {
-            true if state.lineage.again => "another try",
+            true if state.lineage.again.is_due(Instant::now()) => "another try",
             true if !state.gone.is_empty() => "a tenant file is gone",
             true => return,
             false => "files changed",

@@ -6,7 +6,7 @@
 //! Never judges what a plugin said: that is `chain`'s.
 //!
 //! From the outside in: [`engine`] (what all plugins share), `target`, `quota`, [`compile`] and `artefact` (how they are compiled
-//! and loaded), `contract` and `plugin` (what a plugin is), `instance` and `state` (one that runs), `arguments` (its arguments),
+//! and loaded), `contract`, `outline` and `plugin` (what a plugin is), `instance` and `state` (one that runs), `arguments` (its arguments),
 //! `warm` (those that wait), `threads` and `queue` (who runs next, and where), `deadline` (for how long), `imports` (what a
 //! plugin may call).
 
@@ -19,6 +19,7 @@ mod contract;
 mod deadline;
 mod imports;
 mod instance;
+mod outline;
 mod plugin;
 mod queue;
 mod quota;

@@ -45,7 +45,7 @@ fn guest(items: &str, configure: &str, relabel: &str, pages: u32) -> String {
             (global.set $top (i32.add (local.get $at)
               (i32.and (i32.add (local.get 3) (i32.const 7)) (i32.const -8))))
             (local.get $at))
-          (func (export "configure") (param i32 i32) (result i32)
+          (func (export "configure") (param i32 i32 i32 i32 i32 i32) (result i32)
             {configure}
             (global.set $top (i32.const 4096))
             (i32.const 16))

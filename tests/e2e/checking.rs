@@ -129,6 +129,51 @@ policies:
 }
 
 #[test]
+fn a_misspelt_upstream_of_a_route_is_told_with_tenant_policy_and_those_there_are() {
+    let setup = setup().tenant(tenant("a"));
+    setup.write();
+    let text = "tenant: a
+upstreams: [soft]
+policies:
+  - plugin: route
+    name: by-team
+    settings:
+      routes:
+        - {match: {team: a}, upstream: soft}
+        - {match: {team: b}, upstream: sofft}
+";
+    replace(&setup.tenant_file("a"), text.as_bytes());
+    refused(
+        &Gateway::check_as_written(&setup),
+        &[
+            "a.yaml:9:40: policies[0].settings: policy by-team: ",
+            "routes[1].upstream must be an upstream of tenant `a`, which has `soft`, not `sofft`",
+        ],
+    );
+    replace(&setup.tenant_file("a"), text.replace("sofft", "soft").as_bytes());
+    let checked = Gateway::check_as_written(&setup);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+}
+
+#[test]
+fn an_upstream_of_the_operators_route_that_one_tenant_has_not_is_told_with_the_tenant() {
+    let routes = json!([{"plugin": "route", "settings": {"routes": [{"match": {"x": "y"}, "upstream": "hard"}]}}]);
+    let setup = setup()
+        .set("/upstreams/hard", json!({"endpoints": ["http://127.0.0.1:19292"]}))
+        .set("/policies/before", routes)
+        .tenant(tenant("a").upstreams(&["soft", "hard"]))
+        .tenant(tenant("b").upstreams(&["soft"]));
+    refused(
+        &Gateway::check(&setup),
+        &[
+            "gauntlet.yaml:",
+            "an upstream of tenant `b`, which has `soft`, not `hard`",
+            "1 error(s)",
+        ],
+    );
+}
+
+#[test]
 fn a_mistake_of_the_operators_policy_is_told_once_and_where_it_is() {
     let wrong = json!([{"plugin": "relabel", "settings": {"relabel_configs": [{"action": "no_such_action"}]}}]);
     let setup = setup()

@@ -1,5 +1,10 @@
 //! Changes while running: what is good takes effect, what is broken costs nobody but its owner, nothing is lost.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
 use gauntlet_tests::certs::der;
 use gauntlet_tests::setup::replace;
 use gauntlet_tests::{Certs, Gate, Gateway, Receiver, Reply, Setup, Tenant, eventually, relabel, series, write};
@@ -203,6 +208,74 @@ async fn a_broken_main_file_changes_nothing() {
     assert_eq!(mark(&gateway, &receiver).await, "1");
     gateway.reload_tenant(marked("2")).await;
     assert_eq!(mark(&gateway, &receiver).await, "2");
+}
+
+#[tokio::test]
+async fn a_misspelt_upstream_of_a_route_is_refused_and_what_served_serves_on() {
+    let (soft, hard) = (Receiver::start().await, Receiver::start().await);
+    let routed = |upstream: &str| {
+        let routes = json!({"routes": [{"match": {"__name__": "kube_.*"}, "upstream": upstream}]});
+        tenant("a").upstreams(&["soft", "hard"]).policy("route", routes)
+    };
+    let setup = Setup::new()
+        .upstream("soft", &[&soft])
+        .upstream("hard", &[&hard])
+        .tenant(routed("hard"));
+    let mut gateway = Gateway::start(setup).await;
+    let answer = gateway.reload(|setup| setup.put_tenant(routed("hrad"))).await;
+    assert_eq!(answer.status, 500, "{answer:?}");
+    for part in [
+        "a.yaml",
+        "policy route",
+        "an upstream of tenant `a`, which has `soft`, `hard`, not `hrad`",
+    ] {
+        assert!(answer.text.contains(part), "{part:?} is not in {answer:?}");
+    }
+    let body = write([series("kube_pod").sample(1.0, 0)]);
+    assert_eq!(gateway.sender().bearer("a-token").write(&body).await.status, 204);
+    assert_eq!((soft.received().len(), hard.received().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_plugin_that_was_not_compiled_in_time_is_tried_again_until_it_is() {
+    let receiver = Receiver::start().await;
+    let pass = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-plugins/fixtures/built/pass.wasm");
+    let setup = Setup::with_receiver(&receiver)
+        .set("/sandbox/compile_timeout", "1s")
+        .set("/plugins/pass", json!({"file": pass}))
+        .tenant(tenant("a"));
+    let cache = setup.folder().join("cache");
+    let setup = setup.set("/sandbox/cache_dir", json!(cache));
+    // Compiling is done by the program itself, which for a while is one that never gets anywhere.
+    let (program, beside) = (setup.folder().join("program"), setup.folder().join("beside"));
+    let put = |make: &dyn Fn(&Path)| {
+        make(&beside);
+        std::fs::set_permissions(&beside, Permissions::from_mode(0o755)).unwrap();
+        std::fs::rename(&beside, &program).unwrap();
+    };
+    let gauntlet = |at: &Path| drop(std::fs::copy(env!("CARGO_BIN_EXE_gauntlet"), at).unwrap());
+    put(&gauntlet);
+    let mut command = Command::new(&program);
+    command.env("GAUNTLET_CONFIG_POLL_INTERVAL", "200ms");
+    let mut gateway = Gateway::start_program(setup, command).await;
+    put(&|at| std::fs::write(at, "#!/bin/sh\nexec sleep 1000\n").unwrap());
+    let new = tenant("new").policy("pass", json!({}));
+    let answer = gateway.reload(|setup| setup.put_tenant(new)).await;
+    assert_eq!(answer.status, 500, "{answer:?}");
+    assert!(
+        answer
+            .text
+            .contains("because the machine is too busy, and is tried again"),
+        "{answer:?}"
+    );
+    put(&gauntlet);
+    eventually("the new tenant to be served", async || {
+        let answer = gateway.sender().bearer("new-token").write(&small_write()).await;
+        (answer.status == 204).then_some(())
+    })
+    .await;
+    let status = gateway.api("/api/v1/status").await;
+    assert_eq!(status["last_reload"]["cause"], "another try", "{status}");
 }
 
 #[tokio::test]

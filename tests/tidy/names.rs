@@ -9,6 +9,10 @@ use super::{Source, host_code, none};
 /// Names that more than one type has, and why. What is here and is one type's alone is a fault as well.
 const SHARED: &[(&str, &str)] = &[
     (
+        "Context",
+        "where a chain's policies are in force, as the contract calls it, and what an answer to a sender depends on",
+    ),
+    (
         "Full",
         "of the process's memory, and of the queue of plugin calls, which nobody else sees",
     ),

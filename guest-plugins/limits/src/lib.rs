@@ -12,12 +12,12 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use gauntlet_policy::{Admission, Admit, Charge, Decision, Inputs, Policy, Write, admission_policy};
+use gauntlet_policy::{Admission, Admit, Charge, Context, Decision, Inputs, Policy, Write, admission_policy};
 
 use settings::{Limits, RequestLimits};
 
 impl Policy for Limits {
-    fn configure(settings: &str) -> Result<Self, String> {
+    fn configure(settings: &str, _context: &Context) -> Result<Self, String> {
         Self::read(settings)
     }
 }

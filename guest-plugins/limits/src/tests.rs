@@ -1,8 +1,12 @@
 //! What `limits` decides about writes, at, below and above each limit.
 
-use gauntlet_policy::{Admit, Charge, Decision, Inputs, Policy, StreamTotals, Totals, Write};
+use gauntlet_policy::{Admit, Charge, Context, Decision, Inputs, Policy, StreamTotals, Totals, Write};
 
 use crate::settings::Limits;
+
+fn configure(settings: &str) -> Result<Limits, String> {
+    Limits::configure(settings, &Context::new("kazusa", &["soft"]))
+}
 
 fn write() -> Write {
     let stream = |name: &str, series, samples, histograms| StreamTotals {
@@ -27,7 +31,7 @@ fn write() -> Write {
 }
 
 fn decide(settings: &str, write: &Write) -> Decision {
-    Limits::configure(settings).unwrap().admit(write)
+    configure(settings).unwrap().admit(write)
 }
 
 fn charges(settings: &str) -> Vec<Charge> {
@@ -171,7 +175,7 @@ fn settings_that_cannot_be_meant_are_refused_with_the_place() {
         ),
         (r#"[]"#, "settings must be a mapping"),
     ] {
-        let error = Limits::configure(settings).err().unwrap_or_default();
+        let error = configure(settings).err().unwrap_or_default();
         assert!(error.contains(reason), "{settings}: {error}");
     }
 }
@@ -216,7 +220,7 @@ fn the_inputs_are_what_the_settings_count() {
             active | new,
         ),
     ] {
-        assert_eq!(Limits::configure(settings).unwrap().inputs(), inputs, "{settings}");
+        assert_eq!(configure(settings).unwrap().inputs(), inputs, "{settings}");
     }
 }
 
@@ -292,7 +296,7 @@ fn what_is_no_input_never_changes_a_decision() {
     let (mut rejected, mut masked) = (0, 0);
     for _ in 0..2000 {
         let settings = numbers.settings();
-        let limits = Limits::configure(&settings).unwrap();
+        let limits = configure(&settings).unwrap();
         for _ in 0..20 {
             let write = numbers.write();
             let told = limits.inputs().told(&write);

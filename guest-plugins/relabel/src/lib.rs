@@ -14,7 +14,7 @@ mod tests;
 
 use std::cell::RefCell;
 
-use gauntlet_policy::{Fate, Policy, Relabel, Series, relabel_policy};
+use gauntlet_policy::{Context, Fate, Policy, Relabel, Series, relabel_policy};
 
 use go_regex::{Slots, unicode};
 use rules::{Action, Rule};
@@ -26,7 +26,7 @@ pub struct RelabelConfigs {
 }
 
 impl Policy for RelabelConfigs {
-    fn configure(settings: &str) -> Result<Self, String> {
+    fn configure(settings: &str, _context: &Context) -> Result<Self, String> {
         Ok(Self {
             state: RefCell::new((rules::read(settings)?, Slots::new())),
         })

@@ -1,6 +1,6 @@
 //! Everything the real Prometheus was asked (tests/relabel-vectors), asked here.
 
-use gauntlet_policy::{Label, Policy, Relabel, Series, Verdict};
+use gauntlet_policy::{Context, Label, Policy, Relabel, Series, Verdict};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -46,8 +46,12 @@ fn vectors() -> Vectors {
     serde_json::from_str(include_str!("../testdata/vectors.json")).unwrap()
 }
 
+fn context() -> Context {
+    Context::new("kazusa", &["soft"])
+}
+
 fn configure(rules: &str) -> Result<RelabelConfigs, String> {
-    RelabelConfigs::configure(&format!(r#"{{"relabel_configs": {rules}}}"#))
+    RelabelConfigs::configure(&format!(r#"{{"relabel_configs": {rules}}}"#), &context())
 }
 
 /// The labels that are left, sorted, and whether the verdict says that they changed; none: dropped.
@@ -207,7 +211,9 @@ fn unknown_keys_name_the_nearest() {
             "relabel_configs[0].regex must be a string, put it in quotes",
         ),
     ] {
-        let error = RelabelConfigs::configure(settings).err().unwrap_or_default();
+        let error = RelabelConfigs::configure(settings, &context())
+            .err()
+            .unwrap_or_default();
         assert!(error.contains(reason), "{settings}: {error}");
     }
 }

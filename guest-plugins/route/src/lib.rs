@@ -2,11 +2,8 @@
 //!
 //! Takes `{"routes": [{"match": {label: pattern}, "stream": S, "upstream": U, "tenants": [T]}]}`; gives each series
 //! the stream of the first route that matches it, and each stream its upstream. Patterns are anchored and in
-//! Prometheus' syntax, a missing label is an empty one. A series that no route matches stays where it was.
-//!
-//! A series is judged without knowing its tenant, since verdicts are remembered. Where routes that name tenants
-//! come before the one that decides, the stream therefore names them all, as `a|b`, and the write, whose tenant is
-//! known, goes to the first of them that is for this tenant.
+//! Prometheus' syntax, a missing label is an empty one. A series that no route matches stays where it was. Routes for
+//! other tenants are passed over, and an upstream that is not the tenant's is refused with the settings.
 
 mod settings;
 
@@ -15,45 +12,28 @@ mod tests;
 
 use std::cell::RefCell;
 
-use gauntlet_policy::{Admission, Admit, Decision, Fate, Inputs, Policy, Relabel, Series, Write, tenant_policy};
+use gauntlet_policy::{
+    Admission, Admit, Context, Decision, Fate, Inputs, Policy, Relabel, Series, Write, tenant_policy,
+};
 
 use settings::{Route, read};
-
-/// Between the names of a stream that several routes claim; no stream can be named with it.
-const OR: char = '|';
 
 /// A tenant's routes. Patterns match by using memory of their own, hence the cell.
 pub struct Routes(RefCell<Vec<Route>>);
 
 impl Policy for Routes {
-    fn configure(settings: &str) -> Result<Self, String> {
-        read(settings).map(|routes| Self(RefCell::new(routes)))
+    fn configure(settings: &str, context: &Context) -> Result<Self, String> {
+        read(settings, context).map(|routes| Self(RefCell::new(routes)))
     }
 }
 
 impl Relabel for Routes {
     fn relabel(&self, series: &mut Series) -> Fate {
-        let mut stream = String::new();
-        for route in self.0.borrow_mut().iter_mut() {
-            if !route
-                .patterns
-                .iter_mut()
-                .all(|(label, pattern)| pattern.is_match(series.value(label)))
-            {
-                continue;
-            }
-            // Two routes of one stream go the same way.
-            if !stream.split(OR).any(|claimed| claimed == route.stream) {
-                if !stream.is_empty() {
-                    stream.push(OR);
-                }
-                stream.push_str(&route.stream);
-            }
-            if route.tenants.is_none() {
-                break;
-            }
-        }
-        if !stream.is_empty() {
+        let mut routes = self.0.borrow_mut();
+        let mut matching = routes
+            .iter_mut()
+            .filter_map(|route| route.matches(series).then_some(&*route.stream));
+        if let Some(stream) = matching.next() {
             series.assign_stream(stream);
         }
         Fate::Keep
@@ -63,26 +43,20 @@ impl Relabel for Routes {
 impl Admit for Routes {
     fn admit(&self, write: &Write) -> Decision {
         let routes = self.0.borrow();
-        let upstream = |stream: &str| {
-            stream.split(OR).find_map(|claimed| {
-                let route = routes
-                    .iter()
-                    .find(|route| route.stream == claimed && route.is_for(&write.tenant))?;
-                Some((stream.to_owned(), route.upstream.clone()))
+        let to = |name: &str| {
+            let route = routes.iter().find(|route| route.stream == name)?;
+            Some(gauntlet_policy::Route {
+                stream: route.stream.clone(),
+                upstream: route.upstream.clone(),
             })
         };
-        let routes = write
-            .streams
-            .iter()
-            .filter_map(|stream| upstream(&stream.name))
-            .collect();
         Decision::Admit(Admission {
             charges: Vec::new(),
-            routes,
+            routes: write.streams.iter().filter_map(|stream| to(&stream.name)).collect(),
         })
     }
 
-    /// Where a stream goes is in its name, and in the tenant's.
+    /// Where a stream goes is in its name.
     fn inputs(&self) -> Inputs {
         Inputs::empty()
     }

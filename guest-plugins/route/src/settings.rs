@@ -1,15 +1,13 @@
 //! The settings of `route`.
 //!
-//! Takes JSON; gives routes ready to match, or why not.
+//! Takes JSON and where it is in force; gives the tenant's routes ready to match, or why not.
 
 use std::fmt;
 
-use gauntlet_policy::settings;
+use gauntlet_policy::{Context, Series, settings};
 use go_regex::Regex;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-
-use crate::OR;
 
 /// The settings as written.
 #[derive(Deserialize)]
@@ -38,24 +36,27 @@ pub struct Route {
     pub patterns: Vec<(String, Regex)>,
     pub stream: String,
     pub upstream: String,
-    /// `None`: every tenant.
-    pub tenants: Option<Vec<String>>,
 }
 
 impl Route {
-    pub fn is_for(&self, tenant: &str) -> bool {
-        self.tenants
-            .as_ref()
-            .is_none_or(|tenants| tenants.iter().any(|named| named == tenant))
+    pub fn matches(&mut self, series: &Series) -> bool {
+        let mut patterns = self.patterns.iter_mut();
+        patterns.all(|(label, pattern)| pattern.is_match(series.value(label)))
     }
 }
 
-pub fn read(text: &str) -> Result<Vec<Route>, String> {
+/// Routes that are for other tenants are checked as far as they can be, and left out.
+pub fn read(text: &str, context: &Context) -> Result<Vec<Route>, String> {
     let written: Written = settings(text)?;
     let mut routes: Vec<Route> = Vec::new();
     for (index, route) in written.routes.unwrap_or_default().into_iter().enumerate() {
         let path = format!("routes[{index}]");
+        let is_mine = route.is_for(&context.tenant);
         let route = route.checked(&path)?;
+        if !is_mine {
+            continue;
+        }
+        context.check_upstream(&format!("{path}.upstream"), &route.upstream)?;
         if let Some(other) = routes
             .iter()
             .find(|other| other.stream == route.stream && other.upstream != route.upstream)
@@ -71,13 +72,18 @@ pub fn read(text: &str) -> Result<Vec<Route>, String> {
 }
 
 impl WrittenRoute {
+    fn is_for(&self, tenant: &str) -> bool {
+        let tenants = self.tenants.as_ref();
+        tenants.is_none_or(|tenants| tenants.iter().any(|named| named == tenant))
+    }
+
     fn checked(self, path: &str) -> Result<Route, String> {
         let upstream = self.upstream.filter(|name| !name.is_empty());
         let upstream = upstream.ok_or_else(|| format!("{path}.upstream must name an upstream"))?;
         // Most streams exist for one upstream and need no name of their own.
         let stream = self.stream.unwrap_or_else(|| upstream.clone());
-        if stream.is_empty() || stream.contains(OR) {
-            return Err(format!("{path}.stream must be a name without `{OR}`"));
+        if stream.is_empty() {
+            return Err(format!("{path}.stream must be a name"));
         }
         let nobody = |tenants: &Vec<String>| tenants.is_empty() || tenants.iter().any(String::is_empty);
         if self.tenants.as_ref().is_some_and(nobody) {
@@ -89,7 +95,6 @@ impl WrittenRoute {
             patterns: self.r#match.map(|Patterns(patterns)| patterns).unwrap_or_default(),
             stream,
             upstream,
-            tenants: self.tenants,
         })
     }
 }

@@ -25,8 +25,8 @@ pub mod relabel {
         path: "../../wit",
         world: "relabel-policy",
         with: {
-            "gauntlet:policy/types@0.1.0": crate::bindings::tenant::gauntlet::policy::types,
-            "gauntlet:policy/log@0.1.0": crate::bindings::tenant::gauntlet::policy::log,
+            "gauntlet:policy/types@1.0.0": crate::bindings::tenant::gauntlet::policy::types,
+            "gauntlet:policy/log@1.0.0": crate::bindings::tenant::gauntlet::policy::log,
         },
         pub_export_macro: true,
         export_macro_name: "export_relabel_policy",
@@ -42,8 +42,8 @@ pub mod admission {
         path: "../../wit",
         world: "admission-policy",
         with: {
-            "gauntlet:policy/types@0.1.0": crate::bindings::tenant::gauntlet::policy::types,
-            "gauntlet:policy/log@0.1.0": crate::bindings::tenant::gauntlet::policy::log,
+            "gauntlet:policy/types@1.0.0": crate::bindings::tenant::gauntlet::policy::types,
+            "gauntlet:policy/log@1.0.0": crate::bindings::tenant::gauntlet::policy::log,
         },
         pub_export_macro: true,
         export_macro_name: "export_admission_policy",
@@ -72,7 +72,7 @@ pub mod packed {
         path: "../../wit",
         world: "packed-relabel",
         with: {
-            "gauntlet:policy/types@0.1.0": crate::bindings::tenant::gauntlet::policy::types,
+            "gauntlet:policy/types@1.0.0": crate::bindings::tenant::gauntlet::policy::types,
         },
         pub_export_macro: true,
         export_macro_name: "export_packed_relabel",

@@ -13,8 +13,8 @@ macro_rules! relabel_policy {
             $crate::__configured!($policy);
 
             impl $crate::bindings::relabel::Guest for Exported {
-                fn configure(settings: String) -> Result<(), String> {
-                    Exported::configure(&settings)
+                fn configure(settings: String, context: $crate::Context) -> Result<(), String> {
+                    Exported::configure(&settings, &context)
                 }
                 fn relabel(series: Vec<Vec<$crate::Label>>) -> Result<Vec<$crate::Verdict>, String> {
                     Exported::relabel(series)
@@ -41,8 +41,8 @@ macro_rules! admission_policy {
             $crate::__configured!($policy);
 
             impl $crate::bindings::admission::Guest for Exported {
-                fn configure(settings: String) -> Result<(), String> {
-                    Exported::configure(&settings)
+                fn configure(settings: String, context: $crate::Context) -> Result<(), String> {
+                    Exported::configure(&settings, &context)
                 }
                 fn admit(write: $crate::Write) -> Result<$crate::Decision, String> {
                     Exported::admit(&write)
@@ -70,8 +70,8 @@ macro_rules! tenant_policy {
             $crate::__configured!($policy);
 
             impl $crate::bindings::tenant::Guest for Exported {
-                fn configure(settings: String) -> Result<(), String> {
-                    Exported::configure(&settings)
+                fn configure(settings: String, context: $crate::Context) -> Result<(), String> {
+                    Exported::configure(&settings, &context)
                 }
                 fn relabel(series: Vec<Vec<$crate::Label>>) -> Result<Vec<$crate::Verdict>, String> {
                     Exported::relabel(series)
@@ -106,8 +106,8 @@ macro_rules! __configured {
         }
 
         impl Exported {
-            fn configure(settings: &str) -> Result<(), String> {
-                let policy = <$policy as $crate::Policy>::configure(settings)?;
+            fn configure(settings: &str, context: &$crate::Context) -> Result<(), String> {
+                let policy = <$policy as $crate::Policy>::configure(settings, context)?;
                 POLICY.with(|slot| slot.replace(Some(policy)));
                 Ok(())
             }

@@ -2,10 +2,10 @@
 //!
 //! Takes settings and series from the gateway; gives verdicts and decisions. Never keeps anything between
 //! calls but the policy made from its settings: verdicts are remembered by the gateway, so a policy that
-//! depends on more than the settings and the series would be wrong half of the time.
+//! depends on more than the settings, the context and the series would be wrong half of the time.
 //!
 //! ```
-//! use gauntlet_policy::{Fate, Policy, Relabel, Series, relabel_policy, settings};
+//! use gauntlet_policy::{Context, Fate, Policy, Relabel, Series, relabel_policy, settings};
 //! use serde::Deserialize;
 //!
 //! #[derive(Deserialize)]
@@ -15,7 +15,7 @@
 //! }
 //!
 //! impl Policy for NoGo {
-//!     fn configure(text: &str) -> Result<Self, String> {
+//!     fn configure(text: &str, _context: &Context) -> Result<Self, String> {
 //!         settings(text)
 //!     }
 //! }
@@ -38,6 +38,7 @@
 extern crate self as gauntlet_policy;
 
 pub mod bindings;
+mod context;
 mod export;
 // With threads its lists would need a lock, which is what they are there to spare.
 #[cfg(all(target_arch = "wasm32", not(target_feature = "atomics")))]
@@ -49,7 +50,7 @@ mod settings;
 pub use bindings::remembered::gauntlet::policy::types::Inputs;
 pub use bindings::tenant::gauntlet::policy::log;
 pub use bindings::tenant::gauntlet::policy::types::{
-    Admission, Charge, Decision, Edit, Label, StreamTotals, Totals, Verdict, Write,
+    Admission, Budget, Charge, Context, Decision, Edit, Label, Route, StreamTotals, Totals, Verdict, Write,
 };
 #[cfg(all(target_arch = "wasm32", not(target_feature = "atomics")))]
 pub use free_lists::FreeLists;
@@ -62,13 +63,14 @@ pub use wit_bindgen;
 
 /// Anything that is made from settings.
 pub trait Policy: Sized {
-    /// Makes the policy from its settings, a JSON text. The error is shown to the operator.
-    fn configure(settings: &str) -> Result<Self, String>;
+    /// Makes the policy from its settings, a JSON text, for the tenant of `context`. The error is shown to the operator, and
+    /// the settings are not taken into use: what can never work should be one.
+    fn configure(settings: &str, context: &Context) -> Result<Self, String>;
 }
 
 /// Decides about series.
 pub trait Relabel: Policy {
-    /// Changes `series` in place and says what becomes of it. Must be a pure function of settings and series.
+    /// Changes `series` in place and says what becomes of it. Must be a pure function of settings, context and series.
     fn relabel(&self, series: &mut Series) -> Fate;
 }
 

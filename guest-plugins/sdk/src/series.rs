@@ -3,7 +3,7 @@
 //! Takes labels as the gateway lists them; gives the verdict that says what changed. Never tells the
 //! gateway of an edit that changed nothing: a kept series is forwarded as it came, which is cheapest.
 
-use crate::{Edit, Label, Verdict};
+use crate::{Budget, Edit, Label, Verdict};
 
 /// What becomes of a series.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,7 @@ impl Fate {
 pub struct Series {
     labels: Vec<Label>,
     stream: Option<String>,
+    budget: Option<Budget>,
     changed: bool,
 }
 
@@ -33,6 +34,7 @@ impl Series {
         Self {
             labels,
             stream: None,
+            budget: None,
             changed: false,
         }
     }
@@ -87,6 +89,14 @@ impl Series {
         self.stream = Some(name.into());
     }
 
+    /// Counts the series against a budget of the tenant's: new series are refused where it has as many active ones already.
+    pub fn assign_budget(&mut self, name: impl Into<String>, max_active_series: u64) {
+        self.budget = Some(Budget {
+            name: name.into(),
+            max_active_series,
+        });
+    }
+
     /// The verdict that a fate and the changes made so far amount to.
     pub fn judge(mut self, fate: Fate) -> Verdict {
         self.verdict(fate)
@@ -94,13 +104,14 @@ impl Series {
 
     /// The same; what is left is good for [`Series::refill`] only.
     fn verdict(&mut self, fate: Fate) -> Verdict {
-        let stream = self.stream.take();
+        let (stream, budget) = (self.stream.take(), self.budget.take());
         match fate {
             Fate::Drop(reason) => Verdict::Drop(reason),
-            Fate::Keep if !self.changed && stream.is_none() => Verdict::Keep,
+            Fate::Keep if !self.changed && stream.is_none() && budget.is_none() => Verdict::Keep,
             Fate::Keep => Verdict::Edit(Edit {
                 labels: self.changed.then(|| std::mem::take(&mut self.labels)),
                 stream,
+                budget,
             }),
         }
     }
@@ -160,12 +171,13 @@ mod tests {
         Series::new(labels.iter().map(label).collect())
     }
 
-    /// Drops `a`, edits `b`, moves `c`, keeps the rest.
+    /// Drops `a`, edits `b`, moves `c`, counts `d`, keeps the rest.
     fn judge(series: &mut Series) -> Fate {
         match series.value("k") {
             "a" => return Fate::drop("why"),
             "b" => series.set("new", "é"),
             "c" => series.assign_stream("s"),
+            "d" => series.assign_budget("few", 3),
             _ => {}
         }
         Fate::Keep
@@ -173,12 +185,14 @@ mod tests {
 
     #[test]
     fn packed_series_get_the_verdicts_of_series_one_by_one() {
-        let all: [&[(&str, &str)]; 7] = [
+        let all: [&[(&str, &str)]; 9] = [
             &[("k", "b"), ("ü", "x")],
             &[("k", "a")],
             &[],
             &[("j", "long enough to need room"), ("k", "b"), ("l", "1")],
             &[("k", "c")],
+            &[("k", "z")],
+            &[("k", "d")],
             &[("k", "z")],
             &[("k", "b")],
         ];

@@ -189,12 +189,12 @@ fn check_charges(charges: Vec<wit::Charge>, policy: &Arc<str>) -> Result<Vec<Cha
     Ok(charges.into_iter().map(charge).collect())
 }
 
-fn check_routes(routes: Vec<(String, String)>) -> Result<Vec<Route>, Fault> {
+fn check_routes(routes: Vec<wit::Route>) -> Result<Vec<Route>, Fault> {
     if routes.len() > MAX_ROUTES {
         return Err(Fault::Invalid(format!("{} routes", routes.len())));
     }
     let mut seen = HashSet::new();
-    for (stream, upstream) in &routes {
+    for wit::Route { stream, upstream } in &routes {
         check_name("stream", stream, MAX_STREAM_LENGTH)?;
         check_name("upstream", upstream, MAX_UPSTREAM_LENGTH)?;
         if !seen.insert(&**stream) {
@@ -203,6 +203,6 @@ fn check_routes(routes: Vec<(String, String)>) -> Result<Vec<Route>, Fault> {
     }
     Ok(routes
         .into_iter()
-        .map(|(stream, upstream)| (Arc::from(stream), Arc::from(upstream)))
+        .map(|route| (Arc::from(route.stream), Arc::from(route.upstream)))
         .collect())
 }

@@ -14,11 +14,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::batch::Batch;
+use super::context::Context;
 use super::quarantine::{Gate, Quarantine};
 use super::words::Vocabulary;
 use crate::config::{self, OnFailure, Owner};
-use crate::model::TenantId;
-use crate::sandbox::types::Inputs;
+use crate::sandbox::types::{self, Inputs};
 use crate::sandbox::{Engine, Fault, Instance, Plugin, PolicyId, Share, Start};
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{PolicyCallLabels, PolicyLabels, TrapLabels};
@@ -101,6 +101,7 @@ pub struct Member {
     plugin: Arc<Plugin>,
     inputs: OnceLock<Inputs>,
     settings: String,
+    context: Arc<Context>,
     share: Arc<Share>,
     quarantine: Mutex<Quarantine>,
     quarantined: Gauge<i64, std::sync::atomic::AtomicI64>,
@@ -120,9 +121,9 @@ struct Meter {
 }
 
 impl Member {
-    pub fn new(engine: &Engine, tenant: &TenantId, policy: &config::Policy, plugin: Arc<Plugin>) -> Self {
+    pub fn new(engine: &Engine, context: &Arc<Context>, policy: &config::Policy, plugin: Arc<Plugin>) -> Self {
         let metrics = engine.metrics();
-        let names = (tenant.to_string(), policy.name.clone());
+        let names = (context.tenant.to_string(), policy.name.clone());
         let labels = PolicyLabels {
             tenant: names.0.clone(),
             policy: names.1.clone(),
@@ -156,6 +157,7 @@ impl Member {
             plugin,
             inputs: OnceLock::new(),
             settings: policy.settings.clone(),
+            context: Arc::clone(context),
             share: Arc::new(Share::new(&names.0, &names.1, dropped)),
             quarantine: Mutex::new(Quarantine::default()),
             quarantined: metrics.policy_quarantined.get_or_create(&labels).clone(),
@@ -283,11 +285,17 @@ impl Member {
     }
 
     fn start(&self, engine: &Engine) -> Result<Instance, Fault> {
+        let upstreams: Vec<&str> = self.context.upstreams.iter().map(String::as_str).collect();
+        let context = types::Context {
+            tenant: self.context.tenant.as_str(),
+            upstreams: &upstreams,
+        };
         loop {
             let slot = engine.slot().ok_or(Fault::NoRoom)?;
             let started = Instance::start(Start {
                 plugin: &self.plugin,
                 settings: &self.settings,
+                context: &context,
                 share: &self.share,
                 memory_limit: engine.memory_limit(),
                 held: engine.hold_instance(),

@@ -70,7 +70,8 @@ impl Outcome {
                 };
                 return Ok(Some(0));
             }
-            Verdict::Edit(Edit { labels, stream }) => (labels, stream),
+            // A budget is not counted yet.
+            Verdict::Edit(Edit { labels, stream, .. }) => (labels, stream),
         };
         let labels = labels.map(|labels| {
             LabelSet::check(labels.into_iter().map(|label| Label {

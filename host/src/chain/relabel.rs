@@ -18,9 +18,10 @@ use super::member::{Function, Member, Missed};
 use super::members::{CallError, Members};
 use super::outcome::Outcome;
 use super::search::Search;
+use super::words::{MAX_BUDGET_LENGTH, check_name};
 use crate::config::OnFailure;
 use crate::model::Refusal;
-use crate::sandbox::types::Verdict;
+use crate::sandbox::types::{Edit, Verdict};
 use crate::sandbox::{Arguments, Fault, Instance, Job, Step, thread_time};
 use crate::wire::labels::label_bytes;
 
@@ -370,6 +371,12 @@ impl Question {
         let (mut labelled, mut bytes) = (Labelled::AsBefore, 0);
         let live = series.iter_mut().filter(|outcome| outcome.is_live());
         for (outcome, verdict) in live.zip(verdicts) {
+            if let Verdict::Edit(Edit {
+                budget: Some(budget), ..
+            }) = &verdict
+            {
+                check_name("budget", &budget.name, MAX_BUDGET_LENGTH)?;
+            }
             if let Some(more) = outcome.apply(verdict, member) {
                 labelled = Labelled::Anew;
                 bytes += more;

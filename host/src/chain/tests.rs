@@ -9,6 +9,7 @@ mod hostile;
 mod load;
 mod memory;
 mod search;
+mod wasi;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -18,7 +19,7 @@ use super::*;
 use crate::config::{self, OnFailure, Owner, PluginSource, WrittenAt};
 use crate::memory::{Memory, NO_LIMIT};
 use crate::model::{Refusal, TenantId};
-use crate::sandbox::{CompileError, Compiler, ContractError, Fault, LoadError, compile};
+use crate::sandbox::{CompileError, Compiler, Fault, LoadError, compile};
 use crate::telemetry::Metrics;
 use crate::wire::labels::encode_labels;
 
@@ -108,8 +109,11 @@ pub(crate) fn hostile(mode: &str, at: &str) -> config::Policy {
     policy(fixture("hostile"), &settings)
 }
 
-fn tenant(name: &str) -> TenantId {
-    TenantId::new(name).unwrap()
+fn tenant(name: &str) -> Context {
+    Context {
+        tenant: TenantId::new(name).unwrap(),
+        upstreams: vec!["soft".to_owned(), "soft-tenants".to_owned()],
+    }
 }
 
 pub(crate) async fn chain(name: &str, policies: &[config::Policy]) -> Chain {

@@ -34,7 +34,7 @@ pub enum BuildFault {
 }
 
 impl BuildFault {
-    /// There was no room to try it.
+    /// There was no room to try it, or no processor to compile it.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Load(error) => error.may_pass(),

@@ -7,20 +7,27 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 
 use super::blocking::blocking;
 use super::report::{Broken, ReloadError, Report, lines};
 use crate::auth::{Authenticator, Waiting};
-use crate::chain::{BuildError, Chain};
+use crate::chain::{BuildError, Chain, Context};
 use crate::config::{self, BrokenTenant, Config, Credential, Loaded};
 use crate::model::TenantId;
+use crate::model::breaker::{Breaker, Rests};
 use crate::pipeline::{Pipeline, Shared};
 use crate::tenant::{Accounts, Generation, Tenants};
 
 /// Chains built at once: compiling is one at a time anyway, configuring a few plugins is not.
 const BUILDS_AT_ONCE: usize = 4;
+/// Between tries of what could not be tried. Compiling may take all of its time in each.
+const TRIES: Rests = Rests {
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(600),
+};
 /// Mistakes in settings whose place is looked up in one build: an operator's policy may fail for a thousand tenants.
 const EXACT_PLACES: usize = 16;
 
@@ -33,8 +40,8 @@ pub(super) struct Lineage {
     pub(super) accounts: Accounts,
     /// The number of the newest generation of any tenant.
     pub(super) generation: u64,
-    /// A chain could not be tried for want of room: the next poll tries again, whatever the files say.
-    pub(super) again: bool,
+    /// Open where a chain could not be tried for want of room or of a processor: a poll tries again, whatever the files say.
+    pub(super) again: Breaker,
     /// What `state_dir` has, for the first build.
     pub(super) kept: BTreeMap<TenantId, Arc<config::Tenant>>,
     /// The numbers of the generations that were made of it.
@@ -129,13 +136,13 @@ impl Building<'_> {
     async fn build_the_changed(&mut self, changed: Vec<Arc<config::Tenant>>) {
         let first = self.lineage.generation + 1;
         self.lineage.generation += changed.len() as u64;
-        self.lineage.again = false;
+        let mut may_pass = false;
         for (number, tenant, built) in build_chains(self.shared, first, changed).await {
             let id = tenant.id.clone();
             let generation = match built {
                 Ok(chain) => Some(self.generation(number, tenant, chain)),
                 Err(error) => {
-                    self.lineage.again |= error.may_pass();
+                    may_pass |= error.may_pass();
                     let old = self.before(&id);
                     self.report.broken.push(Broken {
                         tenant: Some(id.clone()),
@@ -149,6 +156,18 @@ impl Building<'_> {
                 }
             };
             self.tenants.extend(generation.map(|generation| (id, generation)));
+        }
+        self.try_again(may_pass);
+    }
+
+    /// Some time later, longer each time: the next try may take what is missing from those who serve.
+    fn try_again(&mut self, may_pass: bool) {
+        let again = &mut self.lineage.again;
+        if may_pass {
+            again.open(Instant::now(), TRIES, None);
+        } else {
+            again.close();
+            again.forget();
         }
     }
 
@@ -318,7 +337,8 @@ async fn build_chains(
     tenants: Vec<Arc<config::Tenant>>,
 ) -> Vec<(u64, Arc<config::Tenant>, Result<Chain, BuildError>)> {
     let builds = (first..).zip(tenants).map(|(generation, tenant)| async move {
-        let chain = Chain::build(&shared.engine, &tenant.id, &tenant.policies, generation).await;
+        let context = Context::of(&tenant);
+        let chain = Chain::build(&shared.engine, &context, &tenant.policies, generation).await;
         (generation, tenant, chain)
     });
     futures_util::stream::iter(builds)

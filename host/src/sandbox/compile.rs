@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdout, Command};
 
 use super::artefact::{Artefact, MAX_ARTEFACT};
+use super::outline;
 use super::quota::{NoRoom, Quota};
 use super::target;
 use crate::memory::{Full, Held};
@@ -40,6 +41,9 @@ const CODE_STEP: usize = 4 << 20;
 
 const PROCESSOR_SECONDS: &str = "--processor-seconds";
 const MEMORY_BYTES: &str = "--memory-bytes";
+const DENY_WASI: &str = "--deny-wasi";
+/// How the child ends where the plugin breaks the contract.
+const BREAKS_CONTRACT: u8 = 3;
 
 /// How the compiling child is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,11 +60,21 @@ pub enum CompileError {
     CoreModule,
     #[error("is not WebAssembly")]
     NotWasm,
+    /// What it imports or exports.
+    #[error("{0}")]
+    Contract(String),
     #[error("does not compile: {0}")]
     Refused(String),
-    #[error("takes longer to compile than the {} s it may", .0.as_secs_f64())]
+    #[error("takes more to compile than the {} s of processor time that `sandbox.compile_timeout` allows a plugin of its size", .0.as_secs_f64())]
     TooSlow(Duration),
-    #[error("takes more memory to compile than the {0} bytes it may")]
+    /// Others had the processors.
+    #[error(
+        "could not be compiled within {} s because the machine is too busy, and is tried again by a later poll; \
+         `sandbox.compile_timeout` is half of that",
+        .0.as_secs_f64()
+    )]
+    TooBusy(Duration),
+    #[error("takes more memory to compile than the {0} bytes that `sandbox.compile_memory_limit` allows")]
     TooMuchMemory(u64),
     #[error("takes more memory to compile than the {0} bytes that `memory_limit` leaves for it at best")]
     TooMuchOfLimit(u64),
@@ -76,18 +90,20 @@ pub enum CompileError {
     NotRun(String),
 }
 
-/// Compiles `wasm` in a child process. Dropping the future kills the child.
+/// Compiles `wasm` in a child process, if it keeps to the contract. `wasi`: whether stock toolchains' imports are linked.
+/// Dropping the future kills the child.
 ///
 /// # Errors
 /// Says what is wrong with the plugin, or which bound it broke.
-pub async fn compile(compiler: &Compiler, mut quota: Quota, wasm: &[u8]) -> Result<Artefact, CompileError> {
+pub async fn compile(compiler: &Compiler, mut quota: Quota, wasi: bool, wasm: &[u8]) -> Result<Artefact, CompileError> {
     precheck(wasm)?;
     let mut child = Command::new(&compiler.program)
         .args(&compiler.args)
         .arg(PROCESSOR_SECONDS)
-        .arg(quota.wall.as_secs().max(1).to_string())
+        .arg(quota.processor.as_secs().max(1).to_string())
         .arg(MEMORY_BYTES)
         .arg(quota.memory.to_string())
+        .args((!wasi).then_some(DENY_WASI))
         .env_clear()
         // mimalloc reserves address space by the gigabyte, which is what the child has least of.
         .env("MIMALLOC_ARENA_RESERVE", "65536")
@@ -118,7 +134,7 @@ pub async fn compile(compiler: &Compiler, mut quota: Quota, wasm: &[u8]) -> Resu
         Ok((code?, child.wait().await.map_err(not_run)?))
     };
     let talked = tokio::time::timeout(quota.wall, talk).await;
-    match talked.unwrap_or(Err(CompileError::TooSlow(quota.wall))) {
+    match talked.unwrap_or(Err(CompileError::TooBusy(quota.wall))) {
         Ok((code, status)) if status.success() => Ok(Artefact::from_child(code, quota.code)),
         Ok((_, status)) => Err(died(status, &complaint, &quota)),
         Err(error) => {
@@ -167,6 +183,9 @@ fn precheck(wasm: &[u8]) -> Result<(), CompileError> {
 fn died(status: ExitStatus, complaint: &[u8], quota: &Quota) -> CompileError {
     use std::os::unix::process::ExitStatusExt;
     let complaint = plain(String::from_utf8_lossy(complaint).trim(), MAX_COMPLAINT);
+    if status.code() == Some(BREAKS_CONTRACT.into()) {
+        return CompileError::Contract(complaint);
+    }
     let Some(signal) = status.signal() else {
         return match out_of_memory(&complaint) {
             true => CompileError::TooMuchMemory(quota.memory),
@@ -174,7 +193,7 @@ fn died(status: ExitStatus, complaint: &[u8], quota: &Quota) -> CompileError {
         };
     };
     match Signal::from_named_raw(signal) {
-        Some(Signal::XCPU) => CompileError::TooSlow(quota.wall),
+        Some(Signal::XCPU) => CompileError::TooSlow(quota.processor),
         // The limit's second threshold, or the system's memory is gone; nobody else kills it.
         Some(Signal::KILL) => CompileError::Died("killed".to_owned()),
         // Allocation failures abort, and a stack that cannot grow faults.
@@ -204,13 +223,25 @@ pub fn child_main() -> ExitCode {
     match child() {
         Ok(()) => ExitCode::SUCCESS,
         Err(complaint) => {
-            let _ = writeln!(std::io::stderr(), "{complaint}");
-            ExitCode::FAILURE
+            let _ = writeln!(std::io::stderr(), "{}", complaint.text);
+            ExitCode::from(complaint.code)
         }
     }
 }
 
-fn child() -> Result<(), String> {
+/// Why the child has no machine code to give.
+struct Complaint {
+    code: u8,
+    text: String,
+}
+
+impl From<String> for Complaint {
+    fn from(text: String) -> Self {
+        Self { code: 1, text }
+    }
+}
+
+fn child() -> Result<(), Complaint> {
     // Not being allowed to is no reason not to compile.
     let _ = std::fs::write("/proc/self/oom_score_adj", KILL_FIRST);
     let seconds = argument(PROCESSOR_SECONDS)?;
@@ -239,6 +270,12 @@ fn child() -> Result<(), String> {
         .read_to_end(&mut wasm)
         .map_err(|error| format!("cannot read the plugin: {error}"))?;
     precheck(&wasm).map_err(|error| error.to_string())?;
+    let wasi = std::env::args_os().all(|argument| argument != DENY_WASI);
+    // Before it is compiled, which may take half a minute.
+    outline::check(&wasm, wasi).map_err(|error| Complaint {
+        code: BREAKS_CONTRACT,
+        text: error.to_string(),
+    })?;
     let code = target::compiling()
         .and_then(|engine| engine.precompile_component(&wasm))
         .map_err(|error| format!("{error:#}"))?;
@@ -246,7 +283,8 @@ fn child() -> Result<(), String> {
     stdout
         .write_all(&code)
         .and_then(|()| stdout.flush())
-        .map_err(|error| format!("cannot write: {error}"))
+        .map_err(|error| format!("cannot write: {error}"))?;
+    Ok(())
 }
 
 /// The number behind `name` on the command line. Without its limits the child must not run.

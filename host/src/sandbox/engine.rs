@@ -64,11 +64,12 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// The same plugin may well be loaded a moment later: there was no room for it.
+    /// The same plugin may well be loaded a moment later: there was no room for it, or no processor.
     pub fn may_pass(&self) -> bool {
+        use CompileError::{NoRoom, NoRoomForCode, TooBusy};
         matches!(
             self,
-            Self::NoMemory(..) | Self::Compile(CompileError::NoRoom(_) | CompileError::NoRoomForCode(_))
+            Self::NoMemory(..) | Self::Compile(NoRoom(_) | NoRoomForCode(_) | TooBusy(_))
         )
     }
 }
@@ -217,13 +218,13 @@ impl Engine {
     /// With what most plugins need; one that needs more has another try with all that there may be.
     async fn compile(&self, wasm: &[u8]) -> Result<Artefact, CompileError> {
         let sandbox = &self.sandbox;
-        let quotas = Quotas::new(&self.memory, sandbox.compile_timeout, sandbox.compile_memory_limit);
-        let (usual, most) = (quotas.usual(wasm.len()), quotas.most());
-        let first = compile::compile(&self.compiler, quotas.wait(usual).await?, wasm).await;
+        let (timeout, memory) = (sandbox.compile_timeout, sandbox.compile_memory_limit);
+        let quotas = Quotas::new(&self.memory, timeout, memory, wasm.len());
+        let (usual, most) = (quotas.usual(), quotas.most());
+        let compile = |quota| compile::compile(&self.compiler, quota, sandbox.wasi, wasm);
+        let first = compile(quotas.wait(usual).await?).await;
         let last = match first {
-            Err(CompileError::TooMuchMemory(_)) if usual < most => {
-                compile::compile(&self.compiler, quotas.wait(most).await?, wasm).await
-            }
+            Err(CompileError::TooMuchMemory(_)) if usual < most => compile(quotas.wait(most).await?).await,
             first => first,
         };
         last.map_err(|error| match error {

@@ -12,7 +12,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, WasmBacktrace};
 
 use super::arguments::Arguments;
 use super::contract::Functions;
-use super::contract::types::{Decision, Inputs, Verdict, Write};
+use super::contract::types::{Context, Decision, Inputs, Verdict, Write};
 use super::deadline::{Busy, Deadline};
 use super::imports::log::Share;
 use super::plugin::Plugin;
@@ -43,8 +43,8 @@ pub enum Fault {
     /// The system's doing, not the plugin's.
     #[error("was kept from the processor for too long")]
     HeldUp,
-    #[error("wanted more memory than it may have")]
-    Memory,
+    #[error("wanted more memory than the {0} bytes that `sandbox.memory_limit` allows")]
+    Memory(usize),
     #[error("judged {got} series of {asked}")]
     WrongLength { asked: usize, got: usize },
     #[error("returned nonsense: {0}")]
@@ -67,7 +67,7 @@ impl Fault {
             Self::Trap(_) => "trap",
             Self::Timeout => "timeout",
             Self::HeldUp => "held_up",
-            Self::Memory => "memory",
+            Self::Memory(_) => "memory",
             Self::WrongLength { .. } => "wrong_length",
             Self::Invalid(_) => "invalid",
             Self::Error(_) => "error",
@@ -83,7 +83,7 @@ impl Fault {
 
     /// One series may be what leads to it. An answer that is broken as a whole says nothing of any.
     pub fn may_lie_in_a_series(&self) -> bool {
-        matches!(self, Self::Trap(_) | Self::Timeout | Self::Memory | Self::Error(_))
+        matches!(self, Self::Trap(_) | Self::Timeout | Self::Memory(_) | Self::Error(_))
     }
 }
 
@@ -123,6 +123,7 @@ impl Drop for Slot {
 pub struct Start<'a> {
     pub plugin: &'a Plugin,
     pub settings: &'a str,
+    pub context: &'a Context<'a>,
     pub share: &'a Arc<Share>,
     /// Bytes.
     pub memory_limit: usize,
@@ -172,7 +173,7 @@ impl Instance {
         let mut guest = Guest { store, calls: 0 };
         let (functions, configured) = guest.guarded(start.allowance, |store| {
             let functions = start.plugin.instantiate(&mut *store)?;
-            let configured = functions.configure(store, start.settings)?;
+            let configured = functions.configure(store, start.settings, start.context)?;
             Ok((functions, configured))
         })?;
         own_word(configured)?;
@@ -271,7 +272,7 @@ impl Guest {
             Ok(value) => Ok(value),
             Err(_) if state.growth.starved => Err(Fault::NoMemory),
             Err(_) if state.growth.failed => Err(Fault::NoRoom),
-            Err(_) if state.growth.denied => Err(Fault::Memory),
+            Err(_) if state.growth.denied => Err(Fault::Memory(state.growth.memory_limit)),
             Err(error) if error.is::<PoolConcurrencyLimitError>() => Err(Fault::NoRoom),
             Err(error) => Err(Fault::Trap(trap_text(&error))),
         }

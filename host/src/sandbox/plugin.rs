@@ -7,8 +7,9 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{AsContextMut, Engine};
 
-use super::contract::{self, ContractError, Exports, Functions};
-use super::imports::wasi;
+use super::contract::{ContractError, Exports, Functions};
+use super::imports::denied;
+use super::outline::{Kind, check_import};
 use super::state::State;
 use crate::memory::Held;
 use crate::model::plain;
@@ -27,14 +28,15 @@ impl Plugin {
     /// # Errors
     /// Names the first import or export that breaks the contract.
     pub fn link(component: &Component, linker: &Linker<State>, wasi: bool, held: Held) -> Result<Self, ContractError> {
-        let engine = component.engine();
-        for (name, import) in component.component_type().imports(engine) {
-            check_import(name, &import.ty, wasi, engine)?;
+        let (engine, world) = (component.engine(), component.component_type());
+        for (name, import) in world.imports(engine) {
+            check_import(name, kind(&import.ty, engine), wasi)?;
         }
         let exports = Exports::find(component)?;
-        let pre = linker
-            .instantiate_pre(component)
-            .map_err(|error| ContractError::Link(plain(&format!("{error:#}"), 1024)))?;
+        let link_error = |error: wasmtime::Error| ContractError::Link(plain(&format!("{error:#}"), 1024));
+        let mut linker = linker.clone();
+        denied::link(&mut linker, component).map_err(link_error)?;
+        let pre = linker.instantiate_pre(component).map_err(link_error)?;
         Ok(Self {
             pre,
             exports,
@@ -61,33 +63,21 @@ impl Plugin {
     }
 }
 
-fn check_import(name: &str, item: &ComponentItem, wasi: bool, engine: &Engine) -> Result<(), ContractError> {
-    let shown = || plain(name, 128);
+fn kind(item: &ComponentItem, engine: &Engine) -> Kind {
     match item {
         ComponentItem::ComponentInstance(instance) => {
-            if contract::has_interface(name) {
-                // The contract has no resources; a type under its name that brings some is a forgery.
-                let forged = instance
-                    .exports(engine)
-                    .any(|(_, e)| !matches!(e.ty, ComponentItem::ComponentFunc(_) | ComponentItem::Type(_)));
-                return if forged {
-                    Err(ContractError::ImportKind(shown()))
-                } else {
-                    Ok(())
-                };
-            }
-            match wasi::INTERFACES.iter().any(|prefix| name.starts_with(prefix)) {
-                true if wasi => Ok(()),
-                true => Err(ContractError::Wasi(shown())),
-                false => Err(ContractError::Import(shown())),
+            let mut items = instance.exports(engine);
+            let is_plain =
+                |item: &ComponentItem| matches!(item, ComponentItem::ComponentFunc(_) | ComponentItem::Type(_));
+            Kind::Interface {
+                is_sound: items.all(|(_, item)| is_plain(&item.ty)),
             }
         }
-        // `use types.{label}` in a world.
-        ComponentItem::Type(_) => Ok(()),
-        ComponentItem::ComponentFunc(_) => Err(ContractError::Import(shown())),
+        ComponentItem::ComponentFunc(_) => Kind::Function,
+        ComponentItem::Type(_) => Kind::Type,
         ComponentItem::CoreFunc(_)
         | ComponentItem::Module(_)
         | ComponentItem::Component(_)
-        | ComponentItem::Resource(_) => Err(ContractError::ImportKind(shown())),
+        | ComponentItem::Resource(_) => Kind::Other,
     }
 }

@@ -54,8 +54,13 @@ async fn deep_recursion_traps() {
 
 #[tokio::test]
 async fn memory_growth_ends_at_the_limit() {
-    assert_eq!(fault(relabelled("grow").await), Fault::Memory);
-    assert_eq!(fault(admitted("grow").await), Fault::Memory);
+    let over = Fault::Memory(32 << 20);
+    assert_eq!(
+        over.to_string(),
+        "wanted more memory than the 33554432 bytes that `sandbox.memory_limit` allows"
+    );
+    assert_eq!(fault(relabelled("grow").await), over);
+    assert_eq!(fault(admitted("grow").await), over);
 }
 
 #[tokio::test]
@@ -107,7 +112,7 @@ async fn what_a_plugin_returns_is_bounded_before_the_host_allocates_it() {
     for mode in ["huge-result", "value-bomb"] {
         let found = fault(relabelled(mode).await);
         assert!(
-            matches!(&found, Fault::Trap(text) if text.contains("fuel")) || found == Fault::Memory,
+            matches!(&found, Fault::Trap(text) if text.contains("fuel")) || matches!(found, Fault::Memory(_)),
             "{mode}: {found}"
         );
     }
@@ -243,7 +248,7 @@ async fn a_policy_that_fails_at_configure_builds_no_chain() {
         };
         match mode {
             "loop" => assert_eq!(*fault, Fault::Timeout),
-            "grow" => assert_eq!(*fault, Fault::Memory),
+            "grow" => assert!(matches!(fault, Fault::Memory(_)), "{fault}"),
             "error" | "huge-error" => assert!(matches!(fault, Fault::Error(_)), "{mode}: {fault}"),
             _ => assert!(matches!(fault, Fault::Trap(_)), "{mode}: {fault}"),
         }

@@ -98,7 +98,7 @@ async fn an_instance_that_finds_no_memory_as_it_runs_is_not_at_fault() {
         matches!(
             &faulty,
             Err(CallError::Failed {
-                fault: Fault::Memory,
+                fault: Fault::Memory(_),
                 ..
             })
         ),

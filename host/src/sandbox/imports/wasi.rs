@@ -18,16 +18,22 @@ use wasmtime_wasi::p2::pipe::ClosedInputStream;
 use wasmtime_wasi::random::{Deterministic, WasiRandom};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
+use super::denied;
 use super::log::{Lines, Stdout};
 
 /// The interfaces that are linked, as a component names them.
-pub const INTERFACES: [&str; 5] = [
+const INTERFACES: [&str; 5] = [
     "wasi:cli/",
     "wasi:io/",
     "wasi:clocks/",
     "wasi:random/",
     "wasi:filesystem/",
 ];
+
+/// Whether a plugin that imports this gets something, be it a function that only says no.
+pub fn is_linked(name: &str) -> bool {
+    INTERFACES.iter().any(|prefix| name.starts_with(prefix)) || denied::has_interface(name)
+}
 
 /// Handles (streams, pollables, errors) one instance may hold. A Go or Python guest holds fewer than ten.
 const MAX_HANDLES: usize = 256;
@@ -128,7 +134,7 @@ impl monotonic_clock::Host for AlwaysDue<'_> {
     }
 }
 
-/// Links the interfaces. Sockets are left out, not denied: a plugin that imports them is refused by name.
+/// Links the interfaces.
 pub fn link<S: AsMut<Wasi> + 'static>(linker: &mut Linker<S>) -> wasmtime::Result<()> {
     let l = linker;
     wasmtime_wasi::p2::bindings::io::error::add_to_linker::<S, Io>(l, |s| &mut s.as_mut().table)?;

@@ -8,7 +8,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use gauntlet_policy::{Fate, Policy, Relabel, Series, relabel_policy, settings};
+use gauntlet_policy::{Context, Fate, Policy, Relabel, Series, relabel_policy, settings};
 use hmac::{Hmac, Mac};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -43,7 +43,7 @@ struct Redact {
 }
 
 impl Policy for Redact {
-    fn configure(text: &str) -> Result<Self, String> {
+    fn configure(text: &str, _context: &Context) -> Result<Self, String> {
         let written: Settings = settings(text)?;
         let key = written.key.filter(|key| key.len() >= MIN_KEY);
         let key = key.ok_or_else(|| format!("key must be at least {MIN_KEY} bytes"))?;
@@ -122,8 +122,12 @@ mod tests {
     const SETTINGS: &str =
         r#"{"key": "correct horse battery", "pseudonyms": ["user", "mail"], "networks": ["client_ip"]}"#;
 
+    fn context() -> Context {
+        Context::new("kazusa", &["soft"])
+    }
+
     fn redact(settings: &str, labels: &[(&str, &str)]) -> Vec<(String, String)> {
-        let policy = Redact::configure(settings).unwrap();
+        let policy = Redact::configure(settings, &context()).unwrap();
         let label = |(name, value): &(&str, &str)| Label {
             name: (*name).to_owned(),
             value: (*value).to_owned(),
@@ -201,7 +205,10 @@ mod tests {
                 "networks must be a list of label names",
             ),
         ] {
-            assert!(Redact::configure(settings).unwrap_err().contains(reason), "{settings}");
+            assert!(
+                Redact::configure(settings, &context()).unwrap_err().contains(reason),
+                "{settings}"
+            );
         }
     }
 }

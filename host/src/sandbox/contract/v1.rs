@@ -1,4 +1,4 @@
-//! `gauntlet:policy@0.1`, generated from `wit/policy.wit`.
+//! `gauntlet:policy@1`, generated from `wit/policy.wit`.
 //!
 //! Takes the `tenant-policy` world, which holds every function and type of the two smaller ones; gives the
 //! records that cross the boundary, the trait behind `gauntlet:policy/log`, a plugin's exports with their types
@@ -11,7 +11,7 @@ use wasmtime::component::{
 };
 use wasmtime::{AsContextMut, StoreContextMut};
 
-use super::error::ContractError;
+use super::{ContractError, Exported};
 use crate::model::plain;
 use crate::sandbox::arguments::Arguments;
 
@@ -24,16 +24,59 @@ mod bindings {
 }
 
 pub use bindings::gauntlet::policy::{log, types};
-use types::{Decision, Inputs, LabelParam, Verdict, Write};
+use types::{Context, Decision, Inputs, LabelParam, Verdict, Write};
 
-/// As errors name it.
-const PACKAGE: &str = "gauntlet:policy@0.1";
-/// Its interfaces, of any patch version.
-const INTERFACES: [&str; 2] = ["gauntlet:policy/log@0.1.", "gauntlet:policy/types@0.1."];
+/// Where its interfaces are, of whatever version.
+pub const NAMESPACE: &str = "gauntlet:policy/";
+/// Those of any version that only adds to it.
+const INTERFACES: [&str; 2] = ["gauntlet:policy/log@1.", "gauntlet:policy/types@1."];
+
+macro_rules! label {
+    () => {
+        "record {name: string, value: string}"
+    };
+}
+macro_rules! verdicts {
+    () => {
+        concat!(
+            "result<list<variant {keep, drop(string), edit(record {labels: option<list<",
+            label!(),
+            ">>, stream: option<string>, budget: option<record {name: string, max-active-series: u64}>})}>, string>"
+        )
+    };
+}
+
+/// The functions that are called if they are there, with their types.
+pub const FUNCTIONS: [(&str, &str); 5] = [
+    (
+        "configure",
+        "func(string, record {tenant: string, upstreams: list<string>}) -> result<_, string>",
+    ),
+    ("relabel", concat!("func(list<list<", label!(), ">>) -> ", verdicts!())),
+    (
+        "relabel-packed",
+        concat!("func(string, list<u32>, list<u32>) -> ", verdicts!()),
+    ),
+    (
+        "admit",
+        concat!(
+            "func(record {tenant: string, subject: string, protocol: string, compressed-bytes: u64, decoded-bytes: u64, ",
+            "active-series: u64, new-series: u64, streams: list<record {name: string, totals: record {series: u64, ",
+            "samples: u64, histograms: u64, exemplars: u64}}>}) -> result<variant {admit(record {charges: list<record ",
+            "{bucket: string, tokens: u64, per-second: f64, burst: u64}>, routes: list<record {stream: string, ",
+            "upstream: string}>}), reject(string)}, string>"
+        ),
+    ),
+    (
+        "admission-inputs",
+        "func() -> flags {compressed-bytes, decoded-bytes, active-series, new-series, totals}",
+    ),
+];
 
 /// What a plugin says: an error is its own word.
 type Said<T> = (Result<T, String>,);
-type Configure<'a> = (&'a str,);
+/// Settings and where they are in force.
+type Configure<'a> = (&'a str, &'a Context<'a>);
 type Relabel<'a> = (&'a [&'a [LabelParam<'a>]],);
 /// Text, lengths, labels of each series.
 type RelabelPacked<'a> = (&'a str, &'a [u32], &'a [u32]);
@@ -63,29 +106,25 @@ impl Exports {
     /// Names the first export that breaks the contract, or is missing.
     pub fn find(component: &Component) -> Result<Self, ContractError> {
         let (engine, world) = (component.engine(), component.component_type());
-        let mut found = Found::default();
+        let mut exported = Exported::default();
         for (name, export) in world.exports(engine) {
-            found.add(name, export.ty, &world)?;
+            let Some((name, _)) = FUNCTIONS.iter().find(|(known, _)| *known == name) else {
+                continue;
+            };
+            let ComponentItem::ComponentFunc(function) = export.ty else {
+                return Err(ContractError::ExportKind(name));
+            };
+            check_type(name, &function, &world)?;
+            exported.add(name);
         }
-        if !found.configure {
-            return Err(ContractError::NoConfigure);
-        }
-        if !found.relabel && !found.admit {
-            return Err(ContractError::NothingToDo);
-        }
-        if found.relabel_packed && !found.relabel {
-            return Err(ContractError::PackedAlone);
-        }
-        if found.admission_inputs && !found.admit {
-            return Err(ContractError::InputsOfNothing);
-        }
-        let index = |wanted: bool, name: &str| component.get_export_index(None, name).filter(|_| wanted);
+        exported.check()?;
+        let index = |name: &str| component.get_export_index(None, name).filter(|_| exported.has(name));
         Ok(Self {
-            configure: index(true, "configure").ok_or(ContractError::NoConfigure)?,
-            relabel: index(found.relabel, "relabel"),
-            relabel_packed: index(found.relabel_packed, "relabel-packed"),
-            admit: index(found.admit, "admit"),
-            admission_inputs: index(found.admission_inputs, "admission-inputs"),
+            configure: index("configure").ok_or(ContractError::NoConfigure)?,
+            relabel: index("relabel"),
+            relabel_packed: index("relabel-packed"),
+            admit: index("admit"),
+            admission_inputs: index("admission-inputs"),
         })
     }
 
@@ -110,56 +149,21 @@ impl Exports {
     }
 }
 
-#[derive(Default)]
-struct Found {
-    configure: bool,
-    relabel: bool,
-    relabel_packed: bool,
-    admit: bool,
-    admission_inputs: bool,
-}
-
-impl Found {
-    fn add(&mut self, name: &str, item: ComponentItem, world: &World) -> Result<(), ContractError> {
-        match (name, item) {
-            ("configure", ComponentItem::ComponentFunc(f)) => {
-                self.configure = typed::<Configure<'_>, Said<()>>("configure", &f, world)?;
-            }
-            ("relabel", ComponentItem::ComponentFunc(f)) => {
-                self.relabel = typed::<Relabel<'_>, Said<Vec<Verdict>>>("relabel", &f, world)?;
-            }
-            ("relabel-packed", ComponentItem::ComponentFunc(f)) => {
-                self.relabel_packed = typed::<RelabelPacked<'_>, Said<Vec<Verdict>>>("relabel-packed", &f, world)?;
-            }
-            ("admit", ComponentItem::ComponentFunc(f)) => {
-                self.admit = typed::<Admit<'_>, Said<Decision>>("admit", &f, world)?;
-            }
-            ("admission-inputs", ComponentItem::ComponentFunc(f)) => {
-                self.admission_inputs = typed::<(), (Inputs,)>("admission-inputs", &f, world)?;
-            }
-            (_, ComponentItem::Type(_)) => {}
-            (name, _) => return Err(ContractError::Export(plain(name, 128))),
-        }
-        Ok(())
-    }
-}
-
-fn typed<P, R>(name: &'static str, f: &ComponentFunc, world: &World) -> Result<bool, ContractError>
-where
-    P: ComponentNamedList + Lower,
-    R: ComponentNamedList + Lift,
-{
-    let other = |reason| ContractError::Type {
-        name,
-        package: PACKAGE,
-        reason,
+/// By the types that calls are made with: what was compiled is believed no more than what was read.
+fn check_type(name: &'static str, function: &ComponentFunc, world: &World) -> Result<(), ContractError> {
+    let world = world.instance_type();
+    let checked = match name {
+        "configure" => function.typecheck::<Configure<'_>, Said<()>>(&world),
+        "relabel" => function.typecheck::<Relabel<'_>, Said<Vec<Verdict>>>(&world),
+        "relabel-packed" => function.typecheck::<RelabelPacked<'_>, Said<Vec<Verdict>>>(&world),
+        "admit" => function.typecheck::<Admit<'_>, Said<Decision>>(&world),
+        _ => function.typecheck::<(), (Inputs,)>(&world),
     };
-    if f.async_() {
-        return Err(other("async".to_owned()));
-    }
-    match f.typecheck::<P, R>(&world.instance_type()) {
-        Ok(()) => Ok(true),
-        Err(error) => Err(other(plain(&format!("{error:#}"), 256))),
+    let compiled = |reason| ContractError::Compiled { name, reason };
+    match checked {
+        Ok(()) if function.async_() => Err(compiled("it is async".to_owned())),
+        Ok(()) => Ok(()),
+        Err(error) => Err(compiled(plain(&format!("{error:#}"), 256))),
     }
 }
 
@@ -173,8 +177,13 @@ pub struct Functions {
 }
 
 impl Functions {
-    pub fn configure(&self, store: impl AsContextMut, settings: &str) -> wasmtime::Result<Result<(), String>> {
-        let (said,) = call::<Configure<'_>, Said<()>>(self.configure, store, (settings,))?;
+    pub fn configure(
+        &self,
+        store: impl AsContextMut,
+        settings: &str,
+        context: &Context<'_>,
+    ) -> wasmtime::Result<Result<(), String>> {
+        let (said,) = call::<Configure<'_>, Said<()>>(self.configure, store, (settings, context))?;
         Ok(said)
     }
 
