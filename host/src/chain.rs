@@ -232,7 +232,7 @@ impl<V: Send + 'static> Work for Kept<V> {
             return None;
         }
         let next = done..all.min(done + SETTLED_PER_STEP);
-        let settled = next.map(|index| (self.settle)(self.batch.series(index), Outcome::Keep { stream: None }));
+        let settled = next.map(|index| (self.settle)(self.batch.series(index), Outcome::UNTOUCHED));
         self.outcomes.extend(settled);
         (self.outcomes.len() == all).then(|| Relabelled {
             outcomes: std::mem::take(&mut self.outcomes),

@@ -397,6 +397,8 @@ pub struct Tenant {
     pub reserved_labels: Vec<String>,
     /// Enforce `[a-zA-Z_][a-zA-Z0-9_]*` on label names (and `:` in metric names) in place of any UTF-8.
     pub legacy_names: bool,
+    /// Names of the series budgets that have a metric of their own.
+    pub shown_budgets: Vec<String>,
 }
 
 /// What proves a tenant. Exact matches only.

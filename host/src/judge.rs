@@ -14,7 +14,7 @@ use crate::config;
 use crate::model::{Protocol, TenantId};
 use crate::sandbox::Undone;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::TenantLabels;
+use crate::telemetry::metrics::{BudgetLabels, TenantLabels, signed};
 use crate::wire::{HashKey, Recognised, Scanned};
 
 mod knowledge;
@@ -98,6 +98,7 @@ pub struct Judge {
     metrics: Arc<Metrics>,
     hits: Counter,
     misses: Counter,
+    shown_budgets: Vec<BudgetLabels>,
 }
 
 /// A write with the fate of each of its series.
@@ -177,6 +178,24 @@ impl Judged {
     }
 }
 
+fn shown_budgets(tenant: &config::Tenant) -> Vec<BudgetLabels> {
+    let labels = |budget: &String| BudgetLabels {
+        tenant: tenant.id.to_string(),
+        budget: budget.clone(),
+    };
+    tenant.shown_budgets.iter().map(labels).collect()
+}
+
+/// What it shows, the next generation may not; if that does, it shows it again when it is asked.
+impl Drop for Judge {
+    fn drop(&mut self) {
+        for labels in &self.shown_budgets {
+            self.metrics.budget_active_series.remove(labels);
+            self.metrics.budget_limit.remove(labels);
+        }
+    }
+}
+
 impl Judge {
     pub fn new(
         tenant: &config::Tenant,
@@ -206,6 +225,7 @@ impl Judge {
                 max_memo_bytes: budget.clamp(MIN_MEMO_BYTES, MAX_MEMO_BYTES) as usize,
                 max_active_series: tenant.limits.max_active_series,
             }),
+            shown_budgets: shown_budgets(tenant),
             hits: metrics.memo_hits.get_or_create_owned(&labels),
             misses: metrics.memo_misses.get_or_create_owned(&labels),
             metrics,
@@ -248,7 +268,7 @@ impl Judge {
         if fates.len() != scanned.series().len() {
             return Err(Bug::NoVerdict.into());
         }
-        let tally = tally(&scanned, &fates, self.law.words())?;
+        let tally = tally(&scanned, &fates, self.law.words(), &new)?;
         Ok(Judged {
             scanned,
             fates,
@@ -303,11 +323,11 @@ impl Judge {
         }
         let scanned = &judged.scanned;
         for (series, fate) in scanned.series().iter().zip(&mut judged.fates) {
-            if over.contains(&self.knowledge.key.hash(scanned.label_bytes(series))) {
-                *fate = Fate::OverActiveSeries;
+            if let Some(over) = over.get(&self.knowledge.key.hash(scanned.label_bytes(series))) {
+                *fate = *over;
             }
         }
-        judged.tally = tally(scanned, &judged.fates, self.law.words())?;
+        judged.tally = tally(scanned, &judged.fates, self.law.words(), &judged.new)?;
         Ok(())
     }
 
@@ -326,6 +346,27 @@ impl Judge {
             .get_or_create(&labels)
             .set(stats.entries as i64);
         self.metrics.memo_bytes.get_or_create(&labels).set(stats.bytes as i64);
+        self.shown_budgets.iter().for_each(|labels| self.publish_budget(labels));
+    }
+
+    /// One that has no series has no bound: no verdict names it.
+    fn publish_budget(&self, labels: &BudgetLabels) {
+        let metrics = &self.metrics;
+        let stats = self.knowledge.budget(&labels.budget);
+        let active_series = stats.as_ref().map_or(0, |stats| stats.active_series);
+        metrics
+            .budget_active_series
+            .get_or_create(labels)
+            .set(signed(active_series));
+        match stats {
+            Some(stats) => drop(
+                metrics
+                    .budget_limit
+                    .get_or_create(labels)
+                    .set(signed(stats.max_active_series)),
+            ),
+            None => drop(metrics.budget_limit.remove(labels)),
+        }
     }
 
     async fn judge_new(&self, recalled: Recalled) -> Result<(Recognised, Recollection), JudgeError> {

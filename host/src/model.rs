@@ -166,6 +166,18 @@ pub struct Label {
     pub value: String,
 }
 
+/// Longest name of a budget, in bytes.
+pub const MAX_BUDGET_LENGTH: usize = 128;
+
+/// Against which a series counts, beside its tenant's own limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeriesBudget {
+    /// One tenant has one budget of a name.
+    pub name: Arc<str>,
+    /// Where it has as many, new series are refused.
+    pub max_active_series: u64,
+}
+
 /// What a write, a stream or a series holds, each kind apart: receivers and limits treat them as different things.
 /// Counts, not bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

@@ -215,6 +215,7 @@ async fn a_lie_in_an_answer_never_reaches_a_receiver() {
         "label-bomb",
         "value-bomb",
         "huge-stream",
+        "huge-budget",
         "many-streams",
     ];
     let setup = modes.iter().fold(setup(&receiver).tenant(bystander()), |s, mode| {

@@ -9,6 +9,7 @@
 mod accounting;
 mod answers;
 mod auth;
+mod budgets;
 mod checking;
 mod example;
 mod forwarding;

@@ -69,7 +69,11 @@ async fn the_page_of_the_admin_api_has_the_keys_that_are_answered() {
         .certificate("dns_san", "a.example.com")
         .certificate("common_name", "a")
         .basic("a", "password")
-        .policy("relabel", relabel(json!([])));
+        .policy("relabel", relabel(json!([])))
+        .policy(
+            "limits",
+            json!({"series_budgets": [{"per": ["__name__"], "max_active_series": 5000}]}),
+        );
     let hostile = root().join("guest-plugins/fixtures/built/hostile.wasm");
     let c = tenant("c").policy("hostile", json!({"mode": "trap", "when": "evil"}));
     let setup = Setup::with_receiver(&receiver)

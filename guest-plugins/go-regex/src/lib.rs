@@ -5,6 +5,7 @@
 
 mod class;
 mod parse;
+mod patterns;
 pub mod unicode;
 
 use regex_automata::Input;
@@ -15,6 +16,7 @@ use regex_automata::nfa::thompson::{self, WhichCaptures};
 pub use regex_automata::util::primitives::NonMaxUsize;
 
 pub use parse::Error;
+pub use patterns::Patterns;
 
 /// Memory for one compiled pattern. Bytes; a guest has 32 MiB for all of them.
 const MAX_NFA_SIZE: usize = 4 << 20;

@@ -2,23 +2,38 @@
 //!
 //! Takes rates (`samples`, `requests`, `bytes`, `decoded_bytes`, `new_series`, each `{per_second, burst}`) and
 //! limits in the words of Thanos' limits file; gives charges on buckets of those names, or a rejection that says
-//! which limit and by how much. Never keeps a count: the gateway owns the buckets.
+//! which limit and by how much; takes `series_budgets`, gives each series its budget. Never keeps a count: the gateway
+//! owns the buckets, and knows which series are active.
 //!
 //! A write that is larger than a bucket could never be paid for, and its sender would retry it for ever. So a
 //! charge is capped at the burst: such a write waits for a full bucket, takes all of it, and goes through.
 
+mod budgets;
 mod settings;
 
 #[cfg(test)]
 mod tests;
 
-use gauntlet_policy::{Admission, Admit, Charge, Context, Decision, Inputs, Policy, Write, admission_policy};
+use gauntlet_policy::{
+    Admission, Admit, Charge, Context, Decision, Fate, Inputs, Policy, Relabel, Series, Write, tenant_policy,
+};
 
 use settings::{Limits, RequestLimits};
 
 impl Policy for Limits {
     fn configure(settings: &str, _context: &Context) -> Result<Self, String> {
         Self::read(settings)
+    }
+}
+
+impl Relabel for Limits {
+    fn relabel(&self, series: &mut Series) -> Fate {
+        self.budgets.assign(series);
+        Fate::Keep
+    }
+
+    fn judges_series(&self) -> bool {
+        !self.budgets.is_empty()
     }
 }
 
@@ -126,7 +141,7 @@ fn over_head_limit(limit: u64, write: &Write) -> Option<String> {
     })
 }
 
-admission_policy!(Limits);
+tenant_policy!(Limits);
 
 // Which allocator a plugin has is its author's to say; this one is made for a series' many small blocks.
 #[cfg(target_arch = "wasm32")]

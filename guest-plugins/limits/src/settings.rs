@@ -10,6 +10,8 @@ use gauntlet_policy::settings;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::budgets::{Budgets, WrittenEntry};
+
 /// The settings as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +24,7 @@ struct Written {
     request: Option<RequestLimits>,
     head_series_limit: Option<u64>,
     write: Option<LimitsFile>,
+    series_budgets: Option<Vec<WrittenEntry>>,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +46,7 @@ struct LimitsFile {
 #[derive(Debug, Default)]
 pub struct Limits {
     pub rates: Vec<Rate>,
+    pub budgets: Budgets,
     default: TenantLimits,
     tenants: BTreeMap<String, TenantLimits>,
 }
@@ -82,6 +86,7 @@ impl Limits {
                 request: written.request,
                 head_series: written.head_series_limit,
             },
+            budgets: Budgets::check(written.series_budgets.unwrap_or_default())?,
             ..Self::default()
         };
         // In the order buckets are paid in.

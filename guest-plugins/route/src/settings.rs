@@ -2,12 +2,9 @@
 //!
 //! Takes JSON and where it is in force; gives the tenant's routes ready to match, or why not.
 
-use std::fmt;
-
 use gauntlet_policy::{Context, Series, settings};
-use go_regex::Regex;
-use serde::de::{Error as _, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use go_regex::Patterns;
+use serde::Deserialize;
 
 /// The settings as written.
 #[derive(Deserialize)]
@@ -25,23 +22,16 @@ struct WrittenRoute {
     tenants: Option<Vec<String>>,
 }
 
-/// Labels and patterns, in the order in which they were written: an author puts first what is quick to fail.
-struct Patterns(Vec<(String, Regex)>);
-
-struct Pattern(Regex);
-
 #[derive(Debug)]
 pub struct Route {
-    /// Label and pattern; all must match. Empty: every series.
-    pub patterns: Vec<(String, Regex)>,
+    patterns: Patterns,
     pub stream: String,
     pub upstream: String,
 }
 
 impl Route {
     pub fn matches(&mut self, series: &Series) -> bool {
-        let mut patterns = self.patterns.iter_mut();
-        patterns.all(|(label, pattern)| pattern.is_match(series.value(label)))
+        self.patterns.match_all(|label| series.value(label))
     }
 }
 
@@ -92,40 +82,9 @@ impl WrittenRoute {
             ));
         }
         Ok(Route {
-            patterns: self.r#match.map(|Patterns(patterns)| patterns).unwrap_or_default(),
+            patterns: self.r#match.unwrap_or_default(),
             stream,
             upstream,
         })
-    }
-}
-
-impl<'de> Deserialize<'de> for Pattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let pattern = String::deserialize(deserializer).map_err(|_| D::Error::custom("must be a pattern in quotes"))?;
-        Regex::new(&pattern).map(Self).map_err(D::Error::custom)
-    }
-}
-
-impl<'de> Deserialize<'de> for Patterns {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(InOrder)
-    }
-}
-
-struct InOrder;
-
-impl<'de> Visitor<'de> for InOrder {
-    type Value = Patterns;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a mapping of labels to patterns")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut written: A) -> Result<Patterns, A::Error> {
-        let mut patterns = Vec::new();
-        while let Some((label, Pattern(regex))) = written.next_entry()? {
-            patterns.push((label, regex));
-        }
-        Ok(Patterns(patterns))
     }
 }

@@ -122,6 +122,9 @@ macro_rules! __relabel {
         fn relabel(series: Vec<Vec<$crate::Label>>) -> Result<Vec<$crate::Verdict>, String> {
             POLICY.with(|slot| match &*slot.borrow() {
                 None => Err(String::from("relabel was called before configure")),
+                Some(policy) if !$crate::Relabel::judges_series(policy) => {
+                    Ok(series.iter().map(|_| $crate::Verdict::Keep).collect())
+                }
                 Some(policy) => Ok(series
                     .into_iter()
                     .map(|labels| {
@@ -179,6 +182,9 @@ macro_rules! __packed {
             ) -> Result<Vec<$crate::Verdict>, String> {
                 POLICY.with(|slot| match &*slot.borrow() {
                     None => Err(String::from("relabel was called before configure")),
+                    Some(policy) if !$crate::Relabel::judges_series(policy) => {
+                        Ok(labels.iter().map(|_| $crate::Verdict::Keep).collect())
+                    }
                     Some(policy) => $crate::judge_packed(&text, &lengths, &labels, |series| {
                         $crate::Relabel::relabel(policy, series)
                     }),

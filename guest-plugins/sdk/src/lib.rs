@@ -72,6 +72,11 @@ pub trait Policy: Sized {
 pub trait Relabel: Policy {
     /// Changes `series` in place and says what becomes of it. Must be a pure function of settings, context and series.
     fn relabel(&self, series: &mut Series) -> Fate;
+
+    /// Whether [`relabel`](Relabel::relabel) has anything to say under these settings. If not, every series is kept unread.
+    fn judges_series(&self) -> bool {
+        true
+    }
 }
 
 /// Decides about writes.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::chain::FailedSeries;
 use crate::config::{CertificateName, Credential};
 use crate::forward::{EndpointStatus, UpstreamStatus};
+use crate::judge::memo::BudgetStats;
 use crate::reload::Report;
 use crate::tenant::{LastFailure, Snapshot};
 
@@ -90,7 +91,16 @@ pub(super) struct TenantView<'a> {
     upstreams: &'a [String],
     active_series: u64,
     max_active_series: u64,
+    budgets: usize,
+    fullest_budgets: Vec<BudgetView<'a>>,
     last_failures: Vec<FailureView<'a>>,
+}
+
+#[derive(Serialize)]
+struct BudgetView<'a> {
+    budget: &'a str,
+    active_series: u64,
+    max_active_series: u64,
 }
 
 #[derive(Serialize)]
@@ -137,6 +147,8 @@ impl<'a> TenantView<'a> {
             upstreams: &config.upstreams,
             active_series: tenant.memo.active_series,
             max_active_series: config.limits.max_active_series,
+            budgets: tenant.budgets,
+            fullest_budgets: tenant.fullest_budgets.iter().map(BudgetView::of).collect(),
             last_failures: tenant.failures.iter().map(FailureView::of).collect(),
         }
     }
@@ -161,6 +173,16 @@ impl<'a> KindView<'a> {
             }),
             Credential::BearerToken(_) => Self::BearerToken,
             Credential::BasicAuth { username, .. } => Self::BasicAuth { username },
+        }
+    }
+}
+
+impl<'a> BudgetView<'a> {
+    fn of(budget: &'a BudgetStats) -> Self {
+        Self {
+            budget: &budget.name,
+            active_series: budget.active_series,
+            max_active_series: budget.max_active_series,
         }
     }
 }

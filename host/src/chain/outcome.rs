@@ -7,38 +7,41 @@ use std::sync::Arc;
 
 use super::labels::{LabelSet, Unfit};
 use super::member::Member;
-use crate::model::Label;
-use crate::sandbox::types::{Edit, Verdict};
+use super::words::check_name;
+use crate::model::{Label, MAX_BUDGET_LENGTH, Refusal, SeriesBudget};
+use crate::sandbox::types::{Budget, Edit, Verdict};
 use crate::wire::labels::labels;
 
 /// What the chain makes of one series. Where a policy says what can be no series, that one is refused and the others go
 /// on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// `stream` `None`: the default stream.
+    /// `stream` `None`: the default stream. `budget` `None`: it counts against none.
     Keep {
         stream: Option<Arc<str>>,
+        budget: Option<Arc<SeriesBudget>>,
     },
     /// `policy`: the name of the one that dropped it.
-    Drop {
-        policy: Arc<str>,
-        reason: Arc<str>,
-    },
+    Drop { policy: Arc<str>, reason: Arc<str> },
     Edit {
         labels: LabelSet,
         stream: Option<Arc<str>>,
+        budget: Option<Arc<SeriesBudget>>,
     },
     /// It came with more labels than a policy is asked about, so none was. Not to go on: what a policy would have dropped or
     /// redacted nobody knows.
     TooLarge,
     /// `policy`: the name of the one whose word cannot be done.
-    Reject {
-        policy: Arc<str>,
-        unfit: Unfit,
-    },
+    Reject { policy: Arc<str>, unfit: Unfit },
 }
 
 impl Outcome {
+    /// Before any policy had its say.
+    pub const UNTOUCHED: Self = Self::Keep {
+        stream: None,
+        budget: None,
+    };
+
     pub(super) fn is_live(&self) -> bool {
         matches!(self, Self::Keep { .. } | Self::Edit { .. })
     }
@@ -61,7 +64,7 @@ impl Outcome {
     }
 
     fn try_apply(&mut self, verdict: Verdict, member: &Member) -> Result<Option<usize>, Unfit> {
-        let (labels, stream) = match verdict {
+        let (labels, stream, budget) = match verdict {
             Verdict::Keep => return Ok(None),
             Verdict::Drop(reason) => {
                 *self = Self::Drop {
@@ -70,8 +73,7 @@ impl Outcome {
                 };
                 return Ok(Some(0));
             }
-            // A budget is not counted yet.
-            Verdict::Edit(Edit { labels, stream, .. }) => (labels, stream),
+            Verdict::Edit(Edit { labels, stream, budget }) => (labels, stream, budget),
         };
         let labels = labels.map(|labels| {
             LabelSet::check(labels.into_iter().map(|label| Label {
@@ -80,27 +82,55 @@ impl Outcome {
             }))
         });
         let labels = labels.transpose()?;
-        let (Self::Keep { stream: old } | Self::Edit { stream: old, .. }) = self else {
+        let (Self::Keep {
+            stream: old,
+            budget: had,
+        }
+        | Self::Edit {
+            stream: old,
+            budget: had,
+            ..
+        }) = self
+        else {
             return Ok(None);
         };
         if let Some(stream) = stream {
             *old = member.streams.stream(&stream)?;
         }
+        if let Some(budget) = budget {
+            *had = Some(Arc::new(checked(budget)?));
+        }
         let Some(labels) = labels else { return Ok(None) };
-        let (bytes, stream) = (labels.bytes(), old.take());
-        *self = Self::Edit { labels, stream };
+        let (bytes, stream, budget) = (labels.bytes(), old.take(), had.take());
+        *self = Self::Edit { labels, stream, budget };
         Ok(Some(bytes))
     }
 
     /// Edited into what it was sent as, it is kept: its bytes need not be written anew.
     pub(super) fn unless_as(self, sent: &[u8]) -> Self {
         match self {
-            Self::Edit { labels: edited, stream }
-                if labels(sent).eq(edited.iter().map(|label| (&*label.name, &*label.value))) =>
-            {
-                Self::Keep { stream }
+            Self::Edit {
+                labels: edited,
+                stream,
+                budget,
+            } if labels(sent).eq(edited.iter().map(|label| (&*label.name, &*label.value))) => {
+                Self::Keep { stream, budget }
             }
             other => other,
         }
+    }
+}
+
+fn checked(budget: Budget) -> Result<SeriesBudget, Unfit> {
+    let Budget {
+        name,
+        max_active_series,
+    } = budget;
+    match check_name("budget", &name, MAX_BUDGET_LENGTH) {
+        Ok(()) if !name.is_empty() => Ok(SeriesBudget {
+            name: Arc::from(name),
+            max_active_series,
+        }),
+        _ => Err(Unfit::of(Refusal::BudgetName)),
     }
 }

@@ -18,9 +18,8 @@ use super::member::{Function, Member, Missed};
 use super::members::{CallError, Members};
 use super::outcome::Outcome;
 use super::search::Search;
-use super::words::{MAX_BUDGET_LENGTH, check_name};
 use crate::config::OnFailure;
-use crate::model::Refusal;
+use crate::model::{MAX_BUDGET_LENGTH, Refusal};
 use crate::sandbox::types::{Edit, Verdict};
 use crate::sandbox::{Arguments, Fault, Instance, Job, Step, thread_time};
 use crate::wire::labels::label_bytes;
@@ -35,6 +34,8 @@ pub const BATCH_BYTES: usize = 512 << 10;
 /// bounds on one series and on one call alone would let that be 1.6 GB.
 const MAX_CALL_BYTES: usize = 512 << 10;
 const MAX_GROWTH: usize = 4;
+/// What a budget takes besides its name, until its verdict is remembered.
+const BUDGET_BYTES: usize = 64;
 
 /// Bytes of labels that a chain may leave on so many series, which came with `sent` bytes of them.
 pub fn most_edited(series: u64, sent: u64) -> u64 {
@@ -263,7 +264,7 @@ fn doubt(member: &Member, fault: Fault, may_be_a_series: bool) -> Missed {
 
 /// Before any policy had its say.
 fn kept(series: usize) -> Vec<Outcome> {
-    vec![Outcome::Keep { stream: None }; series]
+    vec![Outcome::UNTOUCHED; series]
 }
 
 /// Whether the live series have other labels than were asked about, or are fewer.
@@ -375,7 +376,7 @@ impl Question {
                 budget: Some(budget), ..
             }) = &verdict
             {
-                check_name("budget", &budget.name, MAX_BUDGET_LENGTH)?;
+                bytes += budget.name.len().min(MAX_BUDGET_LENGTH) + BUDGET_BYTES;
             }
             if let Some(more) = outcome.apply(verdict, member) {
                 labelled = Labelled::Anew;
@@ -384,7 +385,7 @@ impl Question {
         }
         if bytes > MAX_CALL_BYTES + MAX_GROWTH * self.sent {
             return Err(Fault::Invalid(format!(
-                "{bytes} bytes of labels on {} series, which came with {}",
+                "{bytes} bytes of labels and budgets on {} series, which came with {}",
                 self.asked.series_count(),
                 self.sent
             )));

@@ -137,7 +137,7 @@ const UP: &[(&str, &str)] = &[("__name__", "up"), ("job", "node")];
 const TRIGGER: &[(&str, &str)] = &[("__name__", "up"), ("trigger", "1")];
 
 fn kept(n: usize) -> Vec<Outcome> {
-    vec![Outcome::Keep { stream: None }; n]
+    vec![Outcome::UNTOUCHED; n]
 }
 
 fn write(subject: &str) -> Write {
@@ -206,7 +206,7 @@ async fn a_later_policy_sees_what_an_earlier_one_edited() {
         ["receiver_replica", "tenant_id", "trigger"],
         "sorted, without the name"
     );
-    assert_eq!(judged.outcomes[0], Outcome::Keep { stream: None });
+    assert_eq!(judged.outcomes[0], Outcome::UNTOUCHED);
 }
 
 /// A plugin thread lets go of its chain a moment after it answered, so what is kept warm is waited for.

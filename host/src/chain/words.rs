@@ -16,8 +16,6 @@ pub const MAX_STREAM_LENGTH: usize = 128;
 /// Streams that one policy may name in its lifetime, and that may be left when the whole chain has had its say: each may
 /// become a request of its own. The default stream has no name and comes on top.
 pub const MAX_STREAMS: usize = 64;
-/// Longest budget name, in bytes.
-pub const MAX_BUDGET_LENGTH: usize = 128;
 /// Longest drop reason kept, in bytes; a mark for what was cut comes on top.
 pub const MAX_REASON_LENGTH: usize = 64;
 /// Different drop reasons kept per policy; the rest are counted as [`OTHER`].

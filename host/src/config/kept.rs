@@ -28,6 +28,7 @@ struct Kept {
     over_rate: OverRate,
     reserved_labels: Vec<String>,
     legacy_names: bool,
+    shown_budgets: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -112,6 +113,7 @@ pub fn to_kept(tenant: &Tenant) -> Option<Vec<u8>> {
         over_rate: tenant.over_rate,
         reserved_labels: tenant.reserved_labels.clone(),
         legacy_names: tenant.legacy_names,
+        shown_budgets: tenant.shown_budgets.clone(),
     };
     serde_json::to_vec(&kept).ok()
 }
@@ -151,6 +153,7 @@ pub fn from_kept(json: &[u8], mut plugin: impl FnMut(&[u8; 32]) -> Option<Arc<[u
         over_rate: kept.over_rate,
         reserved_labels: kept.reserved_labels,
         legacy_names: kept.legacy_names,
+        shown_budgets: kept.shown_budgets,
     })
 }
 

@@ -15,7 +15,10 @@ use super::section::{Field, Section, Source, quote};
 use super::units::show_size;
 use super::{Limits, OverRate, Owner, Tenant, secret};
 use crate::memory::{self, Kind};
-use crate::model::TenantId;
+use crate::model::{MAX_BUDGET_LENGTH, TenantId};
+
+/// Of one tenant; each is two series of the gateway's own metrics.
+const MAX_SHOWN_BUDGETS: usize = 100;
 
 /// What the main file settles for every tenant.
 pub(super) struct House {
@@ -87,6 +90,8 @@ pub(super) fn read(mut section: Section<'_>, source: &Source<'_>, file: PathBuf,
         .and_then(|field| over_rate(&field))
         .unwrap_or(house.over_rate);
     let legacy_names = section.boolean("legacy_names", false);
+    let shown_budgets = section.field("shown_budgets");
+    let shown_budgets = shown_budgets.as_ref().map(shown_budget_names).unwrap_or_default();
     if credentials.is_empty() && !disabled && source.failures() == failures {
         section.warn(
             "credentials",
@@ -110,6 +115,7 @@ pub(super) fn read(mut section: Section<'_>, source: &Source<'_>, file: PathBuf,
             over_rate,
             reserved_labels: house.reserved_labels.clone(),
             legacy_names,
+            shown_budgets,
         }))
     };
     let tenant = if sound { tenant() } else { None };
@@ -178,6 +184,30 @@ fn upstreams(section: &mut Section<'_>, house: &House) -> Option<Vec<String>> {
         names.push(name.to_owned());
     }
     Some(names)
+}
+
+/// Names of budgets that become labels of metrics.
+fn shown_budget_names(list: &Field<'_>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for item in list.items() {
+        let Some(name) = item.text() else { continue };
+        if name.len() > MAX_BUDGET_LENGTH {
+            item.fail(format!(
+                "a budget's name has at most {MAX_BUDGET_LENGTH} bytes, this one has {}",
+                name.len()
+            ));
+        } else if names.iter().any(|other| other == name) {
+            item.fail(format!("`{}` is listed twice", quote(name)));
+        }
+        names.push(name.to_owned());
+    }
+    if names.len() > MAX_SHOWN_BUDGETS {
+        list.fail(format!(
+            "{} budgets are listed, and metrics show at most {MAX_SHOWN_BUDGETS} of one tenant",
+            names.len()
+        ));
+    }
+    names
 }
 
 /// How a tenant over its rate is answered (docs/protocol.md, "Answers").

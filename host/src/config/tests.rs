@@ -73,6 +73,7 @@ pub(crate) fn bare(id: &str) -> Tenant {
         over_rate: OverRate::Retry,
         reserved_labels: Vec::new(),
         legacy_names: false,
+        shown_budgets: Vec::new(),
     }
 }
 
@@ -168,6 +169,7 @@ fn what_is_left_out_has_a_default() {
             over_rate: OverRate::Retry,
             reserved_labels: vec!["tenant_id".into(), "receiver_replica".into()],
             legacy_names: false,
+            shown_budgets: vec![],
         }
     );
 }

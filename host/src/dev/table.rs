@@ -203,6 +203,8 @@ mod tests {
             policies: Vec::new(),
             counted,
             memo: MemoStats::default(),
+            budgets: 0,
+            fullest_budgets: Vec::new(),
             request_duration: vec![(0.001, 0), (0.002, 1), (f64::INFINITY, 0)],
             failures: Vec::new(),
             last_used: Vec::new(),

@@ -77,7 +77,11 @@ fn shares<'j>(judged: &'j Judged, routes: &Routes, targets: &[usize]) -> Result<
     for (series, fate) in with_fates(judged) {
         let stream = match fate {
             Fate::Keep { stream } | Fate::Edit { stream, .. } => usize::from(stream),
-            Fate::Drop { .. } | Fate::Reject { .. } | Fate::OverActiveSeries | Fate::Unknown => continue,
+            Fate::Drop { .. }
+            | Fate::Reject { .. }
+            | Fate::OverActiveSeries
+            | Fate::OverBudget { .. }
+            | Fate::Unknown => continue,
         };
         let upstream = routes.upstream_of(stream).ok_or(PartError::NotRouted(stream))?;
         let share = targets.binary_search(&upstream).ok().and_then(|at| shares.get_mut(at));
@@ -110,7 +114,9 @@ fn spliced<'j>(
                 None
             }
         },
-        Fate::Drop { .. } | Fate::Reject { .. } | Fate::OverActiveSeries | Fate::Unknown => None,
+        Fate::Drop { .. } | Fate::Reject { .. } | Fate::OverActiveSeries | Fate::OverBudget { .. } | Fate::Unknown => {
+            None
+        }
     });
     let mut body = Vec::new();
     wire::encode(scanned, pieces, judged.edits().put_in(), &mut body)?;

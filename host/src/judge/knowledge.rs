@@ -3,11 +3,12 @@
 //! Takes what a generation is made of, gives it to the work on its writes, which goes on wherever there is room. Never
 //! judges.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::memo::{Bounds, Memo, MemoStats, NewSeries, TICK_SECONDS};
+use super::memo::{Bounds, BudgetStats, Memo, MemoStats, NewSeries, TICK_SECONDS};
+use super::verdict::Fate;
 use crate::wire::{AsIs, HashKey, ProvedHash};
 
 /// Proving so many new series, or storing their verdicts, takes an I/O thread some 50 us.
@@ -51,8 +52,13 @@ impl Knowledge {
         self.memo.stats(self.clock.tick())
     }
 
+    /// See [`Memo::budget`].
+    pub(super) fn budget(&self, name: &str) -> Option<BudgetStats> {
+        self.memo.budget(name, self.clock.tick())
+    }
+
     /// See [`Memo::activate`].
-    pub(super) fn activate(&self, new: &NewSeries) -> HashSet<ProvedHash, AsIs> {
+    pub(super) fn activate(&self, new: &NewSeries) -> HashMap<ProvedHash, Fate, AsIs> {
         self.memo.activate(new, &self.bounds())
     }
 }

@@ -10,7 +10,7 @@ use super::verdict::{Bug, StreamId, Verdict};
 use super::words::{DropWords, Words};
 use crate::chain::{LabelSet, Outcome, Unfit};
 use crate::config;
-use crate::model::{Label, Refusal};
+use crate::model::{Label, Refusal, SeriesBudget};
 use crate::wire::labels::{encode_labels, label_bytes, labels};
 
 /// The part of a tenant's configuration that host checks read.
@@ -61,27 +61,33 @@ impl Law {
                 .check_sent(sent)
                 .and(Err(Unfit::of(Refusal::LabelsTooLarge))),
             Outcome::Reject { policy, unfit } => return Ok(self.reject(Some(policy), &unfit)),
-            Outcome::Keep { stream } => self.keep(sent, stream),
-            Outcome::Edit { labels, stream } => self.edit(sent, labels, stream),
+            Outcome::Keep { stream, budget } => self.keep(sent, stream, budget),
+            Outcome::Edit { labels, stream, budget } => self.edit(sent, labels, stream, budget),
         };
         Ok(judged.unwrap_or_else(|unfit| self.reject(None, &unfit)))
     }
 
-    fn keep(&self, sent: &[u8], stream: Option<Arc<str>>) -> Result<Verdict, Unfit> {
+    fn keep(&self, sent: &[u8], stream: Option<Arc<str>>, budget: Option<Arc<SeriesBudget>>) -> Result<Verdict, Unfit> {
         let stream = self.stream(stream)?;
         Ok(match self.checks.check_sent(sent)? {
-            None => Verdict::Keep { stream },
-            Some(labels) => Verdict::Edit { labels, stream },
+            None => Verdict::Keep { stream, budget },
+            Some(labels) => Verdict::Edit { labels, stream, budget },
         })
     }
 
-    fn edit(&self, sent: &[u8], labels: LabelSet, stream: Option<Arc<str>>) -> Result<Verdict, Unfit> {
+    fn edit(
+        &self,
+        sent: &[u8],
+        labels: LabelSet,
+        stream: Option<Arc<str>>,
+        budget: Option<Arc<SeriesBudget>>,
+    ) -> Result<Verdict, Unfit> {
         let stream = self.stream(stream)?;
         let labels = self.checks.check_edited(labels)?;
         Ok(match labels == sent {
             // Renamed into what it was sent as, it is kept.
-            true => Verdict::Keep { stream },
-            false => Verdict::Edit { labels, stream },
+            true => Verdict::Keep { stream, budget },
+            false => Verdict::Edit { labels, stream, budget },
         })
     }
 
@@ -244,7 +250,11 @@ mod tests {
     }
 
     fn kept(law: &Law, pairs: &[(&str, &str)]) -> Verdict {
-        law.verdict(&encoded(pairs), Outcome::Keep { stream: None }).unwrap()
+        let outcome = Outcome::Keep {
+            stream: None,
+            budget: None,
+        };
+        law.verdict(&encoded(pairs), outcome).unwrap()
     }
 
     fn sent(pairs: &[(&str, &str)]) -> Verdict {
@@ -252,11 +262,18 @@ mod tests {
     }
 
     fn edited(sent: &[(&str, &str)], pairs: &[(&str, &str)]) -> Verdict {
-        let (labels, stream) = (labels(pairs), None);
-        law().verdict(&encoded(sent), Outcome::Edit { labels, stream }).unwrap()
+        let outcome = Outcome::Edit {
+            labels: labels(pairs),
+            stream: None,
+            budget: None,
+        };
+        law().verdict(&encoded(sent), outcome).unwrap()
     }
 
-    const AS_SENT: Verdict = Verdict::Keep { stream: 0 };
+    const AS_SENT: Verdict = Verdict::Keep {
+        stream: 0,
+        budget: None,
+    };
 
     fn refused(refusal: Refusal) -> Verdict {
         Verdict::Reject { refusal, blame: 0 }
@@ -273,6 +290,7 @@ mod tests {
         let renamed = Verdict::Edit {
             labels: encoded(&[("__name__", "up"), ("exported_tenant_id", "other"), ("job", "a")]),
             stream: 0,
+            budget: None,
         };
         assert_eq!(sent(&forged), renamed);
         assert_eq!(edited(&[("__name__", "up")], &forged), renamed);
@@ -387,7 +405,15 @@ mod tests {
         assert_eq!(verdict, Ok(Verdict::Drop { reason: 0 }));
         assert_eq!(law.words().of_drop(0), Ok(words));
         let stream: Option<Arc<str>> = Some(Arc::from("kube"));
-        let verdict = law.verdict(&encoded(&[("__name__", "up")]), Outcome::Keep { stream });
-        assert_eq!(verdict, Ok(Verdict::Keep { stream: 1 }));
+        let budget = Some(Arc::new(SeriesBudget {
+            name: Arc::from("up"),
+            max_active_series: 7,
+        }));
+        let outcome = Outcome::Keep {
+            stream,
+            budget: budget.clone(),
+        };
+        let verdict = law.verdict(&encoded(&[("__name__", "up")]), outcome);
+        assert_eq!(verdict, Ok(Verdict::Keep { stream: 1, budget }));
     }
 }

@@ -14,16 +14,23 @@
 //! If memory is short, the coldest of the largest memo goes: first what only saves time (series that are not active, and
 //! the labels of edited ones, whose entries stay), then active series. One that had to go is not counted any more, and
 //! passes as a new one if it comes again: too many series are let through rather than one refused that has a right to
-//! pass. A series that was refused for `max_active_series` is remembered by its hash alone, in a set of fixed size.
+//! pass. A series that was refused for `max_active_series` or for its budget is remembered by its hash and its budget alone,
+//! in a set of fixed size.
+//!
+//! Budgets are counted as the tenant's series are, and what an active series counts against goes on to the next generation
+//! with it, until that one's policies have said something else of it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};
 
-use super::verdict::{Edits, Fate, Verdict};
+use prometheus_client::metrics::counter::Counter;
+
+use super::verdict::{BudgetId, Edits, Fate, Verdict};
 use crate::model::TenantId;
 use crate::wire::{AsIs, Asked, ProvedHash};
 
 mod activity;
+mod budgets;
 mod entry;
 mod memos;
 mod refused;
@@ -34,6 +41,7 @@ mod table;
 mod write;
 
 pub use activity::{ACTIVE_WINDOW, TICK_SECONDS};
+pub use budgets::{BudgetStats, MAX_BUDGETS};
 pub use memos::Memos;
 use memos::Shelf;
 use space::{Short, ShortOf};
@@ -63,6 +71,7 @@ pub struct MemoStats {
 pub struct Memo {
     shelf: Arc<Shelf>,
     memos: Arc<Memos>,
+    unbudgeted: Counter,
 }
 
 impl Memo {
@@ -70,13 +79,14 @@ impl Memo {
         Self {
             shelf: memos.open(tenant),
             memos: Arc::clone(memos),
+            unbudgeted: memos.unbudgeted(tenant),
         }
     }
 
     /// Looks up what is asked about, and shows what it knows.
     ///
     /// Marks what it finds as seen. Hits that are let through but not active are put in `new`, or are
-    /// [`Fate::OverActiveSeries`].
+    /// [`Fate::OverActiveSeries`] or [`Fate::OverBudget`].
     pub fn look_up(&self, asked: &mut Asked<'_>, bounds: &Bounds, new: &mut NewSeries, found: &mut Found<'_>) {
         let all = asked.left();
         // The lock is taken per slice so that other connections of the tenant wait microseconds, not a whole body.
@@ -96,8 +106,8 @@ impl Memo {
         }
     }
 
-    /// Remembers what the chain said of some series, `cacheable` permitting, and hands to `each`, in order, whether it may
-    /// pass: false where the tenant has as many active series as it may have.
+    /// Remembers what the chain said of some series, `cacheable` permitting, and hands to `each`, in order, what becomes of
+    /// it where it may not pass: there are as many active series as the tenant or the budget may have.
     ///
     /// Few at a time: all are done under one lock.
     pub fn store(
@@ -106,7 +116,7 @@ impl Memo {
         cacheable: bool,
         bounds: &Bounds,
         new: &mut NewSeries,
-        mut each: impl FnMut(&Verdict, bool),
+        mut each: impl FnMut(&Verdict, Option<Fate>),
     ) {
         let mut table = self.shelf.lock();
         table.advance(bounds.tick);
@@ -115,31 +125,56 @@ impl Memo {
             std::hint::black_box(series.iter().filter(|one| table.is_known(one.hash)).count());
         }
         for one in series {
-            let may_pass = table.has_room(one, bounds, new);
+            let budget;
+            (table, budget) = self.number(table, &one.verdict, bounds, new);
+            let refused = table.lacks_room(one, budget, bounds, new);
             match cacheable {
-                true if may_pass => table = self.with_room(table, bounds, |table| table.remember(one, bounds)).0,
-                true => table.refuse(one.hash, bounds),
+                true if refused.is_none() => {
+                    table = self
+                        .with_room(table, bounds, |table| table.remember(one, budget, bounds))
+                        .0;
+                }
+                true => table.refuse(one.hash, budget, bounds),
                 false => {}
             }
-            each(&one.verdict, may_pass);
+            each(&one.verdict, refused);
         }
+    }
+
+    /// The number of a verdict's budget; 0 if it has none, or if it is not to be counted for want of a place or of memory.
+    fn number<'a>(
+        &'a self,
+        table: MutexGuard<'a, MemoTable>,
+        verdict: &Verdict,
+        bounds: &Bounds,
+        new: &mut NewSeries,
+    ) -> (MutexGuard<'a, MemoTable>, BudgetId) {
+        let Some(budget) = verdict.budget() else {
+            return (table, 0);
+        };
+        let (table, number) = self.with_room(table, bounds, |table| table.number(budget, bounds, new));
+        let number = number.unwrap_or(0);
+        if number == 0 {
+            self.unbudgeted.inc();
+        }
+        (table, number)
     }
 
     /// Makes the new series of an admitted write active, and gives back those that have no room any more: other
     /// writes, judged at the same time, may have taken it since.
-    pub fn activate(&self, new: &NewSeries, bounds: &Bounds) -> HashSet<ProvedHash, AsIs> {
-        let mut over = HashSet::default();
+    pub fn activate(&self, new: &NewSeries, bounds: &Bounds) -> HashMap<ProvedHash, Fate, AsIs> {
+        let mut over = HashMap::default();
         if new.is_empty() {
             return over;
         }
         let mut table = self.shelf.lock();
         table.advance(bounds.tick);
-        for hash in new.iter() {
-            let (locked, is_active) = self.with_room(table, bounds, |table| table.activate(hash, bounds));
+        for (hash, budget) in new.iter() {
+            let (locked, refused) = self.with_room(table, bounds, |table| table.activate(hash, budget, bounds));
             table = locked;
             // One that there is no memory for passes, and is not counted.
-            if is_active == Some(false) {
-                over.insert(hash);
+            if let Some(fate) = refused.flatten() {
+                over.insert(hash, fate);
             }
         }
         over
@@ -151,7 +186,7 @@ impl Memo {
         &'a self,
         mut table: MutexGuard<'a, MemoTable>,
         bounds: &Bounds,
-        what: impl Fn(&mut MemoTable) -> Result<T, Short>,
+        mut what: impl FnMut(&mut MemoTable) -> Result<T, Short>,
     ) -> (MutexGuard<'a, MemoTable>, Option<T>) {
         let mut done = what(&mut table);
         for _ in 0..MOST_TRIES {
@@ -188,6 +223,20 @@ impl Memo {
             bytes: table.bytes() as u64,
             active_series: table.active(),
         }
+    }
+
+    /// How many budgets there are, and the `most` that are fullest.
+    pub fn fullest_budgets(&self, most: usize, tick: u16) -> (usize, Vec<BudgetStats>) {
+        let mut table = self.shelf.lock();
+        table.advance(tick);
+        table.fullest_budgets(most)
+    }
+
+    /// The budget of this name. None if it has no series and had none lately.
+    pub fn budget(&self, name: &str, tick: u16) -> Option<BudgetStats> {
+        let mut table = self.shelf.lock();
+        table.advance(tick);
+        table.budget(name)
     }
 }
 

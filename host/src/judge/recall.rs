@@ -23,8 +23,9 @@ use crate::wire::{
 /// What is known of one series of a write.
 const SERIES_BYTES: u64 =
     (size_of::<Series>() + size_of::<ProvedHash>() + size_of::<Fate>() + size_of::<usize>()) as u64;
-/// While policies are asked about one, besides its labels: its place among the others, what a policy says, a verdict.
-const NEW_SERIES_BYTES: u64 = 128;
+/// While policies are asked about one, besides its labels: its place among the others, what a policy says, a verdict, and
+/// its place among the new ones with its budget.
+const NEW_SERIES_BYTES: u64 = 224;
 
 /// Why a body is not recalled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

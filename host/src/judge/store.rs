@@ -59,11 +59,8 @@ impl Store {
         let verdicts = verdicts.collect::<Result<Vec<_>, Bug>>()?;
         let (edits, fates) = (&mut recollection.edits, &mut self.fates);
         let (memo, new) = (&self.knowledge.memo, &mut recollection.new);
-        memo.store(&verdicts, self.cacheable, &self.bounds, new, |verdict, may_pass| {
-            fates.push(match may_pass {
-                true => edits.fate(verdict),
-                false => Fate::OverActiveSeries,
-            });
+        memo.store(&verdicts, self.cacheable, &self.bounds, new, |verdict, refused| {
+            fates.push(refused.unwrap_or_else(|| edits.fate(verdict)));
         });
         // Fewer verdicts than series is a bug that is found when the fates are put in their places.
         Ok(verdicts.len() < most || fates.len() == write.distinct.series.len())

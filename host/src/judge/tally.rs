@@ -3,9 +3,10 @@
 //! Takes the fate of each, gives totals by stream, by drop reason and by refusal, with the words that the ledger and the
 //! sender are told. Pure.
 
+use super::memo::NewSeries;
 use super::verdict::{BlameId, Bug, DropId, Fate, StreamId};
 use super::words::{Blame, DropWords, Words};
-use crate::model::{Refusal, Totals};
+use crate::model::{Refusal, SeriesBudget, Totals};
 use crate::wire::Scanned;
 
 /// What became of a write's series, by sum.
@@ -28,6 +29,8 @@ pub struct Refused {
     pub first: usize,
     /// Whose fault the first one is.
     pub blame: Blame,
+    /// That the first one is over, if it is that.
+    pub budget: Option<SeriesBudget>,
 }
 
 /// What one policy dropped for one reason.
@@ -40,7 +43,7 @@ pub struct Dropped {
 
 /// # Errors
 /// If a series has no fate, or a drop or a refusal no words.
-pub(super) fn tally(scanned: &Scanned, fates: &[Fate], words: &Words) -> Result<Tally, Bug> {
+pub(super) fn tally(scanned: &Scanned, fates: &[Fate], words: &Words, new: &NewSeries) -> Result<Tally, Bug> {
     let mut tally = Tally::default();
     // The usual case needs no sums: they were made when the series were counted.
     if fates.iter().all(|fate| *fate == Fate::Keep { stream: 0 }) {
@@ -49,7 +52,7 @@ pub(super) fn tally(scanned: &Scanned, fates: &[Fate], words: &Words) -> Result<
     }
     for (at, (series, fate)) in scanned.series().iter().zip(fates).enumerate() {
         let totals = series.totals();
-        let (refusal, blame) = match fate {
+        let (refusal, blame, budget) = match fate {
             Fate::Keep { stream } => {
                 tally.let_through(*stream, totals);
                 continue;
@@ -63,8 +66,9 @@ pub(super) fn tally(scanned: &Scanned, fates: &[Fate], words: &Words) -> Result<
                 tally.drop(*reason, totals, words)?;
                 continue;
             }
-            Fate::Reject { refusal, blame } => (*refusal, *blame),
-            Fate::OverActiveSeries => (Refusal::OverActiveSeries, BlameId::default()),
+            Fate::Reject { refusal, blame } => (*refusal, *blame, None),
+            Fate::OverActiveSeries => (Refusal::OverActiveSeries, BlameId::default(), None),
+            Fate::OverBudget { budget } => (Refusal::OverBudget, BlameId::default(), Some(*budget)),
             Fate::Unknown => return Err(Bug::NoVerdict),
         };
         match tally.refused.iter_mut().find(|refused| refused.refusal == refusal) {
@@ -74,6 +78,7 @@ pub(super) fn tally(scanned: &Scanned, fates: &[Fate], words: &Words) -> Result<
                 totals,
                 first: at,
                 blame: words.of_blame(blame)?,
+                budget: budget.map(|number| new.budget(number).cloned()).transpose()?,
             }),
         }
     }

@@ -111,6 +111,7 @@ async fn what_a_policy_makes_no_series_of_is_refused_alone_and_remembered() {
         ("duplicate-label", Refusal::DuplicateLabel, Some("twice")),
         ("label-bomb", Refusal::LabelsTooLarge, None),
         ("huge-stream", Refusal::StreamName, None),
+        ("huge-budget", Refusal::BudgetName, None),
     ];
     for (mode, refusal, label) in cases {
         let judge = judge(mode, &[hostile(mode, "relabel")]).await;
@@ -258,10 +259,12 @@ async fn what_is_absent_is_a_bug_and_nothing_goes_on_without_it() {
     let judge = judge("absent", &[]).await;
     let recalled = judge.recall_framed(triggers("first", 1)).await;
     let words = judge.law.words();
-    let of = |fate| tally(recalled.scanned(), &[fate], words).map(|tally| tally.forwardable().series);
+    let new = NewSeries::default();
+    let of = |fate| tally(recalled.scanned(), &[fate], words, &new).map(|tally| tally.forwardable().series);
     assert_eq!(of(Fate::Keep { stream: 0 }), Ok(1));
     assert_eq!(of(Fate::Unknown), Err(Bug::NoVerdict));
     assert_eq!(of(Fate::Drop { reason: 0 }), Err(Bug::NoReason));
+    assert_eq!(of(Fate::OverBudget { budget: 1 }), Err(Bug::NoBudget));
     assert_eq!(Edits::default().get(0), Err(Bug::NoEdit));
     let mut judged = judge.judge(recalled).await.unwrap();
     judged.tally.streams.push(crate::model::Totals::default());

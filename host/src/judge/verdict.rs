@@ -3,7 +3,9 @@
 //! Takes verdicts, gives the fates and the label bytes of one write. Of an edit it keeps what differs from what was sent.
 //! Pure.
 
-use crate::model::Refusal;
+use std::sync::Arc;
+
+use crate::model::{Refusal, SeriesBudget};
 use crate::wire::Patch;
 
 /// Names a stream within one generation of one tenant; 0 is the default stream.
@@ -12,6 +14,9 @@ pub type StreamId = u16;
 pub type DropId = u16;
 /// Names whose fault a refusal is within one generation of one tenant; 0 is nobody's in particular.
 pub type BlameId = u16;
+/// Names a budget, with the bound it was named with, in one tenant's memo, as long as anything there or any write has it;
+/// 0 is no budget.
+pub type BudgetId = u16;
 
 /// What can only be wrong where this program is. No data is let go for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +29,8 @@ pub enum Bug {
     NoNumber,
     #[error("a refusal has a number and is nobody's")]
     NoBlame,
+    #[error("a series is over a budget that is not known")]
+    NoBudget,
     #[error("a series was left without a verdict")]
     NoVerdict,
     #[error("an edited series was left without its labels")]
@@ -35,6 +42,7 @@ pub enum Bug {
 pub enum Verdict {
     Keep {
         stream: StreamId,
+        budget: Option<Arc<SeriesBudget>>,
     },
     Drop {
         reason: DropId,
@@ -48,10 +56,19 @@ pub enum Verdict {
     Edit {
         labels: Vec<u8>,
         stream: StreamId,
+        budget: Option<Arc<SeriesBudget>>,
     },
 }
 
 impl Verdict {
+    /// Against which the series counts, of one that is let through.
+    pub(super) fn budget(&self) -> Option<&SeriesBudget> {
+        match self {
+            Self::Keep { budget, .. } | Self::Edit { budget, .. } => budget.as_deref(),
+            Self::Drop { .. } | Self::Reject { .. } => None,
+        }
+    }
+
     pub(super) fn lets_through(&self) -> bool {
         matches!(self, Self::Keep { .. } | Self::Edit { .. })
     }
@@ -79,6 +96,10 @@ pub enum Fate {
     },
     /// Let through by the chain, but new, and the tenant has as many active series as it may have.
     OverActiveSeries,
+    /// The same of its budget, which the write's new series know.
+    OverBudget {
+        budget: BudgetId,
+    },
 }
 
 /// The labels of one write's edited series.
@@ -137,13 +158,13 @@ impl Edits {
     /// What `verdict` means for one series of this write.
     pub fn fate(&mut self, verdict: &Verdict) -> Fate {
         match verdict {
-            Verdict::Keep { stream } => Fate::Keep { stream: *stream },
+            Verdict::Keep { stream, .. } => Fate::Keep { stream: *stream },
             Verdict::Drop { reason } => Fate::Drop { reason: *reason },
             Verdict::Reject { refusal, blame } => Fate::Reject {
                 refusal: *refusal,
                 blame: *blame,
             },
-            Verdict::Edit { labels, stream } => self.push(*stream, &Patch::whole(labels)),
+            Verdict::Edit { labels, stream, .. } => self.push(*stream, &Patch::whole(labels)),
         }
     }
 }

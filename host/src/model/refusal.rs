@@ -24,10 +24,14 @@ pub enum Refusal {
     TooManyStreams,
     /// Two fresh instances of a policy failed on it alone.
     FailsPolicy,
+    /// What a policy makes of it.
+    BudgetName,
+    /// Not a check of labels: its budget has as many active series as it may have. Never remembered as a verdict.
+    OverBudget,
 }
 
 impl Refusal {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::NoLabels,
         Self::MissingMetricName,
         Self::TooManyLabels,
@@ -42,6 +46,8 @@ impl Refusal {
         Self::StreamName,
         Self::TooManyStreams,
         Self::FailsPolicy,
+        Self::BudgetName,
+        Self::OverBudget,
     ];
 
     pub fn code(self) -> u8 {
@@ -69,6 +75,8 @@ impl Refusal {
             Self::StreamName => "stream_name",
             Self::TooManyStreams => "too_many_streams",
             Self::FailsPolicy => "fails_policy",
+            Self::BudgetName => "budget_name",
+            Self::OverBudget => "over_budget",
         }
     }
 
@@ -89,6 +97,8 @@ impl Refusal {
             Self::StreamName => "a stream name that is too long or has control characters",
             Self::TooManyStreams => "one stream more than policies may name",
             Self::FailsPolicy => "labels that a policy fails on",
+            Self::BudgetName => "a budget name that is empty, too long or has control characters",
+            Self::OverBudget => "a new series over its budget",
         }
     }
 }

@@ -7,7 +7,7 @@
 use http::StatusCode;
 
 use crate::judge::Judged;
-use crate::model::Totals;
+use crate::model::{SeriesBudget, Totals};
 use crate::respond::{Failure, RefusedSeries, Stored};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{ReasonLabels, RequestLabels, TenantLabels};
@@ -58,7 +58,14 @@ impl<'g> Ledger<'g> {
             let first = Shown::of(labels, refused.blame.label.as_deref().map(str::as_bytes));
             let policy = refused.blame.policy.as_deref();
             let policy = policy.map(|name| format!(" (policy {name})")).unwrap_or_default();
-            let why = format!("{}{policy}", refused.refusal.text());
+            let full = refused.budget.as_ref().map(|budget| {
+                let SeriesBudget {
+                    name,
+                    max_active_series,
+                } = budget;
+                format!(", budget {name:?} of {max_active_series} active series")
+            });
+            let why = format!("{}{policy}{}", refused.refusal.text(), full.unwrap_or_default());
             self.refused(refused.refusal.reason(), &refused.totals, why, first);
         }
     }

@@ -30,6 +30,13 @@ pub struct TenantLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
+pub struct BudgetLabels {
+    pub tenant: String,
+    /// A plugin's word, of those that the operator lists.
+    pub budget: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct ForwardLabels {
     pub tenant: String,
     pub upstream: String,
@@ -207,6 +214,13 @@ metrics! {
         "Requests refused before a tenant was proved, by reason";
     active_series: Gauges<TenantLabels>, "active_series",
         "Series accepted in the last 20 minutes";
+    budget_active_series: Gauges<BudgetLabels>, "budget_active_series",
+        "Series of a budget that were accepted in the last 20 minutes; of the budgets in the tenant's shown_budgets";
+    budget_limit: Gauges<BudgetLabels>, "budget_limit",
+        "Most active series of a budget, as a policy named it last; of the budgets in the tenant's shown_budgets";
+    unbudgeted_series: Counters<TenantLabels>, "unbudgeted_series",
+        "New series that were not counted against the budget a policy named, because the tenant has no place or no memory for \
+         one more budget";
     policy_calls: Counters<PolicyCallLabels>, "policy_calls",
         "Calls into plugins; a verdict that is remembered needs none";
     policy_duration: Histograms<PolicyCallLabels>, by micros, "policy_duration" in Seconds,

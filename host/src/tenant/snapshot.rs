@@ -11,7 +11,10 @@ use super::failures::LastFailure;
 use super::generation::Generation;
 use crate::chain::PolicyStatus;
 use crate::config;
-use crate::judge::memo::MemoStats;
+use crate::judge::memo::{BudgetStats, MemoStats};
+
+/// A look at a tenant is no list of what it has.
+const SHOWN_BUDGETS: usize = 5;
 
 /// One tenant at one moment.
 #[derive(Debug, Clone)]
@@ -23,6 +26,10 @@ pub struct Snapshot {
     /// Since the process began, whatever generation served.
     pub counted: Counted,
     pub memo: MemoStats,
+    /// How many series budgets it has.
+    pub budgets: usize,
+    /// Those of them that have the least room left.
+    pub fullest_budgets: Vec<BudgetStats>,
     /// Upper bounds in seconds, the last one infinite, each with how many answers took at most that and more than the
     /// bound before.
     pub request_duration: Vec<(f64, u64)>,
@@ -35,12 +42,16 @@ pub struct Snapshot {
 impl Snapshot {
     pub fn of(generation: &Generation) -> Self {
         let (account, now) = (&generation.account, Instant::now());
+        let tick = generation.clock.tick();
+        let (budgets, fullest_budgets) = account.memo().fullest_budgets(SHOWN_BUDGETS, tick);
         Self {
             config: Arc::clone(generation.config()),
             generation: generation.number(),
             policies: generation.judge.chain().status(),
             counted: account.counters().counted(),
-            memo: account.memo().stats(generation.clock.tick()),
+            memo: account.memo().stats(tick),
+            budgets,
+            fullest_budgets,
             request_duration: account.counters().durations().buckets(),
             failures: account.failures().last(now),
             last_used: account.uses.ago(&generation.config().credentials, now),

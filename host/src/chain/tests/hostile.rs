@@ -139,7 +139,7 @@ async fn what_a_plugin_returns_is_bounded_before_the_host_allocates_it() {
 async fn labels_that_make_no_series_cost_that_series_alone() {
     for mode in ["duplicate-label", "empty-name", "label-bomb", "huge-stream"] {
         let judged = relabelled(mode).await.unwrap();
-        assert_eq!(judged.outcomes[0], Outcome::Keep { stream: None }, "{mode}");
+        assert_eq!(judged.outcomes[0], Outcome::UNTOUCHED, "{mode}");
         let Outcome::Reject { policy, .. } = &judged.outcomes[1] else {
             panic!("{mode}: {judged:?}")
         };
@@ -187,6 +187,7 @@ async fn one_policy_names_only_so_many_streams_and_reasons() {
     let judged = chain.relabel(batch(&[TRIGGER; 64])).await.unwrap();
     let stream = |i: usize| Outcome::Keep {
         stream: Some(Arc::from(format!("stream-{i}"))),
+        budget: None,
     };
     assert_eq!(
         judged.outcomes[63],

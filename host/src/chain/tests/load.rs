@@ -376,7 +376,10 @@ async fn the_standard_plugins_load_and_do_their_work() {
         .relabel(batch(&[UP, &[("__name__", "go_threads")], &[("__name__", "kube_pod")]]))
         .await
         .unwrap();
-    let Outcome::Edit { labels, stream: None } = &judged.outcomes[0] else {
+    let Outcome::Edit {
+        labels, stream: None, ..
+    } = &judged.outcomes[0]
+    else {
         panic!("{judged:?}")
     };
     assert_eq!((&*labels[1].name, &*labels[1].value), ("cluster", "a"));

@@ -1,4 +1,4 @@
-//! How many series are active, by when they were last seen.
+//! How many series are active, of a tenant's or of one budget's, by when they were last seen.
 //!
 //! Takes minutes in which series were seen, gives how many were within the last twenty. Never knows which.
 
@@ -14,12 +14,20 @@ const RING: usize = 32;
 
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    counts: [u64; RING],
+    counts: [u32; RING],
     active: u64,
     tick: u16,
 }
 
 impl Window {
+    /// An empty one that goes with others from this tick on.
+    pub fn at(tick: u16) -> Self {
+        Self {
+            tick,
+            ..Self::default()
+        }
+    }
+
     /// False if no minute has passed.
     pub fn advance(&mut self, tick: u16) -> bool {
         let passed = tick.wrapping_sub(self.tick);
@@ -29,7 +37,7 @@ impl Window {
         }
         for step in 0..passed.min(RING as u16) {
             let leaves = self.tick.wrapping_add(step).wrapping_sub(WINDOW_TICKS - 1);
-            self.active -= std::mem::take(&mut self.counts[slot(leaves)]);
+            self.active -= u64::from(std::mem::take(&mut self.counts[slot(leaves)]));
         }
         self.tick = tick;
         true
@@ -53,7 +61,12 @@ impl Window {
 
     /// One more is active, seen now.
     pub fn enter(&mut self) {
-        self.counts[slot(self.tick)] += 1;
+        self.enter_at(self.tick);
+    }
+
+    /// One more is active, last seen then and inside the window.
+    pub fn enter_at(&mut self, seen: u16) {
+        self.counts[slot(seen)] += 1;
         self.active += 1;
     }
 

@@ -10,6 +10,8 @@ use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use prometheus_client::metrics::counter::Counter;
+
 use super::space::Stock;
 use super::table::MemoTable;
 use crate::memory::{Held, Kind, Memory};
@@ -72,6 +74,13 @@ impl Memos {
         }
         all.push(Arc::downgrade(&shelf));
         shelf
+    }
+
+    pub(super) fn unbudgeted(&self, tenant: &TenantId) -> Counter {
+        let tenant = tenant.to_string();
+        self.metrics
+            .unbudgeted_series
+            .get_or_create_owned(&TenantLabels { tenant })
     }
 
     /// Some `wanted` bytes of memos that have more than `floor`; of the largest what they have more than the others.

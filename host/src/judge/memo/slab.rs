@@ -4,7 +4,7 @@
 //! behind the other in one piece of memory: those of a series are some forty, and a million allocations of that size, of
 //! which half go, would leave every page half empty.
 
-use super::entry::{Entry, NONE, pack_edit};
+use super::entry::{Entry, MOST_SLOTS};
 use crate::judge::verdict::{Edited, StreamId};
 
 #[derive(Debug, Default)]
@@ -87,8 +87,11 @@ impl Slab {
         self.labels.capacity() - self.labels.len() < edited.middle.len()
     }
 
-    /// None if there is no place in 4 GiB.
+    /// None if there is no place in 4 GiB, or no number for one.
     pub fn insert(&mut self, edited: &Edited<'_>) -> Option<u32> {
+        if self.free.is_none() && self.slots.len() >= MOST_SLOTS {
+            return None;
+        }
         let slot = Slot::Edited {
             start: u32::try_from(self.labels.len()).ok()?,
             length: u32::try_from(edited.middle.len()).ok()?,
@@ -137,7 +140,7 @@ impl Slab {
         packed.labels.reserve_exact(self.label_bytes());
         for entry in entries {
             if let Some(edited) = entry.edit().and_then(|slot| self.get(slot)) {
-                entry.packed = packed.insert(&edited).map_or(NONE, pack_edit);
+                entry.move_edit(packed.insert(&edited));
             }
         }
         *self = packed;

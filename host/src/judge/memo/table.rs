@@ -4,7 +4,8 @@
 //! if it must be smaller. Never locks: whoever has it has it alone.
 //!
 //! Invariants:
-//! * `window` counts exactly the entries that are marked active and that it covers;
+//! * `window` counts exactly the entries that are marked active and that it covers, `budgets` those of them with a budget,
+//!   and who has which number;
 //! * an entry lies in the shard that the last bits of its hash say, and its edit in the slab of the same number;
 //! * an edit's slot is freed when its entry goes or changes;
 //! * `space` knows of every byte that is allocated here.
@@ -13,14 +14,15 @@ use hashbrown::HashTable;
 use prometheus_client::metrics::counter::Counter;
 
 use super::activity::Window;
+use super::budgets::{BudgetStats, Budgets};
 use super::entry::{self, ACTIVE, DROP, EDIT, Entry, GENERATION, KEEP, NONE, REJECT};
 use super::refused::RefusedSet;
 use super::slab::Slab;
 use super::space::{Short, Stock};
 use super::write::{Bounds, NewSeries, NewVerdict};
-use crate::judge::verdict::{BlameId, DropId, Edited, Edits, Fate, StreamId, Verdict};
+use crate::judge::verdict::{BlameId, BudgetId, DropId, Edited, Edits, Fate, Verdict};
 use crate::memory::Held;
-use crate::model::Refusal;
+use crate::model::{Refusal, SeriesBudget};
 use crate::wire::{Met, ProvedHash, Question, SeriesHash};
 
 mod eviction;
@@ -43,6 +45,7 @@ pub(super) struct MemoTable {
     edits: Vec<Slab>,
     entries: usize,
     window: Window,
+    budgets: Budgets,
     refused: RefusedSet,
     space: Stock,
     evicted: Counter,
@@ -60,6 +63,7 @@ impl MemoTable {
             edits: vec![Slab::default()],
             entries: 0,
             window: Window::default(),
+            budgets: Budgets::default(),
             refused: RefusedSet::default(),
             space,
             evicted,
@@ -105,6 +109,7 @@ impl MemoTable {
     pub fn advance(&mut self, tick: u16) {
         if self.window.advance(tick) {
             self.to_sweep = self.shards.len();
+            self.advance_budgets();
         }
         if self.to_sweep > 0 {
             self.to_sweep -= 1;
@@ -136,7 +141,13 @@ impl MemoTable {
             entry.seen = tick;
             if entry.is_marked_active() {
                 match self.window.covers(seen) {
-                    true => self.window.see_again(seen),
+                    true => {
+                        self.window.see_again(seen);
+                        let budget = entry.budget();
+                        if budget > 0 {
+                            self.budgets.see_again(budget, seen);
+                        }
+                    }
                     // Left the window and was not swept yet: it comes back as a new series.
                     false => entry.tag &= !ACTIVE,
                 }
@@ -145,12 +156,12 @@ impl MemoTable {
         if entry.tag & GENERATION != bounds.generation & GENERATION {
             return None;
         }
-        let is_active = entry.is_marked_active();
-        let payload = entry.payload();
+        let entry = *entry;
+        let (is_active, payload) = (entry.is_marked_active(), entry.payload());
         let fate = match entry.kind() {
-            KEEP if is_active || self.has_room_for(hash, bounds, new) => Fate::Keep {
-                stream: payload as StreamId,
-            },
+            KEEP if is_active || self.has_room_for(hash, entry.budget(), bounds, new) => {
+                Fate::Keep { stream: entry.stream() }
+            }
             DROP => Fate::Drop {
                 reason: payload as DropId,
             },
@@ -159,33 +170,102 @@ impl MemoTable {
                 refusal: Refusal::from_code((payload >> BlameId::BITS) as u8)?,
                 blame: payload as BlameId,
             },
-            EDIT if is_active || self.has_room_for(hash, bounds, new) => {
-                let edited = self.edits.get(shard)?.get(payload)?;
+            EDIT if is_active || self.has_room_for(hash, entry.budget(), bounds, new) => {
+                let edited = self.edits.get(shard)?.get(entry.edit()?)?;
                 edits.push(edited.stream, &edited.of(series.sent())?)
             }
-            KEEP | EDIT => Fate::OverActiveSeries,
+            KEEP | EDIT => self.over(entry.budget(), bounds, new)?,
             _ => return None,
         };
         Some((fate, met?))
     }
 
     /// That a series was refused for want of room, and is again: there is still none.
-    pub fn refuse_again<'q>(&self, series: &Question<'q>, bounds: &Bounds, new: &NewSeries) -> Option<(Fate, Met<'q>)> {
-        let has_room = self.window.active() + new.len() < bounds.max_active_series;
-        if self.refused.is_empty() || has_room || new.contains(series.hash()) {
+    pub fn refuse_again<'q>(
+        &self,
+        series: &Question<'q>,
+        bounds: &Bounds,
+        new: &mut NewSeries,
+    ) -> Option<(Fate, Met<'q>)> {
+        if self.refused.is_empty() || new.contains(series.hash()) {
             return None;
         }
-        let known = self.refused.find(series.hash(), bounds.generation)?;
-        Some((Fate::OverActiveSeries, series.met(&known)?))
+        let (known, budget) = self.refused.find(series.hash(), bounds.generation)?;
+        // It has become active since, and its verdict was forgotten.
+        if self.is_active(known) {
+            return None;
+        }
+        let fate = self.over(budget, bounds, new)?;
+        Some((fate, series.met(&known)?))
     }
 
-    /// Whether a series that policies let through and that is not active may pass: it must fit under the limit.
-    fn has_room_for(&self, hash: ProvedHash, bounds: &Bounds, new: &mut NewSeries) -> bool {
-        if self.window.active() + new.len() < bounds.max_active_series {
-            new.insert(hash);
+    /// Whether a series that policies let through and that is not active may pass: it must fit under the limit, and into
+    /// its budget.
+    fn has_room_for(&self, hash: ProvedHash, budget: BudgetId, bounds: &Bounds, new: &mut NewSeries) -> bool {
+        let numbered = self.budgets.numbered(budget);
+        let others = numbered.map_or(0, |numbered| new.counted(numbered));
+        if self.window.active() + new.len() < bounds.max_active_series && self.budgets.has_room(budget, others) {
+            new.insert(hash, budget, numbered);
             return true;
         }
         new.contains(hash.hash())
+    }
+
+    /// What becomes of a series that is new where its budget or its tenant is full. None if neither is.
+    fn over(&self, budget: BudgetId, bounds: &Bounds, new: &mut NewSeries) -> Option<Fate> {
+        if let Some(numbered) = self.budgets.numbered(budget)
+            && !self.budgets.has_room(budget, new.counted(numbered))
+        {
+            new.know(budget, numbered);
+            return Some(Fate::OverBudget { budget });
+        }
+        (self.window.active() + new.len() >= bounds.max_active_series).then_some(Fate::OverActiveSeries)
+    }
+
+    /// The number of a verdict's budget, which the write then has. 0 if it is one too many to be counted.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn number(&mut self, budget: &SeriesBudget, bounds: &Bounds, new: &mut NewSeries) -> Result<BudgetId, Short> {
+        let known = self.budgets.find(budget);
+        let number = match (known, self.budgets.growth(budget)) {
+            (Some(number), _) => number,
+            (None, None) => return Ok(0),
+            (None, Some(growth)) => {
+                let before = self.budgets.bytes();
+                self.space.take(growth, bounds.max_bytes)?;
+                let number = self.budgets.insert(budget, self.window.tick());
+                self.space.changed(before + growth, self.budgets.bytes());
+                number
+            }
+        };
+        if let Some(numbered) = self.budgets.numbered(number) {
+            new.know(number, numbered);
+        }
+        Ok(number)
+    }
+
+    fn advance_budgets(&mut self) {
+        let before = self.budgets.bytes();
+        self.budgets.advance(self.window.tick());
+        self.space.changed(before, self.budgets.bytes());
+    }
+
+    /// Frees what budgets there are that nothing has. Whether that was anything.
+    fn forget_budgets(&mut self) -> bool {
+        let before = self.budgets.bytes();
+        let is_any = self.budgets.collect();
+        self.space.changed(before, self.budgets.bytes());
+        is_any
+    }
+
+    /// How many budgets there are, and the `most` that are fullest.
+    pub fn fullest_budgets(&self, most: usize) -> (usize, Vec<BudgetStats>) {
+        (self.budgets.len(), self.budgets.fullest(most))
+    }
+
+    pub fn budget(&self, name: &str) -> Option<BudgetStats> {
+        self.budgets.of(name)
     }
 
     fn find(&self, hash: ProvedHash) -> Option<&Entry> {
@@ -200,31 +280,46 @@ impl MemoTable {
         self.find(hash).is_some_and(|entry| entry.is_active(&self.window))
     }
 
-    /// Whether a series with this verdict has the room it needs among the active ones, if it needs any.
-    pub fn has_room(&self, one: &NewVerdict<'_>, bounds: &Bounds, new: &mut NewSeries) -> bool {
-        !one.verdict.lets_through() || self.is_active(one.hash) || self.has_room_for(one.hash, bounds, new)
+    /// Why a series with this verdict may not pass. None if it has the room it needs among the active ones, if it needs any.
+    pub fn lacks_room(
+        &self,
+        one: &NewVerdict<'_>,
+        budget: BudgetId,
+        bounds: &Bounds,
+        new: &mut NewSeries,
+    ) -> Option<Fate> {
+        let may_pass =
+            !one.verdict.lets_through() || self.is_active(one.hash) || self.has_room_for(one.hash, budget, bounds, new);
+        if may_pass { None } else { self.over(budget, bounds, new) }
     }
 
     /// # Errors
     /// If there is no memory for it. What was known before still is then.
-    pub fn remember(&mut self, one: &NewVerdict<'_>, bounds: &Bounds) -> Result<(), Short> {
+    pub fn remember(&mut self, one: &NewVerdict<'_>, budget: BudgetId, bounds: &Bounds) -> Result<(), Short> {
         if !self.is_known(one.hash) {
             self.make_place(one.hash, bounds.max_bytes)?;
         }
         let shard = self.shard(one.hash.hash());
-        let packed = self.pack(shard, one, bounds.max_bytes)?;
+        let packed = self.pack(shard, one, budget, bounds.max_bytes)?;
         let generation = bounds.generation & GENERATION;
         match self.shards[shard].find_mut(one.hash.hash().low(), |e| e.hash == one.hash) {
             Some(entry) => {
                 let old = std::mem::replace(&mut entry.packed, packed);
+                let had = entry::budget(old);
+                let (is_active, seen) = (entry.is_active(&self.window), entry.seen);
                 // What a new generation drops takes no place among the active series any more.
-                if entry.is_marked_active() && !one.verdict.lets_through() {
-                    if self.window.covers(entry.seen) {
-                        self.window.leave(entry.seen);
+                if !one.verdict.lets_through() {
+                    if is_active {
+                        self.window.leave(seen);
+                        self.budgets.leave(had, seen);
                     }
                     entry.tag &= !ACTIVE;
+                } else if is_active {
+                    self.budgets.change(had, budget, seen);
                 }
                 entry.tag = (entry.tag & ACTIVE) | generation;
+                self.budgets.hold(entry::budget(packed));
+                self.budgets.release(had);
                 self.free_edit(shard, old);
             }
             None => self.insert(one.hash, packed, generation),
@@ -233,18 +328,28 @@ impl MemoTable {
     }
 
     /// Remembers that a series is let through and has no room, if that costs next to nothing.
-    pub fn refuse(&mut self, hash: ProvedHash, bounds: &Bounds) {
-        let Some(growth) = self.refused.growth(bounds.generation, self.window.tick()) else {
-            return;
-        };
+    pub fn refuse(&mut self, hash: ProvedHash, budget: BudgetId, bounds: &Bounds) {
+        let (generation, tick) = (bounds.generation, self.window.tick());
+        if self.refused.is_over(generation, tick) {
+            self.refused
+                .begin(generation, tick, |budget| self.budgets.release(budget));
+        }
+        let Some(growth) = self.refused.growth() else { return };
         if self.refused.find(hash.hash(), bounds.generation).is_some() {
             return;
         }
         let before = self.refused.bytes();
         if self.space.take(growth, bounds.max_bytes).is_ok() {
-            self.refused.insert(hash);
+            self.refused.insert(hash, budget);
+            self.budgets.hold(budget);
             self.space.changed(before + growth, self.refused.bytes());
         }
+    }
+
+    fn forget_refused(&mut self) {
+        let before = self.refused.bytes();
+        self.refused.forget(|budget| self.budgets.release(budget));
+        self.space.changed(before, 0);
     }
 
     /// Of a hash that is not there and has a place.
@@ -257,6 +362,7 @@ impl MemoTable {
             tag,
         };
         self.shards[shard].insert_unique(entry.slot(), entry, Entry::slot);
+        self.budgets.hold(entry.budget());
         self.entries += 1;
     }
 
@@ -299,7 +405,7 @@ impl MemoTable {
             for mut entry in entries {
                 let shard = self.shard(entry.hash.hash());
                 if let Some(edited) = entry.edit().and_then(|slot| edits.get(slot)) {
-                    entry.packed = self.edits[shard].insert(&edited).map_or(NONE, entry::pack_edit);
+                    entry.move_edit(self.edits[shard].insert(&edited));
                 }
                 self.shards[shard].insert_unique(entry.slot(), entry, Entry::slot);
             }
@@ -316,12 +422,12 @@ impl MemoTable {
         let own = self.shards.len() * (size_of::<HashTable<Entry>>() + size_of::<Slab>());
         let entries: usize = self.shards.iter().map(HashTable::allocation_size).sum();
         let edits: usize = self.edits.iter().map(Slab::bytes).sum();
-        own + entries + edits + self.refused.bytes()
+        own + entries + edits + self.refused.bytes() + self.budgets.bytes()
     }
 
-    fn pack(&mut self, shard: usize, one: &NewVerdict<'_>, max_bytes: usize) -> Result<u32, Short> {
-        let Verdict::Edit { labels, stream } = &one.verdict else {
-            return Ok(entry::pack(&one.verdict).unwrap_or_default());
+    fn pack(&mut self, shard: usize, one: &NewVerdict<'_>, budget: BudgetId, max_bytes: usize) -> Result<u32, Short> {
+        let Verdict::Edit { labels, stream, .. } = &one.verdict else {
+            return Ok(entry::pack(&one.verdict, budget).unwrap_or_default());
         };
         let edited = Edited::new(one.sent, labels, *stream);
         let slab = &mut self.edits[shard];
@@ -329,7 +435,7 @@ impl MemoTable {
         self.space.take(growth, max_bytes)?;
         let slot = slab.insert(&edited);
         self.space.changed(before + growth, slab.bytes());
-        Ok(slot.map_or(NONE, entry::pack_edit))
+        Ok(entry::pack_edit(slot, budget))
     }
 
     fn free_edit(&mut self, shard: usize, packed: u32) {
@@ -338,38 +444,57 @@ impl MemoTable {
         }
     }
 
-    /// False where it is not active and has no room to become so.
+    /// Makes a series active that was judged new, with this budget. What becomes of it where it is not active and has no
+    /// room to become so.
     ///
     /// # Errors
     /// If there is no memory for it.
-    pub fn activate(&mut self, hash: ProvedHash, bounds: &Bounds) -> Result<bool, Short> {
-        if self.window.active() >= bounds.max_active_series && !self.is_active(hash) {
-            return Ok(false);
+    pub fn activate(&mut self, hash: ProvedHash, budget: BudgetId, bounds: &Bounds) -> Result<Option<Fate>, Short> {
+        if !self.is_active(hash) {
+            if !self.budgets.has_room(budget, 0) {
+                return Ok(Some(Fate::OverBudget { budget }));
+            }
+            if self.window.active() >= bounds.max_active_series {
+                return Ok(Some(Fate::OverActiveSeries));
+            }
         }
         if !self.is_known(hash) {
             // Evicted between judging and admission, or never stored: it is active all the same.
             self.make_place(hash, bounds.max_bytes)?;
-            self.insert(hash, NONE, 0);
+            self.insert(hash, entry::pack_none(budget), 0);
         }
         let shard = self.shard(hash.hash());
         if let Some(entry) = self.shards[shard].find_mut(hash.hash().low(), |e| e.hash == hash) {
+            let (had, tick) = (entry.budget(), self.window.tick());
             if entry.is_active(&self.window) {
                 self.window.leave(entry.seen);
+                self.budgets.leave(had, entry.seen);
+            }
+            if entry.kind() == NONE && had != budget {
+                entry.packed = entry::pack_none(budget);
+                self.budgets.hold(budget);
+                self.budgets.release(had);
             }
             entry.tag |= ACTIVE;
-            entry.seen = self.window.tick();
+            entry.seen = tick;
             self.window.enter();
+            self.budgets.enter_at(entry.budget(), tick);
         }
-        Ok(true)
+        Ok(None)
     }
 
+    /// What is active is counted on, under the budgets that it has.
     pub fn forget_verdicts(&mut self) {
         let before = self.measure();
         for entry in self.shards.iter_mut().flatten() {
-            entry.packed = NONE;
+            if !entry.is_active(&self.window) {
+                self.budgets.release(entry.budget());
+                entry.packed = NONE;
+            }
+            entry.forget_verdict();
         }
         self.edits.fill_with(Slab::default);
-        self.refused.forget();
+        self.refused.forget(|budget| self.budgets.release(budget));
         self.space.changed(before, self.measure());
         self.space.trim();
     }

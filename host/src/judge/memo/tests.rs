@@ -5,6 +5,8 @@ use super::*;
 use crate::model::Refusal;
 use crate::wire::{Framed, Patch};
 
+mod budgets;
+
 const BUDGET: usize = 1 << 20;
 
 /// In a process that has memory enough.
@@ -45,18 +47,19 @@ fn look_up_edited(memo: &Memo, n: u64, sent: &[u8], bounds: Bounds, new: &mut Ne
     (fates[0], edits)
 }
 
-fn store(memo: &Memo, n: u64, verdict: &Verdict, b: Bounds, new: &mut NewSeries) -> bool {
+/// What becomes of it where it may not pass.
+fn store(memo: &Memo, n: u64, verdict: &Verdict, b: Bounds, new: &mut NewSeries) -> Option<Fate> {
     store_sent(memo, n, SENT, verdict, b, new)
 }
 
-fn store_sent(memo: &Memo, n: u64, sent: &[u8], verdict: &Verdict, b: Bounds, new: &mut NewSeries) -> bool {
+fn store_sent(memo: &Memo, n: u64, sent: &[u8], verdict: &Verdict, b: Bounds, new: &mut NewSeries) -> Option<Fate> {
     let one = NewVerdict {
         hash: hash(n),
         sent,
         verdict: verdict.clone(),
     };
     let mut passes = None;
-    memo.store(&[one], true, &b, new, |_, may_pass| passes = Some(may_pass));
+    memo.store(&[one], true, &b, new, |_, refused| passes = Some(refused));
     passes.unwrap()
 }
 
@@ -64,16 +67,16 @@ fn send(memo: &Memo, n: u64, verdict: &Verdict, b: Bounds) -> Fate {
     let mut new = NewSeries::default();
     let mut fate = look_up(memo, n, b, &mut new);
     if fate == Fate::Unknown {
-        fate = match store(memo, n, verdict, b, &mut new) {
-            true => Edits::default().fate(verdict),
-            false => Fate::OverActiveSeries,
-        };
+        fate = store(memo, n, verdict, b, &mut new).unwrap_or_else(|| Edits::default().fate(verdict));
     }
     memo.activate(&new, &b);
     fate
 }
 
-const KEPT: Verdict = Verdict::Keep { stream: 0 };
+const KEPT: Verdict = Verdict::Keep {
+    stream: 0,
+    budget: None,
+};
 const PASSED: Fate = Fate::Keep { stream: 0 };
 
 #[test]
@@ -167,6 +170,7 @@ fn churn_stays_under_the_bound_and_edits_free_their_labels() {
             _ => Verdict::Edit {
                 labels: vec![b'x'; 100],
                 stream: 0,
+                budget: None,
             },
         };
         store(&memo, n, &verdict, bounds, &mut new);
@@ -237,7 +241,7 @@ fn writes_that_were_judged_at_the_same_time_share_the_room_there_is() {
     let judged = |range: std::ops::Range<u64>| {
         let mut new = NewSeries::default();
         for n in range {
-            assert!(store(&memo, n, &KEPT, b, &mut new));
+            assert_eq!(store(&memo, n, &KEPT, b, &mut new), None);
         }
         new
     };
@@ -245,7 +249,8 @@ fn writes_that_were_judged_at_the_same_time_share_the_room_there_is() {
     let (one, other) = (judged(0..3), judged(2..5));
     assert_eq!(memo.activate(&one, &b).len(), 0);
     let over = memo.activate(&other, &b);
-    assert_eq!(over, HashSet::from_iter([hash(3), hash(4)]));
+    let no_room = |n| (hash(n), Fate::OverActiveSeries);
+    assert_eq!(over, HashMap::from_iter([no_room(3), no_room(4)]));
     assert_eq!(memo.stats(0).active_series, 3);
 }
 
@@ -271,9 +276,10 @@ fn an_edit_comes_back_whatever_it_has_in_common_with_what_was_sent() {
         let verdict = Verdict::Edit {
             labels: labels.to_vec(),
             stream: 7,
+            budget: None,
         };
         let mut new = NewSeries::default();
-        assert!(store_sent(&memo, n as u64, sent, &verdict, b, &mut new));
+        assert_eq!(store_sent(&memo, n as u64, sent, &verdict, b, &mut new), None);
         let (fate, edits) = look_up_edited(&memo, n as u64, sent, b, &mut new);
         assert_eq!(fate, Fate::Edit { stream: 7, edit: 0 });
         let Patch { first, middle, last } = edits.get(0).unwrap();
@@ -328,6 +334,7 @@ fn a_refused_series_costs_next_to_nothing_and_is_refused_again_without_being_ask
     let edit = Verdict::Edit {
         labels: vec![b'x'; 1000],
         stream: 0,
+        budget: None,
     };
     for n in 1000..2000 {
         assert_eq!(send(&memo, n, &edit, b), Fate::OverActiveSeries);
@@ -358,30 +365,21 @@ fn a_flood_of_refused_series_is_bounded_and_pushes_out_nobody() {
     }
     let before = memo.stats(0).bytes;
     for n in 10_000..210_000 {
-        assert!(!store(&memo, n, &KEPT, b, &mut NewSeries::default()));
+        let refused = store(&memo, n, &KEPT, b, &mut NewSeries::default());
+        assert_eq!(refused, Some(Fate::OverActiveSeries));
     }
     let after = memo.stats(0);
     assert_eq!((after.entries, after.active_series), (1000, 1000));
-    assert!(after.bytes - before < 1_200_000, "{}", after.bytes - before);
+    assert!(after.bytes - before < 1_700_000, "{}", after.bytes - before);
     assert_eq!(
         look_up(&memo, 10_000, b, &mut NewSeries::default()),
         Fate::OverActiveSeries
     );
     // A new generation's take their place.
-    assert!(!store(
-        &memo,
-        7_000_000,
-        &KEPT,
-        Bounds { generation: 2, ..b },
-        &mut NewSeries::default()
-    ));
+    let next = Bounds { generation: 2, ..b };
+    assert_eq!(send(&memo, 7_000_000, &KEPT, next), Fate::OverActiveSeries);
     assert_eq!(
-        look_up(
-            &memo,
-            7_000_000,
-            Bounds { generation: 2, ..b },
-            &mut NewSeries::default()
-        ),
+        look_up(&memo, 7_000_000, next, &mut NewSeries::default()),
         Fate::OverActiveSeries
     );
     memo.shelf.lock().check();

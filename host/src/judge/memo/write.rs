@@ -1,8 +1,12 @@
 //! What one write asks of a memo, and leaves to it.
 
-use hashbrown::HashSet;
+use std::sync::Arc;
 
-use crate::judge::verdict::Verdict;
+use hashbrown::HashMap;
+
+use super::budgets::Numbered;
+use crate::judge::verdict::{BudgetId, Bug, Verdict};
+use crate::model::SeriesBudget;
 use crate::wire::{AsIs, ProvedHash, SeriesHash};
 
 /// The bounds one look-up works under.
@@ -18,38 +22,82 @@ pub struct Bounds {
 
 /// Series that this write lets through and that were not active before it. They become active when the write is
 /// admitted, not sooner: a write refused for its new series must meet the same refusal when it is sent again.
+///
+/// It has their budgets too, and those of the series that are refused for theirs: as long as a write has a number, it comes
+/// to stand for no other budget.
 #[derive(Debug, Default)]
-pub struct NewSeries(HashSet<ProvedHash, AsIs>);
+pub struct NewSeries {
+    series: HashMap<ProvedHash, BudgetId, AsIs>,
+    /// Nothing where no policy names any.
+    budgets: Option<Box<OfBudgets>>,
+}
+
+#[derive(Debug, Default)]
+struct OfBudgets {
+    known: HashMap<BudgetId, Arc<Numbered>>,
+    /// New series by where they are counted.
+    counts: HashMap<u16, u64>,
+}
 
 impl NewSeries {
     /// Makes room for so many more.
     pub fn reserve(&mut self, more: usize) {
-        self.0.reserve(more);
+        self.series.reserve(more);
     }
 
     pub fn len(&self) -> u64 {
-        self.0.len() as u64
+        self.series.len() as u64
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.series.is_empty()
     }
 
     /// Bytes of memory held.
     pub fn size(&self) -> usize {
-        self.0.allocation_size()
+        let budgets = self.budgets.as_ref();
+        let budgets = budgets.map_or(0, |of| of.known.allocation_size() + of.counts.allocation_size());
+        self.series.allocation_size() + budgets
     }
 
-    pub(super) fn insert(&mut self, hash: ProvedHash) {
-        self.0.insert(hash);
+    /// Of a series that is refused for its budget.
+    ///
+    /// # Errors
+    /// If the write does not have it.
+    pub fn budget(&self, number: BudgetId) -> Result<&SeriesBudget, Bug> {
+        let known = self.budgets.as_ref().and_then(|of| of.known.get(&number));
+        known.map(|numbered| &numbered.budget).ok_or(Bug::NoBudget)
+    }
+
+    pub(super) fn know(&mut self, number: BudgetId, numbered: &Arc<Numbered>) {
+        let budgets = self.budgets.get_or_insert_default();
+        budgets.known.entry(number).or_insert_with(|| Arc::clone(numbered));
+    }
+
+    /// `numbered` is what `budget` stands for, if it is one.
+    pub(super) fn insert(&mut self, hash: ProvedHash, budget: BudgetId, numbered: Option<&Arc<Numbered>>) {
+        if self.series.insert(hash, budget).is_none()
+            && let Some(numbered) = numbered
+        {
+            self.know(budget, numbered);
+            let budgets = self.budgets.get_or_insert_default();
+            *budgets.counts.entry(numbered.count).or_default() += 1;
+        }
+    }
+
+    /// How many are counted where this budget's are.
+    pub(super) fn counted(&self, numbered: &Numbered) -> u64 {
+        let count = self.budgets.as_ref().and_then(|of| of.counts.get(&numbered.count));
+        count.copied().unwrap_or(0)
     }
 
     pub(super) fn contains(&self, hash: SeriesHash) -> bool {
-        self.0.contains(&hash)
+        self.series.contains_key(&hash)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = ProvedHash> {
-        self.0.iter().copied()
+    /// Each with its budget.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ProvedHash, BudgetId)> {
+        self.series.iter().map(|(hash, budget)| (*hash, *budget))
     }
 }
 

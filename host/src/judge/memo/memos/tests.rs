@@ -28,10 +28,14 @@ fn open(memos: &Arc<Memos>, n: usize) -> Memo {
 /// A write of new series, admitted; every other one is edited.
 fn write(memo: &Memo, series: std::ops::Range<u64>, bounds: &Bounds) {
     let verdict = |n| match n % 2 {
-        0 => Verdict::Keep { stream: 0 },
+        0 => Verdict::Keep {
+            stream: 0,
+            budget: None,
+        },
         _ => Verdict::Edit {
             labels: vec![b'x'; 100],
             stream: 0,
+            budget: None,
         },
     };
     let all: Vec<_> = series
@@ -43,7 +47,7 @@ fn write(memo: &Memo, series: std::ops::Range<u64>, bounds: &Bounds) {
         .collect();
     let mut new = NewSeries::default();
     for some in all.chunks(256) {
-        memo.store(some, true, bounds, &mut new, |_, may_pass| assert!(may_pass));
+        memo.store(some, true, bounds, &mut new, |_, refused| assert_eq!(refused, None));
     }
     assert!(memo.activate(&new, bounds).is_empty());
 }

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 
 use super::MemoTable;
 use crate::judge::memo::activity::Window;
-use crate::judge::memo::entry::{Entry, NONE};
+use crate::judge::memo::entry::Entry;
 use crate::judge::memo::slab::Slab;
 use crate::judge::memo::space::Short;
 
@@ -69,14 +69,13 @@ impl MemoTable {
     pub fn forget_some(&mut self) -> bool {
         let before = self.space.used();
         if self.refused.bytes() > 0 {
-            self.space.changed(self.refused.bytes(), 0);
-            self.refused.forget();
+            self.forget_refused();
             return true;
         }
         let shards = self.shards.len();
         let mut next = (1..=shards).map(|step| (self.forgot + step) % shards);
         let Some(at) = next.find(|at| !self.shards[*at].is_empty()) else {
-            return false;
+            return self.forget_budgets();
         };
         self.forgot = at;
         let mut whom = Whom::Spare;
@@ -145,6 +144,7 @@ impl MemoTable {
     /// How many lost anything.
     fn evict(&mut self, at: usize, mut loses: impl FnMut(&Entry, &Window) -> Loses) -> u64 {
         let (shard, edits, window) = (&mut self.shards[at], &mut self.edits[at], &mut self.window);
+        let budgets = &mut self.budgets;
         let (before, had) = (edits.bytes(), shard.len());
         let mut evicted = 0;
         shard.retain(|entry| {
@@ -155,14 +155,17 @@ impl MemoTable {
             evicted += 1;
             if let Some(slot) = entry.edit() {
                 edits.remove(slot);
-                entry.packed = NONE;
+                entry.forget_verdict();
             }
-            if let Loses::All = loses
-                && entry.is_active(window)
-            {
+            if let Loses::Edit = loses {
+                return true;
+            }
+            if entry.is_active(window) {
                 window.leave(entry.seen);
+                budgets.leave(entry.budget(), entry.seen);
             }
-            matches!(loses, Loses::Edit)
+            budgets.release(entry.budget());
+            false
         });
         self.entries -= had - shard.len();
         edits.compact(shard.iter_mut());
