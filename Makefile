@@ -2,9 +2,9 @@
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gauntlet
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: checkout demo test unit lint doc plugins stack stack-up instructions attack attack-quick bench build
+.PHONY: checkout demo test unit lint doc plugins stack stack-up instructions attack attack-quick fuzz bench build
 
-demo unit lint doc plugins stack stack-up instructions attack attack-quick bench build: checkout
+demo unit lint doc plugins stack stack-up instructions attack attack-quick fuzz bench build: checkout
 
 # Checkouts share the cache, and cargo tells sources by their times alone: it would take what was built from another
 # checkout, with that one's paths and text in it, for this one's. So a checkout that takes over makes its sources new.
@@ -69,6 +69,16 @@ attack:
 attack-quick:
 	cargo build --locked --workspace
 	$(CARGO_TARGET_DIR)/debug/attack --quick
+
+## Bytes that nobody thought of, for one target of host/fuzz (`make fuzz TARGET=head`), as long as SECONDS say. What was found
+## to lead somewhere new is kept in the cache for the next time. Needs `cargo install cargo-fuzz --locked` and a C++ compiler.
+TARGET = framing
+SECONDS = 600
+fuzz:
+	mkdir -p $(CACHE)/fuzz/$(TARGET)
+	cd host && nice cargo fuzz run --sanitizer none $(TARGET) $(CACHE)/fuzz/$(TARGET) \
+		$(firstword $(wildcard $(CURDIR)/host/fuzz/seeds/$(TARGET) $(CURDIR)/host/fuzz/seeds/write)) \
+		-- -max_total_time=$(SECONDS) -rss_limit_mb=3000
 
 ## What it costs beside nginx, Envoy, vmagent and Thanos, in one run of some 20 minutes; writes docs/bench.md.
 bench:

@@ -38,12 +38,14 @@ use crate::turn;
 
 mod bind;
 mod clock;
-mod framing;
-mod proxied;
 mod reactors;
-mod requests;
 mod roster;
 mod timed;
+
+// Fuzz targets ask these by themselves.
+pub mod framing;
+pub mod proxied;
+pub mod requests;
 
 pub use bind::bind;
 pub(crate) use clock::{Clock, Phase};

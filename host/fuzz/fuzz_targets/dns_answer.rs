@@ -38,6 +38,10 @@ fn answer(socket: &UdpSocket) {
         text.extend(&question[12..length]);
         text.extend(rest);
         let _ = socket.send_to(&text, from);
+        // What nobody could read is not waited out.
+        let mut failure = question[..length].to_vec();
+        failure[2..4].copy_from_slice(&[0x81, 0x82]);
+        let _ = socket.send_to(&failure, from);
     }
 }
 

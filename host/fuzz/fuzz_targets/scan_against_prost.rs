@@ -2,7 +2,7 @@
 #![no_main]
 
 use gauntlet::model::Protocol::V1;
-use gauntlet::wire::{HashKey, InvalidSeries, ScanLimits, Proof, ScanError, Scanned, frame, scan, splice};
+use gauntlet::wire::{HashKey, InvalidSeries, Proof, ScanError, ScanLimits, Scanned, frame, scan, splice};
 use libfuzzer_sys::fuzz_target;
 
 // Each target uses a part of it.

@@ -12,7 +12,9 @@ fuzz_target!(|data: &[u8]| {
             assert!(out.len() as u64 <= LIMIT.min(data.len() as u64 * 22));
             assert_eq!(out, snap::raw::Decoder::new().decompress_vec(data).unwrap());
         }
-        Err(SnappyError::TooLarge { .. } | SnappyError::Implausible { .. }) => assert!(snappy::decoded_length(data, LIMIT).is_err()),
+        Err(SnappyError::TooLarge { .. } | SnappyError::Implausible { .. }) => {
+            assert!(snappy::decoded_length(data, LIMIT).is_err())
+        }
         Err(_) => assert!(snap::raw::Decoder::new().decompress_vec(data).is_err()),
     }
     let mut compressed = Vec::new();

@@ -4,7 +4,7 @@
 use gauntlet::model::Protocol::V1;
 use gauntlet::wire::labels::{encode_labels, labels};
 use gauntlet::wire::splice::{keep, splice};
-use gauntlet::wire::{ScanLimits, Patch, Piece, encode, scan};
+use gauntlet::wire::{Patch, Piece, ScanLimits, encode, scan};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 

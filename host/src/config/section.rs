@@ -15,6 +15,10 @@ use super::file::{Key, Node, Number, Place, Value};
 use super::inputs::Files;
 use super::nearest::nearest;
 use super::units;
+use crate::model::plain;
+
+/// Names of a thousand upstreams are of no help to anybody. Bytes.
+const LONGEST_MESSAGE: usize = 4096;
 
 /// One file being read: its name, where its paths start, and what was found wrong with it.
 pub(super) struct Source<'a> {
@@ -43,7 +47,7 @@ impl<'a> Source<'a> {
     }
 
     pub(super) fn fail_near(&self, place: Place, key: &str, message: impl Into<String>, near: Option<&str>) {
-        let suggestion = near.map(str::to_owned);
+        let suggestion = near.map(|near| plain(near, LONGEST_MESSAGE));
         let error = self.mistake(place, key, message.into());
         self.errors.borrow_mut().push(ConfigError { suggestion, ..error });
     }
@@ -81,14 +85,15 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A mistake at a place of `file`; line 0 is the file as a whole.
+/// A mistake at a place of `file`; line 0 is the file as a whole. Whoever wrote the file may be another than who reads this
+/// on a terminal, and names from it are in many messages.
 pub(super) fn mistake(file: &Path, place: Place, key: &str, message: String) -> ConfigError {
     ConfigError {
         file: file.to_owned(),
         line: (place.line > 0).then_some(place.line),
         column: (place.column > 0).then_some(place.column),
         key: key.to_owned(),
-        message,
+        message: plain(&message, LONGEST_MESSAGE),
         suggestion: None,
     }
 }

@@ -9,7 +9,7 @@ const KEPT: usize = 64;
 
 /// What two readers may understand differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ambiguity {
+pub enum Ambiguity {
     BareLineFeed,
     LengthAndEncoding,
     LengthTwice,
@@ -34,14 +34,15 @@ impl Ambiguity {
 
 /// What a piece of a connection had.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub struct Seen {
     /// Heads that ended in it, all of them sound.
     pub heads: u64,
     pub fault: Option<Ambiguity>,
 }
 
+/// Where a connection stands, by the bytes that it had so far.
 #[derive(Debug)]
-pub(super) struct Framing {
+pub struct Framing {
     at: At,
     line: Line,
 }
@@ -72,8 +73,8 @@ struct Line {
     last: u8,
 }
 
-impl Framing {
-    pub(super) fn new() -> Self {
+impl Default for Framing {
+    fn default() -> Self {
         Self {
             at: At::Head(Head::default()),
             line: Line {
@@ -83,8 +84,11 @@ impl Framing {
             },
         }
     }
+}
 
-    pub(super) fn follow(&mut self, mut bytes: &[u8]) -> Seen {
+impl Framing {
+    /// What the next bytes had.
+    pub fn follow(&mut self, mut bytes: &[u8]) -> Seen {
         let mut seen = Seen::default();
         while !bytes.is_empty() {
             bytes = match &mut self.at {
@@ -248,7 +252,7 @@ mod tests {
 
     /// All requests of a connection, in pieces that end at `cuts`.
     fn seen(bytes: &[u8], cuts: &[usize]) -> Seen {
-        let mut framing = Framing::new();
+        let mut framing = Framing::default();
         let mut all = Seen::default();
         let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
         ends.push(bytes.len());

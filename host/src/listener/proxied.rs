@@ -17,8 +17,9 @@ const MAX_LINE: usize = 107;
 /// names of a certificate, is passed over.
 const MAX_REST: usize = 2048;
 
+/// Why nobody knows who is at the other end.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProxyError {
+pub enum ProxyError {
     #[error(
         "the connection of a balancer in proxy_protocol.trusted does not begin with a header of the PROXY protocol"
     )]
@@ -32,7 +33,10 @@ pub(super) enum ProxyError {
 }
 
 /// The address that the header names; none for the balancer's own connections and for addresses that are of no use here.
-pub(super) async fn source(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, ProxyError> {
+///
+/// # Errors
+/// If there is no header, or one that is malformed or ends too early.
+pub async fn source(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, ProxyError> {
     let mut start = [0; SIGNATURE.len()];
     stream.read_exact(&mut start).await?;
     match start {

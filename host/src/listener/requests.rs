@@ -236,7 +236,7 @@ pub(crate) fn last<B>(mut response: Response<B>) -> Response<B> {
 }
 
 /// hyper's own head timeout is off: it runs while a connection idles, so it cannot tell the two apart.
-fn builder() -> http1::Builder {
+pub fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())

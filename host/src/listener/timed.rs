@@ -47,7 +47,7 @@ impl<S> Timed<S> {
         Self {
             stream,
             clock,
-            framing: Framing::new(),
+            framing: Framing::default(),
             unread: Bytes::new(),
             ended: false,
             run: 0,
