@@ -3,8 +3,13 @@
 //! Takes HTTP on the admin address, gives text and JSON in Prometheus' envelope. Never on the public address, never a
 //! secret, never a change but `/-/reload`, and nothing to pages of other sites (`guard`).
 
+mod explaining;
+mod gateway;
 mod guard;
+mod question;
 mod routes;
+mod tapping;
 mod views;
 
-pub use routes::{Gateway, Operators};
+pub use gateway::{Gateway, QUESTIONS_AT_ONCE};
+pub use routes::Operators;

@@ -24,6 +24,7 @@ mod quarantine;
 mod relabel;
 mod search;
 mod trial;
+mod witness;
 mod words;
 mod write;
 
@@ -42,6 +43,7 @@ pub use outcome::Outcome;
 use relabel::RelabelJob;
 pub use relabel::{Relabelled, Settle, most_edited};
 pub use trial::BuildFault;
+pub use witness::{After, Testimony, Witness};
 pub use words::MAX_STREAMS;
 pub use write::{Charge, Decision, Route, Terms, Write};
 
@@ -169,6 +171,25 @@ impl Chain {
         answer.await.unwrap_or(Err(CallError::Lost))
     }
 
+    /// As [`Chain::relabel_and`], of one series; `witness` sees what each policy makes of it.
+    ///
+    /// # Errors
+    /// As [`Chain::relabel_and`].
+    pub async fn relabel_watched<V: Send + 'static>(
+        &self,
+        batch: Batch,
+        settle: Settle<V>,
+        witness: Witness,
+    ) -> Result<Relabelled<V>, CallError> {
+        if !self.judges_series() {
+            return self.relabel_and(batch, settle).await;
+        }
+        let (reply, answer) = oneshot::channel();
+        let job = RelabelJob::new(self.members.clone(), batch, settle, reply);
+        self.submit(Rank::Begins, Box::new(job.watched(witness)))?;
+        answer.await.unwrap_or(Err(CallError::Lost))
+    }
+
     /// Judges a write. Where the same was decided before, as far as policies can tell, none is asked.
     ///
     /// # Errors
@@ -187,6 +208,21 @@ impl Chain {
         let (reply, answer) = oneshot::channel();
         let job = AdmitJob::new(self.members.clone(), write, reply);
         self.submit(Rank::GoesOn, Box::new(job))?;
+        answer.await.unwrap_or(Err(CallError::Lost))
+    }
+
+    /// As [`Chain::admit`], where every policy is asked, nothing is remembered, and `witness` sees what each says.
+    ///
+    /// # Errors
+    /// As [`Chain::relabel_and`].
+    pub async fn admit_watched(&self, mut write: Write, witness: Witness) -> Result<Decision, CallError> {
+        if !self.judges_writes() {
+            return Ok(Decision::Admit(Arc::default()));
+        }
+        write.mask(self.members.admission_inputs());
+        let (reply, answer) = oneshot::channel();
+        let job = AdmitJob::new(self.members.clone(), write, reply);
+        self.submit(Rank::GoesOn, Box::new(job.watched(witness)))?;
         answer.await.unwrap_or(Err(CallError::Lost))
     }
 

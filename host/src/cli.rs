@@ -1,4 +1,4 @@
-//! The command line: `serve`, `check`, `dev`, and the hidden `compile`.
+//! The command line: `serve`, `check`, `dev`, `policy`, and the hidden `compile`.
 //!
 //! Takes arguments and `GAUNTLET_*` variables, gives an exit code. Flags are dotted as in Prometheus and Thanos.
 
@@ -14,6 +14,13 @@ use crate::dev;
 use crate::sandbox::compile;
 use crate::server;
 use crate::telemetry::{self, LogFormat, LogLevel};
+
+mod answer;
+mod operator;
+mod policy;
+mod tap;
+
+use policy::PolicyCommand;
 
 /// Takes Prometheus remote write for a multi-tenant Thanos: ends TLS, proves the tenant by its credential, and runs
 /// sandboxed WebAssembly policies on every write.
@@ -41,6 +48,13 @@ enum Command {
     /// Runs the gateway with sample tenants and a receiver in memory, all in one process, to try it out.
     #[cfg(feature = "dev")]
     Dev(dev::Options),
+    /// Explains and compares what the policies of a configuration do.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Writes down the distinct series that a tenant sends to a running gateway, for `gauntlet policy diff`. The gateway must
+    /// permit it (`admin.tap`). The exit code is 1 if there were none.
+    #[command(after_help = tap::EXAMPLE)]
+    Tap(tap::Options),
     /// Compiles one plugin from standard input to standard output, under limits.
     #[command(hide = true)]
     Compile {
@@ -108,6 +122,8 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => refuse(&error.to_string()),
         },
+        Command::Policy(command) => command.run(),
+        Command::Tap(options) => tap::run(&options),
         Command::Compile { .. } => compile::child_main(),
     }
 }
@@ -169,18 +185,28 @@ mod tests {
         }
     }
 
+    /// With those of commands that have some, each behind its own.
+    fn commands(of: &clap::Command) -> Vec<&clap::Command> {
+        let shown = of
+            .get_subcommands()
+            .filter(|command| !command.is_hide_set() && command.get_name() != "help");
+        shown
+            .flat_map(|command| std::iter::once(command).chain(commands(command)))
+            .collect()
+    }
+
     /// A section per command, a row per argument.
     fn reference() -> String {
         let mut cli = Cli::command();
         cli.build();
         let mut text = format!("{}.\n", one_line(cli.get_about()));
-        for command in cli
-            .get_subcommands()
-            .filter(|command| !command.is_hide_set() && command.get_name() != "help")
-        {
-            let name = command.get_name();
+        for command in commands(&cli) {
+            let name = command.get_bin_name().unwrap_or_default();
             let about = one_line(command.get_about());
-            write!(text, "\n## `gauntlet {name}`\n\n{about}.\n\n").unwrap();
+            write!(text, "\n## `{name}`\n\n{about}.\n\n").unwrap();
+            if command.has_subcommands() {
+                continue;
+            }
             text.push_str("| argument | variable | default | meaning |\n|---|---|---|---|\n");
             for argument in command.get_arguments() {
                 let id = argument.get_id().as_str();
@@ -225,6 +251,19 @@ mod tests {
         let error = parse("--log.level=loud").unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("expected `error`, `warn`"), "{error}");
+    }
+
+    #[test]
+    fn every_command_about_policies_has_an_example() {
+        let mut cli = Cli::command();
+        cli.build();
+        let tap = one_line(cli.find_subcommand("tap").unwrap().get_after_help());
+        assert!(tap.contains("gauntlet tap --tenant"), "{tap}");
+        for command in commands(cli.find_subcommand("policy").unwrap()) {
+            let help = one_line(command.get_after_help());
+            let example = format!("gauntlet policy {}", command.get_name());
+            assert!(help.contains(&example), "{}: {help}", command.get_name());
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod kept;
 mod load;
 mod nearest;
 mod pem;
+mod prometheus;
 mod resolve;
 mod room;
 mod secret;
@@ -43,6 +44,7 @@ pub use incumbents::Incumbents;
 pub use inputs::Inputs;
 pub use kept::{from_kept, to_kept};
 pub use load::{Known, attempt, load, load_without_secrets};
+pub use prometheus::{RemoteWriteRules, remote_write_rules};
 
 /// Reads a duration as flags and files write it: `5m`, `1h30m`, `250ms`.
 ///
@@ -231,6 +233,8 @@ pub struct Admin {
     /// Lower case, without a final dot.
     pub allowed_hosts: Vec<String>,
     pub token: Option<AdminToken>,
+    /// Whether operators may see which series a tenant sends.
+    pub tap: bool,
 }
 
 /// What an operator's request proves itself by.

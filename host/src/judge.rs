@@ -24,6 +24,7 @@ mod recall;
 mod store;
 mod tally;
 pub mod verdict;
+mod weigh;
 mod words;
 
 #[cfg(test)]
@@ -40,6 +41,7 @@ use tally::tally;
 pub use tally::{Dropped, Refused, Tally};
 pub use verdict::Bug;
 use verdict::{Edits, Fate, Verdict};
+pub use weigh::Ruling;
 pub use words::{Blame, DropWords};
 
 /// Memo bytes per series that may be active: an entry (29 to 57) and the labels of an edited one (about 300).

@@ -22,6 +22,7 @@ use crate::model::{Peer, Protocol, TenantId};
 use crate::pipeline::{Pipeline, Shared, SharedError};
 use crate::reload::{Generations, ReloadError};
 use crate::respond::Failure;
+use crate::tenant::Generation;
 
 /// One tenant of one configuration.
 pub struct Lab {
@@ -75,6 +76,15 @@ impl Lab {
         let verified = &pipeline.shared.verified;
         let proof = pipeline.authenticator.authenticate(&headers, &peer, verified).await?;
         Ok(Self { pipeline, proof })
+    }
+
+    /// What serves the tenant, for who asks what would become of series.
+    ///
+    /// # Errors
+    /// None but a bug.
+    pub fn generation(&self) -> Result<&Generation, Failure> {
+        let serving = self.pipeline.tenants.get(self.proof.id());
+        Ok(&**serving.ok_or(Failure::Bug("the lab's tenant is gone"))?)
     }
 
     /// One body, compressed as a sender compresses it; gives what would go on, by upstream. What the memo knows from

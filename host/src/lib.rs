@@ -36,6 +36,7 @@ pub mod respond;
 
 // What holds it together.
 pub mod pipeline;
+pub mod explain;
 pub mod reload;
 pub mod lab;
 pub mod admin;

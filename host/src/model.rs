@@ -1,5 +1,5 @@
-//! The words every stage shares: tenants, peers, the protocol, labels, totals, why a series may not pass, and when to
-//! leave alone what keeps failing.
+//! The words every stage shares: tenants, peers, the protocol, labels, totals, why a series may not pass, a series as text, and
+//! when to leave alone what keeps failing.
 //!
 //! Takes nothing, gives plain values that check themselves when made; never does I/O.
 
@@ -13,9 +13,11 @@ pub mod breaker;
 
 mod plain;
 mod refusal;
+mod series_text;
 
 pub use plain::plain;
 pub use refusal::Refusal;
+pub use series_text::{TextError, TextFault, parse_exposition, parse_series, series_text};
 
 /// A tenant id that is safe in a header, in a path and as a label.
 ///

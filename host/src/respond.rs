@@ -16,12 +16,13 @@ use crate::config::OverRate;
 use crate::forward::delivery::PartError;
 use crate::forward::{ConflictClass, ForwardError};
 use crate::head::HeadError;
-use crate::judge::{JudgeError, RecallError};
-use crate::limits::BoundMet;
-use crate::model::{Protocol, Totals};
+use crate::judge::{Blame, JudgeError, RecallError};
+use crate::limits::{BoundMet, ChargeError};
+use crate::model::{Protocol, Refusal, SeriesBudget, Totals};
 use crate::route::RouteError;
 use crate::sandbox::Undone;
 use crate::tenant::NotReady;
+use crate::wire::labels::label_bytes;
 use crate::wire::{EncodeError, ScanError, Shown, SnappyError};
 
 mod retry;
@@ -84,6 +85,18 @@ impl From<RecallError> for Failure {
     }
 }
 
+impl From<ChargeError> for Failure {
+    fn from(error: ChargeError) -> Self {
+        match error {
+            ChargeError::Empty(empty) => Self::OverRate {
+                bucket: empty.bucket,
+                retry_after_seconds: empty.retry_after.as_secs() + 1,
+            },
+            error => Self::Charges(error.to_string()),
+        }
+    }
+}
+
 /// A write that ended well, and what of it was left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stored {
@@ -103,6 +116,28 @@ pub struct RefusedSeries {
     pub series: u64,
     pub why: String,
     pub first: Shown,
+}
+
+impl RefusedSeries {
+    /// So many series that were refused for one reason; `first` are the label bytes of one of them, as it was sent, and
+    /// `budget` is the one that was full.
+    pub fn of(refusal: Refusal, blame: &Blame, budget: Option<&SeriesBudget>, first: &[u8], series: u64) -> Self {
+        let policy = blame.policy.as_deref();
+        let policy = policy.map(|name| format!(" (policy {name})")).unwrap_or_default();
+        let full = budget.map(|budget| {
+            let SeriesBudget {
+                name,
+                max_active_series,
+            } = budget;
+            format!(", budget {name:?} of {max_active_series} active series")
+        });
+        Self {
+            reason: refusal.reason(),
+            series,
+            why: format!("{}{policy}{}", refusal.text(), full.unwrap_or_default()),
+            first: Shown::of(label_bytes(first), blame.label.as_deref().map(str::as_bytes)),
+        }
+    }
 }
 
 /// How one failure is answered.
@@ -379,11 +414,20 @@ fn as_receivers_say(error: &ForwardError, context: &Context) -> u64 {
 
 /// The response for a write that was stored, or dropped on purpose, or in part refused.
 pub fn stored(stored: &Stored) -> Response<Full<Bytes>> {
+    let (status, text) = stored_as(stored);
+    if let Some(text) = text {
+        return plain(status, &text);
+    }
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
+/// Status and text for it.
+pub fn stored_as(stored: &Stored) -> (StatusCode, Option<String>) {
     let refused: u64 = stored.refused.iter().map(|refused| refused.series).sum();
     if refused == 0 {
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        return response;
+        return (StatusCode::NO_CONTENT, None);
     }
     let mut text = format!(
         "{refused} of {} series were refused, the others were stored: ",
@@ -395,7 +439,7 @@ pub fn stored(stored: &Stored) -> Response<Full<Bytes>> {
         // Writing to a String cannot fail.
         let _ = write!(text, "{comma}{series}: {why}, as in {first}");
     }
-    plain(StatusCode::BAD_REQUEST, &text)
+    (StatusCode::BAD_REQUEST, Some(text))
 }
 
 /// The response for a failure.

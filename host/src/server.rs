@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::operators::PATIENCE;
-use crate::admin::{Gateway, Operators};
+use crate::admin::{Gateway, Operators, QUESTIONS_AT_ONCE};
 use crate::config::{self, Config, Incumbents, Known, Loaded};
 use crate::listener::{self, ListenError, Listener, Reactors};
 use crate::model::{Peer, seconds_since_1970};
@@ -293,6 +294,7 @@ impl Running {
             upstreams: Arc::clone(&self.shared.upstreams),
             metrics: Arc::clone(&self.shared.metrics),
             memory: Arc::clone(&self.shared.memory),
+            questions: Arc::new(Semaphore::new(QUESTIONS_AT_ONCE)),
             ready: Arc::clone(&self.ready),
         }
     }

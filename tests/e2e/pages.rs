@@ -121,6 +121,42 @@ async fn the_page_of_the_admin_api_has_the_keys_that_are_answered() {
 }
 
 #[tokio::test]
+async fn the_page_of_the_admin_api_has_the_keys_of_an_explanation() {
+    let receiver = Receiver::start().await;
+    let rules = json!([
+        {"action": "drop", "source_labels": ["__name__"], "regex": "go_.*"},
+        {"action": "labeldrop", "regex": "replica"},
+    ]);
+    let limits = json!({
+        "samples": {"per_second": 10},
+        "series_budgets": [{"per": ["__name__"], "max_active_series": 7}],
+    });
+    let routes = json!({"routes": [{"match": {"__name__": "up"}, "stream": "nodes", "upstream": "soft"}]});
+    let a = tenant("a")
+        .policy("relabel", relabel(rules))
+        .policy("limits", limits)
+        .policy("route", routes);
+    let setup = Setup::with_receiver(&receiver).tenant(a);
+    let gateway = Gateway::start(setup).await;
+    let series = ["up{job=\"node\",replica=\"a\"}", "go_info"];
+    let question = json!({"tenant": "a", "series": series});
+    let explained = gateway.admin_post("/api/v1/explain", &question).await;
+    assert_eq!(explained.status, 200, "{explained:?}");
+    let mut answer: Value = serde_json::from_str(&explained.text).unwrap();
+    let keys = keys_of(&answer["data"].take());
+    assert_eq!(keys_of(&example(&page("api.md"), "POST /api/v1/explain")), keys);
+    let wrong = gateway.admin_post("/api/v1/explain", &json!({"tenant": "a"})).await;
+    assert_eq!(wrong.status, 400, "{wrong:?}");
+    let told: Value = serde_json::from_str(&wrong.text).unwrap();
+    assert_eq!(
+        (&told["status"], &told["errorType"]),
+        (&json!("error"), &json!("bad_data"))
+    );
+    let error = told["error"].as_str().unwrap();
+    assert!(error.contains("such as {\"tenant\""), "{error}");
+}
+
+#[tokio::test]
 async fn credentials_are_told_by_kind_and_name_and_never_by_their_secret() {
     let receiver = Receiver::start().await;
     let a = tenant("a")

@@ -154,6 +154,18 @@ impl Gateway {
         answer.unwrap_or_else(|e| panic!("{method} {path} on the admin listener: {e}"))
     }
 
+    /// A question to the admin listener, as JSON.
+    pub async fn admin_post(&self, path: &str, question: &Value) -> Response {
+        let sender = Sender::new(self.admin, None);
+        let request = sender.request(question.to_string()).path(path);
+        let answer = request
+            .without("Content-Encoding")
+            .without("Content-Type")
+            .try_send()
+            .await;
+        answer.unwrap_or_else(|e| panic!("POST {path} on the admin listener: {e}"))
+    }
+
     /// # Errors
     /// If nobody listens any more.
     pub async fn try_admin(&self, method: &str, path: &str) -> std::io::Result<Response> {

@@ -28,9 +28,20 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("TcpStream::connect", &["net/", "dev/"]),
     ("prost", &["wire.rs", "wire/"]),
     // What is written and read as text by people: the configuration and the admin API's answers.
-    // And what one process keeps for the next.
-    ("Deserialize", &["config/file.rs", "config/kept.rs"]),
-    ("Serialize", &["admin.rs", "admin/", "config/kept.rs"]),
+    // And what one process keeps for the next, or asks another.
+    (
+        "Deserialize",
+        &[
+            "admin/question.rs",
+            "config/file.rs",
+            "config/kept.rs",
+            "explain/explanation.rs",
+        ],
+    ),
+    (
+        "Serialize",
+        &["admin.rs", "admin/", "config/kept.rs", "explain/explanation.rs"],
+    ),
     ("anyhow", &["main.rs"]),
     // A proof is worth what its authenticator was made of: the configuration that serves.
     ("Authenticator::new", &["auth/", "reload/"]),

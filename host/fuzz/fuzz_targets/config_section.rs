@@ -57,7 +57,7 @@ fuzz_target!(|data: &[u8]| {
     std::fs::write(path, text).unwrap();
     let first = said(path);
     for error in &first {
-        assert!(!error.chars().any(|c| c.is_control() && c != '\n'), "{error:?}");
+        assert!(!error.contains(char::is_control), "{error:?}");
         assert!(error.len() < 1 << 16, "an error as long as a book");
     }
     assert_eq!(first, said(path));

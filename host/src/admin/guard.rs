@@ -131,6 +131,7 @@ mod tests {
             listen_address: "Gauntlet.Monitoring:10902".to_owned(),
             allowed_hosts: vec!["gauntlet.example.com".to_owned()],
             token: None,
+            tap: false,
         }
     }
 

@@ -4,42 +4,31 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
-use serde::Serialize;
 
+use super::explaining;
+use super::gateway::Gateway;
 use super::guard::{self, Denial};
-use super::views::{PolicyView, ReportView, StatusView, Success, TenantView, UpstreamView};
-use crate::forward::Upstreams;
-use crate::memory::Memory;
+use super::tapping;
+use super::views::{PolicyView, ReportView, StatusView, TenantView, UpstreamView, success};
 use crate::reload::Generations;
-use crate::telemetry::{Metrics, Throttle};
+use crate::telemetry::Throttle;
 use crate::tenant::Snapshot;
 
 /// Refused requests that are told per window.
 const REFUSALS: u64 = 5;
 const REFUSALS_WINDOW: Duration = Duration::from_secs(60);
-
-/// What the handlers read.
-#[derive(Clone)]
-pub struct Gateway {
-    pub generations: Arc<Generations>,
-    pub upstreams: Arc<Upstreams>,
-    pub metrics: Arc<Metrics>,
-    pub memory: Arc<Memory>,
-    /// True from the first accepted connection to the beginning of the drain.
-    pub ready: Arc<AtomicBool>,
-}
 
 /// Answers operators: the guard first, then the routes.
 pub struct Operators {
@@ -88,6 +77,8 @@ fn router(gateway: Gateway) -> Router {
         .route("/api/v1/policies", get(policies))
         .route("/api/v1/upstreams", get(upstreams))
         .route("/api/v1/status", get(status))
+        .route("/api/v1/explain", post(explaining::explained))
+        .route("/api/v1/tap", post(tapping::tapped))
         .with_state(gateway)
 }
 
@@ -145,12 +136,4 @@ fn snapshots(gateway: &Gateway) -> Vec<Snapshot> {
     let mut all: Vec<Snapshot> = current.tenants.serving().map(|g| Snapshot::of(g)).collect();
     all.sort_by(|a, b| a.config.id.cmp(&b.config.id));
     all
-}
-
-fn success<T: Serialize>(data: T) -> Response {
-    Json(Success {
-        status: "success",
-        data,
-    })
-    .into_response()
 }

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
+use axum::Json;
+use axum::response::{IntoResponse, Response};
 use data_encoding::HEXLOWER;
+use http::StatusCode;
 use serde::Serialize;
 
 use crate::chain::FailedSeries;
@@ -16,9 +19,39 @@ use crate::tenant::{LastFailure, Snapshot};
 
 /// Prometheus' API envelope.
 #[derive(Serialize)]
-pub(super) struct Success<T> {
-    pub(super) status: &'static str,
-    pub(super) data: T,
+struct Success<T> {
+    status: &'static str,
+    data: T,
+}
+
+/// The same for a question that has no answer.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failed<'a> {
+    status: &'static str,
+    error_type: &'static str,
+    error: &'a str,
+}
+
+pub(super) fn success<T: Serialize>(data: T) -> Response {
+    let status = "success";
+    Json(Success { status, data }).into_response()
+}
+
+pub(super) fn failed(status: StatusCode, error: &str) -> Response {
+    let error_type = match status {
+        StatusCode::NOT_FOUND => "not_found",
+        StatusCode::FORBIDDEN => "forbidden",
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT => "unavailable",
+        StatusCode::REQUEST_TIMEOUT => "timeout",
+        _ => "bad_data",
+    };
+    let failed = Failed {
+        status: "error",
+        error_type,
+        error,
+    };
+    (status, Json(failed)).into_response()
 }
 
 #[derive(Serialize)]

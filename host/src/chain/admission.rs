@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::member::{Function, Member};
 use super::members::{CallError, Members};
+use super::witness::{After, Witness};
 use super::words::{MAX_STREAM_LENGTH, MAX_STREAMS, check_name};
 use super::write::{Charge, Decision, Route, Terms, Write};
 use crate::model::{TenantId, plain};
@@ -35,6 +36,7 @@ pub type Reply = oneshot::Sender<Result<Decision, CallError>>;
 pub struct AdmitJob {
     members: Arc<Members>,
     write: Write,
+    witness: Option<Witness>,
     reply: Option<Reply>,
 }
 
@@ -43,13 +45,20 @@ impl AdmitJob {
         Self {
             members,
             write,
+            witness: None,
             reply: Some(reply),
         }
     }
 
+    /// The same job, seen by `witness`.
+    pub fn watched(mut self, witness: Witness) -> Self {
+        self.witness = Some(witness);
+        self
+    }
+
     fn judge(&mut self) -> Result<Decision, CallError> {
         let (decision, cacheable) = self.ask_all()?;
-        if cacheable {
+        if cacheable && self.witness.is_none() {
             let write = std::mem::take(&mut self.write);
             self.members.decisions.store(write, &decision);
         }
@@ -69,6 +78,13 @@ impl AdmitJob {
             let answer = member.call(&self.members.engine, Function::Admit, |instance| {
                 ask(instance, &write, allowance, member)
             });
+            if let Some(witness) = &self.witness {
+                match &answer {
+                    Ok(Opinion::Admit(terms)) => witness.see(member, After::Admitted(terms.clone())),
+                    Ok(Opinion::Reject(reason)) => witness.see(member, After::Rejected(reason.clone())),
+                    Err(missed) => witness.failed(member, missed),
+                }
+            }
             match answer {
                 Ok(Opinion::Admit(terms)) => {
                     charges.extend(terms.charges);

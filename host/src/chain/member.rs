@@ -81,15 +81,16 @@ pub enum Function {
 }
 
 /// Why a call gave nothing.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Missed {
+    #[error("{0}")]
     Failed(Fault),
     /// The policy failed, and one series may be at fault. Whoever asked finds out, and says [`Member::cleared`] or
     /// [`Member::failed`].
+    #[error("{0}")]
     InDoubt(Fault),
-    Quarantined {
-        retry_after: Duration,
-    },
+    #[error("keeps failing and rests for another {:.1} s", .retry_after.as_secs_f64())]
+    Quarantined { retry_after: Duration },
 }
 
 pub struct Member {

@@ -18,6 +18,7 @@ use super::member::{Function, Member, Missed};
 use super::members::{CallError, Members};
 use super::outcome::Outcome;
 use super::search::Search;
+use super::witness::Witness;
 use crate::config::OnFailure;
 use crate::model::{MAX_BUDGET_LENGTH, Refusal};
 use crate::sandbox::types::{Edit, Verdict};
@@ -67,6 +68,7 @@ pub struct RelabelJob<V> {
     settle: Settle<V>,
     done: Relabelled<V>,
     search: Search,
+    witness: Option<Witness>,
     reply: Option<Reply<V>>,
 }
 
@@ -81,8 +83,15 @@ impl<V> RelabelJob<V> {
                 cacheable: true,
             },
             batch,
+            witness: None,
             reply: Some(reply),
         }
+    }
+
+    /// The same job, of one series, seen by `witness`.
+    pub fn watched(mut self, witness: Witness) -> Self {
+        self.witness = Some(witness);
+        self
     }
 
     /// The next piece that one plugin call may hold: at least one series.
@@ -152,12 +161,19 @@ impl<V> RelabelJob<V> {
                     self.ask_alone(policy, member, &question, &mut series, piece.start)?
                 }
                 Err(missed) => {
+                    if let Some(witness) = &self.witness {
+                        witness.failed(member, &missed);
+                    }
                     members.left_out(member, missed)?;
                     series = before.unwrap_or(series);
                     self.done.cacheable = false;
-                    Labelled::AsBefore
+                    asked = Labelled::AsBefore;
+                    continue;
                 }
             };
+            if let Some(witness) = &self.witness {
+                witness.series(member, &series);
+            }
         }
         question.asked.reuse();
         Ok(Some(series))

@@ -10,6 +10,7 @@ mod load;
 mod memory;
 mod search;
 mod wasi;
+mod witness;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};

@@ -56,7 +56,7 @@ pub enum Decision {
 }
 
 /// What a write is admitted under.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Terms {
     /// In the order of the chain.
     pub charges: Vec<Charge>,

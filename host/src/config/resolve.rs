@@ -277,11 +277,13 @@ fn admin(section: Section<'_>) -> Option<Admin> {
     let hosts = section.field("allowed_hosts");
     let allowed_hosts = hosts.map(|list| allowed_hosts(&list)).unwrap_or_default();
     let token = secret::admin_token(&mut section);
+    let tap = section.boolean("tap", false);
     section.close();
     Some(Admin {
         listen_address: listen_address?,
         allowed_hosts,
         token,
+        tap,
     })
 }
 

@@ -166,10 +166,8 @@ fn what_is_left_out_has_a_default() {
                 max_label_value_length: 4096,
             },
             upstreams: vec!["soft".into()],
-            over_rate: OverRate::Retry,
             reserved_labels: vec!["tenant_id".into(), "receiver_replica".into()],
-            legacy_names: false,
-            shown_budgets: vec![],
+            ..bare("a")
         }
     );
 }

@@ -27,7 +27,7 @@ use prometheus_client::metrics::counter::Counter;
 
 use super::verdict::{BudgetId, Edits, Fate, Verdict};
 use crate::model::TenantId;
-use crate::wire::{AsIs, Asked, ProvedHash};
+use crate::wire::{AsIs, Asked, ProvedHash, SeriesHash};
 
 mod activity;
 mod budgets;
@@ -207,6 +207,13 @@ impl Memo {
             done = what(&mut table);
         }
         (table, done.ok())
+    }
+
+    /// Whether a series is active at `tick`. Marks nothing as seen.
+    pub fn is_active(&self, hash: SeriesHash, tick: u16) -> bool {
+        let mut table = self.shelf.lock();
+        table.advance(tick);
+        table.is_active_series(hash)
     }
 
     /// Forgets every verdict and keeps what was seen. Called when a generation is replaced, so that a number can

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::chain::Charge;
+
 /// Buckets one tenant may have at once. A standard `limits` policy needs four; a plugin that makes up names (one per
 /// series, say) would otherwise turn charges into a leak.
 pub const MAX_BUCKETS_PER_TENANT: usize = 64;
@@ -41,6 +43,18 @@ pub struct Withdrawal<'a> {
     pub burst: u64,
 }
 
+impl<'a> From<&'a Charge> for Withdrawal<'a> {
+    fn from(charge: &'a Charge) -> Self {
+        Self {
+            policy: &charge.policy,
+            bucket: &charge.bucket,
+            tokens: charge.tokens,
+            per_second: charge.per_second,
+            burst: charge.burst,
+        }
+    }
+}
+
 /// A bucket had too little.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("bucket {bucket:?} of policy {policy:?} is empty")]
@@ -71,7 +85,7 @@ pub enum ChargeError {
 #[derive(Debug, Default)]
 pub struct Buckets(Mutex<ByName>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct ByName {
     buckets: HashMap<Name, Bucket>,
 }
@@ -107,6 +121,15 @@ impl Buckets {
             return Ok(());
         }
         self.locked().charge(charges, now)
+    }
+
+    /// What [`Buckets::charge`] would say. Nothing is taken.
+    ///
+    /// # Errors
+    /// As [`Buckets::charge`].
+    pub fn would_charge(&self, charges: &[Withdrawal<'_>], now: Instant) -> Result<(), ChargeError> {
+        let mut copy = self.locked().clone();
+        copy.charge(charges, now)
     }
 
     /// Forgets full buckets that were not charged for ten minutes.

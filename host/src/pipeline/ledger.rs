@@ -7,13 +7,12 @@
 use http::StatusCode;
 
 use crate::judge::Judged;
-use crate::model::{SeriesBudget, Totals};
+use crate::model::Totals;
 use crate::respond::{Failure, RefusedSeries, Stored};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{ReasonLabels, RequestLabels, TenantLabels};
 use crate::tenant::Counters;
-use crate::wire::labels::label_bytes;
-use crate::wire::{Scanned, Shown};
+use crate::wire::Scanned;
 
 /// One write's samples.
 pub(super) struct Ledger<'g> {
@@ -39,8 +38,13 @@ impl<'g> Ledger<'g> {
             },
         };
         for rejected in scanned.rejected() {
-            let why = rejected.reason.to_string();
-            ledger.refused(rejected.reason.word(), &rejected.totals, why, rejected.first.clone());
+            let told = RefusedSeries {
+                reason: rejected.reason.word(),
+                series: rejected.totals.series,
+                why: rejected.reason.to_string(),
+                first: rejected.first.clone(),
+            };
+            ledger.refused(&rejected.totals, told);
         }
         ledger
     }
@@ -54,30 +58,21 @@ impl<'g> Ledger<'g> {
         }
         for refused in &judged.tally.refused {
             let scanned = judged.scanned();
-            let labels = label_bytes(scanned.label_bytes(&scanned.series()[refused.first]));
-            let first = Shown::of(labels, refused.blame.label.as_deref().map(str::as_bytes));
-            let policy = refused.blame.policy.as_deref();
-            let policy = policy.map(|name| format!(" (policy {name})")).unwrap_or_default();
-            let full = refused.budget.as_ref().map(|budget| {
-                let SeriesBudget {
-                    name,
-                    max_active_series,
-                } = budget;
-                format!(", budget {name:?} of {max_active_series} active series")
-            });
-            let why = format!("{}{policy}{}", refused.refusal.text(), full.unwrap_or_default());
-            self.refused(refused.refusal.reason(), &refused.totals, why, first);
+            let first = scanned.label_bytes(&scanned.series()[refused.first]);
+            let told = RefusedSeries::of(
+                refused.refusal,
+                &refused.blame,
+                refused.budget.as_ref(),
+                first,
+                refused.totals.series,
+            );
+            self.refused(&refused.totals, told);
         }
     }
 
-    fn refused(&mut self, reason: &'static str, totals: &Totals, why: String, first: Shown) {
-        self.rejected(reason, totals.all_samples());
-        self.stored.refused.push(RefusedSeries {
-            reason,
-            series: totals.series,
-            why,
-            first,
-        });
+    fn refused(&mut self, totals: &Totals, told: RefusedSeries) {
+        self.rejected(told.reason, totals.all_samples());
+        self.stored.refused.push(told);
     }
 
     /// What was refused so far, to be told in the log.

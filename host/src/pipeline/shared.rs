@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use super::tap::Tap;
 use crate::auth::VerifiedPasswords;
 use crate::config::Config;
 use crate::forward::Upstreams;
@@ -31,6 +32,7 @@ pub struct Shared {
     pub verified: VerifiedPasswords,
     pub hash_key: Arc<HashKey>,
     pub clock: MemoClock,
+    pub tap: Arc<Tap>,
     pub requests: AtomicU64,
     /// Which requests that proved no tenant are told, by network and reason.
     pub strangers: Throttles<(IpAddr, &'static str)>,
@@ -79,6 +81,7 @@ impl Shared {
             verified: VerifiedPasswords::new(),
             hash_key: Arc::new(HashKey::random()?),
             clock: MemoClock::start(),
+            tap: Arc::default(),
             requests: AtomicU64::new(0),
             strangers: Throttles::new(1, TELL_EVERY, MAX_STRANGERS),
             metrics,

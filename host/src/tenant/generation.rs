@@ -1,14 +1,18 @@
 //! One generation of one tenant: a configuration that came into use, with the chain it was built to.
 //!
 //! Takes a chain and the tenant's account, gives what judges its writes until the next one does. What it gives to others
-//! than [`Session`](super::Session)s is for operators.
+//! than [`Session`](super::Session)s is for operators, who may ask what would become of a series: nothing is remembered,
+//! charged or sent for it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::account::Account;
-use crate::chain::Chain;
+use crate::chain::{Batch, Chain, Decision, PolicyInfo, Testimony, Write};
 use crate::config;
-use crate::judge::{Judge, MemoClock};
+use crate::judge::{Judge, JudgeError, MemoClock, Ruling};
+use crate::limits::{ChargeError, Withdrawal};
+use crate::model::SeriesBudget;
 use crate::wire::HashKey;
 
 /// One generation of one tenant.
@@ -57,6 +61,47 @@ impl Generation {
 
     pub fn config(&self) -> &Arc<config::Tenant> {
         &self.config
+    }
+
+    /// The policies of the chain, in the order they run.
+    pub fn policies(&self) -> impl ExactSizeIterator<Item = &PolicyInfo> {
+        self.judge.chain().policies()
+    }
+
+    /// What becomes of series, each by itself.
+    ///
+    /// # Errors
+    /// As [`Judge::judge`].
+    pub async fn weigh(&self, series: Batch) -> Result<Vec<Ruling>, JudgeError> {
+        self.judge.weigh(series).await
+    }
+
+    /// See [`Judge::weigh_watched`].
+    pub async fn weigh_watched(&self, series: Batch) -> (Result<Ruling, JudgeError>, Vec<Testimony>) {
+        self.judge.weigh_watched(series).await
+    }
+
+    /// See [`Judge::admit_watched`].
+    pub async fn admit_watched(&self, write: Write) -> (Result<Decision, JudgeError>, Vec<Testimony>) {
+        self.judge.admit_watched(write).await
+    }
+
+    /// Series let through lately, and whether the one with these labels is among them.
+    pub fn active_series(&self, label_bytes: &[u8]) -> (u64, bool) {
+        (self.judge.active_series(), self.judge.is_active(label_bytes))
+    }
+
+    /// Whether one more series may count against `budget` now.
+    pub fn has_room(&self, budget: &SeriesBudget) -> bool {
+        self.judge.has_room(budget)
+    }
+
+    /// What the tenant's buckets would say to such charges. Nothing is taken.
+    ///
+    /// # Errors
+    /// See [`ChargeError`].
+    pub fn would_charge(&self, charges: &[Withdrawal<'_>], now: Instant) -> Result<(), ChargeError> {
+        self.account.buckets.would_charge(charges, now)
     }
 
     /// Publishes what the memo holds, and moves its window on. Called when metrics are read, not per request.

@@ -104,6 +104,22 @@ async fn each_policy_is_told_what_it_named_itself() {
 }
 
 #[tokio::test]
+async fn a_watched_decision_is_asked_for_each_time_and_never_remembered() {
+    let chain = chain("watched", &[echo(r#"{"inputs": ["totals"]}"#)]).await;
+    for asked in 1..=3 {
+        let witness = Witness::default();
+        let decision = chain.admit_watched(numbered(""), witness.clone()).await.unwrap();
+        let Decision::Admit(terms) = decision else {
+            panic!("{decision:?}")
+        };
+        assert_eq!(calls(&chain), [asked]);
+        assert_eq!(witness.seen()[0].after, After::Admitted((*terms).clone()));
+    }
+    chain.admit(numbered("")).await.unwrap();
+    assert_eq!(calls(&chain), [4]);
+}
+
+#[tokio::test]
 async fn a_decision_is_asked_for_once_per_write_that_differs_in_what_counts() {
     let chain = chain("once", &[echo(r#"{"inputs": ["totals"]}"#)]).await;
     let first = told(&chain, numbered("")).await;

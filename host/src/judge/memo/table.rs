@@ -14,7 +14,7 @@ use hashbrown::HashTable;
 use prometheus_client::metrics::counter::Counter;
 
 use super::activity::Window;
-use super::budgets::{BudgetStats, Budgets};
+use super::budgets::Budgets;
 use super::entry::{self, ACTIVE, DROP, EDIT, Entry, GENERATION, KEEP, NONE, REJECT};
 use super::refused::RefusedSet;
 use super::slab::Slab;
@@ -22,10 +22,11 @@ use super::space::{Short, Stock};
 use super::write::{Bounds, NewSeries, NewVerdict};
 use crate::judge::verdict::{BlameId, BudgetId, DropId, Edited, Edits, Fate, Verdict};
 use crate::memory::Held;
-use crate::model::{Refusal, SeriesBudget};
+use crate::model::Refusal;
 use crate::wire::{Met, ProvedHash, Question, SeriesHash};
 
 mod eviction;
+mod named;
 
 #[cfg(test)]
 mod tests;
@@ -222,52 +223,6 @@ impl MemoTable {
         (self.window.active() + new.len() >= bounds.max_active_series).then_some(Fate::OverActiveSeries)
     }
 
-    /// The number of a verdict's budget, which the write then has. 0 if it is one too many to be counted.
-    ///
-    /// # Errors
-    /// If there is no memory for it.
-    pub fn number(&mut self, budget: &SeriesBudget, bounds: &Bounds, new: &mut NewSeries) -> Result<BudgetId, Short> {
-        let known = self.budgets.find(budget);
-        let number = match (known, self.budgets.growth(budget)) {
-            (Some(number), _) => number,
-            (None, None) => return Ok(0),
-            (None, Some(growth)) => {
-                let before = self.budgets.bytes();
-                self.space.take(growth, bounds.max_bytes)?;
-                let number = self.budgets.insert(budget, self.window.tick());
-                self.space.changed(before + growth, self.budgets.bytes());
-                number
-            }
-        };
-        if let Some(numbered) = self.budgets.numbered(number) {
-            new.know(number, numbered);
-        }
-        Ok(number)
-    }
-
-    fn advance_budgets(&mut self) {
-        let before = self.budgets.bytes();
-        self.budgets.advance(self.window.tick());
-        self.space.changed(before, self.budgets.bytes());
-    }
-
-    /// Frees what budgets there are that nothing has. Whether that was anything.
-    fn forget_budgets(&mut self) -> bool {
-        let before = self.budgets.bytes();
-        let is_any = self.budgets.collect();
-        self.space.changed(before, self.budgets.bytes());
-        is_any
-    }
-
-    /// How many budgets there are, and the `most` that are fullest.
-    pub fn fullest_budgets(&self, most: usize) -> (usize, Vec<BudgetStats>) {
-        (self.budgets.len(), self.budgets.fullest(most))
-    }
-
-    pub fn budget(&self, name: &str) -> Option<BudgetStats> {
-        self.budgets.of(name)
-    }
-
     fn find(&self, hash: ProvedHash) -> Option<&Entry> {
         self.shards[self.shard(hash.hash())].find(hash.hash().low(), |e| e.hash == hash)
     }
@@ -278,6 +233,12 @@ impl MemoTable {
 
     fn is_active(&self, hash: ProvedHash) -> bool {
         self.find(hash).is_some_and(|entry| entry.is_active(&self.window))
+    }
+
+    /// As [`Self::is_active`], of a series that nobody has proved: it is asked about, and gets nothing by it.
+    pub fn is_active_series(&self, hash: SeriesHash) -> bool {
+        let entry = self.shards[self.shard(hash)].find(hash.low(), |e| e.hash.is_of(hash));
+        entry.is_some_and(|entry| entry.is_active(&self.window))
     }
 
     /// Why a series with this verdict may not pass. None if it has the room it needs among the active ones, if it needs any.

@@ -36,6 +36,20 @@ fn wait(result: Result<(), ChargeError>) -> Duration {
 }
 
 #[test]
+fn what_would_be_said_to_a_charge_is_told_and_nothing_is_taken() {
+    let (buckets, clock) = (Buckets::default(), Clock::new());
+    let ten = [charge("samples", 10, 5.0, 10)];
+    for _ in 0..3 {
+        assert_eq!(buckets.would_charge(&ten, clock.0), Ok(()));
+    }
+    assert!(buckets.is_empty());
+    assert_eq!(buckets.charge(&ten, clock.0), Ok(()));
+    for _ in 0..3 {
+        assert_eq!(wait(buckets.would_charge(&ten, clock.0)), Duration::from_secs(2));
+    }
+}
+
+#[test]
 fn a_burst_passes_one_token_more_does_not_and_time_refills() {
     let (buckets, mut clock) = (Buckets::default(), Clock::new());
     for _ in 0..10 {

@@ -1,0 +1,50 @@
+//! `POST /api/v1/explain`: what would become of series, asked by operators.
+//!
+//! Takes a tenant and series as text, gives the way of each. Bounded in the number of series, in their size and in how many
+//! questions are answered at once: an answer takes calls of the tenant's plugins, in the order that is fair to all others.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
+
+use super::gateway::Gateway;
+use super::question::{NoAnswer, bad, read, serving, tenant_id};
+use super::views::{failed, success};
+use crate::explain::{Explained, Inquiry, explain_all};
+use crate::model::parse_series;
+
+/// Series of one question.
+const MAX_SERIES: usize = 100;
+const EXAMPLE: &str = r#"{"tenant": "kazusa", "series": ["up{job=\"node\"}"]}"#;
+
+pub(super) async fn explained(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
+    match answer(&gateway, request).await {
+        Ok(explained) => success(explained),
+        Err((status, error)) => failed(status, &error),
+    }
+}
+
+async fn answer(gateway: &Gateway, request: Request<Body>) -> Result<Explained, NoAnswer> {
+    let busy = |_| {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "other questions are being answered; ask again".to_owned(),
+        )
+    };
+    let _place = gateway.questions.try_acquire().map_err(busy)?;
+    let Inquiry { tenant, series } = read(request, EXAMPLE).await?;
+    let tenant = tenant_id(&tenant)?;
+    if series.is_empty() || series.len() > MAX_SERIES {
+        return Err(bad(format!(
+            "a question has 1 to {MAX_SERIES} series, this one {}",
+            series.len()
+        )));
+    }
+    let parsed = series.iter().enumerate();
+    let parsed =
+        parsed.map(|(index, text)| parse_series(text).map_err(|error| bad(format!("series[{index}]: {error}"))));
+    let series = parsed.collect::<Result<Vec<_>, _>>()?;
+    let current = gateway.generations.current();
+    Ok(explain_all(serving(&current.tenants, &tenant)?, &series).await)
+}
