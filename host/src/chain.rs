@@ -20,6 +20,7 @@ mod labels;
 mod member;
 mod members;
 mod outcome;
+mod pace;
 mod quarantine;
 mod relabel;
 mod search;

@@ -315,6 +315,8 @@ pub struct Sandbox {
     pub wasi: bool,
     /// Compiled artefacts; `None` compiles anew on every start.
     pub cache_dir: Option<PathBuf>,
+    /// Of all artefacts there. Bytes.
+    pub max_cache_size: u64,
     /// Wall clock for compiling one plugin in its child process.
     pub compile_timeout: Duration,
     /// Address space of the compiling child. Bytes.

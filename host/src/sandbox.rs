@@ -7,8 +7,8 @@
 //!
 //! From the outside in: [`engine`] (what all plugins share), `target`, `quota`, [`compile`] and `artefact` (how they are compiled
 //! and loaded), `contract`, `outline` and `plugin` (what a plugin is), `instance` and `state` (one that runs), `arguments` (its arguments),
-//! `warm` (those that wait), `threads` and `queue` (who runs next, and where), `deadline` (for how long), `imports` (what a
-//! plugin may call).
+//! `warm` (those that wait), `threads` and `queue` (who runs next, and where), `deadline` (for how long), `meter` (what it
+//! took), `imports` (what a plugin may call).
 
 pub mod compile;
 pub mod engine;
@@ -19,6 +19,7 @@ mod contract;
 mod deadline;
 mod imports;
 mod instance;
+mod meter;
 mod outline;
 mod plugin;
 mod queue;
@@ -39,6 +40,8 @@ pub use engine::{Engine, EngineError, LoadError};
 pub(crate) use imports::log::Share;
 pub use instance::Fault;
 pub(crate) use instance::{Instance, Start};
+pub(crate) use meter::Meter;
+pub use meter::Usage;
 pub(crate) use plugin::Plugin;
 pub use queue::Rank;
 pub use threads::{Effort, Once, Undone, Work};

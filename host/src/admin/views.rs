@@ -10,11 +10,12 @@ use data_encoding::HEXLOWER;
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::chain::FailedSeries;
+use crate::chain::{FailedSeries, PolicyStatus};
 use crate::config::{CertificateName, Credential};
 use crate::forward::{EndpointStatus, UpstreamStatus};
 use crate::judge::memo::BudgetStats;
 use crate::reload::Report;
+use crate::sandbox::Usage;
 use crate::tenant::{LastFailure, Snapshot};
 
 /// Prometheus' API envelope.
@@ -127,6 +128,24 @@ pub(super) struct TenantView<'a> {
     budgets: usize,
     fullest_budgets: Vec<BudgetView<'a>>,
     last_failures: Vec<FailureView<'a>>,
+    policy_usage: TotalUsageView,
+}
+
+/// Of all policies of a tenant.
+#[derive(Serialize)]
+struct TotalUsageView {
+    calls: u64,
+    failures: u64,
+    #[serde(flatten)]
+    usage: UsageView,
+}
+
+#[derive(Serialize)]
+struct UsageView {
+    cpu_seconds: f64,
+    memory_peak_bytes: u64,
+    log_lines: u64,
+    log_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -183,6 +202,30 @@ impl<'a> TenantView<'a> {
             budgets: tenant.budgets,
             fullest_budgets: tenant.fullest_budgets.iter().map(BudgetView::of).collect(),
             last_failures: tenant.failures.iter().map(FailureView::of).collect(),
+            policy_usage: TotalUsageView::of(&tenant.policies),
+        }
+    }
+}
+
+impl TotalUsageView {
+    fn of(policies: &[PolicyStatus]) -> Self {
+        let mut usage = Usage::default();
+        policies.iter().for_each(|policy| usage += policy.usage);
+        Self {
+            calls: policies.iter().map(|policy| policy.calls).sum(),
+            failures: policies.iter().map(|policy| policy.failures).sum(),
+            usage: UsageView::of(usage),
+        }
+    }
+}
+
+impl UsageView {
+    fn of(usage: Usage) -> Self {
+        Self {
+            cpu_seconds: usage.cpu.as_secs_f64(),
+            memory_peak_bytes: usage.memory_peak,
+            log_lines: usage.log_lines,
+            log_bytes: usage.log_bytes,
         }
     }
 }
@@ -243,6 +286,9 @@ pub(super) struct PolicyView<'a> {
     last_failure: Option<String>,
     quarantined_seconds: Option<f64>,
     refused_series: Vec<RefusedSeriesView<'a>>,
+    series_per_call: usize,
+    #[serde(flatten)]
+    usage: UsageView,
 }
 
 #[derive(Serialize)]
@@ -278,6 +324,8 @@ impl<'a> PolicyView<'a> {
             last_failure: status.last_failure.as_ref().map(|failure| failure.fault.to_string()),
             quarantined_seconds: status.quarantined.map(|left| left.as_secs_f64()),
             refused_series: status.failed_series.iter().map(RefusedSeriesView::of).collect(),
+            series_per_call: status.series_per_call,
+            usage: UsageView::of(status.usage),
         })
     }
 }

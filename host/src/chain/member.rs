@@ -15,11 +15,12 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::batch::Batch;
 use super::context::Context;
+use super::pace::Pace;
 use super::quarantine::{Gate, Quarantine};
 use super::words::Vocabulary;
 use crate::config::{self, OnFailure, Owner};
 use crate::sandbox::types::{self, Inputs};
-use crate::sandbox::{Engine, Fault, Instance, Plugin, PolicyId, Share, Start};
+use crate::sandbox::{Engine, Fault, Instance, Meter, Plugin, PolicyId, Share, Start, Usage};
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{PolicyCallLabels, PolicyLabels, TrapLabels};
 use crate::wire::labels::label_bytes;
@@ -57,6 +58,9 @@ pub struct PolicyStatus {
     pub failed_series: Vec<FailedSeries>,
     /// How much longer it is kept from running.
     pub quarantined: Option<Duration>,
+    pub usage: Usage,
+    /// How many series one call is asked about at most.
+    pub series_per_call: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -76,8 +80,16 @@ pub struct FailedSeries {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Function {
-    Relabel,
+    /// About so many series.
+    Relabel(usize),
     Admit,
+}
+
+impl Function {
+    /// Whether what was asked may have been too much for one call, and nothing else. The policy is not at fault then.
+    fn is_too_much(self, fault: &Fault) -> bool {
+        matches!((self, fault), (Self::Relabel(2..), Fault::Timeout))
+    }
 }
 
 /// Why a call gave nothing.
@@ -85,8 +97,8 @@ pub enum Function {
 pub enum Missed {
     #[error("{0}")]
     Failed(Fault),
-    /// The policy failed, and one series may be at fault. Whoever asked finds out, and says [`Member::cleared`] or
-    /// [`Member::failed`].
+    /// The policy failed, and one series may be at fault, or they were too many for one call. Whoever asked finds out,
+    /// and says [`Member::cleared`] or [`Member::failed`].
     #[error("{0}")]
     InDoubt(Fault),
     #[error("keeps failing and rests for another {:.1} s", .retry_after.as_secs_f64())]
@@ -98,6 +110,7 @@ pub struct Member {
     pub reasons: Vocabulary,
     pub streams: Vocabulary,
     pub bypassed: Counter,
+    pub pace: Pace,
     id: PolicyId,
     plugin: Arc<Plugin>,
     inputs: OnceLock<Inputs>,
@@ -111,12 +124,13 @@ pub struct Member {
     last_failure: Mutex<Option<PolicyFailure>>,
     failed_series: Mutex<VecDeque<FailedSeries>>,
     told: Throttle,
-    relabel: Meter,
-    admit: Meter,
+    halved: Counter,
+    relabel: Timer,
+    admit: Timer,
     trap_labels: (String, String),
 }
 
-struct Meter {
+struct Timer {
     calls: Counter,
     duration: Histogram,
 }
@@ -129,18 +143,18 @@ impl Member {
             tenant: names.0.clone(),
             policy: names.1.clone(),
         };
-        let meter = |function| {
+        let timer = |function| {
             let labels = PolicyCallLabels {
                 tenant: names.0.clone(),
                 policy: names.1.clone(),
                 function,
             };
-            Meter {
+            Timer {
                 calls: metrics.policy_calls.get_or_create(&labels).clone(),
                 duration: metrics.policy_duration.get_or_create(&labels).clone(),
             }
         };
-        let dropped = metrics.policy_log_lines_dropped.get_or_create(&labels).clone();
+        let meter = Meter::new(metrics, &labels);
         Self {
             info: PolicyInfo {
                 name: Arc::from(policy.name.as_str()),
@@ -154,12 +168,13 @@ impl Member {
             reasons: Vocabulary::default(),
             streams: Vocabulary::default(),
             bypassed: metrics.policy_bypassed.get_or_create(&labels).clone(),
+            pace: Pace::default(),
             id: engine.next_policy(),
             plugin,
             inputs: OnceLock::new(),
             settings: policy.settings.clone(),
             context: Arc::clone(context),
-            share: Arc::new(Share::new(&names.0, &names.1, dropped)),
+            share: Arc::new(Share::new(&names.0, &names.1, meter)),
             quarantine: Mutex::new(Quarantine::default()),
             quarantined: metrics.policy_quarantined.get_or_create(&labels).clone(),
             calls: AtomicU64::new(0),
@@ -167,8 +182,9 @@ impl Member {
             last_failure: Mutex::new(None),
             failed_series: Mutex::default(),
             told: Throttle::new(LINES, WINDOW),
-            relabel: meter("relabel"),
-            admit: meter("admit"),
+            halved: metrics.policy_halved_batches.get_or_create(&labels).clone(),
+            relabel: timer("relabel"),
+            admit: timer("admit"),
             trap_labels: names,
         }
     }
@@ -190,31 +206,39 @@ impl Member {
                 self.cleared();
                 Ok(judged)
             }
-            Err(fault) if function == Function::Relabel && self.may_be_a_series(&fault) => Err(Missed::InDoubt(fault)),
-            Err(fault) => {
-                self.failed(&fault);
-                Err(Missed::Failed(fault))
-            }
+            Err(fault) => Err(self.missed(function, fault, true)),
         }
     }
 
-    /// Runs `judge` to find out what the policy fails on, be it in quarantine or not; nothing of it is held against the
-    /// policy yet. `is_fresh`: on an instance that nobody has called.
+    /// Runs `judge` to find out what the policy fails on, be it in quarantine or not; that it does well is not counted in
+    /// its favour yet. `is_fresh`: on an instance that nobody has called.
     ///
     /// # Errors
-    /// Whatever the plugin did instead.
+    /// Whatever the plugin did instead; [`Member::missed`] says what that means.
     pub fn call_in_doubt<R>(
         &self,
         engine: &Engine,
+        function: Function,
         is_fresh: bool,
         judge: impl FnOnce(&mut Instance) -> Result<R, Fault>,
     ) -> Result<R, Fault> {
         let warm = (!is_fresh).then(|| engine.warm().take(self.id)).flatten();
-        self.attempt(engine, Function::Relabel, warm, judge)
+        self.attempt(engine, function, warm, judge)
+    }
+
+    /// What a failing call means. `may_be_a_series`: nothing speaks against that but the fault, and what the operator
+    /// wants.
+    pub fn missed(&self, function: Function, fault: Fault, may_be_a_series: bool) -> Missed {
+        let may_be_a_series = may_be_a_series && function != Function::Admit && self.may_be_a_series(&fault);
+        if may_be_a_series || function.is_too_much(&fault) {
+            return Missed::InDoubt(fault);
+        }
+        self.failed(&fault);
+        Missed::Failed(fault)
     }
 
     /// Whether one series may be what leads to this fault, and the operator wants it refused then.
-    pub fn may_be_a_series(&self, fault: &Fault) -> bool {
+    fn may_be_a_series(&self, fault: &Fault) -> bool {
         self.info.on_failure == OnFailure::RefuseSeries && fault.may_lie_in_a_series()
     }
 
@@ -225,16 +249,22 @@ impl Member {
         warm: Option<Instance>,
         judge: impl FnOnce(&mut Instance) -> Result<R, Fault>,
     ) -> Result<R, Fault> {
-        let meter = match function {
-            Function::Relabel => &self.relabel,
+        let timer = match function {
+            Function::Relabel(_) => &self.relabel,
             Function::Admit => &self.admit,
         };
         self.calls.fetch_add(1, Ordering::Relaxed);
-        meter.calls.inc();
+        timer.calls.inc();
         let began = Instant::now();
         let outcome = self.run(engine, warm, judge);
-        meter.duration.observe(began.elapsed().as_secs_f64());
-        outcome.inspect_err(|fault| self.count(engine, fault))
+        timer.duration.observe(began.elapsed().as_secs_f64());
+        outcome.inspect_err(|fault| {
+            if function.is_too_much(fault) {
+                self.halved.inc();
+            } else {
+                self.count(engine, fault);
+            }
+        })
     }
 
     fn run<R>(
@@ -340,6 +370,7 @@ impl Member {
         let mut quarantine = lock(&self.quarantine);
         if quarantine.failed(Instant::now()) {
             self.quarantined.set(1);
+            self.pace.forget();
             let rest = quarantine
                 .until()
                 .map(|until| until.saturating_duration_since(Instant::now()));
@@ -349,6 +380,14 @@ impl Member {
             // At most a few of these before the quarantine.
             tracing::info!(tenant, policy, %fault, "policy failed");
         }
+    }
+
+    /// Holds against the policy that it fails on too much for a search to go on.
+    pub fn fails_on_too_much(&self, engine: &Engine, function: Function, fault: &Fault) {
+        if function.is_too_much(fault) {
+            self.count(engine, fault);
+        }
+        self.failed(fault);
     }
 
     /// Remembers a series that it fails on for operators, and tells them.
@@ -374,6 +413,8 @@ impl Member {
             last_failure: lock(&self.last_failure).clone(),
             failed_series: lock(&self.failed_series).iter().cloned().collect(),
             quarantined: until.map(|until| until.saturating_duration_since(Instant::now())),
+            usage: self.share.meter.usage(),
+            series_per_call: self.pace.most(),
         }
     }
 

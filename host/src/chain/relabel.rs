@@ -17,6 +17,7 @@ use super::labels::Unfit;
 use super::member::{Function, Member, Missed};
 use super::members::{CallError, Members};
 use super::outcome::Outcome;
+use super::pace::MOST_SERIES;
 use super::search::Search;
 use super::witness::Witness;
 use crate::config::OnFailure;
@@ -25,24 +26,22 @@ use crate::sandbox::types::{Edit, Verdict};
 use crate::sandbox::{Arguments, Fault, Instance, Job, Step, thread_time};
 use crate::wire::labels::label_bytes;
 
-/// Series of one plugin call: at 2 to 20 us a series, well inside the deadline for every toolchain.
-pub const BATCH_SERIES: usize = 512;
 /// Label bytes of one plugin call: bounds what a plugin is made to hold. A series that has more by itself is put to none.
 pub const BATCH_BYTES: usize = 512 << 10;
 
-/// What a plugin may leave on the series of one call: this, and as much on top as `MAX_GROWTH` times what they came
-/// with. A write has up to 200 calls' worth of series, whose edits are held together until they are forwarded; the
+/// What a plugin may leave on the series of one full call: this, and as much on top as `MAX_GROWTH` times what they came
+/// with. A write has up to 200 such calls' worth of series, whose edits are held together until they are forwarded; the
 /// bounds on one series and on one call alone would let that be 1.6 GB.
-const MAX_CALL_BYTES: usize = 512 << 10;
-const MAX_GROWTH: usize = 4;
+const MAX_CALL_BYTES: u64 = 512 << 10;
+const MAX_GROWTH: u64 = 4;
 /// What a budget takes besides its name, until its verdict is remembered.
 const BUDGET_BYTES: usize = 64;
 
-/// Bytes of labels that a chain may leave on so many series, which came with `sent` bytes of them.
+/// Bytes of labels that a chain may leave on so many series, which came with `sent` bytes of them, in however many calls.
 pub fn most_edited(series: u64, sent: u64) -> u64 {
-    // Calls end where they have enough series, or bytes.
-    let calls = series.div_ceil(BATCH_SERIES as u64) + sent / BATCH_BYTES as u64;
-    calls * MAX_CALL_BYTES as u64 + MAX_GROWTH as u64 * sent
+    // Full calls end where they have enough series, or bytes.
+    let calls = series.div_ceil(MOST_SERIES as u64) + sent / BATCH_BYTES as u64;
+    calls * MAX_CALL_BYTES + MAX_GROWTH * sent
 }
 
 /// Instances that must fail on a series alone before it is refused for it. One may have been at fault by what it was asked
@@ -67,6 +66,10 @@ pub struct RelabelJob<V> {
     batch: Batch,
     settle: Settle<V>,
     done: Relabelled<V>,
+    /// Label bytes that the series which are done were sent with.
+    sent: usize,
+    /// Those that each policy that judges series has left on them.
+    edited: Vec<usize>,
     search: Search,
     witness: Option<Witness>,
     reply: Option<Reply<V>>,
@@ -76,6 +79,8 @@ impl<V> RelabelJob<V> {
     pub fn new(members: Arc<Members>, batch: Batch, settle: Settle<V>, reply: Reply<V>) -> Self {
         Self {
             search: Search::new(members.engine.call_allowance()),
+            sent: 0,
+            edited: vec![0; members.judging_series().count()],
             members,
             settle,
             done: Relabelled {
@@ -98,7 +103,8 @@ impl<V> RelabelJob<V> {
     fn next_piece(&self) -> Range<usize> {
         let start = self.done.outcomes.len();
         let (mut end, mut bytes) = (start, 0);
-        while end < self.batch.labels.len() && end - start < BATCH_SERIES {
+        let most = self.most_series();
+        while end < self.batch.labels.len() && end - start < most {
             bytes += self.batch.series(end).len();
             if bytes > BATCH_BYTES && end > start {
                 break;
@@ -108,8 +114,15 @@ impl<V> RelabelJob<V> {
         start..end
     }
 
+    /// Of one piece: as many as the slowest policy can judge in one call.
+    fn most_series(&self) -> usize {
+        let paces = self.members.judging_series().map(|member| member.pace.most());
+        paces.min().unwrap_or(MOST_SERIES)
+    }
+
     fn judge_piece(&mut self) -> Result<(), CallError> {
-        let piece = self.search.next().unwrap_or_else(|| self.next_piece());
+        let most = self.most_series();
+        let piece = self.search.next(most).unwrap_or_else(|| self.next_piece());
         let Some(series) = self.ask_all(&piece)? else {
             return Ok(());
         };
@@ -133,9 +146,16 @@ impl<V> RelabelJob<V> {
         let members = Arc::clone(&self.members);
         let mut series = kept(piece.len());
         let mut question = Question::reused();
-        let mut asked = Labelled::Anew;
+        let sent = piece.clone().map(|index| self.batch.series(index).len());
+        question.so_far = SoFar {
+            series: piece.end,
+            sent: self.sent + sent.sum::<usize>(),
+            edited: 0,
+        };
+        let mut edited = self.edited.clone();
+        let mut must_ask_anew = true;
         for (policy, member) in members.judging_series().enumerate() {
-            if matches!(asked, Labelled::Anew) {
+            if must_ask_anew {
                 let sent = |at: usize| self.batch.series(piece.start + at);
                 // A scan proved that they are text: were they not, that is a bug.
                 question.ask_for(&series, sent).map_err(|_| CallError::Lost)?;
@@ -145,16 +165,17 @@ impl<V> RelabelJob<V> {
             }
             // Of a policy that may be left out nothing must stay where it fails half-way.
             let before = (member.info.on_failure == OnFailure::Bypass).then(|| series.clone());
+            question.so_far.edited = edited[policy];
             let began = thread_time();
             let answer = match self.search.suspects(policy) {
                 true => question.put_in_doubt(&members, member, &mut series),
                 false => question.put(&members, member, &mut series),
             };
-            asked = match answer {
-                Ok(labelled) => labelled,
-                Err(Missed::InDoubt(fault)) => {
-                    self.spend(policy, member, began, &fault)?;
+            let left = match answer.map_err(|missed| self.spend(policy, member, &question, began, missed)) {
+                Ok(left) => left,
+                Err(Missed::InDoubt(_)) => {
                     if piece.len() > 1 {
+                        question.asked.reuse();
                         self.search.halve(piece);
                         return Ok(None);
                     }
@@ -165,16 +186,21 @@ impl<V> RelabelJob<V> {
                         witness.failed(member, &missed);
                     }
                     members.left_out(member, missed)?;
+                    // What is left of it may well be left out without a call.
+                    self.search.abandon();
                     series = before.unwrap_or(series);
                     self.done.cacheable = false;
-                    asked = Labelled::AsBefore;
+                    must_ask_anew = false;
                     continue;
                 }
             };
             if let Some(witness) = &self.witness {
                 witness.series(member, &series);
             }
+            edited[policy] += left.bytes;
+            must_ask_anew = left.is_new;
         }
+        (self.sent, self.edited) = (question.so_far.sent, edited);
         question.asked.reuse();
         Ok(Some(series))
     }
@@ -187,22 +213,21 @@ impl<V> RelabelJob<V> {
         question: &Question,
         series: &mut [Outcome],
         index: usize,
-    ) -> Result<Labelled, CallError> {
+    ) -> Result<Left, CallError> {
         let mut last = None;
         for _ in 0..FRESH_INSTANCES {
             let began = thread_time();
             match question.put_to_a_fresh_one(&self.members, member, series) {
-                Ok(labelled) => return Ok(labelled),
-                Err(Missed::InDoubt(fault)) => {
-                    self.spend(policy, member, began, &fault)?;
-                    last = Some(fault);
-                }
-                Err(missed) => return Err(CallError::of(member, missed)),
+                Ok(left) => return Ok(left),
+                Err(missed) => match self.spend(policy, member, question, began, missed) {
+                    Missed::InDoubt(fault) => last = Some(fault),
+                    missed => return Err(CallError::of(member, missed)),
+                },
             }
         }
         let fault = last.ok_or(CallError::Lost)?;
         if !self.search.found() {
-            return Err(give_up(member, fault));
+            return Err(CallError::of(member, question.give_up(&self.members, member, fault)));
         }
         member.refuses(&self.batch, index, fault);
         let unfit = Unfit::of(Refusal::FailsPolicy);
@@ -210,26 +235,25 @@ impl<V> RelabelJob<V> {
             policy: member.info.name.clone(),
             unfit,
         });
-        Ok(Labelled::Anew)
+        Ok(Left { is_new: true, bytes: 0 })
     }
 
-    /// Books a failing call of a search.
-    ///
-    /// # Errors
-    /// If there were too many.
-    fn spend(&mut self, policy: usize, member: &Member, began: Duration, fault: &Fault) -> Result<(), CallError> {
+    /// Books a failing call of a search, after which there is no doubt if there were too many.
+    fn spend(
+        &mut self,
+        policy: usize,
+        member: &Member,
+        question: &Question,
+        began: Duration,
+        missed: Missed,
+    ) -> Missed {
+        let Missed::InDoubt(fault) = missed else { return missed };
         let took = thread_time().saturating_sub(began);
         match self.search.failed(policy, took) {
-            true => Ok(()),
-            false => Err(give_up(member, fault.clone())),
+            true => Missed::InDoubt(fault),
+            false => question.give_up(&self.members, member, fault),
         }
     }
-}
-
-/// It is the policy that fails, and no series.
-fn give_up(member: &Member, fault: Fault) -> CallError {
-    member.failed(&fault);
-    CallError::of(member, Missed::Failed(fault))
 }
 
 impl<V: Send> Job for RelabelJob<V> {
@@ -269,47 +293,52 @@ pub fn try_out(members: &Members, member: &Member) -> Result<(), Missed> {
     }
 }
 
-/// What a failing call of a search means. `may_be_a_series`: nothing speaks against that but the fault.
-fn doubt(member: &Member, fault: Fault, may_be_a_series: bool) -> Missed {
-    if may_be_a_series && member.may_be_a_series(&fault) {
-        return Missed::InDoubt(fault);
-    }
-    member.failed(&fault);
-    Missed::Failed(fault)
-}
-
 /// Before any policy had its say.
 fn kept(series: usize) -> Vec<Outcome> {
     vec![Outcome::UNTOUCHED; series]
 }
 
-/// Whether the live series have other labels than were asked about, or are fewer.
-enum Labelled {
-    AsBefore,
-    Anew,
+/// What an answer leaves.
+#[derive(Clone, Copy, Default)]
+struct Left {
+    /// The live series have other labels than were asked about, or are fewer.
+    is_new: bool,
+    /// Of labels and budgets, on those that were edited.
+    bytes: usize,
 }
 
-/// A question about all live series.
+/// What was asked of a write, to the end of this piece of it.
+#[derive(Clone, Copy, Default)]
+struct SoFar {
+    series: usize,
+    /// Label bytes as the sender sent them, whatever earlier policies made of them.
+    sent: usize,
+    /// Those that the policy has left on series, to the beginning of this piece.
+    edited: usize,
+}
+
+/// A question about all live series of a piece.
 #[derive(Default)]
 struct Question {
     asked: Arguments,
-    /// Label bytes as the sender sent them, whatever earlier policies made of them.
-    sent: usize,
+    /// Series of the piece, live or not.
+    of: usize,
+    so_far: SoFar,
 }
 
 impl Question {
     fn reused() -> Self {
         Self {
             asked: Arguments::reused(),
-            sent: 0,
+            ..Self::default()
         }
     }
 
     /// The labels that `series` have now, in place of what was asked before; `sent` gives those they came with.
     fn ask_for<'a>(&mut self, series: &[Outcome], sent: impl Fn(usize) -> &'a [u8]) -> Result<(), FromUtf8Error> {
-        let live = || series.iter().enumerate().filter(|(_, outcome)| outcome.is_live());
-        self.sent = live().map(|(at, _)| sent(at).len()).sum();
-        self.asked.ask_for(live(), |(at, outcome), push| match outcome {
+        let live = series.iter().enumerate().filter(|(_, outcome)| outcome.is_live());
+        self.of = series.len();
+        self.asked.ask_for(live, |(at, outcome), push| match outcome {
             Outcome::Edit { labels, .. } => labels.iter().for_each(|label| {
                 push(label.name.as_bytes());
                 push(label.value.as_bytes());
@@ -323,37 +352,44 @@ impl Question {
 
     /// Puts it to one policy, whose answer becomes that of the live among `series`. After an error they may have it
     /// already.
-    fn put(&self, members: &Members, member: &Member, series: &mut [Outcome]) -> Result<Labelled, Missed> {
+    fn put(&self, members: &Members, member: &Member, series: &mut [Outcome]) -> Result<Left, Missed> {
         let allowance = members.engine.call_allowance();
-        member.call(&members.engine, Function::Relabel, |instance| {
+        member.call(&members.engine, self.function(), |instance| {
             self.ask(instance, allowance, member, series)
         })
     }
 
+    fn function(&self) -> Function {
+        Function::Relabel(self.asked.series_count())
+    }
+
+    /// It is the policy that fails, and no series.
+    fn give_up(&self, members: &Members, member: &Member, fault: Fault) -> Missed {
+        member.fails_on_too_much(&members.engine, self.function(), &fault);
+        Missed::Failed(fault)
+    }
+
     /// The same of a policy that failed before, whatever its record.
-    fn put_in_doubt(&self, members: &Members, member: &Member, series: &mut [Outcome]) -> Result<Labelled, Missed> {
+    fn put_in_doubt(&self, members: &Members, member: &Member, series: &mut [Outcome]) -> Result<Left, Missed> {
         let (engine, allowance) = (&members.engine, members.engine.call_allowance());
-        let answer = member.call_in_doubt(engine, false, |instance| self.ask(instance, allowance, member, series));
-        answer.map_err(|fault| doubt(member, fault, true))
+        let answer = member.call_in_doubt(engine, self.function(), false, |instance| {
+            self.ask(instance, allowance, member, series)
+        });
+        answer.map_err(|fault| member.missed(self.function(), fault, true))
     }
 
     /// The same of an instance that nobody has asked, but about plain series first: a policy that fails on those, here and
     /// now, is at fault itself, or the machine is.
-    fn put_to_a_fresh_one(
-        &self,
-        members: &Members,
-        member: &Member,
-        series: &mut [Outcome],
-    ) -> Result<Labelled, Missed> {
+    fn put_to_a_fresh_one(&self, members: &Members, member: &Member, series: &mut [Outcome]) -> Result<Left, Missed> {
         let (engine, allowance) = (&members.engine, members.engine.call_allowance());
         let plain = Self::plain()?;
         let mut is_sound = false;
-        let answer = member.call_in_doubt(engine, true, |instance| {
-            plain.verdicts(instance, allowance)?;
+        let answer = member.call_in_doubt(engine, self.function(), true, |instance| {
+            plain.verdicts(instance, allowance, member)?;
             is_sound = true;
             self.ask(instance, allowance, member, series)
         });
-        answer.map_err(|fault| doubt(member, fault, is_sound))
+        answer.map_err(|fault| member.missed(self.function(), fault, is_sound))
     }
 
     fn plain() -> Result<Self, Missed> {
@@ -361,6 +397,11 @@ impl Question {
         let mut question = Self::default();
         let asked = question.ask_for(&kept(plain.labels.len()), |index| plain.series(index));
         asked.map_err(|error| Missed::Failed(Fault::Invalid(error.to_string())))?;
+        question.so_far = SoFar {
+            series: plain.labels.len(),
+            sent: plain.body.len(),
+            edited: 0,
+        };
         Ok(question)
     }
 
@@ -370,42 +411,47 @@ impl Question {
         allowance: Duration,
         member: &Member,
         series: &mut [Outcome],
-    ) -> Result<Labelled, Fault> {
-        let verdicts = self.verdicts(instance, allowance)?;
+    ) -> Result<Left, Fault> {
+        let verdicts = self.verdicts(instance, allowance, member)?;
         self.apply(verdicts, member, series)
     }
 
-    fn verdicts(&self, instance: &mut Instance, allowance: Duration) -> Result<Vec<Verdict>, Fault> {
-        let verdicts = instance.relabel(&self.asked, allowance)?;
-        let (asked, got) = (self.asked.series_count(), verdicts.len());
+    fn verdicts(&self, instance: &mut Instance, allowance: Duration, member: &Member) -> Result<Vec<Verdict>, Fault> {
+        let (answer, asked) = (instance.relabel(&self.asked, allowance), self.asked.series_count());
+        // Any other failure may have come at once, and says nothing of how long its series take.
+        if matches!(answer, Ok(_) | Err(Fault::Timeout)) {
+            member.pace.judged(asked, self.of, instance.took(), allowance);
+        }
+        let verdicts = answer?;
+        let got = verdicts.len();
         match got == asked {
             true => Ok(verdicts),
             false => Err(Fault::WrongLength { asked, got }),
         }
     }
 
-    fn apply(&self, verdicts: Vec<Verdict>, member: &Member, series: &mut [Outcome]) -> Result<Labelled, Fault> {
-        let (mut labelled, mut bytes) = (Labelled::AsBefore, 0);
+    fn apply(&self, verdicts: Vec<Verdict>, member: &Member, series: &mut [Outcome]) -> Result<Left, Fault> {
+        let mut left = Left::default();
         let live = series.iter_mut().filter(|outcome| outcome.is_live());
         for (outcome, verdict) in live.zip(verdicts) {
             if let Verdict::Edit(Edit {
                 budget: Some(budget), ..
             }) = &verdict
             {
-                bytes += budget.name.len().min(MAX_BUDGET_LENGTH) + BUDGET_BYTES;
+                left.bytes += budget.name.len().min(MAX_BUDGET_LENGTH) + BUDGET_BYTES;
             }
             if let Some(more) = outcome.apply(verdict, member) {
-                labelled = Labelled::Anew;
-                bytes += more;
+                left.is_new = true;
+                left.bytes += more;
             }
         }
-        if bytes > MAX_CALL_BYTES + MAX_GROWTH * self.sent {
+        let SoFar { series, sent, edited } = self.so_far;
+        let all = edited + left.bytes;
+        if all as u64 > most_edited(series as u64, sent as u64) {
             return Err(Fault::Invalid(format!(
-                "{bytes} bytes of labels and budgets on {} series, which came with {}",
-                self.asked.series_count(),
-                self.sent
+                "{all} bytes of labels and budgets on {series} series, which came with {sent}"
             )));
         }
-        Ok(labelled)
+        Ok(left)
     }
 }

@@ -1,7 +1,7 @@
-//! Which series of a piece a policy fails on.
+//! Which series of a piece a policy fails on, or whether they were too many at once.
 //!
 //! Takes a piece in which a policy failed; gives halves of it to ask about, in the order of their series, until one is
-//! alone with the failure. Says when a policy fails on too much for that to be a series' fault: a search holds a plugin
+//! alone with the failure, and smaller pieces where a policy was found to be slow. Says when a policy fails on too much for that to be a series' fault: a search holds a plugin
 //! thread and its sender only so long. Never asks a policy.
 
 use std::ops::Range;
@@ -36,9 +36,14 @@ impl Search {
         }
     }
 
-    /// The next piece to ask about; `None` if nothing is searched for.
-    pub fn next(&mut self) -> Option<Range<usize>> {
-        self.pieces.pop()
+    /// The next piece to ask about, of at most so many series; `None` if nothing is searched for.
+    pub fn next(&mut self, most: usize) -> Option<Range<usize>> {
+        let piece = self.pieces.pop()?;
+        let end = piece.end.min(piece.start.saturating_add(most.max(1)));
+        if end < piece.end {
+            self.pieces.push(end..piece.end);
+        }
+        Some(piece.start..end)
     }
 
     pub fn suspects(&self, policy: usize) -> bool {
@@ -59,6 +64,12 @@ impl Search {
         let middle = piece.start + piece.len() / 2;
         self.pieces.push(middle..piece.end);
         self.pieces.push(piece.start..middle);
+    }
+
+    /// Searches for nothing any more.
+    pub fn abandon(&mut self) {
+        self.pieces.clear();
+        self.suspects.clear();
     }
 
     /// A policy failed on one series alone. Whether that may be the series' fault.
@@ -101,7 +112,7 @@ mod tests {
             if bad.is_empty() || piece.len() == 1 || !bad.iter().any(|bad| piece.contains(bad)) {
                 asked = piece.end;
             }
-            match search.next() {
+            match search.next(usize::MAX) {
                 Some(next) => piece = next,
                 None => break,
             }
@@ -121,6 +132,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_to_ask_about_is_cut_for_a_policy_that_was_found_to_be_slow() {
+        let mut search = Search::new(ALLOWANCE);
+        search.failed(0, ALLOWANCE);
+        search.halve(&(0..9));
+        let pieces: Vec<_> = [usize::MAX, 2, 0, 3, 2].map(|most| search.next(most)).into();
+        assert_eq!(pieces, [Some(0..4), Some(4..6), Some(6..7), Some(7..9), None]);
+        assert_eq!(search.cleared(), [0]);
+    }
+
+    #[test]
     fn a_search_ends_where_too_much_fails() {
         let mut search = Search::new(ALLOWANCE);
         assert!((1..MAX_SPENT).all(|_| search.failed(0, ALLOWANCE)));
@@ -136,8 +157,8 @@ mod tests {
         search.failed(3, Duration::ZERO);
         search.halve(&(0..2));
         assert!(search.cleared().is_empty() && search.suspects(3) && !search.suspects(0));
-        search.next();
-        search.next();
+        search.next(2);
+        search.next(2);
         assert_eq!(search.cleared(), [3]);
         assert!(!search.suspects(3) && search.cleared().is_empty());
     }

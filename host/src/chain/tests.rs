@@ -4,10 +4,13 @@
 //! `gauntlet compile`, so `cargo build -p gauntlet` comes first.
 
 mod cache;
+mod deadline;
 mod decisions;
 mod hostile;
 mod load;
 mod memory;
+mod meter;
+mod pace;
 mod search;
 mod wasi;
 mod witness;

@@ -52,6 +52,8 @@ pub const SANDBOX: Sandbox = Sandbox {
     memory_limit: 32 << 20,
     wasi: true,
     cache_dir: None,
+    // Three thousand plugins made of Rust, or seventeen of Python.
+    max_cache_size: 1024 * MIB,
     compile_timeout: Duration::from_secs(60),
     compile_memory_limit: 2048 * MIB,
 };

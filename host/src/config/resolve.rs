@@ -473,6 +473,7 @@ fn sandbox(mut section: Section<'_>, source: &Source<'_>) -> Option<Sandbox> {
             .and_then(|field| field.choice(&[("allow", true), ("deny", false)]))
             .unwrap_or(SANDBOX.wasi),
         cache_dir,
+        max_cache_size: section.size("max_cache_size", SANDBOX.max_cache_size),
         compile_timeout: section.duration("compile_timeout", SANDBOX.compile_timeout),
         compile_memory_limit: section.size("compile_memory_limit", SANDBOX.compile_memory_limit),
     };

@@ -140,6 +140,7 @@ fn what_is_left_out_has_a_default() {
             memory_limit: 32 << 20,
             wasi: true,
             cache_dir: None,
+            max_cache_size: 1 << 30,
             compile_timeout: Duration::from_secs(60),
             compile_memory_limit: 2 << 30,
         }
@@ -198,8 +199,8 @@ policies:
 default_limits: {max_active_series: 5, max_labels_per_series: 9}
 reserved_labels: [replica]
 over_rate: too_many_requests
-sandbox: {threads: 3, call_timeout: 1s, memory_limit: 1MiB, wasi: deny, cache_dir: cache, compile_timeout: 2m,
-          compile_memory_limit: 1GiB}
+sandbox: {threads: 3, call_timeout: 1s, memory_limit: 1MiB, wasi: deny, cache_dir: cache, max_cache_size: 2MiB,
+          compile_timeout: 2m, compile_memory_limit: 1GiB}
 tenant_files: ['t/*.yaml']
 ",
         ),
@@ -233,6 +234,7 @@ tenant_files: ['t/*.yaml']
     );
     assert_eq!(a.tls.as_ref().unwrap().server_name.as_deref(), Some("r.example"));
     assert_eq!(config.sandbox.cache_dir, Some(folder.path("cache")));
+    assert_eq!(config.sandbox.max_cache_size, 2 << 20);
     assert!(!config.sandbox.wasi);
     let x = &config.tenants[&tenant("x")];
     assert!(!x.enabled && x.legacy_names);

@@ -2,8 +2,8 @@
 //!
 //! Takes machine code from the compiling child or from the cache; gives components. Loading machine code is
 //! unsafe: whoever can write it can do anything this process can. So a file is believed only as `owned` believes it; a
-//! file that is not is ignored, and the plugin is compiled again. Never loads from a path, only from bytes that were
-//! checked.
+//! file that is not is ignored, and the plugin is compiled again. What lies in the folder is bounded: what nobody has used
+//! for longest goes first, and what a process uses does not. Never loads from a path, only from bytes that were checked.
 #![allow(unsafe_code)]
 
 use std::hash::{Hash, Hasher};
@@ -15,10 +15,14 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::memory::Held;
-use crate::owned::{OwnedError, OwnedFolder};
+use crate::owned::{Bounds, InUse, OwnedError, OwnedFolder};
 
 /// Largest artefact kept, in bytes. Python's, the largest known, has 60 MB.
 pub const MAX_ARTEFACT: u64 = 512 << 20;
+
+/// Artefacts kept, whatever their size: each is a file to look at where one is written.
+const MAX_FILES: usize = 10_000;
+const SUFFIX: &str = ".cwasm";
 
 const MAGIC: &[u8] = b"gauntlet artefact 1\n";
 
@@ -81,7 +85,7 @@ impl Identity {
 
     fn file_name(&self) -> String {
         format!(
-            "{}-{}.cwasm",
+            "{}-{}{SUFFIX}",
             HEXLOWER.encode(&self.sha256),
             HEXLOWER.encode(&self.engine[..8])
         )
@@ -103,34 +107,69 @@ impl Hasher for Sha256Hasher {
 }
 
 /// A folder of artefacts.
-pub struct Cache(OwnedFolder);
+pub struct Cache {
+    folder: OwnedFolder,
+    bounds: Bounds,
+}
 
 impl Cache {
-    /// Opens the folder, or makes it with a new key.
+    /// Opens the folder, or makes it with a new key. It may have so many bytes.
     ///
     /// # Errors
     /// If it cannot be made, or someone else could have put something into it.
-    pub fn open(folder: &Path) -> Result<Self, OwnedError> {
-        OwnedFolder::open(folder).map(Self)
+    pub fn open(folder: &Path, bytes: u64) -> Result<Self, OwnedError> {
+        let bounds = Bounds {
+            files: MAX_FILES,
+            bytes,
+        };
+        let folder = OwnedFolder::open(folder)?;
+        Ok(Self { folder, bounds })
     }
 
-    /// The artefact if there is one that can be believed; `None` if there is none.
+    /// The artefact if there is one that can be believed; `None` if there is none. Its file is in use as long as what is
+    /// given with it lives.
     ///
     /// # Errors
     /// Says what is wrong with the file that is there.
-    pub fn read(&self, identity: &Identity) -> Result<Option<Artefact>, OwnedError> {
-        let bytes = self
-            .0
-            .read(&identity.file_name(), MAGIC, &identity.whole(), MAX_ARTEFACT)?;
-        Ok(bytes.map(|bytes| Artefact { bytes, _held: None }))
+    pub fn read(&self, identity: &Identity) -> Result<Option<(Artefact, InUse)>, OwnedError> {
+        let (name, identity) = (identity.file_name(), identity.whole());
+        let read = self.folder.read_to_use(&name, MAGIC, &identity, MAX_ARTEFACT)?;
+        Ok(read.map(|(bytes, in_use)| (Artefact { bytes, _held: None }, in_use)))
     }
 
-    /// Keeps an artefact.
+    /// Keeps an artefact, whose file is in use as [`Cache::read`] says, and makes room for it.
     ///
     /// # Errors
     /// If the disk says no.
-    pub fn write(&self, identity: &Identity, artefact: &Artefact) -> Result<(), OwnedError> {
-        self.0
-            .write(&identity.file_name(), MAGIC, &identity.whole(), &artefact.bytes)
+    pub fn write(&self, identity: &Identity, artefact: &Artefact) -> Result<Option<InUse>, OwnedError> {
+        let (name, identity) = (identity.file_name(), identity.whole());
+        let in_use = self.folder.write_to_use(&name, MAGIC, &identity, &artefact.bytes)?;
+        self.prune()?;
+        Ok(in_use)
+    }
+
+    /// Removes what is too much.
+    ///
+    /// # Errors
+    /// If the folder cannot be listed.
+    pub fn prune(&self) -> Result<(), OwnedError> {
+        let pruned = self.folder.prune(SUFFIX, self.bounds)?;
+        let (removed, files, bytes) = (pruned.removed, pruned.files, pruned.bytes);
+        if bytes > self.bounds.bytes || files > self.bounds.files {
+            tracing::warn!(
+                files,
+                bytes,
+                max_cache_size = self.bounds.bytes,
+                "compiled plugins that are in use take more than `sandbox.max_cache_size` or are too many; none of them is removed"
+            );
+        } else if removed > 0 {
+            tracing::info!(
+                removed,
+                files,
+                bytes,
+                "compiled plugins that nobody has used for longest were removed"
+            );
+        }
+        Ok(())
     }
 }

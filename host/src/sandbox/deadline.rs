@@ -66,7 +66,10 @@ impl Drop for Busy {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
-    processor: Duration,
+    /// Processor time of this thread.
+    began: Duration,
+    /// Of processor time.
+    allowance: Duration,
     wall: Instant,
     /// Set where the call was stopped.
     pub expired: bool,
@@ -76,20 +79,27 @@ impl Deadline {
     /// From now on, on this thread.
     pub fn after(allowance: Duration) -> Self {
         Self {
-            processor: thread_time() + allowance,
+            began: thread_time(),
+            allowance,
             wall: Instant::now() + allowance * WALL,
             expired: false,
         }
     }
 
-    /// The plugin had all its processor time. Where it had not and is out of time all the same, the system held it up.
-    pub fn is_used_up(&self) -> bool {
-        thread_time() >= self.processor
+    /// Processor time since then.
+    pub fn spent(&self) -> Duration {
+        thread_time().saturating_sub(self.began)
     }
 
-    /// Ticks to wait before looking again; `None` if the time is up.
-    pub fn ticks_left(&self) -> Option<u64> {
-        let processor = self.processor.checked_sub(thread_time())?;
+    /// A plugin that `spent` so much had all its processor time. Where it had not and is out of time all the same, the
+    /// system held it up.
+    pub fn is_used_up(&self, spent: Duration) -> bool {
+        spent >= self.allowance
+    }
+
+    /// Ticks to wait before looking again at what was `spent`; `None` if the time is up.
+    pub fn ticks_left(&self, spent: Duration) -> Option<u64> {
+        let processor = self.allowance.checked_sub(spent).filter(|left| !left.is_zero())?;
         let wall = self.wall.checked_duration_since(Instant::now())?;
         let ticks = processor.min(wall).as_millis() / TICK.as_millis();
         Some(u64::try_from(ticks).unwrap_or(u64::MAX).saturating_add(1))
@@ -110,11 +120,12 @@ mod tests {
 
     #[test]
     fn a_call_that_the_system_holds_up_has_not_used_its_allowance_up() {
-        let mut deadline = Deadline::after(Duration::from_secs(3600));
-        assert!(deadline.ticks_left().is_some() && !deadline.is_used_up());
+        let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
+        let mut deadline = Deadline::after(hour);
+        assert!(deadline.spent() < hour && deadline.ticks_left(second).is_some());
+        assert!(deadline.ticks_left(hour - TICK).is_some() && !deadline.is_used_up(hour - TICK));
+        assert!(deadline.ticks_left(hour).is_none() && deadline.is_used_up(hour));
         deadline.wall = Instant::now();
-        assert!(deadline.ticks_left().is_none() && !deadline.is_used_up());
-        let spent = Deadline::after(Duration::ZERO);
-        assert!(spent.ticks_left().is_none() && spent.is_used_up());
+        assert!(deadline.ticks_left(second).is_none() && !deadline.is_used_up(second));
     }
 }

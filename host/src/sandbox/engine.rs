@@ -5,7 +5,6 @@
 //! constructor makes them all. Never shares anything between tenants but code.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -131,7 +130,7 @@ impl Engine {
             metrics,
             compiler,
             compiling: Semaphore::new(1),
-            cache: config.cache_dir.as_deref().and_then(open_cache),
+            cache: open_cache(config),
             plugins: Mutex::new(HashMap::new()),
             slots: Slots::new(slots(warm_instances, config.threads)),
             warm,
@@ -173,8 +172,8 @@ impl Engine {
     async fn from_cache(self: &Arc<Self>, identity: &Identity) -> Option<Result<Plugin, LoadError>> {
         let (engine, identity) = (self.clone(), identity.clone());
         let load = move || {
-            let artefact = match engine.cache.as_ref()?.read(&identity) {
-                Ok(artefact) => artefact?,
+            let (artefact, file) = match engine.cache.as_ref()?.read(&identity) {
+                Ok(read) => read?,
                 Err(error) => {
                     tracing::warn!(%error, "compiled plugin in the cache is not used");
                     return None;
@@ -187,7 +186,8 @@ impl Engine {
             let component = artefact::load(&engine.wasm, &artefact)
                 .inspect_err(|error| tracing::warn!(%error, "compiled plugin in the cache is not used"))
                 .ok()?;
-            Some(Plugin::link(&component, &engine.linker, engine.sandbox.wasi, held).map_err(LoadError::from))
+            let plugin = Plugin::link(&component, &engine.linker, engine.sandbox.wasi, held);
+            Some(plugin.map(|plugin| plugin.kept_in(Some(file))).map_err(LoadError::from))
         };
         // Megabytes to read and map: not on a thread that serves connections.
         tokio::task::spawn_blocking(load).await.ok().flatten()
@@ -204,12 +204,10 @@ impl Engine {
             let held = engine.hold_code(&artefact)?;
             let component = artefact::load(&engine.wasm, &artefact).map_err(|e| LoadError::Load(format!("{e:#}")))?;
             let plugin = Plugin::link(&component, &engine.linker, engine.sandbox.wasi, held)?;
-            if let Some(cache) = &engine.cache
-                && let Err(error) = cache.write(&identity, &artefact)
-            {
-                tracing::warn!(%error, "compiled plugin is not kept");
-            }
-            Ok(plugin)
+            let Some(cache) = &engine.cache else { return Ok(plugin) };
+            let file = cache.write(&identity, &artefact);
+            let file = file.inspect_err(|error| tracing::warn!(%error, "compiled plugin is not kept"));
+            Ok(plugin.kept_in(file.ok().flatten()))
         };
         let loaded = tokio::task::spawn_blocking(load).await;
         loaded.unwrap_or_else(|error| Err(LoadError::Load(error.to_string())))
@@ -290,8 +288,11 @@ fn slots(warm: usize, long_calls: usize) -> usize {
     warm + 2 * Threads::count(long_calls)
 }
 
-fn open_cache(folder: &Path) -> Option<Cache> {
-    Cache::open(folder)
+/// What an operator allows less of than before is removed now.
+fn open_cache(config: &config::Sandbox) -> Option<Cache> {
+    let cache = Cache::open(config.cache_dir.as_deref()?, config.max_cache_size);
+    let pruned = cache.and_then(|cache| cache.prune().map(|()| cache));
+    pruned
         .inspect_err(|error| tracing::warn!(%error, "the plugin cache is not used"))
         .ok()
 }

@@ -162,7 +162,7 @@ impl Instance {
         store.set_max_component_handles(MAX_HANDLES);
         store.epoch_deadline_callback(|mut store| {
             let deadline = &mut store.data_mut().deadline;
-            Ok(match deadline.ticks_left() {
+            Ok(match deadline.ticks_left(deadline.spent()) {
                 Some(ticks) => UpdateDeadline::Continue(ticks),
                 None => {
                     deadline.expired = true;
@@ -170,7 +170,11 @@ impl Instance {
                 }
             })
         });
-        let mut guest = Guest { store, calls: 0 };
+        let mut guest = Guest {
+            store,
+            calls: 0,
+            took: Duration::ZERO,
+        };
         let (functions, configured) = guest.guarded(start.allowance, |store| {
             let functions = start.plugin.instantiate(&mut *store)?;
             let configured = functions.configure(store, start.settings, start.context)?;
@@ -228,6 +232,11 @@ impl Instance {
         self.guest.memory()
     }
 
+    /// Processor time of the last call, or of starting.
+    pub fn took(&self) -> Duration {
+        self.guest.took
+    }
+
     /// What is held for it of the process's memory, in bytes.
     pub fn held(&self) -> u64 {
         self.guest.store.data().growth.held.bytes()
@@ -238,6 +247,7 @@ impl Instance {
 struct Guest {
     store: Store<State>,
     calls: u32,
+    took: Duration,
 }
 
 impl Guest {
@@ -258,14 +268,17 @@ impl Guest {
         state.deadline = deadline;
         (state.growth.denied, state.growth.failed, state.growth.starved) = (false, false, false);
         state.lines().begin_call();
-        self.store.set_epoch_deadline(deadline.ticks_left().unwrap_or(1));
+        self.store
+            .set_epoch_deadline(deadline.ticks_left(Duration::ZERO).unwrap_or(1));
         let result = call(&mut self.store);
+        self.took = deadline.spent();
         // A straight-line `memory.fill` of many megabytes returns late without ever meeting the epoch.
-        let late = deadline.ticks_left().is_none();
+        let late = deadline.ticks_left(self.took).is_none();
         let state = self.store.data();
         state.lines().end_call();
+        state.share.meter.called(self.took, state.growth.memory);
         match result {
-            _ if late || state.deadline.expired => Err(match deadline.is_used_up() {
+            _ if late || state.deadline.expired => Err(match deadline.is_used_up(self.took) {
                 true => Fault::Timeout,
                 false => Fault::HeldUp,
             }),

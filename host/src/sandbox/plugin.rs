@@ -13,12 +13,15 @@ use super::outline::{Kind, check_import};
 use super::state::State;
 use crate::memory::Held;
 use crate::model::plain;
+use crate::owned::InUse;
 
 pub struct Plugin {
     pre: InstancePre<State>,
     exports: Exports,
     /// Its machine code.
     _held: Held,
+    /// Its file in the cache.
+    _file: Option<InUse>,
 }
 
 impl Plugin {
@@ -41,7 +44,14 @@ impl Plugin {
             pre,
             exports,
             _held: held,
+            _file: None,
         })
+    }
+
+    /// Has its file in the cache kept as long as it is loaded, for the next start.
+    pub fn kept_in(mut self, file: Option<InUse>) -> Self {
+        self._file = file;
+        self
     }
 
     pub fn engine(&self) -> &Engine {

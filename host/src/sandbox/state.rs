@@ -26,6 +26,7 @@ pub const MAX_TABLE_ELEMENTS: usize = 10_000;
 pub struct State {
     wasi: Wasi,
     lines: Arc<Mutex<Lines>>,
+    pub share: Arc<Share>,
     pub growth: Growth,
     pub deadline: Deadline,
 }
@@ -36,6 +37,7 @@ impl State {
         Self {
             wasi: Wasi::new(&lines),
             lines,
+            share: Arc::clone(share),
             growth: Growth {
                 memory: 0,
                 table_elements: 0,

@@ -4,6 +4,8 @@
 //! be connected at once. Keeps a reserve, because who runs out of files cannot connect to receivers, and would blame
 //! them. Never fails: fewer connections are better than none.
 
+use std::collections::BTreeSet;
+
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::config::Config;
@@ -45,13 +47,16 @@ pub(super) fn lack(config: &Config) -> Option<String> {
     })
 }
 
-/// Connections to receivers, at most one for each request in flight, and all else.
+/// Connections to receivers, at most one for each request in flight, files of compiled plugins in use, and all else.
 fn reserve(config: &Config) -> u64 {
+    let policies = config.tenants.values().flat_map(|tenant| &tenant.policies);
+    let plugins: BTreeSet<_> = policies.map(|policy| policy.plugin.sha256).collect();
     let in_flight = config.upstreams.values().map(|upstream| upstream.max_in_flight as u64);
     let in_flight = in_flight.fold(0, u64::saturating_add);
     let parts = config.upstreams.len().max(1) as u64;
     let requests = (config.remote_write.max_concurrent_requests as u64).saturating_mul(parts);
-    in_flight.min(requests).saturating_add(FOR_ALL_ELSE)
+    let files = plugins.len() as u64 + FOR_ALL_ELSE;
+    in_flight.min(requests).saturating_add(files)
 }
 
 fn files(connections: usize, reserve: u64) -> u64 {

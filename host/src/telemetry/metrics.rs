@@ -225,6 +225,12 @@ metrics! {
         "Calls into plugins; a verdict that is remembered needs none";
     policy_duration: Histograms<PolicyCallLabels>, by micros, "policy_duration" in Seconds,
         "Time of one call into a plugin";
+    policy_cpu_seconds: Family<PolicyLabels, Counter<f64, AtomicU64>>, "policy_cpu" in Seconds,
+        "Processor time of calls into the plugin, of what it calls, and of starting its instances";
+    policy_memory_peak: Gauges<PolicyLabels>, "policy_memory_peak" in Bytes,
+        "Linear memory of the largest instance that the policy has had";
+    policy_halved_batches: Counters<PolicyLabels>, "policy_halved_batches",
+        "Times that a policy was asked about series again in smaller batches, because it took longer for them than one call may";
     work_seconds: Family<TenantLabels, Counter<f64, AtomicU64>>, "work" in Seconds,
         "Processor time of the threads that run policies and what of bodies is too much for the threads that serve connections";
     policy_traps: Counters<TrapLabels>, "policy_traps",
@@ -233,6 +239,10 @@ metrics! {
         "1 while a policy is not called because it keeps failing, otherwise 0";
     policy_bypassed: Counters<PolicyLabels>, "policy_bypassed",
         "Times a failing policy was left out because its on_failure is bypass";
+    policy_log_lines: Counters<PolicyLabels>, "policy_log_lines",
+        "Log lines of plugins that were written";
+    policy_log_bytes: Counters<PolicyLabels>, "policy_log" in Bytes,
+        "Bytes of the log lines of plugins that were written, after they were cut";
     policy_log_lines_dropped: Counters<PolicyLabels>, "policy_log_lines_dropped",
         "Log lines of plugins that were not written because there were too many";
     memo_hits: Counters<TenantLabels>, "policy_memo_hits",

@@ -130,13 +130,13 @@ async fn a_file_or_a_folder_that_others_can_write_is_not_believed() {
     std::fs::rename(&real, &path).unwrap();
 
     chmod(&folder.join("key"), 0o640);
-    assert!(matches!(Cache::open(&folder), Err(OwnedError::Mode(_, 0o640))));
+    assert!(matches!(Cache::open(&folder, 1 << 30), Err(OwnedError::Mode(_, 0o640))));
     chmod(&folder.join("key"), 0o600);
     chmod(&folder, 0o750);
-    assert!(matches!(Cache::open(&folder), Err(OwnedError::Mode(_, 0o750))));
+    assert!(matches!(Cache::open(&folder, 1 << 30), Err(OwnedError::Mode(_, 0o750))));
     chmod(&folder, 0o700);
     std::fs::write(folder.join("key"), "short").unwrap();
-    assert!(matches!(Cache::open(&folder), Err(OwnedError::Shape(_))));
+    assert!(matches!(Cache::open(&folder, 1 << 30), Err(OwnedError::Shape(_))));
     // None of it stops the gateway.
     assert!(loads(&cached(&folder)).await);
 }
@@ -148,4 +148,80 @@ async fn another_key_believes_nothing() {
     assert!(loads(&cached(&folder)).await);
     std::fs::write(folder.join("key"), [7; 32]).unwrap();
     assert!(!loads(&without_compiler(&folder)).await);
+}
+
+/// How often a compiler that counts was started.
+fn counting(folder: &Path) -> (Compiler, impl Fn() -> usize) {
+    let (script, count) = (folder.join("compile"), folder.join("count"));
+    let real = compiler();
+    let text = format!(
+        "#!/bin/sh\necho >>'{}'\nexec '{}' \"$@\"\n",
+        count.display(),
+        real.program.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let compiler = Compiler {
+        program: script,
+        args: real.args,
+    };
+    (compiler, move || std::fs::read(&count).map_or(0, |lines| lines.len()))
+}
+
+#[tokio::test]
+async fn a_generation_of_500_tenants_on_one_plugin_compiles_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (compiler, count) = counting(folder.path());
+    let metrics = Arc::new(Metrics::new());
+    let memory = Memory::new(NO_LIMIT, metrics.clone());
+    let engine = Engine::new(&sandbox(), compiler, &memory, metrics).unwrap();
+    let policies = [policy(fixture("pass"), "{}")];
+    let tenants: Vec<Context> = (0..500).map(|n| tenant(&format!("t{n}"))).collect();
+    let build = |tenant| Chain::build(&engine, tenant, &policies, 1);
+    let chains = futures_util::future::join_all(tenants.iter().map(build)).await;
+    assert!(chains.iter().all(Result::is_ok));
+    assert_eq!(count(), 1);
+}
+
+fn artefacts(folder: &Path) -> usize {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files
+        .filter(|path| path.extension().is_some_and(|e| e == "cwasm"))
+        .count()
+}
+
+#[tokio::test]
+async fn the_folder_is_bounded_and_what_serves_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("cache");
+    let small = || {
+        engine(&config::Sandbox {
+            cache_dir: Some(folder.clone()),
+            // Less than any artefact.
+            max_cache_size: 1,
+            ..sandbox()
+        })
+    };
+    let (engine, policies) = (small(), [policy(fixture("pass"), "{}")]);
+    let serving = Chain::build(&engine, &tenant("t"), &policies, 1).await.unwrap();
+    // Another process, as far as the folder knows.
+    let other = small();
+    let traps = Chain::build(&other, &tenant("t"), &[hostile("trap", "relabel")], 1)
+        .await
+        .unwrap();
+    assert_eq!(artefacts(&folder), 2, "both are in use");
+    drop(traps);
+    drop(other);
+    let echo = [policy(fixture("echo"), "{}")];
+    drop(Chain::build(&engine, &tenant("t"), &echo, 2).await.unwrap());
+    assert_eq!(
+        artefacts(&folder),
+        2,
+        "one that serves, and one that has just been used"
+    );
+    assert!(loads(&without_compiler(&folder)).await, "the one that serves is there");
+    drop(serving);
+    drop(engine);
+    let _pruned_at_a_start = small();
+    assert_eq!(artefacts(&folder), 0);
 }

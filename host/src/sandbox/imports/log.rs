@@ -7,12 +7,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus_client::metrics::counter::Counter;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::model::plain;
 use crate::sandbox::contract::log::Level;
+use crate::sandbox::meter::Meter;
 use crate::telemetry::Throttle;
 
 /// Lines of one call: enough for a word about every unusual series of a batch, not for a line per series.
@@ -29,22 +29,22 @@ const WRITE_SIZE: usize = 4096;
 pub struct Share {
     pub tenant: String,
     pub policy: String,
-    pub dropped: Counter,
+    pub meter: Meter,
     throttle: Throttle,
 }
 
 impl Share {
-    pub fn new(tenant: &str, policy: &str, dropped: Counter) -> Self {
+    pub fn new(tenant: &str, policy: &str, meter: Meter) -> Self {
         Self {
             tenant: tenant.to_owned(),
             policy: policy.to_owned(),
-            dropped,
+            meter,
             throttle: Throttle::new(LINES_PER_SECOND, Duration::from_secs(1)),
         }
     }
 
     fn take(&self, now: Instant) -> bool {
-        // Those that were not told are counted in `dropped`.
+        // The meter counts those that were not told.
         self.throttle.due(now).is_some()
     }
 }
@@ -83,10 +83,11 @@ impl Lines {
     pub fn write(&mut self, level: Level, message: &str) {
         self.written = self.written.saturating_add(1);
         if self.written > LINES_PER_CALL || !self.share.take(Instant::now()) {
-            self.share.dropped.inc();
+            self.share.meter.log_line_dropped();
             return;
         }
         let line = plain(message, LINE_LENGTH);
+        self.share.meter.logged(line.len());
         let (tenant, policy) = (&*self.share.tenant, &*self.share.policy);
         match level {
             Level::Debug => tracing::debug!(target: "gauntlet::plugin", tenant, policy, "{line}"),

@@ -28,6 +28,30 @@ impl Job for Blocks {
     }
 }
 
+#[test]
+fn what_a_tenant_takes_is_processor_time_and_not_how_long_it_waits() {
+    let metrics = Arc::new(Metrics::new());
+    let threads = threads(&metrics);
+    let took = |name: &str| {
+        let labels = TenantLabels {
+            tenant: name.to_owned(),
+        };
+        metrics.work_seconds.get_or_create(&labels).get()
+    };
+    let wait = Duration::from_millis(50);
+    let sleeps = Once::new(false, move || std::thread::sleep(wait));
+    let spins = Once::new(false, move || {
+        let began = thread_time();
+        while thread_time().saturating_sub(began) < wait {}
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(threads.work(&tenant("sleeps"), sleeps)).unwrap();
+    runtime.block_on(threads.work(&tenant("spins"), spins)).unwrap();
+    drop(threads);
+    assert!(took("spins") >= wait.as_secs_f64(), "{}", took("spins"));
+    assert!(took("sleeps") < wait.as_secs_f64() / 2.0, "{}", took("sleeps"));
+}
+
 /// Of three steps, none of which is light.
 struct Steps(Vec<Option<std::thread::ThreadId>>);
 
