@@ -2,9 +2,9 @@
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gauntlet
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: checkout demo test unit lint doc plugins stack stack-up instructions attack attack-quick fuzz bench build
+.PHONY: checkout demo test unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick fuzz bench build
 
-demo unit lint doc plugins stack stack-up instructions attack attack-quick fuzz bench build: checkout
+demo unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick fuzz bench build: checkout
 
 # Checkouts share the cache, and cargo tells sources by their times alone: it would take what was built from another
 # checkout, with that one's paths and text in it, for this one's. So a checkout that takes over makes its sources new.
@@ -42,6 +42,16 @@ doc:
 plugins:
 	scripts/provision plugins
 	guest-plugins/build --check
+
+## The example policy in nine languages: built as an author does, and tested in the gateway's sandbox.
+plugins-all:
+	scripts/provision languages
+	guest-plugins/languages
+
+## The same in the languages that most authors come with.
+plugins-common:
+	scripts/provision languages
+	guest-plugins/languages rust c go javascript python
 
 ## The reference deployment, for real, with its checks.
 stack:

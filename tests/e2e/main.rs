@@ -17,6 +17,7 @@ mod headers;
 mod hostile;
 mod keeping;
 mod labels;
+mod languages;
 mod lifecycle;
 mod limits;
 mod operators;

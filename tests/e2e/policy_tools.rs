@@ -67,7 +67,7 @@ fn the_way_of_a_series_is_shown_from_its_first_policy_to_its_upstream() {
     assert!(
         at("replica (op") < at("relabel (ten")
             && at("relabel (ten") < at("own checks")
-            && at("own checks") < at("limits (ten")
+            && at("own checks") < at("limits (tenant's), about")
     );
 
     let told = explain(&setup, &[kept, "go_info", "--format", "json"])
@@ -212,7 +212,11 @@ async fn live(gateway: &Gateway, more: &[&str]) -> Ended {
 async fn a_running_gateway_explains_what_it_would_do_now_and_does_nothing() {
     let receiver = Receiver::start().await;
     let rules = relabel(json!([{"source_labels": ["job"], "target_label": "team"}]));
-    let free = tenant("a").policy("relabel", rules).limit("max_active_series", 1);
+    let budgets = json!({"series_budgets": [{"per": ["__name__"], "max_active_series": 1}]});
+    let free = tenant("a")
+        .policy("relabel", rules)
+        .policy("limits", budgets)
+        .limit("max_active_series", 1);
     let a = free
         .clone()
         .policy("limits", json!({"samples": {"per_second": 0.000001, "burst": 1}}));
@@ -249,6 +253,16 @@ async fn a_running_gateway_explains_what_it_would_do_now_and_does_nothing() {
     let told = ask(&gateway, "other").await.with(1, &[]).json();
     assert_eq!(
         told["explanations"][0]["answer"]["reason"], "over_active_series",
+        "{told}"
+    );
+    let told = ask(&gateway, "up{job=\"second\"}").await.with(1, &[]).json();
+    let answer = &told["explanations"][0]["answer"];
+    assert_eq!(answer["reason"], "over_budget", "{told}");
+    assert!(
+        answer["text"]
+            .as_str()
+            .unwrap()
+            .contains("budget \"up\" of 1 active series"),
         "{told}"
     );
     live(&gateway, &["--tenant", "b", "up"])

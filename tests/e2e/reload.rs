@@ -253,7 +253,9 @@ async fn a_plugin_that_was_not_compiled_in_time_is_tried_again_until_it_is() {
         std::fs::set_permissions(&beside, Permissions::from_mode(0o755)).unwrap();
         std::fs::rename(&beside, &program).unwrap();
     };
-    let gauntlet = |at: &Path| drop(std::fs::copy(env!("CARGO_BIN_EXE_gauntlet"), at).unwrap());
+    let gauntlet = |at: &Path| {
+        std::fs::copy(env!("CARGO_BIN_EXE_gauntlet"), at).unwrap();
+    };
     put(&gauntlet);
     let mut command = Command::new(&program);
     command.env("GAUNTLET_CONFIG_POLL_INTERVAL", "200ms");

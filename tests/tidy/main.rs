@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod circles;
+mod copies;
 mod documents;
 mod names;
 

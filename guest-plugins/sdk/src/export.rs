@@ -107,6 +107,8 @@ macro_rules! __configured {
 
         impl Exported {
             fn configure(settings: &str, context: &$crate::Context) -> Result<(), String> {
+                #[cfg(target_arch = "wasm32")]
+                $crate::panics::tell();
                 let policy = <$policy as $crate::Policy>::configure(settings, context)?;
                 POLICY.with(|slot| slot.replace(Some(policy)));
                 Ok(())
@@ -129,7 +131,7 @@ macro_rules! __relabel {
                     .into_iter()
                     .map(|labels| {
                         let mut series = $crate::Series::new(labels);
-                        let fate = $crate::Relabel::relabel(policy, &mut series);
+                        let fate = $crate::panics::judge(policy, &mut series);
                         series.judge(fate)
                     })
                     .collect()),
@@ -186,7 +188,7 @@ macro_rules! __packed {
                         Ok(labels.iter().map(|_| $crate::Verdict::Keep).collect())
                     }
                     Some(policy) => $crate::judge_packed(&text, &lengths, &labels, |series| {
-                        $crate::Relabel::relabel(policy, series)
+                        $crate::panics::judge(policy, series)
                     }),
                 })
             }

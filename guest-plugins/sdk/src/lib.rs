@@ -44,11 +44,13 @@ mod export;
 #[cfg(all(target_arch = "wasm32", not(target_feature = "atomics")))]
 mod free_lists;
 mod inputs;
+pub mod log;
+#[doc(hidden)]
+pub mod panics;
 mod series;
 mod settings;
 
 pub use bindings::remembered::gauntlet::policy::types::Inputs;
-pub use bindings::tenant::gauntlet::policy::log;
 pub use bindings::tenant::gauntlet::policy::types::{
     Admission, Budget, Charge, Context, Decision, Edit, Label, Route, StreamTotals, Totals, Verdict, Write,
 };

@@ -3,6 +3,8 @@
 //! Takes labels as the gateway lists them; gives the verdict that says what changed. Never tells the
 //! gateway of an edit that changed nothing: a kept series is forwarded as it came, which is cheapest.
 
+use std::fmt;
+
 use crate::{Budget, Edit, Label, Verdict};
 
 /// What becomes of a series.
@@ -132,6 +134,13 @@ impl Series {
             label.value.push_str(value);
         }
         Some(())
+    }
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs = self.labels.iter().map(|label| (&label.name, &label.value));
+        f.debug_map().entries(pairs).finish()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::load::{component, guest};
+use super::load::{component, guest, refused_by};
 use super::*;
 
 /// Imports of WASI's clock and poll, for [`guest`]'s core module to call.
@@ -144,4 +144,16 @@ async fn wasi_is_refused_where_the_operator_turned_it_off() {
     Chain::build(&engine, &tenant("t"), &[policy(fixture("pass"), "{}")], 1)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn guests_of_a_real_toolchain_load_or_are_refused_by_name() {
+    chain("stock", &[policy(fixture("wasi"), "{}")]).await;
+    for (name, why) in [
+        ("extra-import", "imports acme:wants/sockets@1.0.0, which no policy gets"),
+        ("missing-export", "exports neither relabel nor admit"),
+    ] {
+        let error = refused_by(shared(), &fixture(name).bytes).await;
+        assert_eq!(error, LoadError::Compile(CompileError::Contract(why.to_owned())));
+    }
 }

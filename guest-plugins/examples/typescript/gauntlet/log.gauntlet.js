@@ -1,0 +1,1 @@
+export { write } from 'gauntlet:policy/log@1.0.0';
