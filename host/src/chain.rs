@@ -33,6 +33,7 @@ mod write;
 pub(crate) mod tests;
 
 use admission::AdmitJob;
+pub(crate) use admission::{Opinion, checked as checked_decision, streams as streams_told, told};
 pub use batch::Batch;
 pub use context::Context;
 pub use labels::{LabelSet, Unfit};
@@ -41,11 +42,14 @@ pub use member::{FailedSeries, PolicyFailure, PolicyInfo, PolicyStatus};
 pub use members::CallError;
 use members::Members;
 pub use outcome::Outcome;
+pub(crate) use pace::{FIRST as FIRST_SERIES, MOST_SERIES};
+pub(crate) use relabel::BATCH_BYTES;
 use relabel::RelabelJob;
 pub use relabel::{Relabelled, Settle, most_edited};
 pub use trial::BuildFault;
 pub use witness::{After, Testimony, Witness};
 pub use words::MAX_STREAMS;
+pub(crate) use words::{reason_kept, stream_fault};
 pub use write::{Charge, Decision, Route, Terms, Write};
 
 /// Series whose outcome is settled at once where no policy judges any: about 200 us.

@@ -1,4 +1,4 @@
-//! The command line: `serve`, `check`, `dev`, `policy`, and the hidden `compile`.
+//! The command line: `serve`, `check`, `dev`, `plugin`, `policy`, and the hidden `compile`.
 //!
 //! Takes arguments and `GAUNTLET_*` variables, gives an exit code. Flags are dotted as in Prometheus and Thanos.
 
@@ -17,9 +17,11 @@ use crate::telemetry::{self, LogFormat, LogLevel};
 
 mod answer;
 mod operator;
+mod plugin;
 mod policy;
 mod tap;
 
+use plugin::PluginCommand;
 use policy::PolicyCommand;
 
 /// Takes Prometheus remote write for a multi-tenant Thanos: ends TLS, proves the tenant by its credential, and runs
@@ -48,6 +50,9 @@ enum Command {
     /// Runs the gateway with sample tenants and a receiver in memory, all in one process, to try it out.
     #[cfg(feature = "dev")]
     Dev(dev::Options),
+    /// Writes, builds, tests and measures plugins.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Explains and compares what the policies of a configuration do.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -122,6 +127,7 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => refuse(&error.to_string()),
         },
+        Command::Plugin(command) => command.run(),
         Command::Policy(command) => command.run(),
         Command::Tap(options) => tap::run(&options),
         Command::Compile { .. } => compile::child_main(),
@@ -203,11 +209,11 @@ mod tests {
         for command in commands(&cli) {
             let name = command.get_bin_name().unwrap_or_default();
             let about = one_line(command.get_about());
-            write!(text, "\n## `{name}`\n\n{about}.\n\n").unwrap();
+            write!(text, "\n## `{name}`\n\n{about}.\n").unwrap();
             if command.has_subcommands() {
                 continue;
             }
-            text.push_str("| argument | variable | default | meaning |\n|---|---|---|---|\n");
+            text.push_str("\n| argument | variable | default | meaning |\n|---|---|---|---|\n");
             for argument in command.get_arguments() {
                 let id = argument.get_id().as_str();
                 if ["help", "version"].contains(&id) {
@@ -219,6 +225,7 @@ mod tests {
                 };
                 let quoted = |text: &std::ffi::OsStr| format!("`{}`", text.to_string_lossy());
                 let default = match argument.get_default_values() {
+                    [value] if value.is_empty() => String::new(),
                     [value] if argument.get_action().takes_values() => quoted(value),
                     _ if argument.is_required_set() => "needed".to_owned(),
                     _ => String::new(),
@@ -251,6 +258,17 @@ mod tests {
         let error = parse("--log.level=loud").unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("expected `error`, `warn`"), "{error}");
+    }
+
+    #[test]
+    fn every_command_about_plugins_has_an_example() {
+        let mut cli = Cli::command();
+        cli.build();
+        for command in commands(cli.find_subcommand("plugin").unwrap()) {
+            let help = one_line(command.get_after_help());
+            let example = format!("gauntlet plugin {}", command.get_name());
+            assert!(help.contains(&example), "{}: {help}", command.get_name());
+        }
     }
 
     #[test]

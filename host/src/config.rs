@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use crate::model::TenantId;
 
 mod builtin;
+mod cases;
 mod chain;
 mod contested;
 pub mod defaults;
@@ -40,6 +41,9 @@ pub(crate) mod tests;
 mod units;
 mod written_at;
 
+pub use builtin::builtin;
+pub use cases::{Case, Expected, Matter, Suite, Tested, WrittenCharge, WrittenWrite, read_cases, settings_of};
+pub use chain::plugin_source;
 pub use incumbents::Incumbents;
 pub use inputs::Inputs;
 pub use kept::{from_kept, to_kept};

@@ -280,13 +280,21 @@ impl Judge {
         })
     }
 
+    /// The names of the streams that are left, by the numbers that [`Tally::streams`] has them under.
+    ///
+    /// # Errors
+    /// None but a [`Bug`].
+    pub fn streams(&self, judged: &Judged) -> Result<Vec<Arc<str>>, Bug> {
+        self.law.words().streams(judged.tally.streams.len())
+    }
+
     /// Asks the policies that judge whole writes. What they ask for is the caller's to route and to charge, and then
     /// [`Judge::admitted`] is to be called.
     ///
     /// # Errors
     /// If a policy failed and its `on_failure` is `retry`.
     pub async fn admit(&self, judged: &Judged, origin: &Origin<'_>) -> Result<Admission, JudgeError> {
-        let streams = self.law.words().streams(judged.tally.streams.len())?;
+        let streams = self.streams(judged)?;
         if !self.chain.judges_writes() {
             return Ok(Admission::Admit(Admitted { streams, terms: None }));
         }

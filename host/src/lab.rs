@@ -22,7 +22,11 @@ use crate::model::{Peer, Protocol, TenantId};
 use crate::pipeline::{Pipeline, Shared, SharedError};
 use crate::reload::{Generations, ReloadError};
 use crate::respond::Failure;
-use crate::tenant::Generation;
+use crate::tenant::{Generation, Session};
+
+mod questions;
+
+pub use questions::Becomes;
 
 /// One tenant of one configuration.
 pub struct Lab {
@@ -93,11 +97,15 @@ impl Lab {
     /// # Errors
     /// Whatever a write is refused for.
     pub async fn process(&self, protocol: Protocol, body: &Bytes) -> Result<Vec<Part>, Failure> {
-        let proved = self.pipeline.tenants.of(self.proof.clone(), Instant::now());
-        let proved = proved.ok_or(Failure::Bug("the lab's tenant is gone"))?;
-        let mut session = proved.ready()?.enter(&self.pipeline.shared.in_flight)?;
+        let mut session = self.enter()?;
         let processed = self.pipeline.process(&mut session, protocol, body.clone()).await?;
         Ok(processed.into_parts())
+    }
+
+    fn enter(&self) -> Result<Session<'_>, Failure> {
+        let proved = self.pipeline.tenants.of(self.proof.clone(), Instant::now());
+        let proved = proved.ok_or(Failure::Bug("the lab's tenant is gone"))?;
+        Ok(proved.ready()?.enter(&self.pipeline.shared.in_flight)?)
     }
 }
 

@@ -6,7 +6,7 @@
 //! Never judges what a plugin said: that is `chain`'s.
 //!
 //! From the outside in: [`engine`] (what all plugins share), `target`, `quota`, [`compile`] and `artefact` (how they are compiled
-//! and loaded), `contract`, `outline` and `plugin` (what a plugin is), `instance` and `state` (one that runs), `arguments` (its arguments),
+//! and loaded), `contract`, `outline`, `surface` and `plugin` (what a plugin is), `instance` and `state` (one that runs), `arguments` (its arguments),
 //! `warm` (those that wait), `threads` and `queue` (who runs next, and where), `deadline` (for how long), `meter` (what it
 //! took), `imports` (what a plugin may call).
 
@@ -25,6 +25,7 @@ mod plugin;
 mod queue;
 mod quota;
 mod state;
+mod surface;
 mod target;
 mod threads;
 mod warm;
@@ -37,13 +38,14 @@ pub use contract::ContractError;
 pub(crate) use contract::types;
 pub(crate) use deadline::thread_time;
 pub use engine::{Engine, EngineError, LoadError};
-pub(crate) use imports::log::Share;
+pub(crate) use imports::log::{Line, Share};
 pub use instance::Fault;
 pub(crate) use instance::{Instance, Start};
 pub(crate) use meter::Meter;
 pub use meter::Usage;
 pub(crate) use plugin::Plugin;
 pub use queue::Rank;
+pub use surface::Surface;
 pub use threads::{Effort, Once, Undone, Work};
 pub(crate) use threads::{Job, Step};
 pub(crate) use warm::PolicyId;

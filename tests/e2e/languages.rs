@@ -34,7 +34,9 @@ fn components() -> Vec<(String, PathBuf)> {
 
 async fn gateway(component: &Path, main: &Receiver, archive: &Receiver) -> Gateway {
     let settings = json!({"cluster": "setsuna", "kube_upstream": "archive", "samples_per_second": 1e9});
-    let a = tenant("a").policy("house-rules", settings).upstreams(&["main", "archive"]);
+    let a = tenant("a")
+        .policy("house-rules", settings)
+        .upstreams(&["main", "archive"]);
     let setup = Setup::new()
         .upstream("main", &[main])
         .upstream("archive", &[archive])
@@ -51,7 +53,10 @@ fn fresh(n: usize) -> Vec<TimeSeries> {
         one("kube_pod_info"),
         series("debug_steps").label("n", &(n % 500).to_string()),
         one("http_requests_total").label("replica", "0"),
-        series("http_requests_total").label("m", &n.to_string()).label("lieu", "Orléans 東京").label("cluster", "kazusa"),
+        series("http_requests_total")
+            .label("m", &n.to_string())
+            .label("lieu", "Orléans 東京")
+            .label("cluster", "kazusa"),
     ];
     all.into_iter().map(|one| one.sample(1.0, n as i64)).collect()
 }
@@ -76,12 +81,25 @@ async fn a_policy_in_any_language_serves_fresh_writes_without_a_failure() {
         let sender = gateway.sender().bearer("a-token");
         for n in 0..WRITES {
             let answer = sender.write(&write(fresh(n))).await;
-            assert_eq!(answer.status, 204, "{language}, write {n}: {answer:?}\n{}", gateway.log());
+            assert_eq!(
+                answer.status,
+                204,
+                "{language}, write {n}: {answer:?}\n{}",
+                gateway.log()
+            );
         }
-        let texts = |receiver: &Receiver| receiver.received().iter().map(|one| one.write.texts()).collect::<Vec<_>>();
+        let texts = |receiver: &Receiver| {
+            receiver
+                .received()
+                .iter()
+                .map(|one| one.write.texts())
+                .collect::<Vec<_>>()
+        };
         let kept: Vec<_> = (0..WRITES).map(|n| expected(n).to_vec()).collect();
         assert_eq!(texts(&main), kept, "{language}");
-        let routed: Vec<_> = (0..WRITES).map(|n| vec![format!(r#"kube_pod_info{{lieu="Orléans 東京",n="{n}"}}"#)]).collect();
+        let routed: Vec<_> = (0..WRITES)
+            .map(|n| vec![format!(r#"kube_pod_info{{lieu="Orléans 東京",n="{n}"}}"#)])
+            .collect();
         assert_eq!(texts(&archive), routed, "{language}");
         println!("{language}: {WRITES} fresh writes");
     }

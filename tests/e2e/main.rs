@@ -23,6 +23,7 @@ mod limits;
 mod operators;
 mod pages;
 mod places;
+mod plugin_tools;
 mod policy_changes;
 mod policy_tools;
 mod reload;

@@ -13,7 +13,10 @@ const SDKS: [[&str; 2]; 7] = [
     ["javascript/gauntlet/index.js", "typescript/gauntlet/index.js"],
     ["javascript/gauntlet/index.d.ts", "typescript/gauntlet/index.d.ts"],
     ["javascript/gauntlet/log.js", "typescript/gauntlet/log.js"],
-    ["javascript/gauntlet/log.gauntlet.js", "typescript/gauntlet/log.gauntlet.js"],
+    [
+        "javascript/gauntlet/log.gauntlet.js",
+        "typescript/gauntlet/log.gauntlet.js",
+    ],
     ["c/.gitignore", "cpp/.gitignore"],
 ];
 const LANGUAGES: [&str; 9] = [
@@ -45,13 +48,18 @@ fn cases(language: &str) -> String {
 #[test]
 fn every_language_has_the_same_cases() {
     let others = LANGUAGES.iter().filter(|language| cases(language) != cases("c"));
-    none(&others.map(ToString::to_string).collect::<Vec<_>>(), "the cases are those of the others");
+    none(
+        &others.map(ToString::to_string).collect::<Vec<_>>(),
+        "the cases are those of the others",
+    );
 }
 
 #[test]
 fn what_examples_share_is_the_same_in_all() {
     let contract = fs::read_to_string(root().join("wit/policy.wit")).unwrap();
-    let contracts = GENERATED_FROM_THE_CONTRACT.iter().map(|language| format!("{language}/wit/policy.wit"));
+    let contracts = GENERATED_FROM_THE_CONTRACT
+        .iter()
+        .map(|language| format!("{language}/wit/policy.wit"));
     let mut differ: Vec<String> = contracts.filter(|path| text(path) != contract).collect();
     let sdks = SDKS.iter().filter(|[one, other]| text(one) != text(other));
     differ.extend(sdks.map(|[_, other]| (*other).to_owned()));

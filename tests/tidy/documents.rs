@@ -83,7 +83,12 @@ fn what_the_documents_name_exists() {
     let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
     let sources = sources();
     let mut missing = Vec::new();
-    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "docs/policies/operators.md"] {
+    for document in [
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "docs/policies/operators.md",
+    ] {
         let text = fs::read_to_string(root().join(document)).unwrap();
         let names = quoted(&text).into_iter();
         let gone = names.filter(|written| !exists(written, &sources, &makefile));

@@ -128,6 +128,7 @@ impl Routes {
     }
 }
 
+#[derive(Debug, Clone, PartialEq)]
 pub enum Opinion {
     Admit(Terms),
     Reject(Arc<str>),
@@ -169,10 +170,18 @@ pub fn ask(
     allowance: Duration,
     member: &Member,
 ) -> Result<Opinion, Fault> {
-    match instance.admit(write, allowance)? {
+    checked(instance.admit(write, allowance)?, &member.info.name)
+}
+
+/// What the policy of this name decided, once its every number and name was checked.
+///
+/// # Errors
+/// If it is nothing that can be done.
+pub fn checked(decision: wit::Decision, policy: &Arc<str>) -> Result<Opinion, Fault> {
+    match decision {
         wit::Decision::Reject(reason) => Ok(Opinion::Reject(Arc::from(plain(&reason, MAX_REFUSAL_LENGTH)))),
         wit::Decision::Admit(wit::Admission { charges, routes }) => Ok(Opinion::Admit(Terms {
-            charges: check_charges(charges, &member.info.name)?,
+            charges: check_charges(charges, policy)?,
             routes: check_routes(routes)?,
         })),
     }

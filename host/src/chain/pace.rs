@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Series of one call at most: from here on more of them make a call no cheaper by the series.
 pub const MOST_SERIES: usize = 512;
 /// Before anything is known: at 140 us a series, the slowest toolchain, a twentieth of the default `call_timeout`.
-const FIRST: usize = 16;
+pub const FIRST: usize = 16;
 /// A batch of so many times as many may take that much longer than the last one and is still judged in time.
 const GROWS_BY: usize = 4;
 /// The part of what a call may take that it should.

@@ -66,6 +66,17 @@ impl Vocabulary {
     }
 }
 
+/// A drop reason as it is counted and shown, as long as there are not too many.
+pub fn reason_kept(text: &str) -> String {
+    Vocabulary::default().reason(text).to_string()
+}
+
+/// Why this can be no stream's name.
+pub fn stream_fault(name: &str) -> Option<Refusal> {
+    let fault = Vocabulary::default().stream(name).err();
+    fault.map(|unfit| unfit.refusal)
+}
+
 /// A name that goes into logs, metrics and look-ups.
 pub fn check_name(what: &str, name: &str, most: usize) -> Result<(), Fault> {
     if name.len() > most {

@@ -77,6 +77,11 @@ fn source(name: String, bytes: Arc<[u8]>, file: Option<std::path::PathBuf>) -> A
     })
 }
 
+/// A plugin as a policy would have it.
+pub fn plugin_source(name: &str, bytes: &[u8], file: Option<std::path::PathBuf>) -> Arc<PluginSource> {
+    source(name.to_owned(), Arc::from(bytes), file)
+}
+
 /// Letters, digits, `-`, `_` and `.`: what is readable in a metric, a log and a URL.
 pub(super) fn check_name(name: &str) -> Result<(), String> {
     let sound = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);

@@ -205,12 +205,12 @@ fn unreadable(plugins: Plugins) -> Vec<ConfigError> {
     faults.collect()
 }
 
-fn folder_of(file: &Path) -> &Path {
+pub(super) fn folder_of(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new("/"))
 }
 
 /// Reads and parses one YAML file, noting what is wrong; the error is the text as far as it is one.
-fn read_tree(source: &Source<'_>, absolute: &Path) -> Result<Node, String> {
+pub(super) fn read_tree(source: &Source<'_>, absolute: &Path) -> Result<Node, String> {
     let bytes = source.files.read(absolute).map_err(|reason| {
         source.fail(WHOLE_FILE, "", format!("cannot read this file: {reason}"));
         String::new()

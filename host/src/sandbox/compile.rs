@@ -41,6 +41,8 @@ const CODE_STEP: usize = 4 << 20;
 
 const PROCESSOR_SECONDS: &str = "--processor-seconds";
 const MEMORY_BYTES: &str = "--memory-bytes";
+/// Makes code that counts its instructions.
+pub(super) const COUNT: &str = "--count-instructions";
 const DENY_WASI: &str = "--deny-wasi";
 /// How the child ends where the plugin breaks the contract.
 const BREAKS_CONTRACT: u8 = 3;
@@ -276,7 +278,8 @@ fn child() -> Result<(), Complaint> {
         code: BREAKS_CONTRACT,
         text: error.to_string(),
     })?;
-    let code = target::compiling()
+    let counts = std::env::args_os().any(|argument| argument == COUNT);
+    let code = target::compiling(counts)
         .and_then(|engine| engine.precompile_component(&wasm))
         .map_err(|error| format!("{error:#}"))?;
     let mut stdout = std::io::stdout().lock();

@@ -105,7 +105,35 @@ impl Engine {
         memory: &Arc<Memory>,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Self>, EngineError> {
-        let (wasm, warm_instances) = pooled(config).map_err(|e| EngineError::Wasmtime(format!("{e:#}")))?;
+        Self::of(target::config(), config, compiler, memory, metrics)
+    }
+
+    /// One whose plugins count their instructions, for whoever measures them. It keeps no artefacts.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn counting(
+        config: &config::Sandbox,
+        mut compiler: Compiler,
+        memory: &Arc<Memory>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Self>, EngineError> {
+        compiler.args.push(compile::COUNT.into());
+        let config = config::Sandbox {
+            cache_dir: None,
+            ..config.clone()
+        };
+        Self::of(target::counting_config(), &config, compiler, memory, metrics)
+    }
+
+    fn of(
+        target: wasmtime::Config,
+        config: &config::Sandbox,
+        compiler: Compiler,
+        memory: &Arc<Memory>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Self>, EngineError> {
+        let (wasm, warm_instances) = pooled(target, config).map_err(|e| EngineError::Wasmtime(format!("{e:#}")))?;
         let linker = linker(&wasm, config.wasi).map_err(|e| EngineError::Wasmtime(format!("{e:#}")))?;
         let warm = Arc::new(Warm::new(Room {
             instances: warm_instances,
@@ -306,11 +334,11 @@ fn linker(engine: &wasmtime::Engine, wasi: bool) -> wasmtime::Result<Linker<Stat
     Ok(linker)
 }
 
-/// An engine with as large a pool as the system allows, and how many instances it may keep warm.
-fn pooled(sandbox: &config::Sandbox) -> wasmtime::Result<(wasmtime::Engine, usize)> {
+/// An engine for `target` with as large a pool as the system allows, and how many instances it may keep warm.
+fn pooled(target: wasmtime::Config, sandbox: &config::Sandbox) -> wasmtime::Result<(wasmtime::Engine, usize)> {
     let mut warm = WARM;
     loop {
-        let mut config = target::config();
+        let mut config = target.clone();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
             sandbox,
             slots(warm, sandbox.threads),

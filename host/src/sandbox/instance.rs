@@ -159,6 +159,8 @@ impl Instance {
         let mut store = Store::new(start.plugin.engine(), state);
         store.limiter(|state| &mut state.growth);
         store.set_hostcall_fuel(HOSTCALL_FUEL);
+        // Refused by all engines but one that counts.
+        let _ = store.set_fuel(u64::MAX);
         store.set_max_component_handles(MAX_HANDLES);
         store.epoch_deadline_callback(|mut store| {
             let deadline = &mut store.data_mut().deadline;
@@ -201,6 +203,17 @@ impl Instance {
         )
     }
 
+    /// As [`Instance::relabel`], by the plain export also where the plugin has a packed one.
+    ///
+    /// # Errors
+    /// Whatever the plugin did instead.
+    pub fn relabel_plain(&mut self, asked: &Arguments, allowance: Duration) -> Result<Vec<Verdict>, Fault> {
+        own_word(
+            self.guest
+                .guarded(allowance, |store| self.functions.relabel_plain(store, asked))?,
+        )
+    }
+
     /// # Errors
     /// Whatever the plugin did instead.
     pub fn admit(&mut self, write: &Write<'_>, allowance: Duration) -> Result<Decision, Fault> {
@@ -230,6 +243,11 @@ impl Instance {
     /// Linear memory, in bytes.
     pub fn memory(&self) -> usize {
         self.guest.memory()
+    }
+
+    /// Instructions of the plugin so far, its start included; `None` on an engine that does not count.
+    pub fn instructions(&self) -> Option<u64> {
+        Some(u64::MAX - self.guest.store.get_fuel().ok()?)
     }
 
     /// Processor time of the last call, or of starting.

@@ -66,6 +66,16 @@ impl Plugin {
         self.exports.judges_writes()
     }
 
+    /// Whether it exports `relabel-packed`.
+    pub fn takes_packed(&self) -> bool {
+        self.exports.takes_packed()
+    }
+
+    /// Whether it exports `admission-inputs`.
+    pub fn declares_inputs(&self) -> bool {
+        self.exports.declares_inputs()
+    }
+
     /// Starts an instance, which is not configured yet.
     pub(super) fn instantiate(&self, mut store: impl AsContextMut<Data = State>) -> wasmtime::Result<Functions> {
         let instance = self.pre.instantiate(&mut store)?;

@@ -40,7 +40,14 @@ pub fn config() -> Config {
     config
 }
 
-/// The engine of the compiling child: it only compiles, so it reserves no pool.
-pub fn compiling() -> wasmtime::Result<wasmtime::Engine> {
-    wasmtime::Engine::new(&config())
+/// The same for code that counts its instructions, which costs some of its speed: for whoever measures plugins.
+pub fn counting_config() -> Config {
+    let mut config = config();
+    config.consume_fuel(true);
+    config
+}
+
+/// The engine of the compiling child: it only compiles, so it reserves no pool. `counts`: for [`counting_config`].
+pub fn compiling(counts: bool) -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(&if counts { counting_config() } else { config() })
 }

@@ -8,6 +8,34 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
+fn what_is_written_reaches_no_terminal_as_it_is() {
+    let told = |text: &str| {
+        let text = format!("remote_write: {{insecure_http: true}}\n{text}");
+        let folder = Folder::new(&[("g.yaml", &text), ("crt", "crt")]);
+        folder.say(&folder.load().unwrap_err())
+    };
+    for file in [
+        "upstreams: {\"re\\e[31md\": {endpoints: ['http://r:1']}, b: {endpoints: ['http://r:1']}}\ntenants: [{tenant: a}]",
+        "upstreams: {\"red\\e\": {endpoints: ['http://r:1']}}\ntenants: [{tenant: a, upstreams: [red]}]",
+        "upstreams: {a: {endpoints: ['http://r:1']}}\nplugins: {\"red\\n\": {file: crt}}\npolicies: {before: [{plugin: red}]}",
+        "\u{9b}: \u{1b}[31m",
+    ] {
+        let told = told(file);
+        assert!(!told.contains(|c: char| c.is_control() && c != '\n'), "{told:?}");
+        assert!(told.lines().all(|line| line.starts_with("g.yaml")), "{told:?}");
+    }
+    let many: String = (0..1000)
+        .map(|n| format!("upstream{n}: {{endpoints: ['http://r:1']}}, "))
+        .collect();
+    let told = told(&format!("upstreams: {{{many}}}\ntenants: [{{tenant: a}}]"));
+    assert!(
+        told.contains("must name one or more of: upstream0, upstream1,"),
+        "{told}"
+    );
+    assert!(told.len() < 5000, "{} bytes", told.len());
+}
+
+#[test]
 fn the_fingerprint_follows_contents_and_new_files_and_not_times() {
     let folder = main_file("tenant_files: ['t/*.yaml']\n");
     folder.write("v1/a.yaml", "tenant: a\ncredentials: [{bearer_token_file: ../token}]\n");

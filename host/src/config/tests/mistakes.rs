@@ -56,32 +56,6 @@ fn whole_files() {
 }
 
 #[test]
-fn what_is_written_reaches_no_terminal_as_it_is() {
-    for file in [
-        "upstreams: {\"re\\e[31md\": {endpoints: ['http://r:1']}, b: {endpoints: ['http://r:1']}}\ntenants: [{tenant: a}]",
-        "upstreams: {\"red\\e\": {endpoints: ['http://r:1']}}\ntenants: [{tenant: a, upstreams: [red]}]",
-        "upstreams: {a: {endpoints: ['http://r:1']}}\nplugins: {\"red\\n\": {file: crt}}\npolicies: {before: [{plugin: red}]}",
-        "\u{9b}: \u{1b}[31m",
-    ] {
-        let told = told(&format!("remote_write: {{insecure_http: true}}\n{file}"));
-        assert_ne!(told, "nothing");
-        assert!(!told.contains(|c: char| c.is_control() && c != '\n'), "{told:?}");
-        assert!(told.lines().all(|line| line.starts_with("g.yaml")), "{told:?}");
-    }
-    let many: String = (0..1000)
-        .map(|n| format!("upstream{n}: {{endpoints: ['http://r:1']}}, "))
-        .collect();
-    let told = told(&format!(
-        "remote_write: {{insecure_http: true}}\nupstreams: {{{many}}}\ntenants: [{{tenant: a}}]"
-    ));
-    assert!(
-        told.contains("must name one or more of: upstream0, upstream1,"),
-        "{told}"
-    );
-    assert!(told.len() < 5000, "{} bytes", told.len());
-}
-
-#[test]
 fn all_mistakes_of_a_file_are_told_at_once_in_its_order() {
     assert_eq!(
         told(

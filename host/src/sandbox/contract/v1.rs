@@ -136,6 +136,14 @@ impl Exports {
         self.admit.is_some()
     }
 
+    pub fn takes_packed(&self) -> bool {
+        self.relabel_packed.is_some()
+    }
+
+    pub fn declares_inputs(&self) -> bool {
+        self.admission_inputs.is_some()
+    }
+
     /// Those of one instance.
     pub fn of(&self, instance: &Instance, mut store: impl AsContextMut) -> Functions {
         let mut func = |index: Option<ComponentExportIndex>| instance.get_func(&mut store, index?);
@@ -193,17 +201,23 @@ impl Functions {
         store: impl AsContextMut,
         asked: &Arguments,
     ) -> wasmtime::Result<Result<Vec<Verdict>, String>> {
-        let (said,) = match self.relabel_packed {
-            Some(_) => {
-                let packed = (&*asked.text, &*asked.lengths, &*asked.labels);
-                call::<RelabelPacked<'_>, Said<Vec<Verdict>>>(self.relabel_packed, store, packed)?
-            }
-            None => {
-                let series = one_by_one(asked);
-                let series: Vec<&[LabelParam<'_>]> = series.iter().map(Vec::as_slice).collect();
-                call::<Relabel<'_>, Said<Vec<Verdict>>>(self.relabel, store, (&series,))?
-            }
-        };
+        if self.relabel_packed.is_none() {
+            return self.relabel_plain(store, asked);
+        }
+        let packed = (&*asked.text, &*asked.lengths, &*asked.labels);
+        let (said,) = call::<RelabelPacked<'_>, Said<Vec<Verdict>>>(self.relabel_packed, store, packed)?;
+        Ok(said)
+    }
+
+    /// Label by label, also where the plugin could take them in one piece.
+    pub fn relabel_plain(
+        &self,
+        store: impl AsContextMut,
+        asked: &Arguments,
+    ) -> wasmtime::Result<Result<Vec<Verdict>, String>> {
+        let series = one_by_one(asked);
+        let series: Vec<&[LabelParam<'_>]> = series.iter().map(Vec::as_slice).collect();
+        let (said,) = call::<Relabel<'_>, Said<Vec<Verdict>>>(self.relabel, store, (&series,))?;
         Ok(said)
     }
 

@@ -24,6 +24,9 @@ const LINE_LENGTH: usize = 512;
 /// What a standard output takes at once, in bytes.
 const WRITE_SIZE: usize = 4096;
 
+/// Most lines kept for who listens and does not fetch them.
+const MOST_HEARD: usize = 1024;
+
 /// One policy's share of the log.
 #[derive(Debug)]
 pub struct Share {
@@ -31,6 +34,16 @@ pub struct Share {
     pub policy: String,
     pub meter: Meter,
     throttle: Throttle,
+    /// In place of the log.
+    heard: Option<Mutex<Vec<Line>>>,
+}
+
+/// What a plugin wrote, for its author.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub level: &'static str,
+    /// Without control characters.
+    pub text: String,
 }
 
 impl Share {
@@ -40,7 +53,26 @@ impl Share {
             policy: policy.to_owned(),
             meter,
             throttle: Throttle::new(LINES_PER_SECOND, Duration::from_secs(1)),
+            heard: None,
         }
+    }
+
+    /// Of a plugin that its author tries out: what it writes is for [`Share::heard`], as many lines of each call as the log
+    /// would take.
+    pub fn listening(tenant: &str, policy: &str) -> Self {
+        Self {
+            heard: Some(Mutex::default()),
+            ..Self::new(tenant, policy, Counter::default())
+        }
+    }
+
+    /// The lines since the last time, if it listens.
+    pub fn heard(&self) -> Vec<Line> {
+        let heard = self
+            .heard
+            .as_ref()
+            .map(|heard| heard.lock().unwrap_or_else(PoisonError::into_inner));
+        heard.map(|mut lines| std::mem::take(&mut *lines)).unwrap_or_default()
     }
 
     fn take(&self, now: Instant) -> bool {
@@ -82,6 +114,16 @@ impl Lines {
 
     pub fn write(&mut self, level: Level, message: &str) {
         self.written = self.written.saturating_add(1);
+        if let Some(heard) = &self.share.heard {
+            let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.written > LINES_PER_CALL || heard.len() >= MOST_HEARD {
+                self.share.dropped.inc();
+                return;
+            }
+            let (level, text) = (word(level), plain(message, LINE_LENGTH));
+            heard.push(Line { level, text });
+            return;
+        }
         if self.written > LINES_PER_CALL || !self.share.take(Instant::now()) {
             self.share.meter.log_line_dropped();
             return;
@@ -107,6 +149,15 @@ impl Lines {
                 self.end_call();
             }
         }
+    }
+}
+
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::Debug => "debug",
+        Level::Info => "info",
+        Level::Warn => "warn",
+        Level::Error => "error",
     }
 }
 

@@ -1,0 +1,105 @@
+//! The gateway's sandbox without a gateway: its engine, its compiling child and its bounds.
+//!
+//! Takes bounds, gives plugins loaded as a gateway loads them. Never relaxes a bound; compiled plugins are kept nowhere, so
+//! that each time is the first one.
+
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+
+use super::arguments::{Configured, Confines};
+use super::outcome::Wrong;
+use super::subject::Subject;
+use crate::chain::{Chain, Context};
+use crate::config::{OnFailure, Owner, PluginSource, Policy, Sandbox, WrittenAt};
+use crate::memory::Memory;
+use crate::sandbox::{Compiler, Engine, LoadError, Plugin};
+use crate::telemetry::Metrics;
+
+pub struct Workshop {
+    engine: Arc<Engine>,
+    runtime: Runtime,
+}
+
+impl Workshop {
+    /// # Errors
+    /// If the system gives no sandbox.
+    pub fn open(limits: &Confines) -> Result<Self, Wrong> {
+        Self::with(limits, Engine::new)
+    }
+
+    /// One whose plugins count their instructions.
+    ///
+    /// # Errors
+    /// As [`Workshop::open`].
+    pub fn counting(limits: &Confines) -> Result<Self, Wrong> {
+        Self::with(limits, Engine::counting)
+    }
+
+    fn with<E: ToString>(
+        limits: &Confines,
+        engine: impl FnOnce(&Sandbox, Compiler, &Arc<Memory>, Arc<Metrics>) -> Result<Arc<Engine>, E>,
+    ) -> Result<Self, Wrong> {
+        let program = std::env::current_exe();
+        let compiler = Compiler {
+            program: program.map_err(|error| format!("cannot find this program, which compiles plugins: {error}"))?,
+            args: vec!["compile".into()],
+        };
+        let sandbox = Sandbox {
+            cache_dir: None,
+            ..limits.sandbox.clone()
+        };
+        let metrics = Arc::new(Metrics::new());
+        let memory = Memory::new(limits.memory, Arc::clone(&metrics));
+        Ok(Self {
+            runtime: runtime()?,
+            engine: engine(&sandbox, compiler, &memory, metrics).map_err(|error| error.to_string())?,
+        })
+    }
+
+    /// Compiled and checked against the contract.
+    ///
+    /// # Errors
+    /// Why the gateway would refuse it.
+    pub fn load(&self, source: &PluginSource) -> Result<Arc<Plugin>, LoadError> {
+        self.runtime.block_on(self.engine.load(source))
+    }
+
+    /// `plugin` with settings, for one tenant.
+    pub fn subject(&self, plugin: Arc<Plugin>, context: Configured) -> Subject {
+        Subject::new(Arc::clone(&self.engine), plugin, context)
+    }
+
+    /// What a gateway would say of a tenant with this one policy: everything it does before it takes one into use.
+    ///
+    /// # Errors
+    /// Why it would refuse it.
+    pub fn try_out(&self, source: &Arc<PluginSource>, context: &Configured) -> Result<(), String> {
+        let policies = [Policy {
+            name: source.name.clone(),
+            plugin: Arc::clone(source),
+            settings: context.settings.clone(),
+            on_failure: OnFailure::RefuseSeries,
+            owner: Owner::Tenant,
+            written_at: WrittenAt::default(),
+        }];
+        let place = Context {
+            tenant: context.tenant.clone(),
+            upstreams: context.upstreams.clone(),
+        };
+        let built = Chain::build(&self.engine, &place, &policies, 1);
+        self.runtime
+            .block_on(built)
+            .map(drop)
+            .map_err(|error| error.fault.to_string())
+    }
+}
+
+/// For what is waited for: the compiling child, and the threads of plugins.
+///
+/// # Errors
+/// If the system gives no threads.
+pub fn runtime() -> Result<Runtime, Wrong> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| format!("cannot start: {error}"))
+}
