@@ -2,9 +2,9 @@
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gauntlet
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: checkout demo test unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick fuzz bench build
+.PHONY: checkout demo test unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick canary fuzz bench build
 
-demo unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick fuzz bench build: checkout
+demo unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick canary fuzz bench build: checkout
 
 # Checkouts share the cache, and cargo tells sources by their times alone: it would take what was built from another
 # checkout, with that one's paths and text in it, for this one's. So a checkout that takes over makes its sources new.
@@ -79,6 +79,11 @@ attack:
 attack-quick:
 	cargo build --locked --workspace
 	$(CARGO_TARGET_DIR)/debug/attack --quick
+
+## The cross-tenant canary in its nightly form: one tenant's policy fills its memory, another's looks for it, 100,000 times.
+canary:
+	cargo build --locked -p gauntlet
+	GAUNTLET_CANARY_ROUNDS=100000 cargo test --locked -p gauntlet --lib no_memory_passes_from_one_tenant_to_another
 
 ## Bytes that nobody thought of, for one target of host/fuzz (`make fuzz TARGET=head`), as long as SECONDS say. What was found
 ## to lead somewhere new is kept in the cache for the next time. Needs `cargo install cargo-fuzz --locked` and a C++ compiler.

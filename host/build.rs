@@ -1,4 +1,4 @@
-//! Compiles the protobuf schema, and takes up the projects that `gauntlet plugin new` writes.
+//! Compiles the protobuf schema and what plugins find behind WASI, and takes up the projects that `gauntlet plugin new` writes.
 //!
 //! Pure Rust: no protoc has to be installed. A project is a folder of `guest-plugins/templates` or `guest-plugins/examples`
 //! that has cases, and the Rust SDK; what its own tools leave in it is not taken.
@@ -27,7 +27,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let schema = protox::compile(["remote_write_v1.proto"], ["proto"])?;
     prost_build::Config::new().compile_fds(schema)?;
+    wasi()?;
     projects()
+}
+
+fn wasi() -> Result<(), Box<dyn Error>> {
+    let text = "src/cli/plugin/build/wasi.wat";
+    println!("cargo::rerun-if-changed={text}");
+    fs::write(
+        PathBuf::from(std::env::var("OUT_DIR")?).join("wasi.wasm"),
+        wat::parse_file(text)?,
+    )?;
+    Ok(())
 }
 
 /// Writes `projects.rs`: every project's files, and those of the Rust SDK.

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use gauntlet::chain::{Batch, Chain, Context, Write};
+use gauntlet::chain::{Batch, Chain, Context, PolicyWatch, Samples, Write};
 use gauntlet::config::defaults::SANDBOX;
-use gauntlet::config::{OnFailure, Owner, PluginSource, Policy, WrittenAt};
+use gauntlet::config::{Mode, OnFailure, Owner, PluginSource, Policy, WrittenAt};
 use gauntlet::memory::{Memory, NO_LIMIT};
 use gauntlet::model::{TenantId, Totals};
 use gauntlet::sandbox::{Compiler, Engine};
@@ -41,6 +41,7 @@ fn policy(name: &str, settings: &str) -> Policy {
         }),
         settings: settings.to_owned(),
         on_failure: OnFailure::Retry,
+        mode: Mode::Enforce,
         owner: Owner::Tenant,
         written_at: WrittenAt::default(),
     }
@@ -110,12 +111,13 @@ fn benches(criterion: &mut Criterion) {
     let metrics = Arc::new(Metrics::new());
     let memory = Memory::new(NO_LIMIT, Arc::clone(&metrics));
     let engine = Engine::new(&SANDBOX, compiler, &memory, metrics).expect("an engine");
+    let samples = Arc::new(Samples::new(&PolicyWatch::new(&memory).expect("randomness")));
     let context = Context {
         tenant: TenantId::new("bench").expect("a tenant"),
         upstreams: vec!["sink".to_owned()],
     };
     let build = |policies: Vec<Policy>| {
-        let chain = runtime.block_on(Chain::build(&engine, &context, &policies, 1));
+        let chain = runtime.block_on(Chain::build_with(&engine, &context, &policies, 1, &samples));
         chain.expect("a chain")
     };
 

@@ -13,6 +13,8 @@ use crate::config;
 use crate::sandbox::{Effort, Engine, Fault, Job, Rank, Undone, Work};
 
 mod admission;
+mod again;
+mod aside;
 mod batch;
 mod context;
 mod decisions;
@@ -21,10 +23,14 @@ mod member;
 mod members;
 mod outcome;
 mod pace;
+mod purity;
 mod quarantine;
 mod relabel;
+mod samples;
 mod search;
+mod shadow;
 mod trial;
+mod twice;
 mod witness;
 mod words;
 mod write;
@@ -40,12 +46,16 @@ pub use labels::{LabelSet, Unfit};
 use member::Member;
 pub use member::{FailedSeries, PolicyFailure, PolicyInfo, PolicyStatus};
 pub use members::CallError;
+pub use members::Condemned;
 use members::Members;
 pub use outcome::Outcome;
 pub(crate) use pace::{FIRST as FIRST_SERIES, MOST_SERIES};
+pub use purity::Impurity;
 pub(crate) use relabel::BATCH_BYTES;
 use relabel::RelabelJob;
 pub use relabel::{Relabelled, Settle, most_edited};
+pub use samples::{PolicyWatch, Samples};
+pub use shadow::{Difference, Example, ShadowStatus};
 pub use trial::BuildFault;
 pub use witness::{After, Testimony, Witness};
 pub use words::MAX_STREAMS;
@@ -96,15 +106,16 @@ impl std::fmt::Debug for Chain {
 }
 
 impl Chain {
-    /// Loads, links, configures and tries every policy.
+    /// Loads, links, configures and tries every policy, on plain series and on `samples` of what the tenant sent lately.
     ///
     /// # Errors
     /// Names the first policy that cannot be used, and why.
-    pub async fn build(
+    pub async fn build_with(
         engine: &Arc<Engine>,
         context: &Context,
         policies: &[config::Policy],
         generation: u64,
+        samples: &Arc<Samples>,
     ) -> Result<Self, BuildError> {
         let error = |policy: &config::Policy, fault| BuildError {
             policy: policy.name.clone(),
@@ -116,9 +127,14 @@ impl Chain {
         for policy in policies {
             let plugin = engine.load(&policy.plugin).await;
             let plugin = plugin.map_err(|fault| error(policy, fault.into()))?;
-            all.push(Member::new(engine, &context, policy, plugin));
+            all.push(Member::new(engine, &context, policy, plugin, samples));
         }
-        let members = Arc::new(Members::new(engine.clone(), context.tenant.clone(), all));
+        let members = Arc::new(Members::new(
+            engine.clone(),
+            context.tenant.clone(),
+            all,
+            Arc::clone(samples),
+        ));
         for (place, policy) in policies.iter().enumerate() {
             let tried = trial::try_out(&members, place).await;
             tried.map_err(|fault| error(policy, fault))?;
@@ -143,6 +159,20 @@ impl Chain {
 
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// The same policies with their instances, as those of another generation.
+    #[must_use]
+    pub fn of_generation(&self, generation: u64) -> Self {
+        Self {
+            members: Arc::clone(&self.members),
+            generation,
+        }
+    }
+
+    /// Why it is not to serve on, if that was found.
+    pub fn condemned(&self) -> Option<Condemned> {
+        self.members.condemned()
     }
 
     pub fn status(&self) -> Vec<PolicyStatus> {

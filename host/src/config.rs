@@ -6,6 +6,8 @@
 //!
 //! Two configs, as in ripgrep: `file` has the text as written (the only serde types), this file has
 //! what it means.
+//!
+//! Long because it is all that a configuration can mean.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -356,6 +358,7 @@ pub struct Policy {
     /// JSON text, handed to `configure`.
     pub settings: String,
     pub on_failure: OnFailure,
+    pub mode: Mode,
     pub owner: Owner,
     pub written_at: WrittenAt,
 }
@@ -380,6 +383,16 @@ pub enum OnFailure {
     Retry,
     /// The policy is left out. The operator's choice only: a relabel policy may be a redaction.
     Bypass,
+}
+
+/// Whether what a policy says counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Enforce,
+    /// On so many percent of all series, 1 to 99, and on no write as a whole; for the others it is in shadow.
+    EnforcePart(u8),
+    /// It is asked, and what it would have done is counted.
+    Shadow,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

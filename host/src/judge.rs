@@ -66,6 +66,7 @@ impl JudgeError {
         match self {
             Self::Call(CallError::Failed { .. }) => "policy_failed",
             Self::Call(CallError::Quarantined { .. }) => "policy_quarantined",
+            Self::Call(CallError::Impure { .. }) => "policy_impure",
             Self::Call(CallError::Overloaded) => "policy_overloaded",
             Self::Undone(Undone::Full) => "overloaded_processor",
             Self::Bug(_) | Self::Call(CallError::Lost) | Self::Undone(Undone::Lost) => "bug",

@@ -37,7 +37,7 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// How much may lie in a folder.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct FolderBounds {
     pub files: usize,
     pub bytes: u64,
 }
@@ -193,7 +193,7 @@ impl OwnedFolder {
     ///
     /// # Errors
     /// If the folder cannot be listed.
-    pub fn prune(&self, suffix: &str, most: Bounds) -> Result<Pruned, OwnedError> {
+    pub fn prune(&self, suffix: &str, most: FolderBounds) -> Result<Pruned, OwnedError> {
         let mut files = self.files()?;
         let now = SystemTime::now();
         let is_abandoned = |file: &Lying| file.name.ends_with(TEMPORARY) && file.is_older_than(ABANDONED, now);
@@ -423,8 +423,8 @@ mod tests {
         names
     }
 
-    fn bounds(files: usize, bytes: u64) -> Bounds {
-        Bounds { files, bytes }
+    fn bounds(files: usize, bytes: u64) -> FolderBounds {
+        FolderBounds { files, bytes }
     }
 
     #[test]

@@ -54,7 +54,7 @@ const WORK: u64 = 4;
 /// One generation of everything.
 pub struct Pipeline {
     pub config: Arc<Config>,
-    pub authenticator: Authenticator,
+    pub authenticator: Arc<Authenticator>,
     pub tenants: Tenants,
     pub upstreams: Arc<UpstreamSet>,
     pub shared: Arc<Shared>,

@@ -13,10 +13,13 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Incumbents, Known, Loaded, TenantFiles};
+use crate::model::TenantId;
 use crate::pipeline::{Pipeline, Shared};
 use crate::telemetry::metrics::{CertificateLabels, TenantLabels};
+use crate::tenant::WentBack;
 use crate::tls::{self, TlsError};
 
+mod back;
 mod blocking;
 mod build;
 mod report;
@@ -24,6 +27,8 @@ mod restart;
 mod retired;
 mod state;
 
+pub use back::NoWayBack;
+use back::{Grounds, go_back};
 use blocking::blocking;
 use build::{Lineage, build};
 pub use report::{Broken, ReloadError, Report};
@@ -173,6 +178,77 @@ impl Generations {
         }
     }
 
+    /// Lets tenants go back whose policies are found not to be ones that may serve on, until `shutdown`.
+    pub async fn go_back_from_condemned(&self, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.shared.watch.alarmed() => {}
+            }
+            let mut state = self.state.lock().await;
+            let current = self.current();
+            let rests = |back: Option<&WentBack>| back.is_some_and(|back| back.to.is_none());
+            let condemned = current
+                .tenants
+                .serving()
+                .filter(|generation| !rests(generation.went_back()));
+            let condemned = condemned.filter_map(|generation| {
+                let fault = generation.chain().condemned()?;
+                Some((generation.config().id.clone(), Grounds::Fault(fault)))
+            });
+            let condemned: Vec<_> = condemned.collect();
+            for (tenant, grounds) in condemned {
+                // One that keeps failing and has nothing to go back to rests and is tried again, as it says in its status.
+                let _ = self.go_back(&mut state, &tenant, &grounds).await;
+            }
+        }
+    }
+
+    /// Has `tenant` judged by the policies before, until its configuration changes; gives the number of the new generation.
+    ///
+    /// # Errors
+    /// See [`NoWayBack`].
+    pub async fn roll_back(self: &Arc<Self>, tenant: TenantId) -> Result<(u64, WentBack), NoWayBack> {
+        let it = Arc::clone(self);
+        // In a task of its own, as a reload.
+        let whole = tokio::spawn(async move {
+            let mut state = it.state.lock().await;
+            it.go_back(&mut state, &tenant, &Grounds::Operator).await
+        });
+        match whole.await.map_err(tokio::task::JoinError::try_into_panic) {
+            Ok(done) => done,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The process is ending.
+            Err(Err(_)) => Err(NoWayBack::NoTenant),
+        }
+    }
+
+    async fn go_back(
+        &self,
+        state: &mut State,
+        tenant: &TenantId,
+        grounds: &Grounds,
+    ) -> Result<(u64, WentBack), NoWayBack> {
+        let current = self.current();
+        let lineage = &mut state.lineage;
+        let generation = go_back(
+            &mut lineage.predecessors,
+            &mut lineage.generation,
+            &self.shared,
+            &current,
+            tenant,
+            grounds,
+        )?;
+        let number = generation.number();
+        let went_back = generation.went_back().cloned().ok_or(NoWayBack::Nothing)?;
+        let next = back::replace(&current, vec![generation]);
+        drop(current);
+        self.retired.push(self.current.swap(Arc::new(next)));
+        self.publish();
+        self.keep(state).await;
+        Ok((number, went_back))
+    }
+
     /// Frees what was replaced as its last write ends, until `shutdown`.
     pub async fn free_retired(&self, shutdown: CancellationToken) {
         tokio::select! {
@@ -295,6 +371,7 @@ impl Generations {
         metrics.credentials_unknown.set(report.unknown().count() as i64);
         metrics.tenant_generation.clear();
         metrics.tenant_broken.clear();
+        metrics.tenant_went_back.clear();
         // Of tenants that are gone; the others' are published again when they are next read.
         metrics.active_series.clear();
         metrics.memo_entries.clear();
@@ -309,6 +386,8 @@ impl Generations {
                 .get_or_create(&labels)
                 .set(generation.number() as i64);
             metrics.tenant_broken.get_or_create(&labels).set(0);
+            let went_back = i64::from(generation.went_back().is_some());
+            metrics.tenant_went_back.get_or_create(&labels).set(went_back);
         }
         for broken in report.broken.iter().filter_map(|broken| broken.tenant.as_ref()) {
             metrics

@@ -310,6 +310,9 @@ impl Running {
         let (generations, stop) = (Arc::clone(&self.generations), self.stop.clone());
         self.tasks.spawn(async move { generations.free_retired(stop).await });
         let (generations, stop) = (Arc::clone(&self.generations), self.stop.clone());
+        self.tasks
+            .spawn(async move { generations.go_back_from_condemned(stop).await });
+        let (generations, stop) = (Arc::clone(&self.generations), self.stop.clone());
         self.tasks.spawn(async move {
             let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
             loop {

@@ -22,15 +22,16 @@ mod uses;
 pub use account::{Account, Accounts};
 pub use counters::{Counted, Counters};
 pub use failures::{Failures, LastFailure};
-pub use generation::Generation;
+pub use generation::{Generation, WentBack};
 pub use session::{Attribution, NotReady, Proved, Ready, Session};
 pub use snapshot::Snapshot;
 use uses::LastUse;
 
 /// The tenants of one generation of everything.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Tenants(HashMap<TenantId, Entry>);
 
+#[derive(Clone)]
 struct Entry {
     account: Arc<Account>,
     /// None: the tenant is sound and none of its generations could be built. Its writes wait.
@@ -48,6 +49,13 @@ impl Tenants {
             uses: Box::default(),
         };
         self.0.insert(entry.account.tenant().clone(), entry);
+    }
+
+    /// Lets `generation` serve its tenant from now on; what proves the tenant stays.
+    pub fn replace(&mut self, generation: Arc<Generation>) {
+        if let Some(entry) = self.0.get_mut(generation.account.tenant()) {
+            entry.serving = Some(generation);
+        }
     }
 
     /// Knows the tenant of `account` by the `credentials` that prove it; its writes wait unless something serves it.

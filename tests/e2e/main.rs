@@ -27,6 +27,7 @@ mod plugin_tools;
 mod policy_changes;
 mod policy_tools;
 mod reload;
+mod rollout;
 mod tools;
 mod turned_away;
 mod turns;

@@ -292,7 +292,7 @@ cases:
     assert!(
         ended
             .out
-            .contains("(pure decisions, inputs as declared, hostile writes), 0 failed"),
+            .contains("pure decisions, inputs as declared, hostile writes), 0 failed"),
         "{}",
         ended.out
     );

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -21,8 +21,9 @@ use super::explaining;
 use super::gateway::Gateway;
 use super::guard::{self, Denial};
 use super::tapping;
-use super::views::{PolicyView, ReportView, StatusView, TenantView, UpstreamView, success};
-use crate::reload::Generations;
+use super::views::{PolicyView, ReportView, StatusView, TenantView, UpstreamView, WentBackView, failed, success};
+use crate::model::TenantId;
+use crate::reload::{Generations, NoWayBack};
 use crate::telemetry::Throttle;
 use crate::tenant::Snapshot;
 
@@ -74,6 +75,7 @@ fn router(gateway: Gateway) -> Router {
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload).put(reload))
         .route("/api/v1/tenants", get(tenants))
+        .route("/api/v1/tenants/{tenant}/rollback", post(roll_back))
         .route("/api/v1/policies", get(policies))
         .route("/api/v1/upstreams", get(upstreams))
         .route("/api/v1/status", get(status))
@@ -109,16 +111,36 @@ async fn reload(State(gateway): State<Gateway>) -> impl IntoResponse {
 }
 
 async fn status(State(gateway): State<Gateway>) -> Response {
+    let current = gateway.generations.current();
+    let went_back = current.tenants.serving().filter_map(|generation| {
+        let (id, number) = (generation.config().id.as_str(), generation.number());
+        Some(WentBackView::of(id, number, generation.went_back()?))
+    });
+    let mut went_back: Vec<_> = went_back.collect();
+    went_back.sort_by(|a, b| a.tenant.cmp(&b.tenant));
     success(StatusView {
         report: ReportView::of(&gateway.generations.report()),
+        went_back,
         version: env!("CARGO_PKG_VERSION"),
         ready: gateway.ready.load(Ordering::Acquire),
-        tenants: gateway.generations.current().tenants.serving().count(),
+        tenants: current.tenants.serving().count(),
     })
 }
 
 async fn tenants(State(gateway): State<Gateway>) -> Response {
     success(snapshots(&gateway).iter().map(TenantView::of).collect::<Vec<_>>())
+}
+
+async fn roll_back(State(gateway): State<Gateway>, Path(tenant): Path<String>) -> Response {
+    let done = match TenantId::new(&tenant) {
+        Ok(tenant) => gateway.generations.roll_back(tenant).await,
+        Err(_) => Err(NoWayBack::NoTenant),
+    };
+    match done {
+        Ok((number, back)) => success(WentBackView::of(&tenant, number, &back)),
+        Err(error @ NoWayBack::NoTenant) => failed(StatusCode::NOT_FOUND, &error.to_string()),
+        Err(error) => failed(StatusCode::CONFLICT, &error.to_string()),
+    }
 }
 
 async fn policies(State(gateway): State<Gateway>) -> Response {

@@ -1,7 +1,10 @@
 //! What the API says, as docs/api.md lists it: one type for each kind of row.
 //!
 //! Takes what serves, gives JSON by serde. Never holds a secret: of a credential only its kind and its public name.
+//!
+//! Long because every row of the API is here.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -10,13 +13,13 @@ use data_encoding::HEXLOWER;
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::chain::{FailedSeries, PolicyStatus};
-use crate::config::{CertificateName, Credential};
+use crate::chain::{Example, FailedSeries, Impurity, PolicyStatus, ShadowStatus};
+use crate::config::{CertificateName, Credential, Mode};
 use crate::forward::{EndpointStatus, UpstreamStatus};
 use crate::judge::memo::BudgetStats;
 use crate::reload::Report;
 use crate::sandbox::Usage;
-use crate::tenant::{LastFailure, Snapshot};
+use crate::tenant::{LastFailure, Snapshot, WentBack};
 
 /// Prometheus' API envelope.
 #[derive(Serialize)]
@@ -59,9 +62,32 @@ pub(super) fn failed(status: StatusCode, error: &str) -> Response {
 pub(super) struct StatusView {
     #[serde(flatten)]
     pub(super) report: ReportView,
+    pub(super) went_back: Vec<WentBackView>,
     pub(super) version: &'static str,
     pub(super) ready: bool,
     pub(super) tenants: usize,
+}
+
+/// Whose policies are not those of the configuration, and why.
+#[derive(Serialize)]
+pub(super) struct WentBackView {
+    pub(super) tenant: String,
+    generation: u64,
+    from_generation: u64,
+    to_generation: Option<u64>,
+    why: String,
+}
+
+impl WentBackView {
+    pub(super) fn of(tenant: &str, generation: u64, back: &WentBack) -> Self {
+        Self {
+            tenant: tenant.to_owned(),
+            generation,
+            from_generation: back.from,
+            to_generation: back.to,
+            why: back.why.clone(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -120,6 +146,7 @@ pub(super) struct TenantView<'a> {
     enabled: bool,
     file: String,
     generation: u64,
+    went_back: Option<WentBackView>,
     credentials: Vec<CredentialView<'a>>,
     policies: Vec<&'a str>,
     upstreams: &'a [String],
@@ -194,6 +221,10 @@ impl<'a> TenantView<'a> {
             enabled: config.enabled,
             file: config.file.display().to_string(),
             generation: tenant.generation,
+            went_back: tenant
+                .went_back
+                .as_ref()
+                .map(|back| WentBackView::of(config.id.as_str(), tenant.generation, back)),
             credentials: credentials.map(CredentialView::of).collect(),
             policies: config.policies.iter().map(|policy| policy.name.as_str()).collect(),
             upstreams: &config.upstreams,
@@ -279,6 +310,7 @@ pub(super) struct PolicyView<'a> {
     policy: &'a str,
     plugin: &'a str,
     sha256: String,
+    mode: String,
     judges_series: bool,
     judges_writes: bool,
     calls: u64,
@@ -289,6 +321,73 @@ pub(super) struct PolicyView<'a> {
     series_per_call: usize,
     #[serde(flatten)]
     usage: UsageView,
+    impure: Option<ImpureView<'a>>,
+    shadow: Option<ShadowView<'a>>,
+}
+
+#[derive(Serialize)]
+struct ImpureView<'a> {
+    series: &'a str,
+    answers: [&'a str; 2],
+    seconds_ago: f64,
+}
+
+impl<'a> ImpureView<'a> {
+    fn of(impurity: &'a Impurity) -> Self {
+        Self {
+            series: &impurity.series,
+            answers: [&impurity.answers[0], &impurity.answers[1]],
+            seconds_ago: impurity.at.elapsed().unwrap_or_default().as_secs_f64(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ShadowView<'a> {
+    asked: u64,
+    differences: BTreeMap<&'static str, u64>,
+    examples: Vec<ExampleView<'a>>,
+}
+
+#[derive(Serialize)]
+struct ExampleView<'a> {
+    kind: &'static str,
+    series: &'a str,
+    answer: &'a str,
+    seconds_ago: f64,
+}
+
+impl<'a> ShadowView<'a> {
+    fn of(shadow: &'a ShadowStatus) -> Self {
+        let differences = shadow.differences.iter();
+        Self {
+            asked: shadow.asked,
+            differences: differences
+                .map(|(difference, count)| (difference.word(), *count))
+                .collect(),
+            examples: shadow.examples.iter().map(ExampleView::of).collect(),
+        }
+    }
+}
+
+impl<'a> ExampleView<'a> {
+    fn of(example: &'a Example) -> Self {
+        Self {
+            kind: example.difference.word(),
+            series: &example.series,
+            answer: &example.answer,
+            seconds_ago: example.at.elapsed().unwrap_or_default().as_secs_f64(),
+        }
+    }
+}
+
+/// As it is configured.
+fn mode(mode: Mode) -> String {
+    match mode {
+        Mode::Enforce => "enforce".to_owned(),
+        Mode::EnforcePart(percent) => format!("enforce {percent}%"),
+        Mode::Shadow => "shadow".to_owned(),
+    }
 }
 
 #[derive(Serialize)]
@@ -317,6 +416,7 @@ impl<'a> PolicyView<'a> {
             policy: &status.info.name,
             plugin: &status.info.plugin,
             sha256: HEXLOWER.encode(&status.info.sha256),
+            mode: mode(status.info.mode),
             judges_series: status.info.judges_series,
             judges_writes: status.info.judges_writes,
             calls: status.calls,
@@ -324,6 +424,8 @@ impl<'a> PolicyView<'a> {
             last_failure: status.last_failure.as_ref().map(|failure| failure.fault.to_string()),
             quarantined_seconds: status.quarantined.map(|left| left.as_secs_f64()),
             refused_series: status.failed_series.iter().map(RefusedSeriesView::of).collect(),
+            impure: status.impurity.as_ref().map(ImpureView::of),
+            shadow: status.shadow.as_ref().map(ShadowView::of),
             series_per_call: status.series_per_call,
             usage: UsageView::of(status.usage),
         })

@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::member::{Function, Member};
+use super::member::{Function, Member, Missed};
 use super::members::{CallError, Members};
+use super::shadow::Difference;
 use super::witness::{After, Witness};
 use super::words::{MAX_STREAM_LENGTH, MAX_STREAMS, check_name};
 use super::write::{Charge, Decision, Route, Terms, Write};
+use crate::config::Mode;
 use crate::model::{TenantId, plain};
 use crate::sandbox::types as wit;
 use crate::sandbox::{Fault, Instance, Job, Step};
@@ -78,6 +80,10 @@ impl AdmitJob {
             let answer = member.call(&self.members.engine, Function::Admit, |instance| {
                 ask(instance, &write, allowance, member)
             });
+            if member.info.mode != Mode::Enforce {
+                in_shadow(member, answer);
+                continue;
+            }
             if let Some(witness) = &self.witness {
                 match &answer {
                     Ok(Opinion::Admit(terms)) => witness.see(member, After::Admitted(terms.clone())),
@@ -102,6 +108,20 @@ impl AdmitJob {
         }
         let routes = routes.0;
         Ok((Decision::Admit(Arc::new(Terms { charges, routes })), cacheable))
+    }
+}
+
+/// Notes what a policy says whose word does not count.
+fn in_shadow(member: &Member, answer: Result<Opinion, Missed>) {
+    member.shadow.asked(1);
+    match answer {
+        Ok(Opinion::Admit(_)) => {}
+        Ok(Opinion::Reject(reason)) => {
+            member
+                .shadow
+                .note(Difference::Reject, 1, || (String::new(), reason.to_string()));
+        }
+        Err(missed) => member.failed_in_shadow(missed, 1),
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::wire::labels::encode_labels;
 
 /// Series to judge.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Batch {
     pub body: Bytes,
     /// Each one series' canonical label bytes in `body`.

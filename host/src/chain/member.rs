@@ -5,7 +5,7 @@
 //! decides what a failure costs: that is the chain's.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,15 +16,20 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::batch::Batch;
 use super::context::Context;
 use super::pace::Pace;
+use super::purity::{Impurity, Purity};
 use super::quarantine::{Gate, Quarantine};
+use super::samples::Samples;
+use super::shadow::{Shadow, ShadowStatus};
 use super::words::Vocabulary;
-use crate::config::{self, OnFailure, Owner};
+use crate::config::{self, Mode, OnFailure, Owner};
 use crate::sandbox::types::{self, Inputs};
 use crate::sandbox::{Engine, Fault, Instance, Meter, Plugin, PolicyId, Share, Start, Usage};
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{PolicyCallLabels, PolicyLabels, TrapLabels};
 use crate::wire::labels::label_bytes;
 use crate::wire::{Shown, shown_whole};
+
+mod checked;
 
 /// Series that a policy fails on and that operators are shown: the last ones.
 const SHOWN_SERIES: usize = 16;
@@ -43,6 +48,7 @@ pub struct PolicyInfo {
     pub sha256: [u8; 32],
     pub owner: Owner,
     pub on_failure: OnFailure,
+    pub mode: Mode,
     pub judges_series: bool,
     pub judges_writes: bool,
 }
@@ -58,6 +64,10 @@ pub struct PolicyStatus {
     pub failed_series: Vec<FailedSeries>,
     /// How much longer it is kept from running.
     pub quarantined: Option<Duration>,
+    /// Why it is not asked any more.
+    pub impurity: Option<Impurity>,
+    /// What it would have done where its word does not count.
+    pub shadow: Option<ShadowStatus>,
     pub usage: Usage,
     /// How many series one call is asked about at most.
     pub series_per_call: usize,
@@ -103,6 +113,9 @@ pub enum Missed {
     InDoubt(Fault),
     #[error("keeps failing and rests for another {:.1} s", .retry_after.as_secs_f64())]
     Quarantined { retry_after: Duration },
+    /// It gave two answers about one series, and is not asked any more.
+    #[error("gave two answers about one series and is not asked any more")]
+    Impure,
 }
 
 pub struct Member {
@@ -110,6 +123,11 @@ pub struct Member {
     pub reasons: Vocabulary,
     pub streams: Vocabulary,
     pub bypassed: Counter,
+    pub purity: Purity,
+    pub shadow: Shadow,
+    samples: Arc<Samples>,
+    /// It rested, was tried again, and failed again.
+    keeps_failing: AtomicBool,
     pub pace: Pace,
     id: PolicyId,
     plugin: Arc<Plugin>,
@@ -136,7 +154,14 @@ struct Timer {
 }
 
 impl Member {
-    pub fn new(engine: &Engine, context: &Arc<Context>, policy: &config::Policy, plugin: Arc<Plugin>) -> Self {
+    /// `samples` are the tenant's.
+    pub fn new(
+        engine: &Engine,
+        context: &Arc<Context>,
+        policy: &config::Policy,
+        plugin: Arc<Plugin>,
+        samples: &Arc<Samples>,
+    ) -> Self {
         let metrics = engine.metrics();
         let names = (context.tenant.to_string(), policy.name.clone());
         let labels = PolicyLabels {
@@ -162,12 +187,21 @@ impl Member {
                 sha256: policy.plugin.sha256,
                 owner: policy.owner,
                 on_failure: policy.on_failure,
+                mode: policy.mode,
                 judges_series: plugin.judges_series(),
                 judges_writes: plugin.judges_writes(),
             },
             reasons: Vocabulary::default(),
             streams: Vocabulary::default(),
             bypassed: metrics.policy_bypassed.get_or_create(&labels).clone(),
+            purity: Purity::new(
+                engine.next_policy(),
+                metrics.policy_impure.get_or_create(&labels).clone(),
+                metrics.policy_asked_again.get_or_create(&labels).clone(),
+            ),
+            shadow: Shadow::new(policy.mode, &names.0, &names.1, metrics),
+            samples: Arc::clone(samples),
+            keeps_failing: AtomicBool::new(false),
             pace: Pace::default(),
             id: engine.next_policy(),
             plugin,
@@ -198,6 +232,9 @@ impl Member {
         function: Function,
         judge: impl FnOnce(&mut Instance) -> Result<R, Fault>,
     ) -> Result<R, Missed> {
+        if self.purity.found.get().is_some() {
+            return Err(Missed::Impure);
+        }
         if let Gate::Shut { retry_after } = lock(&self.quarantine).ask(Instant::now()) {
             return Err(Missed::Quarantined { retry_after });
         }
@@ -256,8 +293,10 @@ impl Member {
         self.calls.fetch_add(1, Ordering::Relaxed);
         timer.calls.inc();
         let began = Instant::now();
-        let outcome = self.run(engine, warm, judge);
-        timer.duration.observe(began.elapsed().as_secs_f64());
+        let outcome = self.run(engine, self.id, warm, judge);
+        let took = began.elapsed();
+        timer.duration.observe(took.as_secs_f64());
+        self.purity.judged(took);
         outcome.inspect_err(|fault| {
             if function.is_too_much(fault) {
                 self.halved.inc();
@@ -270,6 +309,7 @@ impl Member {
     fn run<R>(
         &self,
         engine: &Engine,
+        kept_as: PolicyId,
         warm: Option<Instance>,
         judge: impl FnOnce(&mut Instance) -> Result<R, Fault>,
     ) -> Result<R, Fault> {
@@ -281,7 +321,7 @@ impl Member {
         let now = Instant::now();
         if matches!(outcome, Ok(_) | Err(Fault::Error(_))) && !instance.worn(now) {
             let bytes = instance.held();
-            engine.warm().put(self.id, instance, bytes, now);
+            engine.warm().put(kept_as, instance, bytes, now);
         }
         outcome
     }
@@ -297,15 +337,12 @@ impl Member {
         Ok(())
     }
 
-    /// Asks what of a write this policy's decisions depend on. Neither a call that is counted nor one that could lead to
-    /// quarantine: a policy that fails here never runs.
+    /// Asks what of a write this policy's decisions depend on. A policy that fails here never runs.
     ///
     /// # Errors
     /// Whatever the plugin did instead.
     pub fn learn_inputs(&self, engine: &Engine) -> Result<(), Fault> {
-        let inputs = self.run(engine, engine.warm().take(self.id), |instance| {
-            instance.admission_inputs(engine.call_allowance())
-        })?;
+        let inputs = self.ask_aside(engine, |instance| instance.admission_inputs(engine.call_allowance()))?;
         self.inputs.get_or_init(|| inputs);
         Ok(())
     }
@@ -368,7 +405,11 @@ impl Member {
         }
         let (tenant, policy) = (&*self.trap_labels.0, &*self.trap_labels.1);
         let mut quarantine = lock(&self.quarantine);
+        let was_tried_again = quarantine.is_on_trial();
         if quarantine.failed(Instant::now()) {
+            if was_tried_again && !self.keeps_failing.swap(true, Ordering::Relaxed) {
+                self.samples.watch().alarm();
+            }
             self.quarantined.set(1);
             self.pace.forget();
             let rest = quarantine
@@ -380,6 +421,11 @@ impl Member {
             // At most a few of these before the quarantine.
             tracing::info!(tenant, policy, %fault, "policy failed");
         }
+    }
+
+    /// It rested, was tried again, and failed again.
+    pub fn keeps_failing(&self) -> bool {
+        self.keeps_failing.load(Ordering::Relaxed)
     }
 
     /// Holds against the policy that it fails on too much for a search to go on.
@@ -413,6 +459,8 @@ impl Member {
             last_failure: lock(&self.last_failure).clone(),
             failed_series: lock(&self.failed_series).iter().cloned().collect(),
             quarantined: until.map(|until| until.saturating_duration_since(Instant::now())),
+            impurity: self.purity.found.get().cloned(),
+            shadow: self.shadow.status(),
             usage: self.share.meter.usage(),
             series_per_call: self.pace.most(),
         }
@@ -421,6 +469,7 @@ impl Member {
     /// Drops the instances that wait. The chain is gone; those in use follow when they are done.
     pub fn forget(&self, engine: &Engine) {
         engine.warm().forget(self.id);
+        engine.warm().forget(self.purity.instances);
         if lock(&self.quarantine).until().is_some() {
             self.quarantined.set(0);
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::decisions::Decisions;
 use super::member::{Member, Missed};
-use crate::config::OnFailure;
+use super::samples::{PolicyWatch, Samples};
+use crate::config::{Mode, OnFailure};
 use crate::model::TenantId;
 use crate::sandbox::types::Inputs;
 use crate::sandbox::{Engine, Fault, Undone};
@@ -21,6 +22,8 @@ pub enum CallError {
     Failed { policy: Arc<str>, fault: Fault },
     #[error("policy {policy} keeps failing and rests for another {:.1} s", .retry_after.as_secs_f64())]
     Quarantined { policy: Arc<str>, retry_after: Duration },
+    #[error("policy {policy} gave two answers about one series and is not asked any more")]
+    Impure { policy: Arc<str> },
     #[error("too many plugin calls are waiting")]
     Overloaded,
     /// The gateway is shutting down, or has a bug.
@@ -44,6 +47,7 @@ impl CallError {
         match missed {
             Missed::Failed(fault) | Missed::InDoubt(fault) => Self::Failed { policy, fault },
             Missed::Quarantined { retry_after } => Self::Quarantined { policy, retry_after },
+            Missed::Impure => Self::Impure { policy },
         }
     }
 }
@@ -54,16 +58,42 @@ pub struct Members {
     /// In the order they run.
     pub all: Vec<Member>,
     pub decisions: Decisions,
+    pub samples: Arc<Samples>,
+}
+
+/// Why a chain is not to serve on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condemned {
+    pub policy: Arc<str>,
+    pub is_impure: bool,
 }
 
 impl Members {
-    pub fn new(engine: Arc<Engine>, tenant: TenantId, all: Vec<Member>) -> Self {
+    pub fn new(engine: Arc<Engine>, tenant: TenantId, all: Vec<Member>, samples: Arc<Samples>) -> Self {
         Self {
             engine,
             tenant,
             all,
             decisions: Decisions::default(),
+            samples,
         }
+    }
+
+    pub fn watch(&self) -> &PolicyWatch {
+        self.samples.watch()
+    }
+
+    /// The first policy that is impure, or keeps failing and may not be left out. One in shadow harms nobody.
+    pub fn condemned(&self) -> Option<Condemned> {
+        let counts = |member: &&Member| member.info.mode != Mode::Shadow;
+        self.all.iter().filter(counts).find_map(|member| {
+            let is_impure = member.purity.found.get().is_some();
+            let is_failing = member.keeps_failing() && member.info.on_failure != OnFailure::Bypass;
+            (is_impure || is_failing).then(|| Condemned {
+                policy: member.info.name.clone(),
+                is_impure,
+            })
+        })
     }
 
     pub fn judging_series(&self) -> impl Iterator<Item = &Member> {

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use super::labels::{LabelSet, Unfit};
 use super::member::Member;
 use super::words::check_name;
-use crate::model::{Label, MAX_BUDGET_LENGTH, Refusal, SeriesBudget};
+use crate::model::{Label, MAX_BUDGET_LENGTH, Refusal, SeriesBudget, plain};
 use crate::sandbox::types::{Budget, Edit, Verdict};
 use crate::wire::labels::labels;
+use crate::wire::shown_whole;
 
 /// What the chain makes of one series. Where a policy says what can be no series, that one is refused and the others go
 /// on.
@@ -50,6 +51,58 @@ impl Outcome {
         match self {
             Self::Reject { unfit, .. } => Some(unfit),
             _ => None,
+        }
+    }
+
+    /// As it may be logged: without the values of labels.
+    pub(super) fn told(&self) -> String {
+        let counted = match self.budget() {
+            Some(budget) => format!(" against a budget of {}", budget.max_active_series),
+            None => String::new(),
+        };
+        let apart = match self.stream() {
+            Some(stream) => format!(" in stream {stream}{counted}"),
+            None => counted,
+        };
+        match self {
+            Self::Keep { .. } => format!("keep{apart}"),
+            Self::Drop { reason, .. } => format!("drop ({reason})"),
+            Self::Edit { .. } => format!("edit{apart}"),
+            Self::TooLarge => "refuse (too many labels)".to_owned(),
+            Self::Reject { unfit, .. } => format!("refuse ({})", unfit.refusal.text()),
+        }
+    }
+
+    /// For operators, cut to `most` bytes.
+    pub(super) fn shown(&self, most: usize) -> String {
+        let Self::Edit { labels, .. } = self else {
+            return plain(&self.told(), most);
+        };
+        let parts = labels
+            .iter()
+            .map(|label| (label.name.as_bytes(), label.value.as_bytes()));
+        plain(&format!("{}: {}", self.told(), shown_whole(parts, most)), most)
+    }
+
+    pub(super) fn stream(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Keep { stream, .. } | Self::Edit { stream, .. } => stream.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn budget(&self) -> Option<&Arc<SeriesBudget>> {
+        match self {
+            Self::Keep { budget, .. } | Self::Edit { budget, .. } => budget.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Bytes of its labels.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Edit { labels, .. } => labels.bytes(),
+            _ => 0,
         }
     }
 

@@ -69,6 +69,11 @@ impl Quarantine {
         begins
     }
 
+    /// It rested, and the next outcome says whether it rests again.
+    pub fn is_on_trial(&self) -> bool {
+        self.breaker.is_on_trial()
+    }
+
     /// End of the rest if there is one.
     pub fn until(&self) -> Option<Instant> {
         self.breaker.until()

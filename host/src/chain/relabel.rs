@@ -4,6 +4,8 @@
 //! to refuse series, the piece is asked about again by halves (`search`), until the series it fails on are alone. Never
 //! applies the host's own rules (reserved labels, name rules, limits): whoever asks hands in a function that does, which
 //! runs here, after the whole chain, on the plugin thread, so no policy can skip it.
+//!
+//! Long because whatever is asked of a policy about series is asked here: in service, alone, in shadow and again.
 
 use std::ops::Range;
 use std::string::FromUtf8Error;
@@ -12,6 +14,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::again::{Again, impurity};
+use super::aside::{Aside, compare};
 use super::batch::Batch;
 use super::labels::Unfit;
 use super::member::{Function, Member, Missed};
@@ -71,6 +75,8 @@ pub struct RelabelJob<V> {
     /// Those that each policy that judges series has left on them.
     edited: Vec<usize>,
     search: Search,
+    /// What policies are asked about again, once the write is answered.
+    again: Again,
     witness: Option<Witness>,
     reply: Option<Reply<V>>,
 }
@@ -88,6 +94,7 @@ impl<V> RelabelJob<V> {
                 cacheable: true,
             },
             batch,
+            again: Again::default(),
             witness: None,
             reply: Some(reply),
         }
@@ -145,7 +152,7 @@ impl<V> RelabelJob<V> {
         }
         let members = Arc::clone(&self.members);
         let mut series = kept(piece.len());
-        let mut question = Question::reused();
+        let mut question = PolicyQuestion::reused();
         let sent = piece.clone().map(|index| self.batch.series(index).len());
         question.so_far = SoFar {
             series: piece.end,
@@ -155,14 +162,28 @@ impl<V> RelabelJob<V> {
         let mut edited = self.edited.clone();
         let mut must_ask_anew = true;
         for (policy, member) in members.judging_series().enumerate() {
+            let (batch, start) = (&self.batch, piece.start);
+            let sent = |at: usize| batch.series(start + at);
+            let aside = Aside::take(&member.shadow, &mut series, sent);
+            if !aside.is_empty() {
+                // A search asks about the same series again and again.
+                if !self.search.is_searching() {
+                    ask_in_shadow(&members, policy, &aside, &mut self.again, sent)?;
+                }
+                must_ask_anew = true;
+            }
             if must_ask_anew {
-                let sent = |at: usize| self.batch.series(piece.start + at);
                 // A scan proved that they are text: were they not, that is a bug.
                 question.ask_for(&series, sent).map_err(|_| CallError::Lost)?;
             }
             if question.asked.series_count() == 0 {
-                break;
+                if aside.is_empty() {
+                    break;
+                }
+                aside.put_back(&mut series);
+                continue;
             }
+            let picked = self.again.pick(members.watch(), &member.purity, &series, sent);
             // Of a policy that may be left out nothing must stay where it fails half-way.
             let before = (member.info.on_failure == OnFailure::Bypass).then(|| series.clone());
             question.so_far.edited = edited[policy];
@@ -172,7 +193,12 @@ impl<V> RelabelJob<V> {
                 false => question.put(&members, member, &mut series),
             };
             let left = match answer.map_err(|missed| self.spend(policy, member, &question, began, missed)) {
-                Ok(left) => left,
+                Ok(left) => {
+                    let (batch, start) = (&self.batch, piece.start);
+                    let sent = |at: usize| batch.series(start + at);
+                    self.again.keep(policy, picked, &series, sent, &members.samples);
+                    left
+                }
                 Err(Missed::InDoubt(_)) => {
                     if piece.len() > 1 {
                         question.asked.reuse();
@@ -190,7 +216,8 @@ impl<V> RelabelJob<V> {
                     self.search.abandon();
                     series = before.unwrap_or(series);
                     self.done.cacheable = false;
-                    must_ask_anew = false;
+                    must_ask_anew = !aside.is_empty();
+                    aside.put_back(&mut series);
                     continue;
                 }
             };
@@ -198,7 +225,8 @@ impl<V> RelabelJob<V> {
                 witness.series(member, &series);
             }
             edited[policy] += left.bytes;
-            must_ask_anew = left.is_new;
+            must_ask_anew = left.is_new || !aside.is_empty();
+            aside.put_back(&mut series);
         }
         (self.sent, self.edited) = (question.so_far.sent, edited);
         question.asked.reuse();
@@ -210,7 +238,7 @@ impl<V> RelabelJob<V> {
         &mut self,
         policy: usize,
         member: &Member,
-        question: &Question,
+        question: &PolicyQuestion,
         series: &mut [Outcome],
         index: usize,
     ) -> Result<Left, CallError> {
@@ -243,7 +271,7 @@ impl<V> RelabelJob<V> {
         &mut self,
         policy: usize,
         member: &Member,
-        question: &Question,
+        question: &PolicyQuestion,
         began: Duration,
         missed: Missed,
     ) -> Missed {
@@ -259,7 +287,11 @@ impl<V> RelabelJob<V> {
 impl<V: Send> Job for RelabelJob<V> {
     fn step(&mut self) -> Step {
         // The request is gone: nobody wants the rest.
-        if self.reply.as_ref().is_none_or(oneshot::Sender::is_closed) {
+        if self.reply.as_ref().is_some_and(oneshot::Sender::is_closed) {
+            return Step::Done;
+        }
+        if self.reply.is_none() {
+            ask_again(&self.members, &mut self.again);
             return Step::Done;
         }
         let judged = self.judge_piece();
@@ -271,10 +303,78 @@ impl<V: Send> Job for RelabelJob<V> {
             cacheable: self.done.cacheable,
         };
         if let Some(reply) = self.reply.take() {
+            // The body is the write's, and it is not held any more.
+            self.batch = Batch::default();
             // It may have gone in this moment, which is its right.
             let _ = reply.send(judged.map(|()| done));
         }
-        Step::Done
+        match self.again.is_empty() {
+            true => Step::Done,
+            false => Step::Again,
+        }
+    }
+}
+
+/// Asks a policy about series of which its word does not count, and notes what it would do.
+fn ask_in_shadow<'a>(
+    members: &Members,
+    policy: usize,
+    aside: &Aside,
+    again: &mut Again,
+    sent: impl Fn(usize) -> &'a [u8] + Copy,
+) -> Result<(), CallError> {
+    let Some(member) = members.judging_series().nth(policy) else {
+        return Ok(());
+    };
+    let sent_aside = |at: usize| sent(aside.series()[at].0);
+    let mut series: Vec<Outcome> = aside.series().iter().map(|(_, outcome)| outcome.clone()).collect();
+    let question = PolicyQuestion::alone(&series, sent_aside).map_err(|_| CallError::Lost)?;
+    let picked = again.pick(members.watch(), &member.purity, &series, sent_aside);
+    member.shadow.asked(series.len());
+    if let Err(missed) = question.put(members, member, &mut series) {
+        member.failed_in_shadow(missed, series.len() as u64);
+        return Ok(());
+    }
+    again.keep(policy, picked, &series, sent_aside, &members.samples);
+    for (at, ((_, before), after)) in aside.series().iter().zip(series).enumerate() {
+        let sent = sent_aside(at);
+        compare(&member.shadow, sent, before, &after.unless_as(sent));
+    }
+    Ok(())
+}
+
+/// Asks policies again what they said before, each on another instance.
+fn ask_again(members: &Members, again: &mut Again) {
+    let (engine, allowance) = (&members.engine, members.engine.call_allowance());
+    for (policy, member) in members.judging_series().enumerate() {
+        let answered = again.take_of(policy);
+        if answered.is_empty() {
+            continue;
+        }
+        let mut series: Vec<Outcome> = answered.iter().map(|one| one.before.clone()).collect();
+        let began = thread_time();
+        let said = member.ask_again(engine, |instance| {
+            // One alone first, so that this instance is not called as often as the other one.
+            let (one, others) = series.split_at_mut(1);
+            for (first, piece) in [(0, one), (1, others)] {
+                let asked = PolicyQuestion::alone(piece, |at| &answered[first + at].sent[..]);
+                let question = asked.map_err(|error| Fault::Invalid(error.to_string()))?;
+                if !piece.is_empty() {
+                    question.ask(instance, allowance, member, piece)?;
+                }
+            }
+            Ok(())
+        });
+        let took = thread_time().saturating_sub(began);
+        member.purity.asked_again(answered.len(), took);
+        // A call that fails says nothing of what was said before.
+        if said.is_err() {
+            continue;
+        }
+        let differs = answered.iter().zip(&series).find(|(one, again)| one.after != **again);
+        if let Some((one, again)) = differs {
+            member.is_impure(impurity(&one.sent, [&one.after, again]));
+        }
     }
 }
 
@@ -283,7 +383,7 @@ impl<V: Send> Job for RelabelJob<V> {
 /// # Errors
 /// As [`Member::call`].
 pub fn try_out(members: &Members, member: &Member) -> Result<(), Missed> {
-    let question = Question::plain()?;
+    let question = PolicyQuestion::plain()?;
     let mut series = kept(question.asked.series_count());
     question.put(members, member, &mut series)?;
     // What makes no series of a plain one is not for any tenant.
@@ -294,13 +394,13 @@ pub fn try_out(members: &Members, member: &Member) -> Result<(), Missed> {
 }
 
 /// Before any policy had its say.
-fn kept(series: usize) -> Vec<Outcome> {
+pub fn kept(series: usize) -> Vec<Outcome> {
     vec![Outcome::UNTOUCHED; series]
 }
 
 /// What an answer leaves.
 #[derive(Clone, Copy, Default)]
-struct Left {
+pub(super) struct Left {
     /// The live series have other labels than were asked about, or are fewer.
     is_new: bool,
     /// Of labels and budgets, on those that were edited.
@@ -319,19 +419,31 @@ struct SoFar {
 
 /// A question about all live series of a piece.
 #[derive(Default)]
-struct Question {
+pub(super) struct PolicyQuestion {
     asked: Arguments,
     /// Series of the piece, live or not.
     of: usize,
     so_far: SoFar,
 }
 
-impl Question {
+impl PolicyQuestion {
     fn reused() -> Self {
         Self {
             asked: Arguments::reused(),
             ..Self::default()
         }
+    }
+
+    /// About these `series` and no others of a write; `sent` gives the labels they came with.
+    pub fn alone<'a>(series: &[Outcome], sent: impl Fn(usize) -> &'a [u8]) -> Result<Self, FromUtf8Error> {
+        let mut question = Self::default();
+        question.ask_for(series, &sent)?;
+        question.so_far = SoFar {
+            series: series.len(),
+            sent: (0..series.len()).map(|at| sent(at).len()).sum(),
+            edited: 0,
+        };
+        Ok(question)
     }
 
     /// The labels that `series` have now, in place of what was asked before; `sent` gives those they came with.
@@ -405,7 +517,7 @@ impl Question {
         Ok(question)
     }
 
-    fn ask(
+    pub fn ask(
         &self,
         instance: &mut Instance,
         allowance: Duration,

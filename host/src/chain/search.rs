@@ -46,6 +46,11 @@ impl Search {
         Some(piece.start..end)
     }
 
+    /// Whether a piece of the same write was asked about before.
+    pub fn is_searching(&self) -> bool {
+        !(self.pieces.is_empty() && self.suspects.is_empty())
+    }
+
     pub fn suspects(&self, policy: usize) -> bool {
         self.suspects.contains(&policy)
     }

@@ -11,7 +11,10 @@ mod load;
 mod memory;
 mod meter;
 mod pace;
+mod purity;
+mod random;
 mod search;
+mod shadow;
 mod wasi;
 mod witness;
 
@@ -20,7 +23,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::*;
-use crate::config::{self, OnFailure, Owner, PluginSource, WrittenAt};
+use crate::config::{self, Mode, OnFailure, Owner, PluginSource, WrittenAt};
 use crate::memory::{Memory, NO_LIMIT};
 use crate::model::{Refusal, TenantId};
 use crate::sandbox::{CompileError, Compiler, Fault, LoadError, compile};
@@ -102,6 +105,7 @@ pub(crate) fn policy(plugin: Arc<PluginSource>, settings: &str) -> config::Polic
         plugin,
         settings: settings.to_owned(),
         on_failure: OnFailure::Retry,
+        mode: Mode::Enforce,
         owner: Owner::Tenant,
         written_at: WrittenAt::default(),
     }
@@ -117,6 +121,19 @@ fn tenant(name: &str) -> Context {
     Context {
         tenant: TenantId::new(name).unwrap(),
         upstreams: vec!["soft".to_owned(), "soft-tenants".to_owned()],
+    }
+}
+
+impl Chain {
+    /// For a tenant that has sent nothing yet.
+    pub(crate) async fn build(
+        engine: &Arc<Engine>,
+        context: &Context,
+        policies: &[config::Policy],
+        generation: u64,
+    ) -> Result<Self, BuildError> {
+        let samples = Arc::new(Samples::new(&PolicyWatch::new(engine.memory()).unwrap()));
+        Self::build_with(engine, context, policies, generation, &samples).await
     }
 }
 
@@ -235,11 +252,12 @@ async fn instances_are_reused_and_gone_with_their_chain() {
     for _ in 0..10 {
         chain.relabel(batch(&[UP])).await.unwrap();
     }
-    kept_warm(&engine, 1, "reused").await;
+    // One that serves, and one that is asked again what that one said.
+    kept_warm(&engine, 2, "reused").await;
     let other = Chain::build(&engine, &tenant("u"), &[policy(fixture("pass"), "{}")], 1)
         .await
         .unwrap();
-    kept_warm(&engine, 2, "never shared between tenants").await;
+    kept_warm(&engine, 3, "never shared between tenants").await;
     drop(chain);
     kept_warm(&engine, 1, "gone with its chain").await;
     drop(other);

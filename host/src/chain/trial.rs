@@ -1,7 +1,7 @@
 //! A policy tried before its chain may serve.
 //!
 //! Takes one policy of a chain that is being built; starts it, asks what its decisions depend on, and has it judge plain
-//! series and a plain write. Gives what it did wrong. Never lets a chain serve that fails here.
+//! series and a plain write; then what the tenant sent lately, twice. Gives what it did wrong. Never lets a chain serve that fails here.
 
 use std::sync::Arc;
 
@@ -10,10 +10,12 @@ use tokio::sync::oneshot;
 use super::admission;
 use super::member::{Function, Member, Missed};
 use super::members::Members;
+use super::purity::Impurity;
 use super::relabel;
+use super::twice;
 use super::write::Write;
 use crate::model::{Protocol, Totals};
-use crate::sandbox::{Fault, Job, LoadError, Rank, Step};
+use crate::sandbox::{Fault, Instance, Job, LoadError, Rank, Step};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildFault {
@@ -26,6 +28,18 @@ pub enum BuildFault {
     Inputs(Fault),
     #[error("does not judge a plain batch: {0}")]
     Golden(Fault),
+    /// Asked again on another instance, in another order, it said something else.
+    #[error(
+        "is not pure: of one series of {} it said `{}` and then `{}`; a verdict must depend on the settings and the labels alone",
+        .0.metric,
+        .0.said[0],
+        .0.said[1]
+    )]
+    Impure(Box<Impurity>),
+    #[error(
+        "is not pure: another instance of it decides otherwise about the same write; a decision must depend on the settings and the write alone"
+    )]
+    ImpureAboutWrites,
     /// The host's fault.
     #[error("could not be tried: an instance of it {0}")]
     NoRoom(Fault),
@@ -39,7 +53,7 @@ impl BuildFault {
         match self {
             Self::Load(error) => error.may_pass(),
             Self::Overloaded | Self::NoRoom(_) => true,
-            Self::Configure(_) | Self::Inputs(_) | Self::Golden(_) => false,
+            Self::Configure(_) | Self::Inputs(_) | Self::Golden(_) | Self::Impure(_) | Self::ImpureAboutWrites => false,
         }
     }
 
@@ -86,7 +100,8 @@ fn run(members: &Members, member: &Member) -> Result<(), BuildFault> {
     let engine = &*members.engine;
     let golden = |missed| match missed {
         Missed::Failed(fault) | Missed::InDoubt(fault) => BuildFault::of(fault, BuildFault::Golden),
-        Missed::Quarantined { .. } => BuildFault::Overloaded,
+        // Nobody asked it before.
+        Missed::Quarantined { .. } | Missed::Impure => BuildFault::Overloaded,
     };
     let started = member.warm_up(engine);
     started.map_err(|fault| BuildFault::of(fault, BuildFault::Configure))?;
@@ -96,6 +111,10 @@ fn run(members: &Members, member: &Member) -> Result<(), BuildFault> {
     }
     if member.info.judges_series {
         relabel::try_out(members, member).map_err(golden)?;
+        let impurity = twice::try_twice(members, member);
+        if let Some(impurity) = impurity.map_err(BuildFault::NoRoom)? {
+            return Err(BuildFault::Impure(Box::new(impurity)));
+        }
     }
     if member.info.judges_writes {
         let mut write = golden_write();
@@ -103,11 +122,13 @@ fn run(members: &Members, member: &Member) -> Result<(), BuildFault> {
         let streams = admission::streams(&write);
         let write = admission::told(&members.tenant, &write, &streams);
         let allowance = engine.call_allowance();
-        member
-            .call(engine, Function::Admit, |instance| {
-                admission::ask(instance, &write, allowance, member)
-            })
-            .map_err(golden)?;
+        let asked = |instance: &mut Instance| admission::ask(instance, &write, allowance, member);
+        let opinion = member.call(engine, Function::Admit, asked).map_err(golden)?;
+        match member.ask_a_fresh_one(engine, asked) {
+            Ok(other) if other != opinion => return Err(BuildFault::ImpureAboutWrites),
+            Err(fault @ (Fault::NoRoom | Fault::NoMemory)) => return Err(BuildFault::NoRoom(fault)),
+            _ => {}
+        }
     }
     Ok(())
 }

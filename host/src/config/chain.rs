@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::builtin;
-use super::file::Place;
+use super::file::{Place, Value};
 use super::inputs::sha256;
 use super::nearest::nearest;
 use super::section::{Field, quote};
-use super::{ConfigError, OnFailure, Owner, PluginSource, Policy, WrittenAt};
+use super::{ConfigError, Mode, OnFailure, Owner, PluginSource, Policy, WrittenAt};
 
 /// Longest name of a plugin, policy or upstream. They are label values in metrics.
 const MAX_NAME_LENGTH: usize = 63;
@@ -100,6 +100,7 @@ pub(super) struct WrittenPolicy {
     name: Option<(String, Place, String)>,
     settings: String,
     on_failure: OnFailure,
+    mode: Mode,
     owner: Owner,
     written_at: WrittenAt,
 }
@@ -156,15 +157,37 @@ fn policy(item: &Field<'_>, owner: Owner, plugins: &Plugins) -> Option<WrittenPo
         }
         on_failure = choice.unwrap_or(on_failure);
     }
+    let mode = section.field("mode").and_then(|field| mode(&field));
     section.close();
     Some(WrittenPolicy {
         plugin: plugin?,
         name,
         settings: settings?,
         on_failure,
+        mode: mode.unwrap_or(Mode::Enforce),
         owner,
         written_at: WrittenAt::of(item),
     })
+}
+
+/// A word, or `{enforce: 10%}`.
+fn mode(field: &Field<'_>) -> Option<Mode> {
+    if !matches!(field.node.value, Value::Map(_)) {
+        return field.choice(&[("enforce", Mode::Enforce), ("shadow", Mode::Shadow)]);
+    }
+    let mut section = field.section()?;
+    let part = section.require("enforce");
+    section.close();
+    let part = part?;
+    let percent = part.text()?.strip_suffix('%').and_then(|percent| percent.parse().ok());
+    match percent {
+        Some(percent @ 1..=99) => Some(Mode::EnforcePart(percent)),
+        Some(100) => Some(Mode::Enforce),
+        _ => {
+            part.fail("expected a whole percentage of the series, `1%` to `100%`; a policy that is enforced on none has `mode: shadow`");
+            None
+        }
+    }
 }
 
 fn known_plugin(field: &Field<'_>, plugins: &Plugins) -> Option<Arc<PluginSource>> {
@@ -228,6 +251,7 @@ pub(super) fn chain<'a>(parts: impl IntoIterator<Item = &'a WrittenPolicy>) -> V
         plugin: Arc::clone(&part.plugin),
         settings: part.settings.clone(),
         on_failure: part.on_failure,
+        mode: part.mode,
         owner: part.owner,
         written_at: part.written_at.clone(),
     };

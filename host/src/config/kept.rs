@@ -9,7 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CertificateName, Credential, Limits, OnFailure, OverRate, Owner, Password, PluginSource, Policy, Tenant, WrittenAt,
+    CertificateName, Credential, Limits, Mode, OnFailure, OverRate, Owner, Password, PluginSource, Policy, Tenant,
+    WrittenAt,
 };
 use crate::model::TenantId;
 
@@ -51,6 +52,8 @@ struct KeptPolicy {
     settings: String,
     #[serde(with = "KeptOnFailure")]
     on_failure: OnFailure,
+    #[serde(with = "KeptMode")]
+    mode: Mode,
     #[serde(with = "KeptOwner")]
     owner: Owner,
 }
@@ -85,6 +88,14 @@ enum KeptOnFailure {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(remote = "Mode")]
+enum KeptMode {
+    Enforce,
+    EnforcePart(u8),
+    Shadow,
+}
+
+#[derive(Serialize, Deserialize)]
 #[serde(remote = "Owner")]
 enum KeptOwner {
     Operator,
@@ -100,6 +111,7 @@ pub fn to_kept(tenant: &Tenant) -> Option<Vec<u8>> {
         plugin_file: policy.plugin.file.clone(),
         settings: policy.settings.clone(),
         on_failure: policy.on_failure,
+        mode: policy.mode,
         owner: policy.owner,
     };
     let kept = Kept {
@@ -138,6 +150,7 @@ pub fn from_kept(json: &[u8], mut plugin: impl FnMut(&[u8; 32]) -> Option<Arc<[u
             plugin: Arc::new(plugin),
             settings: policy.settings,
             on_failure: policy.on_failure,
+            mode: policy.mode,
             owner: policy.owner,
             written_at: written_at.clone(),
         })

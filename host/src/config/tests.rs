@@ -1,4 +1,6 @@
 //! Whole configurations: what they resolve to, what is said about mistakes, what is never said.
+//!
+//! Long because a whole configuration is.
 
 use std::fs;
 use std::time::Duration;

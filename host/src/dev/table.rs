@@ -198,6 +198,7 @@ mod tests {
 
     fn kazusa(generation: u64, counted: Counted) -> BTreeMap<String, Row> {
         let snapshot = Snapshot {
+            went_back: None,
             config: Arc::new(config::tests::bare("kazusa")),
             generation,
             policies: Vec::new(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::tap::Tap;
 use crate::auth::VerifiedPasswords;
+use crate::chain::PolicyWatch;
 use crate::config::Config;
 use crate::forward::Upstreams;
 use crate::judge::MemoClock;
@@ -25,6 +26,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     pub memory: Arc<Memory>,
     pub memos: Arc<Memos>,
+    /// What policies are watched with.
+    pub watch: Arc<PolicyWatch>,
     pub engine: Arc<Engine>,
     pub upstreams: Arc<Upstreams>,
     pub in_flight: Arc<InFlight>,
@@ -73,6 +76,7 @@ impl Shared {
         );
         Ok(Arc::new(Self {
             memos: Memos::new(&memory, &metrics),
+            watch: PolicyWatch::new(&memory)?,
             engine: Engine::new(&config.sandbox, compiler, &memory, Arc::clone(&metrics))?,
             memory,
             upstreams: Upstreams::new(Arc::clone(&metrics), max_sends(config)),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 
+use super::back::Predecessors;
 use super::blocking::blocking;
 use super::report::{Broken, ReloadError, Report, lines};
 use crate::auth::{Authenticator, Waiting};
@@ -19,7 +20,7 @@ use crate::config::{self, BrokenTenant, Config, Credential, Loaded};
 use crate::model::TenantId;
 use crate::model::breaker::{Breaker, Rests};
 use crate::pipeline::{Pipeline, Shared};
-use crate::tenant::{Accounts, Generation, Tenants};
+use crate::tenant::{Account, Accounts, Generation, Tenants};
 
 /// Chains built at once: compiling is one at a time anyway, configuring a few plugins is not.
 const BUILDS_AT_ONCE: usize = 4;
@@ -38,6 +39,8 @@ const MISSING: &str = "this tenant file is gone; what it configured goes on, and
 #[derive(Default)]
 pub(super) struct Lineage {
     pub(super) accounts: Accounts,
+    /// What tenants can go back to.
+    pub(super) predecessors: Predecessors,
     /// The number of the newest generation of any tenant.
     pub(super) generation: u64,
     /// Open where a chain could not be tried for want of room or of a processor: a poll tries again, whatever the files say.
@@ -93,14 +96,18 @@ pub(super) async fn build(
     let provable = provable(&config, &tenants);
     let accounts = &mut lineage.accounts;
     accounts.forget_closed();
+    lineage.predecessors.retain(|id| tenants.contains_key(id));
     let mut all = Tenants::default();
     tenants.into_values().for_each(|generation| all.serve(generation));
     for (id, tenant) in &provable {
-        all.know(accounts.open(id, &shared.memos, &shared.metrics), &tenant.credentials);
+        all.know(
+            accounts.open(id, &shared.memos, &shared.watch, &shared.metrics),
+            &tenant.credentials,
+        );
     }
     let pipeline = Pipeline {
         config: Arc::new(config),
-        authenticator: Authenticator::new(provable.into_values(), waiting),
+        authenticator: Arc::new(Authenticator::new(provable.into_values(), waiting)),
         tenants: all,
         upstreams,
         shared: Arc::clone(shared),
@@ -124,7 +131,7 @@ impl Building<'_> {
     fn go_on_with_the_unchanged(&mut self, config: &Config) -> Vec<Arc<config::Tenant>> {
         let mut changed = Vec::new();
         for (id, tenant) in &config.tenants {
-            match self.before(id).filter(|old| old.config() == tenant) {
+            match self.before(id).filter(|old| old.written() == tenant) {
                 Some(old) => drop(self.tenants.insert(id.clone(), old)),
                 None => changed.push(Arc::clone(tenant)),
             }
@@ -137,12 +144,22 @@ impl Building<'_> {
         let first = self.lineage.generation + 1;
         self.lineage.generation += changed.len() as u64;
         let mut may_pass = false;
-        for (number, tenant, built) in build_chains(self.shared, first, changed).await {
+        let changed = self.with_accounts(changed);
+        for (number, (tenant, account), built) in build_chains(self.shared, first, changed).await {
             let id = tenant.id.clone();
             let generation = match built {
-                Ok(chain) => Some(self.generation(number, tenant, chain)),
+                Ok(chain) => {
+                    if let Some(old) = self.before(&id) {
+                        let predecessors = &mut self.lineage.predecessors;
+                        predecessors.keep(&old, &tenant.policies, &self.shared.memory);
+                    }
+                    Some(self.generation(number, tenant, chain, account))
+                }
                 Err(error) => {
-                    may_pass |= error.may_pass();
+                    if error.may_pass() {
+                        may_pass = true;
+                        self.lineage.predecessors.clear();
+                    }
                     let old = self.before(&id);
                     self.report.broken.push(Broken {
                         tenant: Some(id.clone()),
@@ -191,10 +208,11 @@ impl Building<'_> {
         }
         let first = self.lineage.generation + 1;
         self.lineage.generation += needed.len() as u64;
-        for (number, tenant, built) in build_chains(self.shared, first, needed).await {
+        let needed = self.with_accounts(needed);
+        for (number, (tenant, account), built) in build_chains(self.shared, first, needed).await {
             match built {
                 Ok(chain) => {
-                    let generation = self.generation(number, tenant, chain);
+                    let generation = self.generation(number, tenant, chain, account);
                     self.lineage.restored.insert(number);
                     self.go_on_where_it_could_not_be_built(config, &generation);
                     self.restored.push(generation);
@@ -218,9 +236,25 @@ impl Building<'_> {
         }
     }
 
-    fn generation(&mut self, number: u64, tenant: Arc<config::Tenant>, chain: Chain) -> Arc<Generation> {
+    fn with_accounts(&mut self, tenants: Vec<Arc<config::Tenant>>) -> Vec<Accounted> {
+        let Shared {
+            memos, watch, metrics, ..
+        } = self.shared;
         let accounts = &mut self.lineage.accounts;
-        let account = accounts.open(&tenant.id, &self.shared.memos, &self.shared.metrics);
+        let with_account = |tenant: Arc<config::Tenant>| {
+            let account = accounts.open(&tenant.id, memos, watch, metrics);
+            (tenant, account)
+        };
+        tenants.into_iter().map(with_account).collect()
+    }
+
+    fn generation(
+        &self,
+        number: u64,
+        tenant: Arc<config::Tenant>,
+        chain: Chain,
+        account: Arc<Account>,
+    ) -> Arc<Generation> {
         let (key, clock) = (&self.shared.hash_key, self.shared.clock);
         Arc::new(Generation::new(number, tenant, chain, account, key, clock))
     }
@@ -331,16 +365,21 @@ fn has_more(written: &[Credential], on: Option<&Generation>) -> bool {
     on.is_some_and(|on| written.iter().any(|one| !on.config().credentials.contains(one)))
 }
 
+/// A tenant's configuration, and what the tenant has whatever that says.
+type Accounted = (Arc<config::Tenant>, Arc<Account>);
+
 async fn build_chains(
     shared: &Shared,
     first: u64,
-    tenants: Vec<Arc<config::Tenant>>,
-) -> Vec<(u64, Arc<config::Tenant>, Result<Chain, BuildError>)> {
-    let builds = (first..).zip(tenants).map(|(generation, tenant)| async move {
-        let context = Context::of(&tenant);
-        let chain = Chain::build(&shared.engine, &context, &tenant.policies, generation).await;
-        (generation, tenant, chain)
-    });
+    tenants: Vec<Accounted>,
+) -> Vec<(u64, Accounted, Result<Chain, BuildError>)> {
+    let builds = (first..)
+        .zip(tenants)
+        .map(|(generation, (tenant, account))| async move {
+            let (context, policies) = (Context::of(&tenant), &tenant.policies);
+            let chain = Chain::build_with(&shared.engine, &context, policies, generation, account.samples()).await;
+            (generation, (tenant, account), chain)
+        });
     futures_util::stream::iter(builds)
         .buffered(BUILDS_AT_ONCE)
         .collect()

@@ -161,6 +161,7 @@ mod tests {
             plugin: Arc::new(plugin),
             settings: "{\"a\":1}".into(),
             on_failure: OnFailure::Bypass,
+            mode: config::Mode::Enforce,
             owner: Owner::Operator,
             written_at: WrittenAt::default(),
         };

@@ -15,7 +15,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::memory::Held;
-use crate::owned::{Bounds, InUse, OwnedError, OwnedFolder};
+use crate::owned::{FolderBounds, InUse, OwnedError, OwnedFolder};
 
 /// Largest artefact kept, in bytes. Python's, the largest known, has 60 MB.
 pub const MAX_ARTEFACT: u64 = 512 << 20;
@@ -109,7 +109,7 @@ impl Hasher for Sha256Hasher {
 /// A folder of artefacts.
 pub struct Cache {
     folder: OwnedFolder,
-    bounds: Bounds,
+    bounds: FolderBounds,
 }
 
 impl Cache {
@@ -118,7 +118,7 @@ impl Cache {
     /// # Errors
     /// If it cannot be made, or someone else could have put something into it.
     pub fn open(folder: &Path, bytes: u64) -> Result<Self, OwnedError> {
-        let bounds = Bounds {
+        let bounds = FolderBounds {
             files: MAX_FILES,
             bytes,
         };

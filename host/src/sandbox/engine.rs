@@ -274,6 +274,11 @@ impl Engine {
         &self.threads
     }
 
+    /// What all that it runs draws on.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }

@@ -77,6 +77,13 @@ pub struct TrapLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
+pub struct DifferenceLabels {
+    pub tenant: String,
+    pub policy: String,
+    pub kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct UpstreamLabels {
     pub upstream: String,
     pub outcome: &'static str,
@@ -239,6 +246,12 @@ metrics! {
         "1 while a policy is not called because it keeps failing, otherwise 0";
     policy_bypassed: Counters<PolicyLabels>, "policy_bypassed",
         "Times a failing policy was left out because its on_failure is bypass";
+    policy_asked_again: Counters<PolicyLabels>, "policy_asked_again",
+        "New series about which a policy was asked again, on another instance, to see whether it says the same";
+    policy_impure: Counters<PolicyLabels>, "policy_impure",
+        "Times a policy gave two answers about one series or write; it is not asked any more under this configuration";
+    policy_shadow_differences: Counters<DifferenceLabels>, "policy_shadow_differences",
+        "New series, and writes, that a policy in shadow would have had otherwise, by kind";
     policy_log_lines: Counters<PolicyLabels>, "policy_log_lines",
         "Log lines of plugins that were written";
     policy_log_bytes: Counters<PolicyLabels>, "policy_log" in Bytes,
@@ -269,6 +282,8 @@ metrics! {
         "Number of the tenant's configuration in use; it grows when the configuration changes";
     tenant_broken: Gauges<TenantLabels>, "tenant_broken",
         "1 if the tenant's newest configuration could not be used and an older one, or none, is in use, otherwise 0";
+    tenant_went_back: Gauges<TenantLabels>, "tenant_went_back",
+        "1 if the tenant's policies are not those of its newest configuration, because a policy failed or an operator asked for it, otherwise 0";
     tenants_restored: Gauge, "tenants_restored",
         "Tenants that serve as state_dir has kept them, because what is configured could not be used since the start";
     credentials_unknown: Gauge, "tenant_credentials_unknown",

@@ -1,5 +1,5 @@
 //! What a tenant has whatever its configuration says now: what is remembered of its series, its buckets, what it has in
-//! flight, what was counted and told of it, when its credentials were used.
+//! flight, what was counted and told of it, when its credentials were used, samples of what it sent.
 //!
 //! Takes a tenant's id, gives its one account, handed on from generation to generation and gone with the last of them
 //! and the last write under it: nobody has to sweep for tenants that left. Two accounts of one tenant never live at the
@@ -12,6 +12,7 @@ use std::time::Instant;
 use super::counters::Counters;
 use super::failures::Failures;
 use super::uses::Uses;
+use crate::chain::{PolicyWatch, Samples};
 use crate::judge::memo::{Memo, Memos};
 use crate::limits::{Buckets, Count};
 use crate::model::TenantId;
@@ -20,6 +21,7 @@ use crate::telemetry::Metrics;
 pub struct Account {
     tenant: TenantId,
     memo: Arc<Memo>,
+    samples: Arc<Samples>,
     /// By which the newest generation knows its verdicts. One that still answers stores and finds its own.
     memo_generation: Mutex<u16>,
     pub(super) buckets: Buckets,
@@ -30,10 +32,11 @@ pub struct Account {
 }
 
 impl Account {
-    fn new(tenant: &TenantId, memos: &Arc<Memos>, metrics: &Arc<Metrics>) -> Self {
+    fn new(tenant: &TenantId, memos: &Arc<Memos>, watch: &Arc<PolicyWatch>, metrics: &Arc<Metrics>) -> Self {
         Self {
             tenant: tenant.clone(),
             memo: Arc::new(Memo::new(tenant, memos)),
+            samples: Arc::new(Samples::new(watch)),
             memo_generation: Mutex::default(),
             buckets: Buckets::default(),
             in_flight: Arc::default(),
@@ -49,6 +52,11 @@ impl Account {
 
     pub(super) fn memo(&self) -> &Memo {
         &self.memo
+    }
+
+    /// Label sets that it sent lately, on which its next policies are tried.
+    pub fn samples(&self) -> &Arc<Samples> {
+        &self.samples
     }
 
     pub fn counters(&self) -> &Counters {
@@ -80,11 +88,17 @@ pub struct Accounts(HashMap<TenantId, Weak<Account>>);
 
 impl Accounts {
     /// The tenant's account: the one that is there, be it held only by a write that is not yet answered, or a new one.
-    pub fn open(&mut self, tenant: &TenantId, memos: &Arc<Memos>, metrics: &Arc<Metrics>) -> Arc<Account> {
+    pub fn open(
+        &mut self,
+        tenant: &TenantId,
+        memos: &Arc<Memos>,
+        watch: &Arc<PolicyWatch>,
+        metrics: &Arc<Metrics>,
+    ) -> Arc<Account> {
         if let Some(open) = self.0.get(tenant).and_then(Weak::upgrade) {
             return open;
         }
-        let account = Arc::new(Account::new(tenant, memos, metrics));
+        let account = Arc::new(Account::new(tenant, memos, watch, metrics));
         self.0.insert(tenant.clone(), Arc::downgrade(&account));
         account
     }
@@ -102,6 +116,10 @@ mod tests {
     use crate::limits::{BoundMet, InFlight, Withdrawal};
     use crate::memory::Memory;
 
+    fn watch() -> Arc<PolicyWatch> {
+        PolicyWatch::new(&Memory::new(u64::MAX / 100, Arc::new(Metrics::new()))).unwrap()
+    }
+
     fn limits(requests: usize) -> Limits {
         Limits {
             max_in_flight_size: 80,
@@ -118,12 +136,12 @@ mod tests {
         let a = TenantId::new("a").unwrap();
         let mut accounts = Accounts::default();
         // A write in flight has the account; the tenant leaves and comes back.
-        let of_write = accounts.open(&a, &memos, &metrics);
+        let of_write = accounts.open(&a, &memos, &watch(), &metrics);
         let mut held = all.enter(&of_write.in_flight, &limits(1)).unwrap();
         held.take_place(1).unwrap();
         held.hold(80).unwrap();
         accounts.forget_closed();
-        let back = accounts.open(&a, &memos, &metrics);
+        let back = accounts.open(&a, &memos, &watch(), &metrics);
         assert_eq!(
             all.enter(&back.in_flight, &limits(1)).err(),
             Some(BoundMet::TenantRequests)
@@ -138,7 +156,10 @@ mod tests {
         let (metrics, memos) = (Arc::new(Metrics::new()), Memos::within(u64::MAX));
         let mut accounts = Accounts::default();
         let (a, b) = (TenantId::new("a").unwrap(), TenantId::new("b").unwrap());
-        let (account, _other) = (accounts.open(&a, &memos, &metrics), accounts.open(&b, &memos, &metrics));
+        let (account, _other) = (
+            accounts.open(&a, &memos, &watch(), &metrics),
+            accounts.open(&b, &memos, &watch(), &metrics),
+        );
         let spend = [Withdrawal {
             policy: "limits",
             bucket: "b",
@@ -147,18 +168,18 @@ mod tests {
             burst: 1,
         }];
         account.buckets.charge(&spend, Instant::now()).unwrap();
-        assert!(Arc::ptr_eq(&account, &accounts.open(&a, &memos, &metrics)));
+        assert!(Arc::ptr_eq(&account, &accounts.open(&a, &memos, &watch(), &metrics)));
         drop(account);
         accounts.forget_closed();
         assert_eq!(accounts.0.len(), 1);
-        let anew = accounts.open(&a, &memos, &metrics);
+        let anew = accounts.open(&a, &memos, &watch(), &metrics);
         assert_eq!(anew.buckets.charge(&spend, Instant::now()), Ok(()));
     }
 
     #[test]
     fn each_generation_of_a_memo_has_a_number_of_its_own() {
         let (a, memos) = (TenantId::new("a").unwrap(), Memos::within(u64::MAX));
-        let account = Account::new(&a, &memos, &Arc::new(Metrics::new()));
+        let account = Account::new(&a, &memos, &watch(), &Arc::new(Metrics::new()));
         let (memo, first) = account.begin_generation();
         let (same, second) = account.begin_generation();
         assert!(Arc::ptr_eq(&memo, &same));

@@ -15,10 +15,24 @@ use crate::limits::{ChargeError, Withdrawal};
 use crate::model::SeriesBudget;
 use crate::wire::HashKey;
 
+/// That policies serve which are not those of the newest configuration, and why.
+#[derive(Debug, Clone)]
+pub struct WentBack {
+    /// The generation whose policies gave way.
+    pub from: u64,
+    /// Whose serve in their place. None: there is nothing to go back to, and the policy at fault rests.
+    pub to: Option<u64>,
+    /// A sentence for operators.
+    pub why: String,
+    /// The configuration that it stands for: as long as it is the same, so are the policies that serve.
+    pub written: Arc<config::Tenant>,
+}
+
 /// One generation of one tenant.
 pub struct Generation {
     number: u64,
     config: Arc<config::Tenant>,
+    went_back: Option<WentBack>,
     pub(super) judge: Judge,
     pub(super) clock: MemoClock,
     pub(super) account: Arc<Account>,
@@ -48,10 +62,36 @@ impl Generation {
         Self {
             number,
             config,
+            went_back: None,
             judge,
             clock,
             account,
         }
+    }
+
+    /// Of a configuration whose policies are those of another one.
+    #[must_use]
+    pub fn that_went_back(mut self, went_back: WentBack) -> Self {
+        self.went_back = Some(went_back);
+        self
+    }
+
+    pub fn went_back(&self) -> Option<&WentBack> {
+        self.went_back.as_ref()
+    }
+
+    /// The configuration it stands for, which is the one it has unless it went back.
+    pub fn written(&self) -> &Arc<config::Tenant> {
+        self.went_back.as_ref().map_or(&self.config, |back| &back.written)
+    }
+
+    /// What judges in it. For operators: nothing can be done in its tenant's name with it.
+    pub fn chain(&self) -> &Chain {
+        self.judge.chain()
+    }
+
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 
     /// Counts the tenant's configurations that came into use.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::counters::Counted;
 use super::failures::LastFailure;
-use super::generation::Generation;
+use super::generation::{Generation, WentBack};
 use crate::chain::PolicyStatus;
 use crate::config;
 use crate::judge::memo::{BudgetStats, MemoStats};
@@ -21,6 +21,7 @@ const SHOWN_BUDGETS: usize = 5;
 pub struct Snapshot {
     pub config: Arc<config::Tenant>,
     pub generation: u64,
+    pub went_back: Option<WentBack>,
     /// In the order they run.
     pub policies: Vec<PolicyStatus>,
     /// Since the process began, whatever generation served.
@@ -47,6 +48,7 @@ impl Snapshot {
         Self {
             config: Arc::clone(generation.config()),
             generation: generation.number(),
+            went_back: generation.went_back().cloned(),
             policies: generation.judge.chain().status(),
             counted: account.counters().counted(),
             memo: account.memo().stats(tick),

@@ -184,9 +184,13 @@ async fn charges_and_routes_that_mean_nothing_are_nonsense() {
 #[tokio::test]
 async fn one_policy_names_only_so_many_streams_and_reasons() {
     let chain = chain("many-streams", &[hostile("many-streams", "relabel")]).await;
-    // It names streams by places in a call: from here on each write is one.
-    chain.relabel(batch(&[UP; 1000])).await.unwrap();
-    let judged = chain.relabel(batch(&[TRIGGER; 64])).await.unwrap();
+    let numbers: Vec<String> = (0..65).map(|n| n.to_string()).collect();
+    let triggers: Vec<[(&str, &str); 2]> = numbers
+        .iter()
+        .map(|n| [("__name__", "up"), ("trigger", &**n)])
+        .collect();
+    let triggers: Vec<&[(&str, &str)]> = triggers.iter().map(|labels| &labels[..]).collect();
+    let judged = chain.relabel(batch(&triggers[..64])).await.unwrap();
     let stream = |i: usize| Outcome::Keep {
         stream: Some(Arc::from(format!("stream-{i}"))),
         budget: None,
@@ -196,7 +200,7 @@ async fn one_policy_names_only_so_many_streams_and_reasons() {
         stream(63),
         "labels that did not change are no edit"
     );
-    let judged = chain.relabel(batch(&[TRIGGER; 65])).await.unwrap();
+    let judged = chain.relabel(batch(&triggers)).await.unwrap();
     assert_eq!(judged.outcomes[63], stream(63));
     let unfit = Unfit::of(Refusal::TooManyStreams);
     assert!(matches!(&judged.outcomes[64], Outcome::Reject { unfit: found, .. } if *found == unfit));

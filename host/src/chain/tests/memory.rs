@@ -33,7 +33,8 @@ async fn forty_policies_of_thirty_mebibytes_fit_a_small_pod_one_after_another() 
         all.push(Chain::build(&engine, &tenant, &policies, n).await.unwrap());
         assert!(memory.held(Kind::Plugins) <= most(POD, Kind::Plugins), "{n}");
     }
-    assert!(engine.warm().len() >= 10, "{}", engine.warm().len());
+    // Ten fit, and a chain is tried on two instances before it serves.
+    assert!(engine.warm().len() >= 9, "{}", engine.warm().len());
     // Others need the memory: all that is more than plugins are guaranteed.
     let bodies = memory.hold(Kind::Bodies, most(POD, Kind::Bodies)).unwrap();
     let _connections = memory.hold(Kind::Connections, POD / 100 * 15).unwrap();

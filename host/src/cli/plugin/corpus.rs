@@ -142,21 +142,24 @@ pub fn write(number: u64) -> Write {
     }
 }
 
+/// No count of the gateway's comes near it. The largest numbers of all are none that JavaScript can give back.
+const LARGEST: u64 = 1 << 62;
+
 /// Each with what it is.
 pub fn hostile_writes() -> Vec<(&'static str, Write)> {
     let most = Totals {
-        series: u64::MAX,
-        samples: u64::MAX,
-        histograms: u64::MAX,
-        exemplars: u64::MAX,
+        series: LARGEST,
+        samples: LARGEST,
+        histograms: LARGEST,
+        exemplars: LARGEST,
     };
     let largest = Write {
         subject: "s".repeat(4096),
         protocol: Protocol::V2,
-        compressed_bytes: u64::MAX,
-        decoded_bytes: u64::MAX,
-        active_series: u64::MAX,
-        new_series: u64::MAX,
+        compressed_bytes: LARGEST,
+        decoded_bytes: LARGEST,
+        active_series: LARGEST,
+        new_series: LARGEST,
         streams: vec![(Arc::from(""), most)],
     };
     let many = Write {

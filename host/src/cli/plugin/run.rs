@@ -40,9 +40,8 @@ pub struct Options {
     /// Series such as `up{job="node"}`; `-` reads an exposition from standard input.
     #[arg(value_name = "SERIES", required = true)]
     series: Vec<String>,
-    /// Asks about all series together, as many in a call as the gateway does at first, in place of one by
-    /// one; what is printed is
-    /// then that of the whole call.
+    /// Asks about all series together, as many in a call as the gateway does at first, in place of one by one; what is
+    /// printed is then that of the whole call.
     #[arg(long)]
     batch: bool,
     /// What the credential of the write's sender proved, as the plugin is told.
@@ -245,10 +244,6 @@ fn text(subject: &Subject, answers: &[Answer], decided: Option<&Decided>) {
             Err(fault) => println!("  the plugin {fault}"),
         }
         print_lines(&decided.printed);
-    }
-    let dropped = subject.lines_dropped();
-    if dropped > 0 {
-        println!("{dropped} lines more were printed than a call may");
     }
 }
 

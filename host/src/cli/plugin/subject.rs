@@ -125,13 +125,9 @@ impl Subject {
         instance.admission_inputs(self.engine.call_allowance())
     }
 
-    /// What was printed since the last time, and how many lines were too many.
+    /// What was printed since the last time.
     pub fn printed(&self) -> Vec<Line> {
         self.share.heard()
-    }
-
-    pub fn lines_dropped(&self) -> u64 {
-        self.share.dropped.get()
     }
 }
 

@@ -10,14 +10,15 @@ use tokio::runtime::Runtime;
 use super::arguments::{Configured, Confines};
 use super::outcome::Wrong;
 use super::subject::Subject;
-use crate::chain::{Chain, Context};
-use crate::config::{OnFailure, Owner, PluginSource, Policy, Sandbox, WrittenAt};
+use crate::chain::{Chain, Context, PolicyWatch, Samples};
+use crate::config::{Mode, OnFailure, Owner, PluginSource, Policy, Sandbox, WrittenAt};
 use crate::memory::Memory;
 use crate::sandbox::{Compiler, Engine, LoadError, Plugin};
 use crate::telemetry::Metrics;
 
 pub struct Workshop {
     engine: Arc<Engine>,
+    memory: Arc<Memory>,
     runtime: Runtime,
 }
 
@@ -54,6 +55,7 @@ impl Workshop {
         Ok(Self {
             runtime: runtime()?,
             engine: engine(&sandbox, compiler, &memory, metrics).map_err(|error| error.to_string())?,
+            memory,
         })
     }
 
@@ -80,6 +82,7 @@ impl Workshop {
             plugin: Arc::clone(source),
             settings: context.settings.clone(),
             on_failure: OnFailure::RefuseSeries,
+            mode: Mode::Enforce,
             owner: Owner::Tenant,
             written_at: WrittenAt::default(),
         }];
@@ -87,7 +90,9 @@ impl Workshop {
             tenant: context.tenant.clone(),
             upstreams: context.upstreams.clone(),
         };
-        let built = Chain::build(&self.engine, &place, &policies, 1);
+        let watch = PolicyWatch::new(&self.memory).map_err(|error| error.to_string())?;
+        let samples = Arc::new(Samples::new(&watch));
+        let built = Chain::build_with(&self.engine, &place, &policies, 1, &samples);
         self.runtime
             .block_on(built)
             .map(drop)

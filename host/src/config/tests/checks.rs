@@ -192,3 +192,43 @@ fn balancers_are_named_by_address_or_by_network() {
         assert_eq!(load(protocol).unwrap_err(), told);
     }
 }
+
+fn mode_of(mode: &str) -> Result<Mode, String> {
+    let folder = main_file(&format!(
+        "tenants: [{{tenant: a, policies: [{{plugin: relabel, mode: {mode}}}]}}]"
+    ));
+    match folder.load() {
+        Ok(loaded) => Ok(loaded.config.tenants[&tenant("a")].policies[0].mode),
+        Err(errors) => Err(folder.say(&errors)),
+    }
+}
+
+#[test]
+fn a_policy_is_enforced_in_shadow_or_on_a_part() {
+    assert_eq!(mode_of("enforce"), Ok(Mode::Enforce));
+    assert_eq!(mode_of("shadow"), Ok(Mode::Shadow));
+    assert_eq!(mode_of("{enforce: 10%}"), Ok(Mode::EnforcePart(10)));
+    assert_eq!(mode_of("{enforce: 1%}"), Ok(Mode::EnforcePart(1)));
+    assert_eq!(mode_of("{enforce: 100%}"), Ok(Mode::Enforce));
+    let plain = main_file("tenants: [{tenant: a, policies: [{plugin: relabel}]}]")
+        .load()
+        .unwrap();
+    assert_eq!(plain.config.tenants[&tenant("a")].policies[0].mode, Mode::Enforce);
+}
+
+#[test]
+fn what_is_no_mode_is_told_with_its_place() {
+    for part in ["0%", "101%", "10", "-1%", "1.5%", "256%"] {
+        let error = mode_of(&format!("{{enforce: {part}}}")).unwrap_err();
+        assert!(
+            error.starts_with("g.yaml:3:68: tenants[0].policies[0].mode.enforce: expected a whole percentage"),
+            "{part}: {error}"
+        );
+    }
+    let error = mode_of("shadwo").unwrap_err();
+    assert!(error.contains("did you mean `shadow`?"), "{error}");
+    assert!(
+        mode_of("{enforced: 10%}").unwrap_err().contains("enforced"),
+        "a key that is not known"
+    );
+}

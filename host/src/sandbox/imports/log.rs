@@ -13,7 +13,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use crate::model::plain;
 use crate::sandbox::contract::log::Level;
 use crate::sandbox::meter::Meter;
-use crate::telemetry::Throttle;
+use crate::telemetry::metrics::PolicyLabels;
+use crate::telemetry::{Metrics, Throttle};
 
 /// Lines of one call: enough for a word about every unusual series of a batch, not for a line per series.
 const LINES_PER_CALL: u32 = 16;
@@ -35,7 +36,14 @@ pub struct Share {
     pub meter: Meter,
     throttle: Throttle,
     /// In place of the log.
-    heard: Option<Mutex<Vec<Line>>>,
+    heard: Option<Mutex<Heard>>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    lines: Vec<Line>,
+    /// Lines that were too many.
+    dropped: usize,
 }
 
 /// What a plugin wrote, for its author.
@@ -62,17 +70,20 @@ impl Share {
     pub fn listening(tenant: &str, policy: &str) -> Self {
         Self {
             heard: Some(Mutex::default()),
-            ..Self::new(tenant, policy, Counter::default())
+            ..Self::new(tenant, policy, Meter::new(&Metrics::new(), &PolicyLabels::default()))
         }
     }
 
-    /// The lines since the last time, if it listens.
+    /// The lines since the last time, if it listens, and a word about those that were too many.
     pub fn heard(&self) -> Vec<Line> {
-        let heard = self
-            .heard
-            .as_ref()
-            .map(|heard| heard.lock().unwrap_or_else(PoisonError::into_inner));
-        heard.map(|mut lines| std::mem::take(&mut *lines)).unwrap_or_default()
+        let Some(heard) = &self.heard else { return Vec::new() };
+        let heard = std::mem::take(&mut *heard.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut lines = heard.lines;
+        if heard.dropped > 0 {
+            let text = format!("{} lines more were printed than a call may", heard.dropped);
+            lines.push(Line { level: "gateway", text });
+        }
+        lines
     }
 
     fn take(&self, now: Instant) -> bool {
@@ -116,12 +127,12 @@ impl Lines {
         self.written = self.written.saturating_add(1);
         if let Some(heard) = &self.share.heard {
             let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-            if self.written > LINES_PER_CALL || heard.len() >= MOST_HEARD {
-                self.share.dropped.inc();
+            if self.written > LINES_PER_CALL || heard.lines.len() >= MOST_HEARD {
+                heard.dropped += 1;
                 return;
             }
             let (level, text) = (word(level), plain(message, LINE_LENGTH));
-            heard.push(Line { level, text });
+            heard.lines.push(Line { level, text });
             return;
         }
         if self.written > LINES_PER_CALL || !self.share.take(Instant::now()) {

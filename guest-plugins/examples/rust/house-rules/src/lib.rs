@@ -30,8 +30,15 @@ impl Policy for HouseRules {
         if rules.cluster.is_empty() {
             return Err("cluster is missing".to_owned());
         }
-        if let Some(upstream) = rules.kube_upstream.as_ref().filter(|name| !context.upstreams.contains(name)) {
-            return Err(format!("kube_upstream: {} has no upstream `{upstream}`", context.tenant));
+        if let Some(upstream) = rules
+            .kube_upstream
+            .as_ref()
+            .filter(|name| !context.upstreams.contains(name))
+        {
+            return Err(format!(
+                "kube_upstream: {} has no upstream `{upstream}`",
+                context.tenant
+            ));
         }
         log::write(Level::Info, &format!("house rules for cluster {}", rules.cluster));
         Ok(rules)
@@ -62,7 +69,10 @@ impl Admit for HouseRules {
     }
 
     fn admit(&self, write: &Write) -> Decision {
-        let counts = write.streams.iter().map(|stream| stream.totals.samples + stream.totals.histograms);
+        let counts = write
+            .streams
+            .iter()
+            .map(|stream| stream.totals.samples + stream.totals.histograms);
         let samples = counts.sum();
         if samples > 5000 {
             return Decision::Reject("more than 5000 samples in one write".to_owned());

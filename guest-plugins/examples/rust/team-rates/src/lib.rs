@@ -100,12 +100,24 @@ mod tests {
             upstreams: vec!["main".to_owned()],
         };
         for (settings, reason) in [
-            (r#"{"label": "team", "teams": {"a": 0}, "others": 1}"#, "lets nothing pass"),
-            (r#"{"label": "team", "teams": {"a": 1}, "others": 0}"#, "lets nothing pass"),
-            (r#"{"label": "team", "teams": {"others": 1}, "others": 1}"#, "teams.others"),
+            (
+                r#"{"label": "team", "teams": {"a": 0}, "others": 1}"#,
+                "lets nothing pass",
+            ),
+            (
+                r#"{"label": "team", "teams": {"a": 1}, "others": 0}"#,
+                "lets nothing pass",
+            ),
+            (
+                r#"{"label": "team", "teams": {"others": 1}, "others": 1}"#,
+                "teams.others",
+            ),
             (r#"{"label": "team", "teams": {}}"#, "others"),
         ] {
-            assert!(TeamRates::configure(settings, &context).unwrap_err().contains(reason), "{settings}");
+            assert!(
+                TeamRates::configure(settings, &context).unwrap_err().contains(reason),
+                "{settings}"
+            );
         }
     }
 }

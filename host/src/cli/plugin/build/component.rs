@@ -1,16 +1,18 @@
 //! A component out of a core module.
 //!
 //! Takes a module that a compiler left behind, gives the component: of a module that was made with bindings by what those
-//! put into it, of another by the names of its exports. What it imports of WASI's first preview is adapted. Never runs it.
+//! put into it, of another by the names of its exports. What it imports of WASI's first preview is answered inside of it, by
+//! what wasi.wat says. Never runs it.
 
-use wasi_preview1_component_adapter_provider::{
-    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
-};
 use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 use super::super::wit::{CONTRACT, FILE};
+
+/// What is behind WASI, and as which module it is imported.
+const WASI: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wasi.wasm"));
+const WASI_MODULE: &str = "wasi_snapshot_preview1";
 
 /// What bindings leave in a module.
 const BINDINGS: &str = "component-type";
@@ -34,11 +36,9 @@ pub fn of(wasm: &[u8]) -> Result<Vec<u8>, String> {
     let encoder = ComponentEncoder::default().validate(true).module(&wasm);
     let mut encoder = encoder.map_err(no_component)?;
     if module.imports_wasi {
-        let adapted = encoder.adapter(
-            WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
-            WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
-        );
-        encoder = adapted.map_err(no_component)?;
+        let mut wasi = WASI.to_vec();
+        embed_world(&mut wasi, "wasi", "import gauntlet:policy/log@1.0.0;\n")?;
+        encoder = encoder.adapter(WASI_MODULE, &wasi).map_err(no_component)?;
     }
     encoder.encode().map_err(no_component)
 }
@@ -62,7 +62,7 @@ fn read(wasm: &[u8]) -> Result<Module, String> {
             Payload::ImportSection(imports) => {
                 for import in imports.into_imports() {
                     let import = import.map_err(broken)?;
-                    module.imports_wasi |= import.module == WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
+                    module.imports_wasi |= import.module == WASI_MODULE;
                 }
             }
             Payload::ExportSection(exports) => {
@@ -89,18 +89,16 @@ fn embed(wasm: &mut Vec<u8>, exports: &[String]) -> Result<(), String> {
     }];
     worlds.extend(has("relabel-packed").then_some("packed-relabel"));
     worlds.extend(has("admission-inputs").then_some("remembered-admission"));
+    let include = |world: &&str| format!("include gauntlet:policy/{world}@1.0.0;\n");
+    embed_world(wasm, "plugin", &worlds.iter().map(include).collect::<String>())
+}
+
+/// Says in the module what world it is of: its name, and what it says.
+fn embed_world(wasm: &mut Vec<u8>, name: &str, says: &str) -> Result<(), String> {
     let mut resolve = Resolve::default();
-    let contract = resolve.push_str(FILE, CONTRACT).map_err(no_component)?;
-    let package = resolve.packages[contract].name.clone();
-    let version = package.version.map(|version| format!("@{version}")).unwrap_or_default();
-    let include = |world: &&str| format!("include {}:{}/{world}{version};\n", package.namespace, package.name);
-    let world: String = worlds.iter().map(include).collect();
-    let built = resolve.push_str(
-        "built.wit",
-        &format!("package gauntlet:built;\nworld plugin {{\n{world}}}\n"),
-    );
-    let world = resolve
-        .select_world(&[built.map_err(no_component)?], Some("plugin"))
-        .map_err(no_component)?;
+    resolve.push_str(FILE, CONTRACT).map_err(no_component)?;
+    let text = format!("package built:{name};\nworld {name} {{\n{says}}}\n");
+    let built = resolve.push_str("built.wit", &text).map_err(no_component)?;
+    let world = resolve.select_world(&[built], Some(name)).map_err(no_component)?;
     embed_component_metadata(wasm, &resolve, world, StringEncoding::UTF8).map_err(no_component)
 }
