@@ -193,9 +193,9 @@ pub async fn serve<H, F>(
             Ok((socket, address, (seat, notice))) => {
                 let door = Arc::clone(&door);
                 let serve = move |socket, address| {
-                    let clock = Arc::clone(seat.clock());
+                    let tenant = Arc::clone(seat.clock().tenant());
                     let served = Box::pin(until_told(door, socket, address, seat, notice));
-                    turn::by_turns(served, move || clock.tenant().cloned())
+                    turn::by_turns(served, tenant)
                 };
                 if let Err(error) = reactors.spawn(&tracker, socket, address, serve) {
                     tracing::error!(%error, "a connection could not be handed over; the listener goes on");

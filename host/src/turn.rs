@@ -10,6 +10,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ thread_local! {
 }
 
 /// None: whoever proved no tenant.
-type Whose = Option<TenantId>;
+type Whose<'t> = Option<&'t TenantId>;
 
 #[derive(Debug, Default)]
 struct Turn {
@@ -52,7 +53,7 @@ struct Book(Vec<Had>);
 /// What one tenant had.
 #[derive(Debug)]
 struct Had {
-    whose: Whose,
+    whose: Option<TenantId>,
     /// When it will have been its share.
     paid: Instant,
     /// It came with more than is done here.
@@ -62,14 +63,14 @@ struct Had {
 /// One tenant's connections that wait for its turn, in the order in which they came.
 #[derive(Debug)]
 struct Line {
-    whose: Whose,
+    whose: Option<TenantId>,
     waiting: VecDeque<(u64, Waker)>,
 }
 
 impl Book {
     /// Whether there is something left of what it may have.
-    fn is_open(&self, whose: &Whose, now: Instant) -> bool {
-        let had = self.0.iter().find(|had| had.whose == *whose);
+    fn is_open(&self, whose: Whose<'_>, now: Instant) -> bool {
+        let had = self.0.iter().find(|had| had.whose.as_ref() == whose);
         had.is_none_or(|had| match had.heavy {
             true => had.paid <= now,
             false => had.paid <= now + BURST * SHARE,
@@ -77,16 +78,16 @@ impl Book {
     }
 
     /// What a tenant had is paid for when so much time has passed that it was its share. `heavy`: and it was not enough.
-    fn spend(&mut self, whose: &Whose, took: Duration, heavy: bool, now: Instant) {
+    fn spend(&mut self, whose: Whose<'_>, took: Duration, heavy: bool, now: Instant) {
         let cost = if heavy { EXPECT_MORE } else { took * SHARE };
-        if let Some(had) = self.0.iter_mut().find(|had| had.whose == *whose) {
+        if let Some(had) = self.0.iter_mut().find(|had| had.whose.as_ref() == whose) {
             had.paid = now.max(had.paid) + cost;
             had.heavy = heavy;
             return;
         }
         self.0.retain(|had| had.paid > now);
         self.0.push(Had {
-            whose: whose.clone(),
+            whose: whose.cloned(),
             paid: now + cost,
             heavy,
         });
@@ -106,8 +107,8 @@ impl Line {
 
 impl Turn {
     /// Whether a connection may go on now. If not, `waker` is woken when it may, and `ticket` is its place until then.
-    fn lets(&mut self, whose: &Whose, ticket: &mut Option<u64>, waker: &Waker, now: Instant) -> bool {
-        let line = self.waiting.iter().find(|line| line.whose == *whose);
+    fn lets(&mut self, whose: Whose<'_>, ticket: &mut Option<u64>, waker: &Waker, now: Instant) -> bool {
+        let line = self.waiting.iter().find(|line| line.whose.as_ref() == whose);
         let is_called = match (*ticket, line.and_then(Line::first)) {
             (Some(number), Some(first)) if number >= first => return false,
             (Some(_), _) | (None, None) => true,
@@ -120,10 +121,10 @@ impl Turn {
         self.ticket += 1;
         *ticket = Some(self.ticket);
         let place = (self.ticket, waker.clone());
-        match self.waiting.iter_mut().find(|line| line.whose == *whose) {
+        match self.waiting.iter_mut().find(|line| line.whose.as_ref() == whose) {
             Some(line) => line.waiting.push_back(place),
             None => self.waiting.push(Line {
-                whose: whose.clone(),
+                whose: whose.cloned(),
                 waiting: VecDeque::from([place]),
             }),
         }
@@ -131,13 +132,13 @@ impl Turn {
     }
 
     /// A connection went on for so long. Who may go on since its share of time has passed.
-    fn went_on(&mut self, whose: &Whose, took: Duration, now: Instant) -> Vec<Waker> {
+    fn went_on(&mut self, whose: Whose<'_>, took: Duration, now: Instant) -> Vec<Waker> {
         self.connections.spend(whose, took, false, now);
         let connections = &self.connections;
         let open = self
             .waiting
             .iter_mut()
-            .filter(|line| connections.is_open(&line.whose, now));
+            .filter(|line| connections.is_open(line.whose.as_ref(), now));
         open.filter_map(|line| Some(line.waiting.pop_front()?.1)).collect()
     }
 
@@ -170,8 +171,8 @@ pub fn end() {
 /// do than that.
 pub fn take<T>(tenant: &TenantId, work: impl FnOnce() -> Option<T>) -> Option<T> {
     let began = Instant::now();
-    let whose = Some(tenant.clone());
-    let is_open = TURN.with_borrow(|turn| turn.as_ref().map(|turn| turn.steps.is_open(&whose, began)));
+    let whose = Some(tenant);
+    let is_open = TURN.with_borrow(|turn| turn.as_ref().map(|turn| turn.steps.is_open(whose, began)));
     match is_open {
         Some(false) => return None,
         Some(true) => {}
@@ -181,28 +182,28 @@ pub fn take<T>(tenant: &TenantId, work: impl FnOnce() -> Option<T>) -> Option<T>
     let now = Instant::now();
     TURN.with_borrow_mut(|turn| {
         if let Some(turn) = turn {
-            turn.steps.spend(&whose, now - began, done.is_none(), now);
+            turn.steps.spend(whose, now - began, done.is_none(), now);
         }
     });
     done
 }
 
-/// What a connection does, as far as it is the turn of whose it is: `whose` may change with what it does.
-pub struct ByTurns<F, W> {
+/// What a connection does, as far as it is the turn of the tenant that it proved; before that, of all who proved none.
+pub struct ByTurns<F> {
     what: Pin<Box<F>>,
-    whose: W,
+    tenant: Arc<OnceLock<TenantId>>,
     ticket: Option<u64>,
 }
 
-pub fn by_turns<F: Future, W: Fn() -> Option<TenantId> + Unpin>(what: Pin<Box<F>>, whose: W) -> ByTurns<F, W> {
+pub fn by_turns<F: Future>(what: Pin<Box<F>>, tenant: Arc<OnceLock<TenantId>>) -> ByTurns<F> {
     ByTurns {
         what,
-        whose,
+        tenant,
         ticket: None,
     }
 }
 
-impl<F: Future, W: Fn() -> Option<TenantId> + Unpin> Future for ByTurns<F, W> {
+impl<F: Future> Future for ByTurns<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
@@ -210,7 +211,7 @@ impl<F: Future, W: Fn() -> Option<TenantId> + Unpin> Future for ByTurns<F, W> {
         let began = Instant::now();
         let lets = TURN.with_borrow_mut(|turn| {
             let turn = turn.as_mut()?;
-            Some(turn.lets(&(this.whose)(), &mut this.ticket, context.waker(), began))
+            Some(turn.lets(this.tenant.get(), &mut this.ticket, context.waker(), began))
         });
         match lets {
             Some(true) => {}
@@ -221,7 +222,7 @@ impl<F: Future, W: Fn() -> Option<TenantId> + Unpin> Future for ByTurns<F, W> {
         let now = Instant::now();
         let may_go_on = TURN.with_borrow_mut(|turn| {
             let turn = turn.as_mut()?;
-            Some(turn.went_on(&(this.whose)(), now - began, now))
+            Some(turn.went_on(this.tenant.get(), now - began, now))
         });
         may_go_on.into_iter().flatten().for_each(Waker::wake);
         done
@@ -242,35 +243,37 @@ mod tests {
     #[test]
     fn who_had_a_burst_waits_for_its_share_and_others_do_not() {
         let (mut book, now) = (Book::default(), Instant::now());
-        let (hog, quiet, strangers) = (Some(tenant("hog")), Some(tenant("quiet")), None);
-        book.spend(&hog, BURST, false, now);
-        assert!(book.is_open(&hog, now));
-        book.spend(&hog, BURST / 2, false, now);
-        assert!(!book.is_open(&hog, now) && book.is_open(&quiet, now) && book.is_open(&strangers, now));
+        let (hog, quiet) = (tenant("hog"), tenant("quiet"));
+        let (hog, quiet, strangers) = (Some(&hog), Some(&quiet), None);
+        book.spend(hog, BURST, false, now);
+        assert!(book.is_open(hog, now));
+        book.spend(hog, BURST / 2, false, now);
+        assert!(!book.is_open(hog, now) && book.is_open(quiet, now) && book.is_open(strangers, now));
         // A 16th of the time that passes is its own.
-        assert!(!book.is_open(&hog, now + BURST * SHARE / 2 - Duration::from_nanos(100)));
-        assert!(book.is_open(&hog, now + BURST * SHARE / 2));
+        assert!(!book.is_open(hog, now + BURST * SHARE / 2 - Duration::from_nanos(100)));
+        assert!(book.is_open(hog, now + BURST * SHARE / 2));
     }
 
     #[test]
     fn who_came_with_too_much_is_expected_to_come_with_more_of_it() {
         let (mut book, now) = (Book::default(), Instant::now());
-        let (heavy, light) = (Some(tenant("heavy")), Some(tenant("light")));
-        book.spend(&heavy, Duration::ZERO, true, now);
-        book.spend(&light, BURST * 2, false, now);
-        assert!(!book.is_open(&heavy, now) && !book.is_open(&light, now));
+        let (heavy, light) = (tenant("heavy"), tenant("light"));
+        let (heavy, light) = (Some(&heavy), Some(&light));
+        book.spend(heavy, Duration::ZERO, true, now);
+        book.spend(light, BURST * 2, false, now);
+        assert!(!book.is_open(heavy, now) && !book.is_open(light, now));
         book.end();
-        assert!(!book.is_open(&heavy, now) && book.is_open(&light, now));
-        assert!(book.is_open(&heavy, now + EXPECT_MORE));
-        book.spend(&heavy, BURST / 2, false, now + EXPECT_MORE);
-        assert!(book.is_open(&heavy, now + EXPECT_MORE));
+        assert!(!book.is_open(heavy, now) && book.is_open(light, now));
+        assert!(book.is_open(heavy, now + EXPECT_MORE));
+        book.spend(heavy, BURST / 2, false, now + EXPECT_MORE);
+        assert!(book.is_open(heavy, now + EXPECT_MORE));
     }
 
     #[test]
     fn tenants_of_bursts_that_are_paid_for_are_forgotten() {
         let (mut book, now) = (Book::default(), Instant::now());
         for n in 0..1000 {
-            book.spend(&Some(tenant(&format!("t{n}"))), BURST, false, now + BURST * SHARE * n);
+            book.spend(Some(&tenant(&format!("t{n}"))), BURST, false, now + BURST * SHARE * n);
         }
         assert_eq!(book.0.len(), 1);
     }
@@ -292,19 +295,21 @@ mod tests {
     #[test]
     fn connections_of_who_had_a_burst_go_on_in_the_order_in_which_they_came() {
         let (mut turn, now) = (Turn::default(), Instant::now());
-        let (hog, quiet) = (Some(tenant("hog")), Some(tenant("quiet")));
-        let lets =
-            |turn: &mut Turn, whose: &Whose, ticket: &mut Option<u64>| turn.lets(whose, ticket, noop_waker_ref(), now);
-        turn.connections.spend(&hog, BURST * 2, false, now);
+        let (hog, quiet) = (tenant("hog"), tenant("quiet"));
+        let (hog, quiet) = (Some(&hog), Some(&quiet));
+        let lets = |turn: &mut Turn, whose: Whose<'_>, ticket: &mut Option<u64>| {
+            turn.lets(whose, ticket, noop_waker_ref(), now)
+        };
+        turn.connections.spend(hog, BURST * 2, false, now);
         let mut tickets = [None; 2 * GO_ON + 1];
         for _ in 0..2 {
-            assert!(!tickets.iter_mut().any(|ticket| lets(&mut turn, &hog, ticket)));
+            assert!(!tickets.iter_mut().any(|ticket| lets(&mut turn, hog, ticket)));
         }
-        assert!(lets(&mut turn, &quiet, &mut None));
+        assert!(lets(&mut turn, quiet, &mut None));
         for called in [0..GO_ON, GO_ON..2 * GO_ON, 2 * GO_ON..2 * GO_ON + 1] {
             assert_eq!(turn.end().len(), called.len());
             let may: Vec<usize> = (0..tickets.len())
-                .filter(|n| tickets[*n].is_some() && lets(&mut turn, &hog, &mut tickets[*n]))
+                .filter(|n| tickets[*n].is_some() && lets(&mut turn, hog, &mut tickets[*n]))
                 .collect();
             assert_eq!(may, called.collect::<Vec<_>>());
         }
@@ -314,18 +319,19 @@ mod tests {
     #[test]
     fn on_a_reactor_that_is_always_busy_one_goes_on_when_its_share_of_time_has_passed() {
         let (mut turn, now) = (Turn::default(), Instant::now());
-        let (hog, quiet) = (Some(tenant("hog")), Some(tenant("quiet")));
-        assert!(turn.went_on(&hog, BURST * 2, now).is_empty());
+        let (hog, quiet) = (tenant("hog"), tenant("quiet"));
+        let (hog, quiet) = (Some(&hog), Some(&quiet));
+        assert!(turn.went_on(hog, BURST * 2, now).is_empty());
         let mut tickets = [None; 2];
         assert!(
             !tickets
                 .iter_mut()
-                .any(|ticket| turn.lets(&hog, ticket, noop_waker_ref(), now))
+                .any(|ticket| turn.lets(hog, ticket, noop_waker_ref(), now))
         );
         let later = now + BURST * SHARE;
-        assert!(turn.went_on(&quiet, BURST / 8, now).is_empty());
-        assert_eq!(turn.went_on(&quiet, BURST / 8, later).len(), 1);
-        let may = tickets.map(|ticket| turn.lets(&hog, &mut { ticket }, noop_waker_ref(), later));
+        assert!(turn.went_on(quiet, BURST / 8, now).is_empty());
+        assert_eq!(turn.went_on(quiet, BURST / 8, later).len(), 1);
+        let may = tickets.map(|ticket| turn.lets(hog, &mut { ticket }, noop_waker_ref(), later));
         assert_eq!(may, [true, false]);
     }
 
@@ -337,9 +343,9 @@ mod tests {
                 if end { Poll::Ready(()) } else { Poll::Pending }
             }))
         };
-        let whose = || Some(tenant("a"));
+        let whose = || Arc::new(OnceLock::from(tenant("a")));
         begin();
-        let (mut first, mut second) = (by_turns(slow(false), whose), by_turns(slow(true), whose));
+        let (mut first, mut second) = (by_turns(slow(false), whose()), by_turns(slow(true), whose()));
         assert!((&mut first).now_or_never().is_none());
         assert!((&mut second).now_or_never().is_none(), "not its turn");
         end();

@@ -3,7 +3,7 @@
 //! Takes the bytes that pass and the beginnings and ends of requests; gives the next deadline. Never ends a
 //! connection itself.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -72,7 +72,7 @@ pub(crate) struct Clock {
     idle: Duration,
     rest: Duration,
     /// Which the sender proved first.
-    tenant: OnceLock<TenantId>,
+    tenant: Arc<OnceLock<TenantId>>,
     state: Mutex<State>,
 }
 
@@ -82,7 +82,7 @@ impl Clock {
             head,
             idle,
             rest: REST,
-            tenant: OnceLock::new(),
+            tenant: Arc::default(),
             state: Mutex::new(State {
                 phase: Phase::Head,
                 since: Instant::now(),
@@ -156,7 +156,7 @@ impl Clock {
     /// Whoever is to try again will, and who proved nothing has sent a usual write by then.
     pub(super) fn still_heard(&self) -> usize {
         let state = self.state();
-        match (self.tenant().is_some(), state.is_refused) {
+        match (self.tenant.get().is_some(), state.is_refused) {
             (true, true) => HEARD_IF_REFUSED,
             (true, false) => HEARD_IF_TO_TRY_AGAIN,
             (false, _) => HEARD_OF_STRANGERS,
@@ -168,8 +168,9 @@ impl Clock {
         self.tenant.get_or_init(|| tenant.clone());
     }
 
-    pub(super) fn tenant(&self) -> Option<&TenantId> {
-        self.tenant.get()
+    /// Which tenant that was, as soon as there is one.
+    pub(super) fn tenant(&self) -> &Arc<OnceLock<TenantId>> {
+        &self.tenant
     }
 
     pub(super) fn is_busy(&self) -> bool {

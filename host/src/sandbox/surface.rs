@@ -62,7 +62,7 @@ impl Surface {
             return;
         }
         if let Some((_, version)) = name
-            .strip_prefix("gauntlet:policy/")
+            .strip_prefix(contract::NAMESPACE)
             .and_then(|rest| rest.split_once('@'))
         {
             self.contract
