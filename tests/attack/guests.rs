@@ -2,7 +2,7 @@
 //!
 //! Takes what a guest does, gives a component. Each keeps every series.
 
-use gauntlet_tests::guest::LIFTED;
+use gauntlet_tests::guest::{LIFTED, REALLOC};
 
 /// Fills so many bytes when it is configured.
 pub fn filler(bytes: u32) -> Vec<u8> {
@@ -38,13 +38,7 @@ fn guest(items: &str, configure: &str, relabel: &str, pages: u32) -> String {
         (core module $m
           {items}
           (memory (export "memory") {pages})
-          (global $top (mut i32) (i32.const 4096))
-          (func (export "realloc") (param i32 i32 i32 i32) (result i32)
-            (local $at i32)
-            (local.set $at (global.get $top))
-            (global.set $top (i32.add (local.get $at)
-              (i32.and (i32.add (local.get 3) (i32.const 7)) (i32.const -8))))
-            (local.get $at))
+          {REALLOC}
           (func (export "configure") (param i32 i32 i32 i32 i32 i32) (result i32)
             {configure}
             (global.set $top (i32.const 4096))

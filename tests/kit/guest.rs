@@ -2,6 +2,16 @@
 //!
 //! Takes nothing, gives what every such component has behind its core instance, and some whole ones.
 
+/// The room that a guest is asked in, from `$top` on, which only grows until the guest sets it back.
+pub const REALLOC: &str = r#"
+          (global $top (mut i32) (i32.const 4096))
+          (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+            (local $at i32)
+            (local.set $at (global.get $top))
+            (global.set $top (i32.add (global.get $top)
+              (i32.and (i32.add (local.get 3) (i32.const 7)) (i32.const -8))))
+            (local.get $at))"#;
+
 /// Behind `(core instance $i ..)` of a module that exports `memory`, `realloc`, `configure` and `relabel`.
 pub const LIFTED: &str = r#"
         (alias core export $i "memory" (core memory $memory))
@@ -36,16 +46,10 @@ pub fn liar(when: &str, after: usize) -> String {
         (core module $m
           (memory (export "memory") 8)
           (data (i32.const 32) "lie")
-          (global $top (mut i32) (i32.const 4096))
+          {REALLOC}
           (global $calls (mut i32) (i32.const 0))
           (global $seen (mut i32) (i32.const 0))
           (global $last (mut i32) (i32.const 0))
-          (func (export "realloc") (param i32 i32 i32 i32) (result i32)
-            (local $at i32)
-            (local.set $at (global.get $top))
-            (global.set $top (i32.add (global.get $top)
-              (i32.and (i32.add (local.get 3) (i32.const 7)) (i32.const -8))))
-            (local.get $at))
           (func (export "configure") (param i32 i32 i32 i32 i32 i32) (result i32) (i32.const 16))
           (func (export "relabel") (param $series i32) (param $count i32) (result i32)
             (local $i i32) (local $at i32)
@@ -84,13 +88,7 @@ pub fn answering() -> String {
         r#"
         (core module $m
           (memory (export "memory") 2)
-          (global $top (mut i32) (i32.const 4096))
-          (func (export "realloc") (param i32 i32 i32 i32) (result i32)
-            (local $at i32)
-            (local.set $at (global.get $top))
-            (global.set $top (i32.add (global.get $top)
-              (i32.and (i32.add (local.get 3) (i32.const 7)) (i32.const -8))))
-            (local.get $at))
+          {REALLOC}
           (func $digit (param i32) (result i32)
             (select (i32.sub (local.get 0) (i32.const 87)) (i32.sub (local.get 0) (i32.const 48))
               (i32.gt_u (local.get 0) (i32.const 57))))

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use gauntlet_tests::guest::LIFTED;
+use gauntlet_tests::guest::{LIFTED, REALLOC};
 
 use super::*;
 
@@ -169,13 +169,7 @@ pub(super) fn guest(core: &str, with: &str) -> String {
         (core module $m
           {go}
           (memory (export "memory") 2)
-          (global $top (mut i32) (i32.const 4096))
-          (func (export "realloc") (param i32 i32 i32 i32) (result i32)
-            (local $at i32)
-            (local.set $at (global.get $top))
-            (global.set $top (i32.add (global.get $top)
-              (i32.and (i32.add (local.get 3) (i32.const 7)) (i32.const -8))))
-            (local.get $at))
+          {REALLOC}
           (func (export "configure") (param i32 i32 i32 i32 i32 i32) (result i32) (call $go) (i32.const 16))
           ;; As many verdicts as series, all zero bytes, which is `keep`.
           (func (export "relabel") (param i32 i32) (result i32)
