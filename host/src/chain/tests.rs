@@ -249,11 +249,17 @@ async fn instances_are_reused_and_gone_with_their_chain() {
     let chain = Chain::build(&engine, &tenant("t"), &[policy(fixture("pass"), "{}")], 1)
         .await
         .unwrap();
-    for _ in 0..10 {
+    let labels = crate::telemetry::metrics::PolicyLabels {
+        tenant: "t".to_owned(),
+        policy: chain.status()[0].info.name.to_string(),
+    };
+    let asked_again = engine.metrics().policy_asked_again.get_or_create(&labels).clone();
+    for write in 1..=10 {
         chain.relabel(batch(&[UP])).await.unwrap();
+        // Once it is answered, another instance is asked again: a write that came meanwhile would be right to have a third.
+        purity::eventually("the write to be asked about again", || asked_again.get() >= write).await;
+        kept_warm(&engine, 2, "reused").await;
     }
-    // One that serves, and one that is asked again what that one said.
-    kept_warm(&engine, 2, "reused").await;
     let other = Chain::build(&engine, &tenant("u"), &[policy(fixture("pass"), "{}")], 1)
         .await
         .unwrap();

@@ -35,7 +35,7 @@ fn batch_of(series: &[Vec<(String, String)>]) -> Batch {
 }
 
 /// A policy's series are asked about again when the write is answered.
-async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     while !is_so() {
         assert!(std::time::Instant::now() < deadline, "{what}");
