@@ -24,8 +24,10 @@ async fn what_a_policy_takes_is_metered() {
     assert_eq!((logs.usage.log_lines, logs.usage.log_bytes), (0, 0));
     let only = Chain::build(&engine, &tenant("u"), &policies[1..], 1).await.unwrap();
     only.relabel(batch(&[TRIGGER])).await.unwrap();
-    let usage = only.status()[0].usage;
     // A tenant's first series are asked about again, whether the policy is pure: it says twice what it says.
+    let lines = || only.status()[0].usage.log_lines;
+    purity::eventually("the write to be asked about again", || lines() >= 2).await;
+    let usage = only.status()[0].usage;
     assert!(usage.log_lines == 2 && usage.log_bytes > 40, "{usage:?}");
     let text = metrics.text();
     for line in [
