@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -355,22 +356,24 @@ where
     }
 }
 
-/// Who proves a tenant is no stranger from then on, if that may have one more connection.
-async fn noting_proof(
+/// Who proves a tenant is no stranger from then on, if that may have one more connection. No `async`, see
+/// `requests::respond`.
+fn noting_proof(
     answered: impl Future<Output = Response<Full<Bytes>>>,
     peer: &Peer,
     seat: &Seat,
-) -> Response<Full<Bytes>> {
+) -> impl Future<Output = Response<Full<Bytes>>> {
     let was_proved = peer.proved.get().is_some();
-    let response = answered.await;
-    let Some(tenant) = peer.proved.get().filter(|_| !was_proved) else {
-        return response;
-    };
-    seat.clock().prove(tenant);
-    match seat.proved(tenant) {
-        true => response,
-        false => last(response),
-    }
+    answered.map(move |response| {
+        let Some(tenant) = peer.proved.get().filter(|_| !was_proved) else {
+            return response;
+        };
+        seat.clock().prove(tenant);
+        match seat.proved(tenant) {
+            true => response,
+            false => last(response),
+        }
+    })
 }
 
 impl<H> Door<H> {

@@ -262,7 +262,9 @@ impl Running {
         let handler = move |request, peer: Arc<Peer>| {
             // A request holds the generation it began with to its end.
             let pipeline = generations.current();
-            async move { pipeline.answer(request, &peer).await }
+            // In a box, for as long as the write takes: the library keeps room for an answer with each connection, and
+            // moves it about.
+            Box::pin(async move { pipeline.answer(request, &peer).await })
         };
         let serving = listener::serve(
             listener,

@@ -4,12 +4,13 @@
 //! that is why it ended. Holds nothing of HTTP for a connection that says nothing. Never answers a request itself, except
 //! for one whose head is malformed (400, 431).
 
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, pending, poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::FutureExt;
+use futures_util::future::Either;
 use http::header::{CONNECTION, HOST};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
@@ -184,7 +185,8 @@ fn overdue(clock: &Clock, mut timer: Pin<&mut Sleep>, context: &mut Context<'_>)
     }
 }
 
-/// One request, unless somebody else could take its head for another.
+/// One request, unless somebody else could take its head for another. Put together without `async`: a block that awaits
+/// what it was given holds it twice, and the library moves the whole of it several times for each request.
 fn respond<F, B>(
     request: Request<Incoming>,
     clock: &Arc<Clock>,
@@ -198,20 +200,17 @@ where
         HeadSeen::Request if !names_its_host(&request) => HeadSeen::Faulty(clock.find(Ambiguity::Host)),
         found => found,
     };
-    let answer = match found {
-        HeadSeen::Request => answer(request).map(Ok),
-        HeadSeen::Faulty(fault) => Some(Err(fault)),
-        HeadSeen::Unseen => None,
+    let answered = match found {
+        HeadSeen::Request => answer(request).map(Either::Left).ok_or(NoAnswer),
+        HeadSeen::Faulty(fault) => Ok(Either::Right(ready(malformed(fault)))),
+        HeadSeen::Unseen => Err(NoAnswer),
     };
     let clock = Arc::clone(clock);
-    async move {
-        let response = match answer.ok_or(NoAnswer)? {
-            Ok(answer) => answer.await,
-            Err(fault) => malformed(fault),
-        };
-        clock.answered(response.status());
-        Ok(response)
-    }
+    let answered = match answered {
+        Ok(answered) => Either::Left(answered.map(Ok)),
+        Err(no_answer) => Either::Right(ready(Err(no_answer))),
+    };
+    answered.map(move |result| result.inspect(|response| clock.answered(response.status())))
 }
 
 /// RFC 9112 section 3.2: one Host, which HTTP/1.0 did not know yet.
