@@ -26,13 +26,16 @@ unit:
 	cargo test --locked --workspace
 	cd guest-plugins && CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/guest-tests cargo test --locked --workspace
 
-## Formatting, lints, documentation, dependencies.
+## Formatting, lints, documentation, dependencies, and that the fuzz targets build.
 lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked -p gauntlet --no-default-features -- -D warnings
 	$(MAKE) --no-print-directory doc
 	scripts/check-dependencies
+	# A library that is not linked here: with it, checking needs no C++ compiler.
+	CUSTOM_LIBFUZZER_PATH=/dev/null cargo check --locked --manifest-path host/fuzz/Cargo.toml
+	cargo fmt --manifest-path host/fuzz/Cargo.toml --check
 
 ## The documentation of the code, private items included; a link that leads nowhere is an error.
 doc:

@@ -395,6 +395,17 @@ pub enum Mode {
     Shadow,
 }
 
+/// As it is configured.
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Enforce => f.write_str("enforce"),
+            Self::EnforcePart(percent) => write!(f, "enforce {percent}%"),
+            Self::Shadow => f.write_str("shadow"),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     Operator,

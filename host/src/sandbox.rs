@@ -43,6 +43,7 @@ pub use instance::Fault;
 pub(crate) use instance::{Instance, Start};
 pub(crate) use meter::Meter;
 pub use meter::Usage;
+pub use outline::check as check_outline;
 pub(crate) use plugin::Plugin;
 pub use queue::Rank;
 pub use surface::Surface;

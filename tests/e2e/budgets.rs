@@ -117,6 +117,36 @@ async fn budgets_are_counted_on_over_reloads() {
 }
 
 #[tokio::test]
+async fn more_budgets_than_a_tenant_may_have_are_counted_and_told_once() {
+    let receiver = Receiver::start().await;
+    let per_series = json!({"series_budgets": [{"per": ["i"], "max_active_series": 1}]});
+    let setup = Setup::with_receiver(&receiver).tenant(tenant("a").policy("limits", per_series));
+    let gateway = Gateway::start(setup).await;
+    let sender = gateway.sender().bearer("a-token");
+    for _ in 0..2 {
+        assert_eq!(stored(&sender, &receiver, many("exploding", 4010), 204).await.1, 4010);
+    }
+    gateway
+        .expect_metric("gauntlet_unbudgeted_series_total", &[("tenant", "a")], 10.0)
+        .await;
+    // Two names more, of which the log had room for none.
+    assert_eq!(stored(&sender, &receiver, many("exploding", 4012), 204).await.1, 4012);
+    gateway
+        .expect_metric("gauntlet_unbudgeted_series_total", &[("tenant", "a")], 12.0)
+        .await;
+    let log = gateway.log();
+    let told: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("one more budget of series"))
+        .collect();
+    let [told] = told[..] else { panic!("{told:?}") };
+    for part in ["\"tenant\":\"a\"", "\"budgets\":4000", "\"most\":4000"] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert_eq!(gateway.api("/api/v1/tenants").await[0]["budgets"], 4000);
+}
+
+#[tokio::test]
 async fn a_budget_that_cannot_be_is_told_by_check_with_its_place() {
     let receiver = Receiver::start().await;
     let nameless = json!({"series_budgets": [{"max_active_series": 5}]});

@@ -26,12 +26,15 @@ mod places;
 mod plugin_tools;
 mod policy_changes;
 mod policy_tools;
+mod recipes;
 mod reload;
 mod rollout;
+mod scope;
 mod tools;
 mod turned_away;
 mod turns;
 mod upstreams;
+mod watching;
 
 use gauntlet_tests::{Gateway, Receiver, Setup, Tenant, TimeSeries, WriteRequest, series, write};
 

@@ -262,7 +262,7 @@ cases:
     ));
     cases.test(&[]).with(
         0,
-        &["7 cases, 0 failed; 3 checks (pure, packed as plain, hostile series), 0 failed"],
+        &["7 cases, 0 failed; 4 checks (judges as declared, pure, packed as plain, hostile series), 0 failed"],
     );
 }
 
@@ -353,7 +353,7 @@ cases:
 "#,
         main.display()
     ));
-    cases.test(&[]).with(0, &["6 cases, 0 failed; 3 checks"]);
+    cases.test(&[]).with(0, &["6 cases, 0 failed; 4 checks"]);
     let none = Cases::new(&format!("policy: {{config: {}, tenant: nobody}}\n", main.display()));
     none.test(&[]).with(2, &["no tenant nobody"]);
 }

@@ -92,8 +92,8 @@ fn the_way_of_a_series_is_shown_from_its_first_policy_to_its_upstream() {
     };
     assert_eq!(said(1), (json!("relabel"), json!("drop")));
     assert_eq!(dropped["steps"][1]["detail"], "relabel_configs[0]");
-    assert_eq!(said(3), (json!("route"), json!("not_asked")));
-    assert_eq!(said(4), (Value::Null, json!("not_asked")));
+    assert_eq!(said(2), (json!("route"), json!("not_asked")), "limits judges no series");
+    assert_eq!(said(3), (Value::Null, json!("not_asked")));
     assert_eq!(
         (&dropped["forwarded"], &dropped["answer"]["status"]),
         (&Value::Null, &json!(204))
@@ -172,6 +172,48 @@ fn a_policy_that_fails_is_shown_to_fail_and_what_comes_of_that() {
         ],
     );
     explain(&failing("retry"), &["up"]).with(0, &["policy hostile (operator's): keep", "answer: 204"]);
+}
+
+#[test]
+fn a_policy_whose_word_does_not_count_is_shown_as_asked_and_not_applied() {
+    let own = relabel(json!([{"target_label": "seen", "replacement": "1"}]));
+    let in_mode = |mode: Value| {
+        let policies = json!([
+            {"plugin": "relabel", "settings": own, "mode": mode},
+            {"plugin": "limits", "settings": {"request": {"size_bytes_limit": 1}}, "mode": "shadow"},
+        ]);
+        let setup = unreached().tenant(tenant("a").set("policies", policies));
+        setup.write();
+        setup
+    };
+    explain(&in_mode(json!("shadow")), &["up"]).with(
+        0,
+        &[
+            "policy relabel (tenant's): edit (mode shadow: asked, not applied to this series)\n      + seen: \"1\"",
+            "the gateway's own checks: keep",
+            "policy limits (tenant's), about the write: reject: ",
+            " (mode shadow: asked, not applied to the write)",
+            "forwarded as up in the default stream",
+            "answer: 204",
+        ],
+    );
+    // A part of all series, by their labels: as it is served.
+    let series: Vec<String> = (0..16).map(|n| format!("up{{n=\"{n}\"}}")).collect();
+    let mut asked: Vec<&str> = series.iter().map(String::as_str).collect();
+    asked.extend(["--format", "json"]);
+    let told = explain(&in_mode(json!({"enforce": "50%"})), &asked).with(0, &[]).json();
+    let told = told["explanations"].as_array().unwrap();
+    let applied = told.iter().map(|one| {
+        let step = &one["steps"][0];
+        assert_eq!((&step["said"], &step["mode"]), (&json!("edit"), &json!("enforce 50%")));
+        let applied = step["applied"].as_bool().unwrap();
+        let forwarded = one["forwarded"]["series"].as_str().unwrap();
+        assert_eq!(forwarded.contains("seen"), applied, "{one}");
+        applied
+    });
+    let applied = applied.filter(|applied| *applied).count();
+    assert!((1..16).contains(&applied), "{applied} of 16");
+    assert_eq!(told[0]["steps"][2]["applied"], json!(false), "{}", told[0]);
 }
 
 #[test]

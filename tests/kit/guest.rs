@@ -33,6 +33,18 @@ pub const LIFTED: &str = r#"
           (canon lift (core func $i "relabel") (memory $memory) (realloc $realloc)))
 "#;
 
+/// The export `judges`, behind any of them: `code` answers, its first bit being for series and its second for writes.
+pub fn judges(code: &str) -> String {
+    format!(
+        r#"
+        (core module $scopes (func (export "f") (result i32) {code}))
+        (core instance $scoped (instantiate $scopes))
+        (type $scope' (flags "series" "writes"))
+        (export $scope "scope" (type $scope'))
+        (func (export "judges") (result $scope) (canon lift (core func $scoped "f")))"#
+    )
+}
+
 /// What a [`liar`] goes by: how often it was called, where a series stands in a call, which one came before it.
 pub const BY_CALL: &str = "(i32.and (global.get $calls) (i32.const 1))";
 pub const BY_PLACE: &str = "(i32.and (local.get $i) (i32.const 1))";

@@ -89,6 +89,10 @@ impl Admit for Limits {
         let compared = compared.filter(|(limit, _)| limit.is_some_and(|limit| limit > 0));
         charged.chain(compared.map(|(_, inputs)| inputs)).collect()
     }
+
+    fn judges_writes(&self) -> bool {
+        !self.rates.is_empty() || self.of_all_tenants().any(|(request, head_series)| request.is_some() || head_series > 0)
+    }
 }
 
 /// A write in the units that limits are in.

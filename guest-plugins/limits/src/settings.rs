@@ -142,6 +142,13 @@ impl Limits {
     }
 }
 
+impl RequestLimits {
+    pub fn is_some(&self) -> bool {
+        let all = [self.size_bytes, self.series, self.samples];
+        all.into_iter().flatten().any(|limit| limit > 0)
+    }
+}
+
 impl WrittenRate {
     /// Without `burst`, one second's worth.
     fn checked(&self, bucket: &'static str) -> Result<Rate, String> {

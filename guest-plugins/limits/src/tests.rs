@@ -1,6 +1,6 @@
 //! What `limits` decides about writes, at, below and above each limit.
 
-use gauntlet_policy::{Admit, Charge, Context, Decision, Inputs, Policy, StreamTotals, Totals, Write};
+use gauntlet_policy::{Admit, Charge, Context, Decision, Inputs, Policy, Relabel, StreamTotals, Totals, Write};
 
 use crate::settings::Limits;
 
@@ -310,4 +310,20 @@ fn what_is_no_input_never_changes_a_decision() {
         (1000..39_000).contains(&rejected) && masked > 1000,
         "{rejected} rejected, {masked} masked"
     );
+}
+
+#[test]
+fn what_no_setting_is_about_is_not_judged() {
+    for (settings, series, writes) in [
+        ("{}", false, false),
+        (r#"{"requests": {"per_second": 1}}"#, false, true),
+        (r#"{"request": {"series_limit": 0}, "head_series_limit": 0}"#, false, false),
+        (r#"{"request": {"series_limit": 1}}"#, false, true),
+        (r#"{"head_series_limit": 1}"#, false, true),
+        (r#"{"write": {"tenants": {"mari": {"request": {"samples_limit": 1}}}}}"#, false, true),
+        (r#"{"series_budgets": [{"per": ["__name__"], "max_active_series": 1}]}"#, true, false),
+    ] {
+        let limits = configure(settings).unwrap();
+        assert_eq!((limits.judges_series(), limits.judges_writes()), (series, writes), "{settings}");
+    }
 }

@@ -45,6 +45,10 @@ impl Relabel for RelabelConfigs {
         working.finish().apply(series);
         Fate::Keep
     }
+
+    fn judges_series(&self) -> bool {
+        !self.state.borrow().0.is_empty()
+    }
 }
 
 /// Applies one rule; false: the series is dropped.

@@ -3,7 +3,7 @@
 //! Takes `{"routes": [{"match": {label: pattern}, "stream": S, "upstream": U, "tenants": [T]}]}`; gives each series
 //! the stream of the first route that matches it, and each stream its upstream. Patterns are anchored and in
 //! Prometheus' syntax, a missing label is an empty one. A series that no route matches stays where it was. Routes for
-//! other tenants are passed over, and an upstream that is not the tenant's is refused with the settings.
+//! other tenants are passed over; where none is left, nothing is judged. An upstream that is not the tenant's is refused with the settings.
 
 mod settings;
 
@@ -38,6 +38,10 @@ impl Relabel for Routes {
         }
         Fate::Keep
     }
+
+    fn judges_series(&self) -> bool {
+        !self.0.borrow().is_empty()
+    }
 }
 
 impl Admit for Routes {
@@ -59,6 +63,10 @@ impl Admit for Routes {
     /// Where a stream goes is in its name.
     fn inputs(&self) -> Inputs {
         Inputs::empty()
+    }
+
+    fn judges_writes(&self) -> bool {
+        !self.0.borrow().is_empty()
     }
 }
 

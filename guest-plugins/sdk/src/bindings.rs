@@ -66,6 +66,19 @@ pub mod remembered {
     });
 }
 
+/// World `scoped-policy`: says what the policy judges.
+pub mod scoped {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "scoped-policy",
+        pub_export_macro: true,
+        export_macro_name: "export_scoped_policy",
+        default_bindings_module: "gauntlet_policy::bindings::scoped",
+        type_section_suffix: "scoped",
+        runtime_path: "::gauntlet_policy::wit_bindgen::rt",
+    });
+}
+
 /// World `packed-relabel`: takes labels in one piece.
 pub mod packed {
     wit_bindgen::generate!({

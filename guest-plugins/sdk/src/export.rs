@@ -29,6 +29,7 @@ macro_rules! relabel_policy {
                 Exported with_types_in $crate::bindings::relabel
             );
             $crate::__packed!();
+            $crate::__judges!(Relabel::judges_series => SERIES);
         };
     };
 }
@@ -57,6 +58,7 @@ macro_rules! admission_policy {
                 Exported with_types_in $crate::bindings::admission
             );
             $crate::__inputs!();
+            $crate::__judges!(Admit::judges_writes => WRITES);
         };
     };
 }
@@ -91,6 +93,7 @@ macro_rules! tenant_policy {
             );
             $crate::__packed!();
             $crate::__inputs!();
+            $crate::__judges!(Relabel::judges_series => SERIES, Admit::judges_writes => WRITES);
         };
     };
 }
@@ -124,9 +127,6 @@ macro_rules! __relabel {
         fn relabel(series: Vec<Vec<$crate::Label>>) -> Result<Vec<$crate::Verdict>, String> {
             POLICY.with(|slot| match &*slot.borrow() {
                 None => Err(String::from("relabel was called before configure")),
-                Some(policy) if !$crate::Relabel::judges_series(policy) => {
-                    Ok(series.iter().map(|_| $crate::Verdict::Keep).collect())
-                }
                 Some(policy) => Ok(series
                     .into_iter()
                     .map(|labels| {
@@ -174,6 +174,29 @@ macro_rules! __inputs {
 
 #[doc(hidden)]
 #[macro_export]
+macro_rules! __judges {
+    ($($decides:ident :: $about:ident => $what:ident),+) => {
+        impl $crate::bindings::scoped::Guest for Exported {
+            fn judges() -> $crate::Scope {
+                POLICY.with(|slot| match &*slot.borrow() {
+                    None => $crate::Scope::all(),
+                    Some(policy) => {
+                        let mut scope = $crate::Scope::empty();
+                        $(scope.set($crate::Scope::$what, $crate::$decides::$about(policy));)+
+                        scope
+                    }
+                })
+            }
+        }
+
+        $crate::bindings::scoped::export_scoped_policy!(
+            Exported with_types_in $crate::bindings::scoped
+        );
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
 macro_rules! __packed {
     () => {
         impl $crate::bindings::packed::Guest for Exported {
@@ -184,9 +207,6 @@ macro_rules! __packed {
             ) -> Result<Vec<$crate::Verdict>, String> {
                 POLICY.with(|slot| match &*slot.borrow() {
                     None => Err(String::from("relabel was called before configure")),
-                    Some(policy) if !$crate::Relabel::judges_series(policy) => {
-                        Ok(labels.iter().map(|_| $crate::Verdict::Keep).collect())
-                    }
                     Some(policy) => $crate::judge_packed(&text, &lengths, &labels, |series| {
                         $crate::panics::judge(policy, series)
                     }),

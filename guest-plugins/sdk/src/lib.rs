@@ -51,6 +51,7 @@ mod series;
 mod settings;
 
 pub use bindings::remembered::gauntlet::policy::types::Inputs;
+pub use bindings::scoped::gauntlet::policy::types::Scope;
 pub use bindings::tenant::gauntlet::policy::types::{
     Admission, Budget, Charge, Context, Decision, Edit, Label, Route, StreamTotals, Totals, Verdict, Write,
 };
@@ -75,7 +76,8 @@ pub trait Relabel: Policy {
     /// Changes `series` in place and says what becomes of it. Must be a pure function of settings, context and series.
     fn relabel(&self, series: &mut Series) -> Fate;
 
-    /// Whether [`relabel`](Relabel::relabel) has anything to say under these settings. If not, every series is kept unread.
+    /// Whether [`relabel`](Relabel::relabel) has anything to say under these settings. If not, it is never asked, and every
+    /// series is kept as far as this policy goes.
     fn judges_series(&self) -> bool {
         true
     }
@@ -92,5 +94,11 @@ pub trait Admit: Policy {
     /// Depending on everything is always right, and always asked.
     fn inputs(&self) -> Inputs {
         Inputs::all()
+    }
+
+    /// Whether [`admit`](Admit::admit) has anything to say under these settings. If not, it is never asked, and every write is
+    /// admitted without a charge as far as this policy goes.
+    fn judges_writes(&self) -> bool {
+        true
     }
 }

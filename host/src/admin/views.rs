@@ -14,7 +14,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::chain::{Example, FailedSeries, Impurity, PolicyStatus, ShadowStatus};
-use crate::config::{CertificateName, Credential, Mode};
+use crate::config::{CertificateName, Credential};
 use crate::forward::{EndpointStatus, UpstreamStatus};
 use crate::judge::memo::BudgetStats;
 use crate::reload::Report;
@@ -381,15 +381,6 @@ impl<'a> ExampleView<'a> {
     }
 }
 
-/// As it is configured.
-fn mode(mode: Mode) -> String {
-    match mode {
-        Mode::Enforce => "enforce".to_owned(),
-        Mode::EnforcePart(percent) => format!("enforce {percent}%"),
-        Mode::Shadow => "shadow".to_owned(),
-    }
-}
-
 #[derive(Serialize)]
 struct RefusedSeriesView<'a> {
     series: &'a str,
@@ -416,9 +407,9 @@ impl<'a> PolicyView<'a> {
             policy: &status.info.name,
             plugin: &status.info.plugin,
             sha256: HEXLOWER.encode(&status.info.sha256),
-            mode: mode(status.info.mode),
-            judges_series: status.info.judges_series,
-            judges_writes: status.info.judges_writes,
+            mode: status.info.mode.to_string(),
+            judges_series: status.info.judges_series(),
+            judges_writes: status.info.judges_writes(),
             calls: status.calls,
             failures: status.failures,
             last_failure: status.last_failure.as_ref().map(|failure| failure.fault.to_string()),

@@ -80,16 +80,17 @@ impl AdmitJob {
             let answer = member.call(&self.members.engine, Function::Admit, |instance| {
                 ask(instance, &write, allowance, member)
             });
-            if member.info.mode != Mode::Enforce {
-                in_shadow(member, answer);
-                continue;
-            }
+            let counts = member.info.mode == Mode::Enforce;
             if let Some(witness) = &self.witness {
                 match &answer {
-                    Ok(Opinion::Admit(terms)) => witness.see(member, After::Admitted(terms.clone())),
-                    Ok(Opinion::Reject(reason)) => witness.see(member, After::Rejected(reason.clone())),
-                    Err(missed) => witness.failed(member, missed),
+                    Ok(Opinion::Admit(terms)) => witness.see(member, After::Admitted(terms.clone()), counts),
+                    Ok(Opinion::Reject(reason)) => witness.see(member, After::Rejected(reason.clone()), counts),
+                    Err(missed) => witness.failed(member, missed, counts),
                 }
+            }
+            if !counts {
+                in_shadow(member, answer);
+                continue;
             }
             match answer {
                 Ok(Opinion::Admit(terms)) => {

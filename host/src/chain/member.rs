@@ -22,7 +22,7 @@ use super::samples::Samples;
 use super::shadow::{Shadow, ShadowStatus};
 use super::words::Vocabulary;
 use crate::config::{self, Mode, OnFailure, Owner};
-use crate::sandbox::types::{self, Inputs};
+use crate::sandbox::types::{self, Inputs, Scope};
 use crate::sandbox::{Engine, Fault, Instance, Meter, Plugin, PolicyId, Share, Start, Usage};
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::{PolicyCallLabels, PolicyLabels, TrapLabels};
@@ -49,8 +49,24 @@ pub struct PolicyInfo {
     pub owner: Owner,
     pub on_failure: OnFailure,
     pub mode: Mode,
-    pub judges_series: bool,
-    pub judges_writes: bool,
+    /// What its plugin can be asked about at all.
+    exported: Scope,
+    /// What it said that it judges, of that; not there until it was asked.
+    scope: OnceLock<Scope>,
+}
+
+impl PolicyInfo {
+    pub fn judges_series(&self) -> bool {
+        self.judges(Scope::SERIES)
+    }
+
+    pub fn judges_writes(&self) -> bool {
+        self.judges(Scope::WRITES)
+    }
+
+    fn judges(&self, what: Scope) -> bool {
+        self.scope.get().unwrap_or(&self.exported).contains(what)
+    }
 }
 
 /// How a policy has done.
@@ -188,8 +204,8 @@ impl Member {
                 owner: policy.owner,
                 on_failure: policy.on_failure,
                 mode: policy.mode,
-                judges_series: plugin.judges_series(),
-                judges_writes: plugin.judges_writes(),
+                exported: plugin.scope(),
+                scope: OnceLock::new(),
             },
             reasons: Vocabulary::default(),
             streams: Vocabulary::default(),

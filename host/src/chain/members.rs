@@ -97,11 +97,11 @@ impl Members {
     }
 
     pub fn judging_series(&self) -> impl Iterator<Item = &Member> {
-        self.all.iter().filter(|member| member.info.judges_series)
+        self.all.iter().filter(|member| member.info.judges_series())
     }
 
     pub fn judging_writes(&self) -> impl Iterator<Item = &Member> {
-        self.all.iter().filter(|member| member.info.judges_writes)
+        self.all.iter().filter(|member| member.info.judges_writes())
     }
 
     /// What of a write any policy is told.

@@ -168,7 +168,7 @@ impl<V> RelabelJob<V> {
             if !aside.is_empty() {
                 // A search asks about the same series again and again.
                 if !self.search.is_searching() {
-                    ask_in_shadow(&members, policy, &aside, &mut self.again, sent)?;
+                    ask_in_shadow(&members, policy, &aside, &mut self.again, self.witness.as_ref(), sent)?;
                 }
                 must_ask_anew = true;
             }
@@ -209,7 +209,7 @@ impl<V> RelabelJob<V> {
                 }
                 Err(missed) => {
                     if let Some(witness) = &self.witness {
-                        witness.failed(member, &missed);
+                        witness.failed(member, &missed, true);
                     }
                     members.left_out(member, missed)?;
                     // What is left of it may well be left out without a call.
@@ -222,7 +222,7 @@ impl<V> RelabelJob<V> {
                 }
             };
             if let Some(witness) = &self.witness {
-                witness.series(member, &series);
+                witness.series(member, &series, true);
             }
             edited[policy] += left.bytes;
             must_ask_anew = left.is_new || !aside.is_empty();
@@ -321,6 +321,7 @@ fn ask_in_shadow<'a>(
     policy: usize,
     aside: &Aside,
     again: &mut Again,
+    witness: Option<&Witness>,
     sent: impl Fn(usize) -> &'a [u8] + Copy,
 ) -> Result<(), CallError> {
     let Some(member) = members.judging_series().nth(policy) else {
@@ -332,8 +333,14 @@ fn ask_in_shadow<'a>(
     let picked = again.pick(members.watch(), &member.purity, &series, sent_aside);
     member.shadow.asked(series.len());
     if let Err(missed) = question.put(members, member, &mut series) {
+        if let Some(witness) = witness {
+            witness.failed(member, &missed, false);
+        }
         member.failed_in_shadow(missed, series.len() as u64);
         return Ok(());
+    }
+    if let Some(witness) = witness {
+        witness.series(member, &series, false);
     }
     again.keep(policy, picked, &series, sent_aside, &members.samples);
     for (at, ((_, before), after)) in aside.series().iter().zip(series).enumerate() {

@@ -13,6 +13,7 @@ mod meter;
 mod pace;
 mod purity;
 mod random;
+mod scope;
 mod search;
 mod shadow;
 mod wasi;

@@ -1,7 +1,8 @@
 //! A policy tried before its chain may serve.
 //!
-//! Takes one policy of a chain that is being built; starts it, asks what its decisions depend on, and has it judge plain
-//! series and a plain write; then what the tenant sent lately, twice. Gives what it did wrong. Never lets a chain serve that fails here.
+//! Takes one policy of a chain that is being built; starts it, asks what it judges and what its decisions depend on, and has it
+//! judge plain series and a plain write; then what the tenant sent lately, twice. Gives what it did wrong. Never lets a chain
+//! serve that fails here.
 
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub enum BuildFault {
     /// Including the plugin's own word on its settings.
     #[error("does not take its settings: {0}")]
     Configure(Fault),
+    #[error("does not say what it judges: {0}")]
+    Scope(Fault),
     #[error("does not say what its decisions depend on: {0}")]
     Inputs(Fault),
     #[error("does not judge a plain batch: {0}")]
@@ -53,7 +56,12 @@ impl BuildFault {
         match self {
             Self::Load(error) => error.may_pass(),
             Self::Overloaded | Self::NoRoom(_) => true,
-            Self::Configure(_) | Self::Inputs(_) | Self::Golden(_) | Self::Impure(_) | Self::ImpureAboutWrites => false,
+            Self::Configure(_)
+            | Self::Scope(_)
+            | Self::Inputs(_)
+            | Self::Golden(_)
+            | Self::Impure(_)
+            | Self::ImpureAboutWrites => false,
         }
     }
 
@@ -105,18 +113,20 @@ fn run(members: &Members, member: &Member) -> Result<(), BuildFault> {
     };
     let started = member.warm_up(engine);
     started.map_err(|fault| BuildFault::of(fault, BuildFault::Configure))?;
-    if member.info.judges_writes {
+    let learnt = member.learn_scope(engine);
+    learnt.map_err(|fault| BuildFault::of(fault, BuildFault::Scope))?;
+    if member.info.judges_writes() {
         let learnt = member.learn_inputs(engine);
         learnt.map_err(|fault| BuildFault::of(fault, BuildFault::Inputs))?;
     }
-    if member.info.judges_series {
+    if member.info.judges_series() {
         relabel::try_out(members, member).map_err(golden)?;
         let impurity = twice::try_twice(members, member);
         if let Some(impurity) = impurity.map_err(BuildFault::NoRoom)? {
             return Err(BuildFault::Impure(Box::new(impurity)));
         }
     }
-    if member.info.judges_writes {
+    if member.info.judges_writes() {
         let mut write = golden_write();
         write.mask(member.inputs());
         let streams = admission::streams(&write);

@@ -19,6 +19,8 @@ pub struct Witness(Arc<Mutex<Vec<Testimony>>>);
 pub struct Testimony {
     pub policy: Arc<str>,
     pub after: After,
+    /// False where the policy is in shadow: it was asked, and what it said is not done.
+    pub counts: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -34,19 +36,20 @@ pub enum After {
 }
 
 impl Witness {
-    pub(super) fn series(&self, member: &Member, series: &[Outcome]) {
+    pub(super) fn series(&self, member: &Member, series: &[Outcome], counts: bool) {
         if let [one] = series {
-            self.see(member, After::Series(one.clone()));
+            self.see(member, After::Series(one.clone()), counts);
         }
     }
 
-    pub(super) fn see(&self, member: &Member, after: After) {
+    /// `counts`: see [`Testimony::counts`].
+    pub(super) fn see(&self, member: &Member, after: After, counts: bool) {
         let policy = member.info.name.clone();
-        self.lock().push(Testimony { policy, after });
+        self.lock().push(Testimony { policy, after, counts });
     }
 
-    pub(super) fn failed(&self, member: &Member, missed: &Missed) {
-        self.see(member, After::Failed(missed.to_string()));
+    pub(super) fn failed(&self, member: &Member, missed: &Missed, counts: bool) {
+        self.see(member, After::Failed(missed.to_string()), counts);
     }
 
     /// All that was seen, in the order of the chain.

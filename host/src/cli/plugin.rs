@@ -24,6 +24,8 @@ mod test;
 mod wit;
 mod workshop;
 
+use arguments::OnePlugin;
+
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
     /// Writes a new project that builds and passes its first test, with the contract inside.
@@ -40,10 +42,10 @@ pub enum PluginCommand {
     Run(run::Options),
     /// Says what a component imports and exports, and whether the gateway would take it.
     #[command(after_help = inspect::EXAMPLES)]
-    Inspect(inspect::Options),
+    Inspect(OnePlugin),
     /// Measures what a plugin costs.
     #[command(after_help = bench::EXAMPLES)]
-    Bench(bench::Options),
+    Bench(OnePlugin),
     /// Writes the contract that this program speaks, `policy.wit`.
     #[command(after_help = wit::EXAMPLES)]
     Wit(wit::Options),

@@ -55,6 +55,12 @@ pub struct ExplainedStep {
     /// `operator` or `tenant`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// `shadow` or `enforce 10%`; `None` if its word counts always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// With a mode, if it was asked: whether its word counts here. If not, what it said is not done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<bool>,
     /// `keep`, `edit`, `drop`, `refuse`, `admit`, `reject`, `left_out`, `failed` or `not_asked`.
     pub said: String,
     /// Its reason, or what went wrong.

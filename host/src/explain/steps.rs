@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::explanation::{AskedBudget, AskedCharge, AskedRoute, ExplainedStep, LabelChange};
 use crate::chain::{After, CallError, Charge, Decision, Outcome, PolicyInfo, Route, Terms, Testimony};
-use crate::config::Owner;
+use crate::config::{Mode, Owner};
 use crate::judge::{JudgeError, Ruling};
 use crate::model::{Label, Refusal, SeriesBudget};
 use crate::tenant::Generation;
@@ -21,14 +21,17 @@ pub(super) fn of_series(
 ) -> (Vec<ExplainedStep>, Option<Vec<Label>>) {
     let mut left = Left::of(&Outcome::UNTOUCHED, sent);
     let mut steps = Vec::new();
-    for info in generation.policies().filter(|info| info.judges_series) {
+    for info in generation.policies().filter(|info| info.judges_series()) {
         let mut step = of_policy(info, "series");
         let said = seen.iter().find(|seen| seen.policy == info.name);
+        asked(&mut step, said);
         match said.map(|seen| &seen.after) {
             Some(After::Series(outcome)) => {
                 let after = Left::of(outcome, sent);
                 judged(&mut step, outcome, &left, &after);
-                left = after;
+                if step.applied != Some(false) {
+                    left = after;
+                }
             }
             other => silent(&mut step, other, ruling.as_ref().err()),
         }
@@ -77,14 +80,12 @@ pub(super) fn of_write(
     seen: &[Testimony],
     decision: &Result<Decision, JudgeError>,
 ) -> Vec<ExplainedStep> {
-    let judging = generation.policies().filter(|info| info.judges_writes);
+    let judging = generation.policies().filter(|info| info.judges_writes());
     let step = |info: &PolicyInfo| {
         let mut step = of_policy(info, "write");
-        match seen
-            .iter()
-            .find(|seen| seen.policy == info.name)
-            .map(|seen| &seen.after)
-        {
+        let said = seen.iter().find(|seen| seen.policy == info.name);
+        asked(&mut step, said);
+        match said.map(|seen| &seen.after) {
             Some(After::Admitted(terms)) => admitted(&mut step, terms),
             Some(After::Rejected(reason)) => told(&mut step, "reject", Some(reason.to_string())),
             other => silent(&mut step, other, decision.as_ref().err()),
@@ -104,8 +105,14 @@ fn of_policy(info: &PolicyInfo, about: &str) -> ExplainedStep {
         policy: Some(info.name.to_string()),
         plugin: Some(info.plugin.clone()),
         owner: Some(owner.to_owned()),
+        mode: (info.mode != Mode::Enforce).then(|| info.mode.to_string()),
         ..ExplainedStep::default()
     }
+}
+
+/// Notes whether its word counts, where it does not always.
+fn asked(step: &mut ExplainedStep, said: Option<&Testimony>) {
+    step.applied = said.filter(|_| step.mode.is_some()).map(|said| said.counts);
 }
 
 fn told(step: &mut ExplainedStep, said: &str, detail: Option<String>) {
@@ -124,6 +131,7 @@ fn silent(step: &mut ExplainedStep, after: Option<&After>, error: Option<&JudgeE
         (Some(JudgeError::Call(error @ CallError::Quarantined { policy, .. })), _) if **policy == name => {
             told(step, "failed", Some(error.to_string()));
         }
+        (_, Some(After::Failed(fault))) if step.applied == Some(false) => told(step, "failed", Some(fault.clone())),
         (_, Some(After::Failed(fault))) => told(step, "left_out", Some(fault.clone())),
         _ => told(step, "not_asked", None),
     }

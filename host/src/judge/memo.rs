@@ -22,11 +22,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 
 use super::verdict::{BudgetId, Edits, Fate, Verdict};
-use crate::model::TenantId;
+use crate::model::{SeriesBudget, TenantId};
+use crate::telemetry::Throttle;
 use crate::wire::{AsIs, Asked, ProvedHash, SeriesHash};
 
 mod activity;
@@ -53,6 +55,9 @@ const LOOK_UPS_PER_LOCK: usize = 512;
 /// How often room is made for one series: for its entry, its slot, its labels and a split.
 const MOST_TRIES: usize = 4;
 
+/// How often operators are told that a tenant's budgets are too many.
+const TELL_EVERY: Duration = Duration::from_secs(600);
+
 /// Where look-ups put what they find.
 pub struct Found<'a> {
     pub fates: &'a mut Vec<Fate>,
@@ -71,7 +76,9 @@ pub struct MemoStats {
 pub struct Memo {
     shelf: Arc<Shelf>,
     memos: Arc<Memos>,
+    tenant: TenantId,
     unbudgeted: Counter,
+    told: Throttle,
 }
 
 impl Memo {
@@ -79,7 +86,9 @@ impl Memo {
         Self {
             shelf: memos.open(tenant),
             memos: Arc::clone(memos),
+            tenant: tenant.clone(),
             unbudgeted: memos.unbudgeted(tenant),
+            told: Throttle::new(1, TELL_EVERY),
         }
     }
 
@@ -118,7 +127,7 @@ impl Memo {
         new: &mut NewSeries,
         mut each: impl FnMut(&Verdict, Option<Fate>),
     ) {
-        let mut table = self.shelf.lock();
+        let (mut table, mut unbudgeted) = (self.shelf.lock(), None);
         table.advance(bounds.tick);
         if cacheable {
             // Looked at all together first, so that memory is waited for once and not once for each.
@@ -127,6 +136,9 @@ impl Memo {
         for one in series {
             let budget;
             (table, budget) = self.number(table, &one.verdict, bounds, new);
+            if budget == 0 {
+                unbudgeted = unbudgeted.or(one.verdict.budget());
+            }
             let refused = table.lacks_room(one, budget, bounds, new);
             match cacheable {
                 true if refused.is_none() => {
@@ -138,6 +150,24 @@ impl Memo {
                 false => {}
             }
             each(&one.verdict, refused);
+        }
+        drop(table);
+        if let Some(budget) = unbudgeted {
+            self.tell_unbudgeted(budget, bounds.tick);
+        }
+    }
+
+    #[cold]
+    fn tell_unbudgeted(&self, budget: &SeriesBudget, tick: u16) {
+        if self.told.due(Instant::now()).is_some() {
+            tracing::warn!(
+                tenant = %self.tenant,
+                budget = %budget.name,
+                budgets = self.fullest_budgets(0, tick).0,
+                most = MAX_BUDGETS,
+                "a policy names one more budget of series than its tenant may have, or than there is memory for: what it is for \
+                 counts against none, until the series of others have been gone for 20 minutes"
+            );
         }
     }
 

@@ -71,8 +71,8 @@ pub enum CompileError {
     TooSlow(Duration),
     /// Others had the processors.
     #[error(
-        "could not be compiled within {} s because the machine is too busy, and is tried again by a later poll; \
-         `sandbox.compile_timeout` is half of that",
+        "could not be compiled within {} s because the machine is too busy, and is tried again when the configuration is \
+         read the next time; `sandbox.compile_timeout` is half of that",
         .0.as_secs_f64()
     )]
     TooBusy(Duration),

@@ -12,7 +12,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, WasmBacktrace};
 
 use super::arguments::Arguments;
 use super::contract::Functions;
-use super::contract::types::{Context, Decision, Inputs, Verdict, Write};
+use super::contract::types::{Context, Decision, Inputs, Scope, Verdict, Write};
 use super::deadline::{Busy, Deadline};
 use super::imports::log::Share;
 use super::plugin::Plugin;
@@ -230,6 +230,14 @@ impl Instance {
     pub fn admission_inputs(&mut self, allowance: Duration) -> Result<Inputs, Fault> {
         self.guest
             .guarded(allowance, |store| self.functions.admission_inputs(store))
+    }
+
+    /// What it judges under its settings: everything if the plugin does not say.
+    ///
+    /// # Errors
+    /// Whatever the plugin did instead.
+    pub fn judges(&mut self, allowance: Duration) -> Result<Scope, Fault> {
+        self.guest.guarded(allowance, |store| self.functions.judges(store))
     }
 
     /// Whether it has done its share and another one should take over.

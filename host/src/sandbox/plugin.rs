@@ -7,6 +7,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{AsContextMut, Engine};
 
+use super::contract::types::Scope;
 use super::contract::{ContractError, Exports, Functions};
 use super::imports::denied;
 use super::outline::{Kind, check_import};
@@ -58,12 +59,9 @@ impl Plugin {
         self.pre.engine()
     }
 
-    pub fn judges_series(&self) -> bool {
-        self.exports.judges_series()
-    }
-
-    pub fn judges_writes(&self) -> bool {
-        self.exports.judges_writes()
+    /// What it can be asked about at all: series if it exports `relabel`, writes if it exports `admit`.
+    pub fn scope(&self) -> Scope {
+        self.exports.scope()
     }
 
     /// Whether it exports `relabel-packed`.
@@ -74,6 +72,11 @@ impl Plugin {
     /// Whether it exports `admission-inputs`.
     pub fn declares_inputs(&self) -> bool {
         self.exports.declares_inputs()
+    }
+
+    /// Whether it exports `judges`.
+    pub fn declares_scope(&self) -> bool {
+        self.exports.declares_scope()
     }
 
     /// Starts an instance, which is not configured yet.

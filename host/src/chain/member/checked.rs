@@ -1,4 +1,4 @@
-//! What is asked of a policy beside its service: to see whether it is pure, and what it would do.
+//! What is asked of a policy beside its service: what it judges, to see whether it is pure, and what it would do.
 //!
 //! Takes questions, runs them on instances as `member` does; books what was found out. Never costs a write anything.
 
@@ -9,6 +9,16 @@ use crate::config::Mode;
 use crate::sandbox::{Engine, Fault, Instance};
 
 impl Member {
+    /// Asks what it judges under its settings. A policy that fails here never runs.
+    ///
+    /// # Errors
+    /// Whatever the plugin did instead.
+    pub fn learn_scope(&self, engine: &Engine) -> Result<(), Fault> {
+        let said = self.ask_aside(engine, |instance| instance.judges(engine.call_allowance()))?;
+        self.info.scope.get_or_init(|| said & self.info.exported);
+        Ok(())
+    }
+
     /// Runs `judge` for the gateway's own good: neither a call that is counted nor one that could lead to quarantine.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ pub(super) fn component(text: &str) -> Vec<u8> {
     wat::parse_str(format!("(component {text})")).unwrap()
 }
 
-async fn contract(text: &str) -> String {
+pub(super) async fn contract(text: &str) -> String {
     match refused(&component(text)).await {
         LoadError::Compile(CompileError::Contract(error)) => error,
         LoadError::Contract(error) => error.to_string(),
@@ -326,8 +326,8 @@ async fn a_compilation_that_others_kept_from_the_processors_may_be_tried_again()
     assert!(error.may_pass(), "{error}");
     assert_eq!(
         error.to_string(),
-        "policy pass: plugin pass could not be compiled within 0.1 s because the machine is too busy, and is tried again by a \
-         later poll; `sandbox.compile_timeout` is half of that"
+        "policy pass: plugin pass could not be compiled within 0.1 s because the machine is too busy, and is tried again when \
+         the configuration is read the next time; `sandbox.compile_timeout` is half of that"
     );
 }
 

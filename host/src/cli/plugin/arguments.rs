@@ -31,7 +31,7 @@ pub enum Format {
 
 /// Where the plugin is in force.
 #[derive(Debug, Args)]
-pub struct Setting {
+struct Setting {
     /// The policy's settings, as YAML or JSON; `@FILE` reads them from a file.
     #[arg(long, value_name = "TEXT", default_value = "{}")]
     settings: String,
@@ -43,6 +43,29 @@ pub struct Setting {
     upstreams: Vec<String>,
 }
 
+/// One plugin with settings, under bounds.
+#[derive(Debug, Args)]
+pub struct OnePlugin {
+    /// The component, or the name of a built-in plugin.
+    #[arg(value_name = "PLUGIN")]
+    plugin: PathBuf,
+    #[command(flatten)]
+    setting: Setting,
+    #[command(flatten)]
+    bounds: UnderBounds,
+    /// How it is told.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+impl OnePlugin {
+    /// # Errors
+    /// If the plugin cannot be read, or the configuration or the settings cannot be used.
+    pub fn read(&self) -> Result<(Arc<PluginSource>, Confines, Configured), Wrong> {
+        Ok((plugin(&self.plugin)?, self.bounds.read()?, self.setting.read()?))
+    }
+}
+
 /// The bounds of one gateway.
 #[derive(Debug, Clone)]
 pub struct Confines {
@@ -52,6 +75,11 @@ pub struct Confines {
 }
 
 impl UnderBounds {
+    /// Where they are written.
+    pub fn file(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// # Errors
     /// If the configuration cannot be used.
     pub fn read(&self) -> Result<Confines, Wrong> {
@@ -86,7 +114,7 @@ pub struct Configured {
 impl Setting {
     /// # Errors
     /// If the settings are no YAML, or the tenant can be none.
-    pub fn read(&self) -> Result<Configured, Wrong> {
+    fn read(&self) -> Result<Configured, Wrong> {
         let text = match self.settings.strip_prefix('@') {
             None => self.settings.clone(),
             Some(file) => std::fs::read_to_string(file).map_err(|error| format!("cannot read `{file}`: {error}"))?,

@@ -4,19 +4,18 @@
 //! per call and per decision, how much of `call_timeout` a full call takes, the memory it holds after many calls, and how
 //! many instructions it executes, which is the same on every machine. Known series cost nothing: they are not asked about.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use serde_json::{Value, json};
 
-use super::arguments::{self, Configured, Confines, Format, Setting, UnderBounds};
+use super::arguments::{Configured, Confines, Format, OnePlugin};
 use super::corpus::{usual as usual_series, write as usual_write};
 use super::outcome::{Sound, Wrong};
 use super::subject::{Form, LabelList, Subject};
 use super::workshop::Workshop;
 use crate::chain::MOST_SERIES;
 use crate::config::PluginSource;
+use crate::sandbox::types::Scope;
 use crate::sandbox::{Fault, Instance, thread_time};
 
 pub const EXAMPLES: &str = "Examples:
@@ -24,20 +23,6 @@ pub const EXAMPLES: &str = "Examples:
   gauntlet plugin bench relabel --settings @relabel.yaml --format json
 
 The exit code is 0 if every call was answered in time, else 1.";
-
-#[derive(Debug, Args)]
-pub struct Options {
-    /// The component, or the name of a built-in plugin.
-    #[arg(value_name = "PLUGIN")]
-    plugin: PathBuf,
-    #[command(flatten)]
-    setting: Setting,
-    #[command(flatten)]
-    bounds: UnderBounds,
-    /// How it is told.
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-}
 
 /// Calls that are measured of each kind, as long as they take no longer than [`MOST`]; a few are made whatever they take.
 const CALLS: usize = 400;
@@ -84,9 +69,8 @@ struct Instructions {
 
 /// # Errors
 /// If the plugin cannot be read, or the configuration cannot be used.
-pub fn run(options: &Options) -> Result<Sound, Wrong> {
-    let source = arguments::plugin(&options.plugin)?;
-    let (limits, context) = (options.bounds.read()?, options.setting.read()?);
+pub fn run(options: &OnePlugin) -> Result<Sound, Wrong> {
+    let (source, limits, context) = options.read()?;
     match measure(&limits, &source, &context)? {
         Ok(costs) => match options.format {
             Format::Text => print!("{}", text(&source, &limits, &costs)),
@@ -133,11 +117,12 @@ fn time(subject: &Subject) -> Result<Costs, Fault> {
     }
     let mut instance = subject.start()?;
     let memory = instance.memory();
-    let series = match subject.plugin.judges_series() {
+    let scope = subject.scope(&mut instance)?;
+    let series = match scope.contains(Scope::SERIES) {
         true => Some(time_series(subject, &mut instance)?),
         false => None,
     };
-    let decision = match subject.plugin.judges_writes() {
+    let decision = match scope.contains(Scope::WRITES) {
         true => {
             let inputs = subject.inputs(&mut instance)?;
             let decide = |instance: &mut Instance, number| {
@@ -150,7 +135,7 @@ fn time(subject: &Subject) -> Result<Costs, Fault> {
         false => None,
     };
     for number in 0..MANY_CALLS {
-        one_more(subject, &mut instance, number)?;
+        one_more(subject, scope, &mut instance, number)?;
     }
     Ok(Costs {
         start: median(&mut starts),
@@ -162,10 +147,11 @@ fn time(subject: &Subject) -> Result<Costs, Fault> {
     })
 }
 
-fn one_more(subject: &Subject, instance: &mut Instance, number: u64) -> Result<(), Fault> {
-    match subject.plugin.judges_series() {
-        true => subject.ask(instance, &[usual_series(number)], Form::Usual).map(drop),
-        false => subject.decide(instance, &usual_write(number)).map(drop),
+fn one_more(subject: &Subject, scope: Scope, instance: &mut Instance, number: u64) -> Result<(), Fault> {
+    match (scope.contains(Scope::SERIES), scope.contains(Scope::WRITES)) {
+        (true, _) => subject.ask(instance, &[usual_series(number)], Form::Usual).map(drop),
+        (false, true) => subject.decide(instance, &usual_write(number)).map(drop),
+        (false, false) => Ok(()),
     }
 }
 
@@ -243,7 +229,8 @@ fn count(subject: &Subject) -> Result<Instructions, Fault> {
         call(instance)?;
         Ok(instance.instructions().zip(before).map(|(now, before)| now - before))
     };
-    if subject.plugin.judges_series() {
+    let scope = subject.scope(&mut instance)?;
+    if scope.contains(Scope::SERIES) {
         let (one, full) = ([usual_series(1)], full_call(1, COUNTED));
         counted.single = second(&mut instance, &|instance| {
             subject.ask(instance, &one, Form::Usual).map(drop)
@@ -252,7 +239,7 @@ fn count(subject: &Subject) -> Result<Instructions, Fault> {
             subject.ask(instance, &full, Form::Usual).map(drop)
         })?;
     }
-    if subject.plugin.judges_writes() {
+    if scope.contains(Scope::WRITES) {
         let mut write = usual_write(1);
         write.mask(subject.inputs(&mut instance)?);
         counted.decision = second(&mut instance, &|instance| subject.decide(instance, &write).map(drop))?;

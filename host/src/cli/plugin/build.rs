@@ -21,7 +21,7 @@ pub const EXAMPLES: &str = "Examples:
   gauntlet plugin build core.wasm --out policy.wasm
 
 A core module made with bindings of the contract says itself what it is; of any other its exports say it: configure,
-relabel, relabel-packed, admit, admission-inputs, as the component model's canonical ABI names them.
+relabel, relabel-packed, admit, admission-inputs, judges, as the component model's canonical ABI names them.
 The exit code is 0 if there is a component, else 1.";
 
 /// A program in a project's folder that builds it.

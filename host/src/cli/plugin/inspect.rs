@@ -1,43 +1,28 @@
 //! `gauntlet plugin inspect`: what a component is, and whether the gateway would take it.
 //!
 //! Takes a component, and settings if its author wants to see it configured; gives its digest, what it imports and exports,
-//! how long it takes to compile and to start, and what memory it rests at. What stands in the way is the gateway's own
-//! error.
+//! how long it takes to compile and to start, what memory it rests at, and what it judges. What stands in the way is the
+//! gateway's own error.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
-use super::arguments::{self, Configured, Confines, Format, Setting, UnderBounds};
+use super::arguments::{Configured, Confines, Format, OnePlugin};
 use super::outcome::{Sound, Wrong};
 use super::workshop::Workshop;
 use crate::config::PluginSource;
 use crate::sandbox::Surface;
+use crate::sandbox::types::Scope;
 
 pub const EXAMPLES: &str = "Examples:
   gauntlet plugin inspect redact.wasm
   gauntlet plugin inspect redact.wasm --config gauntlet.yaml --settings '{key: \"correct horse battery\", pseudonyms: [user]}'
 
 The exit code is 0 if the gateway would take the plugin with these settings, else 1.";
-
-#[derive(Debug, Args)]
-pub struct Options {
-    /// The component, or the name of a built-in plugin.
-    #[arg(value_name = "PLUGIN")]
-    plugin: PathBuf,
-    #[command(flatten)]
-    setting: Setting,
-    #[command(flatten)]
-    bounds: UnderBounds,
-    /// How it is told.
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-}
 
 /// What is known of a component.
 struct Findings {
@@ -55,13 +40,14 @@ struct Rest {
     started_in: Duration,
     /// Bytes.
     memory: usize,
+    /// What it is asked about under its settings.
+    judges: Scope,
 }
 
 /// # Errors
 /// If there is no such file, or the configuration cannot be used.
-pub fn run(options: &Options) -> Result<Sound, Wrong> {
-    let source = arguments::plugin(&options.plugin)?;
-    let (limits, context) = (options.bounds.read()?, options.setting.read()?);
+pub fn run(options: &OnePlugin) -> Result<Sound, Wrong> {
+    let (source, limits, context) = options.read()?;
     let findings = look(&limits, source, &context)?;
     match options.format {
         Format::Text => print!("{}", text(&findings, &limits)),
@@ -86,11 +72,15 @@ fn look(limits: &Confines, source: Arc<PluginSource>, context: &Configured) -> R
     if let Ok(plugin) = plugin {
         findings.fault = workshop.try_out(&findings.source, context).err();
         let began = Instant::now();
-        let instance = workshop.subject(plugin, context.clone()).start();
-        findings.rest = instance.ok().map(|instance| Rest {
-            started_in: began.elapsed(),
-            memory: instance.memory(),
+        let subject = workshop.subject(plugin, context.clone());
+        let rest = subject.start().and_then(|mut instance| {
+            Ok(Rest {
+                started_in: began.elapsed(),
+                memory: instance.memory(),
+                judges: subject.scope(&mut instance)?,
+            })
         });
+        findings.rest = rest.ok();
     }
     Ok(findings)
 }
@@ -129,6 +119,7 @@ fn text(findings: &Findings, limits: &Confines) -> String {
                 rest.memory
             ),
         );
+        row("judges", &format!("{} under these settings", judges(rest.judges)));
     }
     row(
         "gateway",
@@ -138,6 +129,15 @@ fn text(findings: &Findings, limits: &Confines) -> String {
         },
     );
     out
+}
+
+fn judges(scope: Scope) -> &'static str {
+    match (scope.contains(Scope::SERIES), scope.contains(Scope::WRITES)) {
+        (true, true) => "series and writes",
+        (true, false) => "series",
+        (false, true) => "writes",
+        (false, false) => "nothing",
+    }
 }
 
 fn listed(names: &[String]) -> String {
@@ -160,6 +160,8 @@ fn json(findings: &Findings) -> Value {
         "compile_seconds": findings.compiled_in.map(|took| took.as_secs_f64()),
         "start_seconds": findings.rest.as_ref().map(|rest| rest.started_in.as_secs_f64()),
         "memory_bytes": findings.rest.as_ref().map(|rest| rest.memory),
+        "judges_series": findings.rest.as_ref().map(|rest| rest.judges.contains(Scope::SERIES)),
+        "judges_writes": findings.rest.as_ref().map(|rest| rest.judges.contains(Scope::WRITES)),
         "taken": findings.fault.is_none(),
         "fault": findings.fault,
     })

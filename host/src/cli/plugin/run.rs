@@ -6,13 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::arguments::{self, Format, Setting, UnderBounds};
+use super::arguments::{Format, OnePlugin};
 use super::outcome::{Sound, Wrong};
 use super::said::{Passed, Said};
 use super::shown::{difference, quoted, show_series};
@@ -20,6 +19,7 @@ use super::subject::{Form, LabelList, Subject, calls};
 use super::workshop::Workshop;
 use crate::chain::{Opinion, Write};
 use crate::model::{Label, Protocol, Totals, parse_exposition, parse_series};
+use crate::sandbox::types::Scope;
 use crate::sandbox::{Fault, Instance, Line};
 
 pub const EXAMPLES: &str = "Examples:
@@ -34,9 +34,8 @@ const MAX_INPUT: u64 = 64 << 20;
 
 #[derive(Debug, Args)]
 pub struct Options {
-    /// The component, or the name of a built-in plugin.
-    #[arg(value_name = "PLUGIN")]
-    plugin: PathBuf,
+    #[command(flatten)]
+    of: OnePlugin,
     /// Series such as `up{job="node"}`; `-` reads an exposition from standard input.
     #[arg(value_name = "SERIES", required = true)]
     series: Vec<String>,
@@ -47,13 +46,6 @@ pub struct Options {
     /// What the credential of the write's sender proved, as the plugin is told.
     #[arg(long, value_name = "NAME", default_value = "")]
     subject: String,
-    #[command(flatten)]
-    setting: Setting,
-    #[command(flatten)]
-    bounds: UnderBounds,
-    /// How it is told.
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
 }
 
 /// The answer to one call about series.
@@ -74,26 +66,33 @@ struct Decided {
 /// If the plugin cannot be read, or what is asked about is no series.
 pub fn run(options: &Options) -> Result<Sound, Wrong> {
     let series = read(&options.series)?;
-    let source = arguments::plugin(&options.plugin)?;
-    let (limits, context) = (options.bounds.read()?, options.setting.read()?);
+    let (source, limits, context) = options.of.read()?;
     let workshop = Workshop::open(&limits)?;
     let plugin = match workshop.load(&source) {
         Ok(plugin) => plugin,
-        Err(error) => return Ok(unusable(options.format, &format!("the plugin {error}"))),
+        Err(error) => return Ok(unusable(options.of.format, &format!("the plugin {error}"))),
     };
     let subject = workshop.subject(plugin, context);
     let configured = subject.start();
     let printed = subject.printed();
-    if let Err(fault) = configured {
-        print_lines(&printed);
-        return Ok(unusable(
-            options.format,
-            &format!("the plugin does not take its settings: {fault}"),
-        ));
-    }
-    let answers = ask(&subject, series, options.batch);
-    let decided = decide(&subject, &answers, &options.subject);
-    match options.format {
+    let mut configured = match configured {
+        Ok(instance) => instance,
+        Err(fault) => {
+            print_lines(&printed);
+            let fault = format!("the plugin does not take its settings: {fault}");
+            return Ok(unusable(options.of.format, &fault));
+        }
+    };
+    let scope = match subject.scope(&mut configured) {
+        Ok(scope) => scope,
+        Err(fault) => {
+            let fault = format!("the plugin does not say what it judges: {fault}");
+            return Ok(unusable(options.of.format, &fault));
+        }
+    };
+    let answers = ask(&subject, scope, series, options.batch);
+    let decided = decide(&subject, scope, &answers, &options.subject);
+    match options.of.format {
         Format::Text => text(&subject, &answers, decided.as_ref()),
         Format::Json => println!("{:#}", json(&answers, decided.as_ref())),
     }
@@ -127,8 +126,8 @@ fn read(written: &[String]) -> Result<Vec<LabelList>, Wrong> {
 }
 
 /// Each question of one instance, which is replaced where it fails. A plugin that judges no series keeps all.
-fn ask(subject: &Subject, series: Vec<LabelList>, batch: bool) -> Vec<Answer> {
-    if !subject.plugin.judges_series() {
+fn ask(subject: &Subject, scope: Scope, series: Vec<LabelList>, batch: bool) -> Vec<Answer> {
+    if !scope.contains(Scope::SERIES) {
         let kept = series.iter().map(|_| Said::Pass(Passed::default())).collect();
         return vec![Answer {
             series,
@@ -169,8 +168,8 @@ fn on<R>(
 }
 
 /// About a write of all that passed, one sample each. `None` if the plugin decides nothing.
-fn decide(subject: &Subject, answers: &[Answer], sender: &str) -> Option<Decided> {
-    if !subject.plugin.judges_writes() {
+fn decide(subject: &Subject, scope: Scope, answers: &[Answer], sender: &str) -> Option<Decided> {
+    if !scope.contains(Scope::WRITES) {
         return None;
     }
     let mut write = write_of(answers, sender);

@@ -9,7 +9,7 @@ use super::arguments::Configured;
 use super::said::{self, Said};
 use crate::chain::{BATCH_BYTES, FIRST_SERIES, Opinion, Write, checked_decision, streams_told, told};
 use crate::model::Label;
-use crate::sandbox::types::{self, Inputs};
+use crate::sandbox::types::{self, Inputs, Scope};
 use crate::sandbox::{Arguments, Engine, Fault, Instance, Line, Plugin, Share, Start};
 
 pub type LabelList = Vec<Label>;
@@ -123,6 +123,15 @@ impl Subject {
     /// What it did instead.
     pub fn inputs(&self, instance: &mut Instance) -> Result<Inputs, Fault> {
         instance.admission_inputs(self.engine.call_allowance())
+    }
+
+    /// What the gateway asks the plugin about under its settings: of what it exports, all that it does not say it has no word
+    /// about.
+    ///
+    /// # Errors
+    /// What it did instead of saying it.
+    pub fn scope(&self, instance: &mut Instance) -> Result<Scope, Fault> {
+        Ok(instance.judges(self.engine.call_allowance())? & self.plugin.scope())
     }
 
     /// What was printed since the last time.

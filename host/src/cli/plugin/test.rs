@@ -2,11 +2,10 @@
 //!
 //! Takes files of cases; gives a line for each case and each check that does not hold, with what was expected and what came.
 //! A file is about a plugin, or about all policies of a tenant with the host's own checks behind them. `cases` compares, `outcome` is what came of a file,
-//! `checks` holds what is always checked, `update` writes what came into the file.
+//! `checks` holds what is always checked, `update` writes what came into the file, `watch` waits for a change.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -15,16 +14,18 @@ use super::arguments::{self, Configured, Confines, Format, UnderBounds, lines};
 use super::outcome::{Sound, Wrong};
 use super::subject::Subject;
 use super::workshop::Workshop;
-use crate::config::{self, Matter, Suite, Tested};
+use crate::config::{self, Matter, PluginSource, Suite, Tested};
 
 mod cases;
 mod chain;
 mod checks;
 mod outcome;
 mod update;
+mod watch;
 
 use cases::Came;
 use outcome::{FileOutcome, asked_under};
+use watch::WatchedFiles;
 
 pub const EXAMPLES: &str = "Examples:
   gauntlet plugin test
@@ -42,8 +43,6 @@ A file of cases, gauntlet-test.yaml:
 The exit code is 0 if all cases and checks hold, 1 if one does not, 2 if a file cannot be read.";
 
 const DEFAULT_FILE: &str = "gauntlet-test.yaml";
-/// How soon files are looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -69,59 +68,52 @@ pub struct Options {
 /// # Errors
 /// If a file cannot be read, or the configuration cannot be used.
 pub fn run(options: &Options) -> Result<Sound, Wrong> {
+    let mut watch = WatchedFiles::default();
     loop {
-        let before = SystemTime::now();
-        let (outcome, files) = run_once(options);
+        let outcome = run_once(options, &mut watch);
         if !options.watch {
             return outcome;
         }
         if let Err(wrong) = outcome {
             eprintln!("gauntlet: {wrong}");
         }
-        eprintln!(
-            "waiting for a change of {}",
-            lines(&files.iter().map(|file| file.display()).collect::<Vec<_>>()).replace('\n', ", ")
-        );
-        while !files.iter().any(|file| changed_since(file, before)) {
-            std::thread::sleep(LOOK_AGAIN);
-        }
+        watch.wait();
+        watch.begin();
     }
 }
 
-fn changed_since(file: &Path, time: SystemTime) -> bool {
-    let changed = std::fs::metadata(file).and_then(|file| file.modified());
-    changed.is_ok_and(|changed| changed > time)
+fn run_once(options: &Options, watch: &mut WatchedFiles) -> Result<Sound, Wrong> {
+    // All of them first: what is wrong with one must not keep the others from being watched.
+    let files = options.files.iter().map(PathBuf::as_path);
+    files.chain(options.bounds.file()).for_each(|file| watch.note(file));
+    let limits = options.bounds.read()?;
+    let (mut sound, mut told) = (true, Vec::new());
+    for file in &options.files {
+        let suite = config::read_cases(file).map_err(|errors| lines(&errors))?;
+        let mut outcome = one_file(&suite, &limits, options, watch)?;
+        if options.update {
+            update::write(file, &suite, &mut outcome.compared)?;
+        }
+        sound &= outcome.is_sound();
+        match options.format {
+            Format::Text => text(file, &outcome),
+            Format::Json => told.push(json(file, &outcome)),
+        }
+    }
+    if options.format == Format::Json {
+        println!("{:#}", Value::from(told));
+    }
+    Ok(sound)
 }
 
-fn run_once(options: &Options) -> (Result<Sound, Wrong>, Vec<PathBuf>) {
-    let mut files = options.files.clone();
-    let mut run = || {
-        let limits = options.bounds.read()?;
-        let (mut sound, mut told) = (true, Vec::new());
-        for file in &options.files {
-            let suite = config::read_cases(file).map_err(|errors| lines(&errors))?;
-            let mut outcome = one_file(&suite, &limits, options)?;
-            files.append(&mut outcome.files);
-            if options.update {
-                update::write(file, &suite, &mut outcome.compared)?;
-            }
-            sound &= outcome.is_sound();
-            match options.format {
-                Format::Text => text(file, &outcome),
-                Format::Json => told.push(json(file, &outcome)),
-            }
-        }
-        if options.format == Format::Json {
-            println!("{:#}", Value::from(told));
-        }
-        Ok(sound)
-    };
-    (run(), files)
-}
-
-fn one_file(suite: &Suite, limits: &Confines, options: &Options) -> Result<FileOutcome, Wrong> {
+fn one_file(
+    suite: &Suite,
+    limits: &Confines,
+    options: &Options,
+    watch: &mut WatchedFiles,
+) -> Result<FileOutcome, Wrong> {
     match &suite.subject {
-        Tested::Chain { config, tenant } => chain::test(suite, config, tenant, !options.cases_only),
+        Tested::Chain { config, tenant } => chain::test(suite, config, tenant, !options.cases_only, watch),
         Tested::Plugin {
             plugin,
             settings,
@@ -133,21 +125,22 @@ fn one_file(suite: &Suite, limits: &Confines, options: &Options) -> Result<FileO
                 tenant: tenant.clone(),
                 upstreams: upstreams.clone(),
             };
-            of_plugin(suite, plugin, &context, limits, !options.cases_only)
+            let source = arguments::plugin(plugin).inspect_err(|_| watch.note(plugin))?;
+            source.file.iter().for_each(|file| watch.note(file));
+            of_plugin(suite, &source, &context, limits, !options.cases_only)
         }
     }
 }
 
 fn of_plugin(
     suite: &Suite,
-    plugin: &Path,
+    source: &PluginSource,
     context: &Configured,
     limits: &Confines,
     check: bool,
 ) -> Result<FileOutcome, Wrong> {
-    let source = arguments::plugin(plugin)?;
     let workshop = Workshop::open(limits)?;
-    let loaded = match workshop.load(&source) {
+    let loaded = match workshop.load(source) {
         Ok(plugin) => plugin,
         Err(error) => {
             return Ok(FileOutcome::unusable(format!(
@@ -175,7 +168,6 @@ fn of_plugin(
     }
     let mut outcome = FileOutcome {
         compared,
-        files: source.file.iter().cloned().collect(),
         ..FileOutcome::default()
     };
     if check {

@@ -130,7 +130,8 @@ fn step_shown(step: &ExplainedStep, text: &mut String) {
     let about = if step.about == "write" { ", about the write" } else { "" };
     let said = step.said.replace('_', " ");
     let detail = step.detail.iter().map(|detail| format!(": {detail}"));
-    let _ = writeln!(text, "  {who}{about}: {said}{}", detail.collect::<String>());
+    let mode = mode_shown(step).unwrap_or_default();
+    let _ = writeln!(text, "  {who}{about}: {said}{}{mode}", detail.collect::<String>());
     let labels = step.labels.iter().map(change_shown);
     let stream = step
         .stream
@@ -142,6 +143,17 @@ fn step_shown(step: &ExplainedStep, text: &mut String) {
     for line in labels.chain(stream).chain(budget).chain(charges).chain(routes) {
         let _ = writeln!(text, "      {line}");
     }
+}
+
+/// Of a policy whose word does not count always.
+fn mode_shown(step: &ExplainedStep) -> Option<String> {
+    let what = if step.about == "write" {
+        "the write"
+    } else {
+        "this series"
+    };
+    let applied = if step.applied? { "applied" } else { "asked, not applied" };
+    Some(format!(" (mode {}: {applied} to {what})", step.mode.as_ref()?))
 }
 
 fn change_shown(change: &LabelChange) -> String {

@@ -24,7 +24,7 @@ mod bindings {
 }
 
 pub use bindings::gauntlet::policy::{log, types};
-use types::{Context, Decision, Inputs, LabelParam, Verdict, Write};
+use types::{Context, Decision, Inputs, LabelParam, Scope, Verdict, Write};
 
 /// Where its interfaces are, of whatever version.
 pub const NAMESPACE: &str = "gauntlet:policy/";
@@ -47,7 +47,7 @@ macro_rules! verdicts {
 }
 
 /// The functions that are called if they are there, with their types.
-pub const FUNCTIONS: [(&str, &str); 5] = [
+pub const FUNCTIONS: [(&str, &str); 6] = [
     (
         "configure",
         "func(string, record {tenant: string, upstreams: list<string>}) -> result<_, string>",
@@ -71,6 +71,7 @@ pub const FUNCTIONS: [(&str, &str); 5] = [
         "admission-inputs",
         "func() -> flags {compressed-bytes, decoded-bytes, active-series, new-series, totals}",
     ),
+    ("judges", "func() -> flags {series, writes}"),
 ];
 
 /// What a plugin says: an error is its own word.
@@ -99,6 +100,7 @@ pub struct Exports {
     relabel_packed: Option<ComponentExportIndex>,
     admit: Option<ComponentExportIndex>,
     admission_inputs: Option<ComponentExportIndex>,
+    judges: Option<ComponentExportIndex>,
 }
 
 impl Exports {
@@ -125,15 +127,14 @@ impl Exports {
             relabel_packed: index("relabel-packed"),
             admit: index("admit"),
             admission_inputs: index("admission-inputs"),
+            judges: index("judges"),
         })
     }
 
-    pub fn judges_series(&self) -> bool {
-        self.relabel.is_some()
-    }
-
-    pub fn judges_writes(&self) -> bool {
-        self.admit.is_some()
+    /// What it can be asked about at all.
+    pub fn scope(&self) -> Scope {
+        let of = |is_there: bool, scope| if is_there { scope } else { Scope::empty() };
+        of(self.relabel.is_some(), Scope::SERIES) | of(self.admit.is_some(), Scope::WRITES)
     }
 
     pub fn takes_packed(&self) -> bool {
@@ -142,6 +143,10 @@ impl Exports {
 
     pub fn declares_inputs(&self) -> bool {
         self.admission_inputs.is_some()
+    }
+
+    pub fn declares_scope(&self) -> bool {
+        self.judges.is_some()
     }
 
     /// Those of one instance.
@@ -153,6 +158,7 @@ impl Exports {
             relabel_packed: func(self.relabel_packed),
             admit: func(self.admit),
             admission_inputs: func(self.admission_inputs),
+            judges: func(self.judges),
         }
     }
 }
@@ -165,6 +171,7 @@ fn check_type(name: &'static str, function: &ComponentFunc, world: &World) -> Re
         "relabel" => function.typecheck::<Relabel<'_>, Said<Vec<Verdict>>>(&world),
         "relabel-packed" => function.typecheck::<RelabelPacked<'_>, Said<Vec<Verdict>>>(&world),
         "admit" => function.typecheck::<Admit<'_>, Said<Decision>>(&world),
+        "judges" => function.typecheck::<(), (Scope,)>(&world),
         _ => function.typecheck::<(), (Inputs,)>(&world),
     };
     let compiled = |reason| ContractError::Compiled { name, reason };
@@ -182,6 +189,7 @@ pub struct Functions {
     relabel_packed: Option<Func>,
     admit: Option<Func>,
     admission_inputs: Option<Func>,
+    judges: Option<Func>,
 }
 
 impl Functions {
@@ -233,6 +241,15 @@ impl Functions {
         }
         let (inputs,) = call::<(), (Inputs,)>(self.admission_inputs, store, ())?;
         Ok(inputs)
+    }
+
+    /// Everything if the plugin does not say.
+    pub fn judges(&self, store: impl AsContextMut) -> wasmtime::Result<Scope> {
+        if self.judges.is_none() {
+            return Ok(Scope::all());
+        }
+        let (scope,) = call::<(), (Scope,)>(self.judges, store, ())?;
+        Ok(scope)
     }
 }
 

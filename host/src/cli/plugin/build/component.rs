@@ -89,6 +89,7 @@ fn embed(wasm: &mut Vec<u8>, exports: &[String]) -> Result<(), String> {
     }];
     worlds.extend(has("relabel-packed").then_some("packed-relabel"));
     worlds.extend(has("admission-inputs").then_some("remembered-admission"));
+    worlds.extend(has("judges").then_some("scoped-policy"));
     let include = |world: &&str| format!("include gauntlet:policy/{world}@1.0.0;\n");
     embed_world(wasm, "plugin", &worlds.iter().map(include).collect::<String>())
 }

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use super::super::said::Said;
+use super::super::said::{Passed, Said};
 use super::super::shown::{difference, quoted, show_series};
 use super::super::subject::{Form, Subject};
-use crate::chain::{Charge, Opinion, Write};
+use crate::chain::{Charge, Opinion, Terms, Write};
 use crate::config::{Case, Expected, Matter, WrittenCharge, WrittenWrite};
 use crate::model::{Label, Protocol};
+use crate::sandbox::types::Scope;
 
 /// What came of a question.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,13 +47,21 @@ impl Came {
             (Err(fault), _) => return Self::Nothing(format!("the plugin does not take its settings: {fault}")),
             (Ok(instance), _) => instance,
         };
+        let scope = match subject.scope(&mut instance) {
+            Ok(scope) => scope,
+            Err(fault) => return Self::Nothing(format!("the plugin does not say what it judges: {fault}")),
+        };
+        let exported = subject.plugin.scope();
         let came = match question {
-            Matter::Series(_) if !subject.plugin.judges_series() => {
+            Matter::Series(_) if !exported.contains(Scope::SERIES) => {
                 return Self::Nothing("the plugin does not judge series: it has no export `relabel`".to_owned());
             }
-            Matter::Write(_) if !subject.plugin.judges_writes() => {
+            Matter::Write(_) if !exported.contains(Scope::WRITES) => {
                 return Self::Nothing("the plugin does not judge writes: it has no export `admit`".to_owned());
             }
+            // Nobody asks it.
+            Matter::Series(_) if !scope.contains(Scope::SERIES) => return Self::Series(Said::Pass(Passed::default())),
+            Matter::Write(_) if !scope.contains(Scope::WRITES) => return Self::Write(Opinion::Admit(Terms::default())),
             Matter::Series(labels) => subject
                 .ask(&mut instance, std::slice::from_ref(labels), Form::Usual)
                 .map(|mut said| said.pop().map(Self::Series)),

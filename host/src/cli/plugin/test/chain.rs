@@ -13,6 +13,7 @@ use super::super::workshop::{self, Workshop};
 use super::cases::{self, Came};
 use super::checks;
 use super::outcome::{FileOutcome, asked_under};
+use super::watch::WatchedFiles;
 use crate::chain::{Decision, Opinion};
 use crate::config::{self, Loaded, Matter, Suite};
 use crate::lab::{Becomes, Lab};
@@ -22,10 +23,16 @@ use crate::model::{Label, TenantId};
 ///
 /// # Errors
 /// If the configuration cannot be used, or has no such tenant.
-pub fn test(suite: &Suite, file: &Path, tenant: &TenantId, check: bool) -> Result<FileOutcome, Wrong> {
+pub fn test(
+    suite: &Suite,
+    file: &Path,
+    tenant: &TenantId,
+    check: bool,
+    watch: &mut WatchedFiles,
+) -> Result<FileOutcome, Wrong> {
+    watch.note(file);
     let mut loaded = config::load_without_secrets(file).map_err(|errors| lines(&errors))?;
-    let mut files: Vec<_> = loaded.inputs.files().map(Path::to_owned).collect();
-    files.push(file.to_owned());
+    loaded.inputs.files().for_each(|file| watch.note(file));
     let broken = loaded
         .broken
         .iter()
@@ -60,7 +67,6 @@ pub fn test(suite: &Suite, file: &Path, tenant: &TenantId, check: bool) -> Resul
     Ok(FileOutcome {
         compared: compared.collect(),
         checks,
-        files,
         unusable: None,
     })
 }

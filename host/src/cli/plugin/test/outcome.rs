@@ -3,8 +3,6 @@
 //! Takes what was compared and checked, gives whether all of it holds; gives what the cases under one policy's settings ask
 //! about, for the checks. Never runs anything.
 
-use std::path::PathBuf;
-
 use super::super::arguments::Configured;
 use super::super::subject::LabelList;
 use super::cases::{self, Compared};
@@ -19,8 +17,6 @@ pub struct FileOutcome {
     pub checks: Vec<Check>,
     /// What stands in the way of all cases.
     pub unusable: Option<String>,
-    /// To be watched, besides the file itself.
-    pub files: Vec<PathBuf>,
 }
 
 impl FileOutcome {
