@@ -2,9 +2,9 @@
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gauntlet
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: checkout demo test unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick canary fuzz bench build
+.PHONY: checkout demo test unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick senders senders-quick canary fuzz bench build
 
-demo unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick canary fuzz bench build: checkout
+demo unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick senders senders-quick canary fuzz bench build: checkout
 
 # Checkouts share the cache, and cargo tells sources by their times alone: it would take what was built from another
 # checkout, with that one's paths and text in it, for this one's. So a checkout that takes over makes its sources new.
@@ -82,6 +82,19 @@ attack:
 attack-quick:
 	cargo build --locked --workspace
 	$(CARGO_TARGET_DIR)/debug/attack --quick
+
+## What becomes of every sample of real senders, through the gateway and past it, tried for some 25 minutes; writes
+## docs/senders.md.
+senders:
+	scripts/provision senders
+	cargo build --release --locked --workspace
+	nice $(CARGO_TARGET_DIR)/release/senders
+
+## The same with Debian's Prometheus alone, in three situations and three minutes; writes nothing.
+senders-quick:
+	scripts/provision senders-quick
+	cargo build --locked --workspace
+	$(CARGO_TARGET_DIR)/debug/senders --quick
 
 ## The cross-tenant canary in its nightly form: one tenant's policy fills its memory, another's looks for it, 100,000 times.
 canary:

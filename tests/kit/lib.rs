@@ -14,6 +14,7 @@ pub mod bar;
 pub mod bodies;
 pub mod certs;
 pub mod deadline;
+pub mod exporter;
 pub mod gateway;
 pub mod guest;
 pub mod http;

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -181,6 +181,61 @@ impl Drop for Process {
             let _ = self.terminate();
         }
         let _ = self.kill();
+    }
+}
+
+/// Starts `argv` with its output in `<logs>/<name>.log`; it dies with this program.
+///
+/// # Errors
+/// If the program or the file cannot be had.
+pub fn start_mortal(name: &str, logs: &Path, argv: Vec<String>) -> Result<Process> {
+    // setpriv sets the parent-death signal and then becomes the program: the pid is the program's own, and a
+    // SIGKILL of this process takes the whole stack with it. (`pre_exec` would need `unsafe`.)
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).args(argv);
+    Process::start(name, logs.join(format!("{name}.log")), command).context("setpriv is in util-linux")
+}
+
+/// Hands out loopback ports that are free now.
+///
+/// Below the kernel's ephemeral range (32768 and up), so that no outgoing connection takes a port while the
+/// process that owns it is down on purpose; asking for port 0 would hand out exactly those.
+pub struct Ports {
+    next: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Ports {
+    const FIRST: u16 = 12_000;
+    const LAST: u16 = 32_000;
+
+    /// Runs started at once begin at different places.
+    pub fn new() -> Self {
+        let span = u32::from(Self::LAST - Self::FIRST);
+        let offset = std::process::id().wrapping_mul(97) % span;
+        Self {
+            next: Self::FIRST + u16::try_from(offset).unwrap_or(0),
+        }
+    }
+
+    /// `127.0.0.1:port`.
+    ///
+    /// # Errors
+    /// If every port is taken.
+    pub fn address(&mut self) -> Result<String> {
+        for _ in Self::FIRST..Self::LAST {
+            let port = self.next;
+            self.next = if port + 1 >= Self::LAST { Self::FIRST } else { port + 1 };
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return Ok(format!("127.0.0.1:{port}"));
+            }
+        }
+        bail!("no free port between {} and {}", Self::FIRST, Self::LAST)
     }
 }
 
