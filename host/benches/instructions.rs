@@ -16,12 +16,13 @@ use bytes::Bytes;
 
 mod setup;
 
-use setup::{COUNTED, Churn, DROPPED, EDITED, Gateway, KEPT, compiler, recorded};
+use gauntlet::model::Protocol;
+use setup::{COUNTED, Churn, DROPPED, EDITED, Gateway, KEPT, as_v2, compiler, recorded};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const CASES: [&str; 4] = ["kept", "dropped", "edited", "cold"];
+const CASES: [&str; 5] = ["kept", "kept_2.0", "dropped", "edited", "cold"];
 /// Enough that whatever happens once in a while (a table that grows) is spread.
 const WRITES: usize = 40;
 const TOLERANCE: f64 = 0.03;
@@ -133,19 +134,24 @@ fn count(case: &str) {
             let mut churn = Churn::new(&bodies[0]);
             (0..WRITES + 4).map(|_| churn.next()).collect()
         }
+        "kept_2.0" => bodies.iter().map(as_v2).cycle().take(WRITES + 4).collect(),
         _ => bodies.iter().cycle().take(WRITES + 4).cloned().collect(),
     };
     // The first writes find nothing in the memo and no buffer to use again.
     let (warm_up, counted) = writes.split_at(4);
+    let protocol = match case {
+        "kept_2.0" => Protocol::V2,
+        _ => Protocol::V1,
+    };
     for body in warm_up {
-        gateway.runtime.block_on(gateway.process(body));
+        gateway.runtime.block_on(gateway.process_as(protocol, body));
     }
     for body in counted {
-        measured(&gateway, body);
+        measured(&gateway, protocol, body);
     }
 }
 
 #[inline(never)]
-fn measured(gateway: &Gateway, body: &Bytes) {
-    black_box(gateway.runtime.block_on(gateway.process(black_box(body))));
+fn measured(gateway: &Gateway, protocol: Protocol, body: &Bytes) {
+    black_box(gateway.runtime.block_on(gateway.process_as(protocol, black_box(body))));
 }

@@ -14,7 +14,10 @@ use gauntlet::model::Protocol::V1;
 use gauntlet::wire::labels::{encode_labels, labels};
 use gauntlet::wire::{Patch, Piece, ScanLimits, Scanned, encode, scan, snappy, splice};
 
-const LIMITS: ScanLimits = ScanLimits { max_series: 100_000 };
+const LIMITS: ScanLimits = ScanLimits {
+    max_series: 100_000,
+    ..ScanLimits::NONE
+};
 
 fn recorded(name: &str) -> Vec<u8> {
     let file = format!("tests/data/rw1/{name}.rw");

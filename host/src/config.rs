@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::model::TenantId;
+use crate::model::{Protocol, TenantId};
 
 mod builtin;
 mod cases;
@@ -270,6 +270,10 @@ pub struct Upstream {
     /// One request from first byte out to last byte in, failover included.
     pub timeout: Duration,
     pub connect_timeout: Duration,
+    /// Which protocol it is sent.
+    pub remote_write_version: Protocol,
+    /// Whether it is sent the metadata of remote write 1.0.
+    pub metadata: bool,
     /// How often `dns+` and `dnssrv+` names are looked up again.
     pub dns_refresh_interval: Duration,
     /// For https endpoints.

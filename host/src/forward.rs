@@ -14,6 +14,7 @@ use crate::net::SystemResolver;
 use crate::telemetry::Metrics;
 
 mod answer;
+mod answer_v2;
 pub mod balance;
 mod budget;
 mod cause;
@@ -24,15 +25,19 @@ mod latency;
 mod lookup;
 mod probe;
 mod request;
+mod said;
 mod upstream;
+mod written;
 
 pub use answer::{ConflictClass, ForwardError};
 pub use cause::Cause;
 pub use endpoint::EndpointStatus;
 pub use request::{ForwardedHeaders, Outgoing, forwarded_headers, request_id};
 pub use upstream::{SetupFault, Upstream, UpstreamStatus};
+pub use written::Written;
 
 use budget::{All, Load};
+use delivery::Takes;
 
 /// Every upstream there is. One per process.
 pub struct Upstreams {
@@ -141,6 +146,11 @@ impl Upstreams {
 }
 
 impl UpstreamSet {
+    /// What the upstream of this name takes. What there is none of takes nothing in particular.
+    pub fn takes(&self, name: &str) -> Takes {
+        self.find(name).map(|upstream| upstream.takes()).unwrap_or_default()
+    }
+
     pub fn find(&self, name: &str) -> Option<&Arc<Upstream>> {
         self.0.get(name)
     }

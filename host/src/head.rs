@@ -16,9 +16,6 @@ const PATHS: [&str; 3] = ["/api/v1/receive", "/api/v1/write", "/api/v1/push"];
 const V1: &str = "prometheus.WriteRequest";
 const V2: &str = "io.prometheus.write.v2.Request";
 
-/// What makes a Prometheus that was told to send 2.0 send what is taken here.
-pub const REMEDY: &str = "protobuf_message: prometheus.WriteRequest";
-
 /// What a write's head said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
@@ -32,19 +29,18 @@ pub enum HeadError {
     UnknownPath,
     #[error("remote write is sent with POST")]
     Method,
-    #[error("the media type is not supported; remote write 1.0 is application/x-protobuf")]
+    #[error(
+        "the media type is not supported; remote write 1.0 is application/x-protobuf, and 2.0 is that with proto={V2}"
+    )]
     MediaType,
-    /// No Prometheus falls back to 1.0 by itself: it drops what it was to send, so its operator has to be told.
-    #[error("remote write 2.0 is not supported yet; set `{REMEDY}` in this remote_write of the sender")]
-    RemoteWrite2,
-    #[error("the encoding is not supported; remote write 1.0 is compressed with snappy in the block format")]
+    #[error("the encoding is not supported; remote write is compressed with snappy in the block format")]
     Encoding,
 }
 
 /// Reads the head of one request.
 ///
 /// # Errors
-/// The first thing that is not a remote write 1.0 request, in the order path, method. Media type and encoding are
+/// The first thing that is no remote write request, in the order path, method. Media type and encoding are
 /// [`schema`]'s, after the tenant is proved.
 pub fn head(method: &Method, path: &str) -> Result<Head, HeadError> {
     let path_tenant = path_tenant(path);
@@ -59,20 +55,21 @@ pub fn head(method: &Method, path: &str) -> Result<Head, HeadError> {
     Ok(Head { path_tenant })
 }
 
-/// Checks that the body claims to be remote write 1.0 in snappy; a missing header claims just that.
+/// Which remote write the body claims to be, in snappy; a missing header claims 1.0, and snappy. What
+/// `X-Prometheus-Remote-Write-Version` says is nothing to go by: the media type names the message.
 ///
 /// # Errors
-/// Anything else, 2.0 told apart. It is answered 415 as the remote write 2.0 specification says, which makes a sender
-/// that can fall back do so; Prometheus (3.15) cannot and drops the data.
+/// Anything else is answered 415, as the remote write 2.0 specification says: it makes a sender that can fall back do so.
 pub fn schema(headers: &HeaderMap) -> Result<Protocol, HeadError> {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let mut protocol = Protocol::V1;
     if let Some(first) = types.next() {
         let message = first.to_str().ok().filter(|_| types.next().is_none()).and_then(message);
-        match message.as_deref() {
-            Some(V1) => {}
-            Some(V2) => return Err(HeadError::RemoteWrite2),
+        protocol = match message.as_deref() {
+            Some(V1) => Protocol::V1,
+            Some(V2) => Protocol::V2,
             _ => return Err(HeadError::MediaType),
-        }
+        };
     }
     let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
     if let Some(first) = encodings.next()
@@ -80,7 +77,7 @@ pub fn schema(headers: &HeaderMap) -> Result<Protocol, HeadError> {
     {
         return Err(HeadError::Encoding);
     }
-    Ok(Protocol::V1)
+    Ok(protocol)
 }
 
 /// The message that `application/x-protobuf` says it holds, [`V1`] if it does not say, as RFC 9110 section 8.3.1 writes
@@ -234,16 +231,28 @@ mod tests {
     }
 
     #[test]
-    fn remote_write_2_is_told_apart_and_what_to_do_about_it() {
+    fn remote_write_2_is_told_apart_by_its_media_type_alone() {
         for v2 in [
             "application/x-protobuf;proto=io.prometheus.write.v2.Request",
             "application/x-protobuf; proto=\"io.prometheus.write.v2.Request\"",
+            "Application/X-Protobuf ; Proto=io.prometheus.write.v2.Request; charset=utf-8",
         ] {
-            let refused = schema(&with(CONTENT_TYPE, &[v2]));
-            assert_eq!(refused, Err(HeadError::RemoteWrite2), "{v2}");
-            let text = refused.unwrap_err().to_string();
-            assert!(text.contains("`protobuf_message: prometheus.WriteRequest`"), "{text}");
+            assert_eq!(schema(&with(CONTENT_TYPE, &[v2])), Ok(Protocol::V2), "{v2}");
         }
+        let version = http::HeaderName::from_static("x-prometheus-remote-write-version");
+        assert_eq!(schema(&with(version, &["2.0.0"])), Ok(Protocol::V1));
+    }
+
+    #[test]
+    fn a_2_0_write_in_another_encoding_than_snappy_is_not_taken() {
+        let mut headers = with(
+            CONTENT_TYPE,
+            &["application/x-protobuf;proto=io.prometheus.write.v2.Request"],
+        );
+        headers.insert(CONTENT_ENCODING, "zstd".parse().unwrap());
+        assert_eq!(schema(&headers), Err(HeadError::Encoding));
+        headers.insert(CONTENT_ENCODING, "snappy".parse().unwrap());
+        assert_eq!(schema(&headers), Ok(Protocol::V2));
     }
 
     #[test]

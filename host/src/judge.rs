@@ -15,10 +15,11 @@ use crate::model::{Protocol, TenantId};
 use crate::sandbox::Undone;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{BudgetLabels, TenantLabels, signed};
-use crate::wire::{HashKey, Recognised, Scanned};
+use crate::wire::{HashKey, Measured, Recognised, Scanned};
 
 mod knowledge;
 mod law;
+mod measure;
 pub mod memo;
 mod recall;
 mod store;
@@ -33,6 +34,7 @@ mod tests;
 use knowledge::Knowledge;
 pub use knowledge::MemoClock;
 use law::Law;
+use measure::Measure;
 use memo::{Memo, NewSeries};
 pub use recall::{Body, RecallError, Recalled};
 use recall::{Recall, Recollection};
@@ -250,6 +252,23 @@ impl Judge {
     /// See [`RecallError`].
     pub async fn recall(&self, body: Body) -> Result<Recalled, RecallError> {
         self.chain.work(Recall::new(Arc::clone(&self.knowledge), body)).await?
+    }
+
+    /// Decodes a body of 2.0 and finds out how much memory it will take.
+    ///
+    /// # Errors
+    /// See [`RecallError`].
+    pub async fn measure(&self, body: Body) -> Result<Measured, RecallError> {
+        self.chain.work(Measure::new(body)).await?
+    }
+
+    /// As [`Judge::recall`], of a body of 2.0 for which there is room.
+    ///
+    /// # Errors
+    /// See [`RecallError`].
+    pub async fn recall_measured(&self, measured: Measured) -> Result<Recalled, RecallError> {
+        let recall = Recall::measured(Arc::clone(&self.knowledge), measured);
+        self.chain.work(recall).await?
     }
 
     /// Gives every series its fate.

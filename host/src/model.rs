@@ -85,7 +85,7 @@ pub enum Protocol {
     /// Remote write 1.0, `prometheus.WriteRequest`.
     #[default]
     V1,
-    /// Remote write 2.0, `io.prometheus.write.v2.Request`. No request has it yet: `head` refuses it.
+    /// Remote write 2.0, `io.prometheus.write.v2.Request`.
     V2,
 }
 
@@ -207,6 +207,61 @@ impl AddAssign for Totals {
         self.samples += other.samples;
         self.histograms += other.histograms;
         self.exemplars += other.exemplars;
+    }
+}
+
+/// What went to no receiver of a write that was stored, because none takes it: no samples, and nothing that a sender is told
+/// of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Discarded {
+    pub kind: DiscardedKind,
+    pub why: WhyDiscarded,
+    pub count: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiscardedKind {
+    /// Entries of remote write 1.0, or series of 2.0 that came with some.
+    Metadata,
+    StartTimestamps,
+    Exemplars,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WhyDiscarded {
+    /// The upstream's configuration does not ask for it.
+    NotForwarded,
+    /// The upstream's version of remote write has no place for it.
+    Protocol,
+    /// It is none.
+    Invalid,
+    /// There was too much of it in one write.
+    TooMuch,
+    /// The receiver said that it did not store it.
+    NotWritten,
+}
+
+impl DiscardedKind {
+    /// As a metric label.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::StartTimestamps => "start_timestamps",
+            Self::Exemplars => "exemplars",
+        }
+    }
+}
+
+impl WhyDiscarded {
+    /// As a metric label.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NotForwarded => "not_forwarded",
+            Self::Protocol => "protocol",
+            Self::Invalid => "invalid",
+            Self::TooMuch => "too_much",
+            Self::NotWritten => "not_written",
+        }
     }
 }
 

@@ -19,12 +19,12 @@ use crate::body::{self, BodyLimits};
 use crate::chain::Charge;
 use crate::config::{Config, OverRate};
 use crate::forward::delivery::{self, Part};
-use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet};
-use crate::head::{self, HeadError};
-use crate::judge::{Admission, Body, Judged, Origin};
+use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet, Written};
+use crate::head;
+use crate::judge::{Admission, Body, Judged, Origin, Recalled};
 use crate::limits::{ChargeError, Need, Withdrawal};
 use crate::listener::last;
-use crate::model::{Peer, Protocol};
+use crate::model::{Peer, Protocol, Totals};
 use crate::respond::{self, Context, Failure, RefusedSeries, Stored};
 use crate::route::{self, Routes};
 use crate::sandbox::Once;
@@ -69,6 +69,8 @@ struct Trace<'g> {
     refused: Vec<RefusedSeries>,
     /// What came in place of a proof.
     claimed: Option<Claimed>,
+    /// Of a write of 2.0, what is stored of it: nothing yet, as long as nobody has stored any.
+    written: Option<Totals>,
 }
 
 impl Pipeline {
@@ -89,7 +91,7 @@ impl Pipeline {
         if let Some(account) = trace.of {
             log_refused(account, &trace.refused, &id);
         }
-        let response = match &result {
+        let mut response = match &result {
             Ok(stored) => {
                 tracing::debug!(
                     tenant = trace.of.map_or("", |of| of.tenant().as_str()),
@@ -97,6 +99,7 @@ impl Pipeline {
                     series = stored.received.series,
                     "write stored"
                 );
+                trace.written = trace.written.map(|_| stored.written());
                 respond::stored(stored)
             }
             Err(failure) => {
@@ -112,6 +115,9 @@ impl Pipeline {
                 }
             }
         };
+        if let Some(written) = &trace.written {
+            respond::say_written(&mut response, written);
+        }
         let (status, seconds) = (response.status(), started.elapsed().as_secs_f64());
         match trace.of {
             Some(account) => account.counters().request(status, seconds),
@@ -145,6 +151,7 @@ impl Pipeline {
         }
         let ready = proved.ready()?;
         let protocol = head::schema(headers)?;
+        trace.written = (protocol == Protocol::V2).then(Totals::default);
 
         // Session: from here on everything is asked of it. Body: under permits, deadlines and sizes.
         let mut session = ready.enter(&self.shared.in_flight)?;
@@ -163,7 +170,9 @@ impl Pipeline {
         // All else is gone.
         session.keep(parts.iter().map(|part| part.body.len() as u64).sum());
         let headers = forward::forwarded_headers(headers);
-        self.forward(&session, parts, headers, &mut ledger).await?;
+        let forwarded = self.forward(&session, parts, headers, &mut ledger).await;
+        trace.written = trace.written.map(|_| ledger.stored());
+        forwarded?;
         ledger.edited(edited);
         ledger.close()
     }
@@ -181,21 +190,27 @@ impl Pipeline {
         let limits = &session.config().limits;
         let decoded_size = snappy::decoded_length(&compressed, limits.max_decoded_size)?;
         session.hold((compressed.len() + decoded_size) as u64)?;
-        let max_series = limits.max_series_per_request;
         let body = Body {
             protocol,
             compressed: compressed.clone(),
             decoded_size,
-            limits: ScanLimits { max_series },
+            limits: ScanLimits {
+                max_series: limits.max_series_per_request,
+                max_decoded_size: limits.max_decoded_size,
+            },
         };
-        let recalled = session.judge().recall(body).await?;
+        let (recalled, written) = match protocol {
+            Protocol::V1 => (session.judge().recall(body).await?, 0),
+            // In a box, as below.
+            Protocol::V2 => Box::pin(self.recall_written_out(session, body)).await?,
+        };
         let scanned = recalled.scanned();
         let mut ledger = Ledger::open(session.counters(), scanned, compressed.len());
         if self.shared.tap.is_open() {
             // In a box: the writes of every other day are not to be larger for it.
             Box::pin(self.tap(session, scanned)).await;
         }
-        let framed = recalled.size();
+        let framed = written + recalled.size();
         let most = framed + recalled.most_edited();
         session.hold_work(most).map_err(|e| ledger.fail(e.into()))?;
 
@@ -210,10 +225,29 @@ impl Pipeline {
 
         // Part and encode. The receivers may take seconds: of all this only the parts are held for them.
         ledger.judged(&judged);
+        let all = session.config().upstreams.iter().map(|name| self.upstreams.takes(name));
+        ledger.unwanted(delivery::unwanted(judged.scanned(), all));
         let edited = judged.tally.edited.all_samples();
-        let parts = part(session, judged, compressed, routes).await;
+        let parts = self.part(session, judged, compressed, routes).await;
         let parts = parts.map_err(|e| ledger.fail(e))?;
         Ok(Processed { parts, edited, ledger })
+    }
+
+    /// A body of 2.0 becomes one of 1.0, whose size nobody can tell who has not looked at all of it: gives that too. It is
+    /// made of what was sent, so the tenant's own bound is not asked about it.
+    async fn recall_written_out(&self, session: &mut Session<'_>, body: Body) -> Result<(Recalled, u64), Failure> {
+        let came = (body.compressed.len() + body.decoded_size) as u64;
+        let measured = session.judge().measure(body).await?;
+        let written = measured.size();
+        if written >= DECODED_IN_TURN {
+            let need = Need {
+                bytes: came,
+                work: written + written * WORK,
+            };
+            session.wait_for(&self.shared.turns, need).await?;
+        }
+        session.hold_work(written)?;
+        Ok((session.judge().recall_measured(measured).await?, written))
     }
 
     /// For an operator who watches. Where there is no room for that now, the write goes on without.
@@ -259,6 +293,33 @@ impl Pipeline {
         Ok(compressed)
     }
 
+    /// What each upstream gets of a write that is admitted.
+    async fn part(
+        &self,
+        session: &Session<'_>,
+        judged: Judged,
+        compressed: Bytes,
+        routes: Routes,
+    ) -> Result<Vec<Part>, Failure> {
+        let scanned = judged.scanned();
+        let bytes = scanned.body().len() + judged.edits().put_in();
+        let elements = scanned.series().len() as u64 + scanned.metadata();
+        let (upstreams, tenant) = (Arc::clone(&self.upstreams), Arc::clone(session.config()));
+        let is_translated = |name: &String| upstreams.takes(name).protocol == Protocol::V2;
+        let most = match tenant.upstreams.iter().any(is_translated) {
+            true => LIGHT_ELEMENTS / 4,
+            false => LIGHT_ELEMENTS,
+        };
+        let is_light = bytes < LIGHT_BYTES && elements <= most as u64;
+        let parting = Once::new(is_light, move || {
+            let takes = |at: usize| tenant.upstreams.get(at).map(|name| upstreams.takes(name));
+            delivery::part(&judged, &compressed, &routes, tenant.upstreams.len(), |at| {
+                takes(at).unwrap_or_default()
+            })
+        });
+        Ok(session.work(parting).await??)
+    }
+
     /// Sends every part at once and waits for all: a part that was stored is stored whatever becomes of the others.
     async fn forward(
         &self,
@@ -272,28 +333,25 @@ impl Pipeline {
             let outgoing = Outgoing {
                 attribution: session.attribution(),
                 body: part.body.clone(),
+                totals: part.totals,
                 trace: headers.clone(),
             };
             async move {
                 let name = session.config().upstreams.get(part.upstream);
                 let name = name.ok_or(Failure::Bug("a part is for an upstream that the tenant does not have"))?;
                 let upstream = self.upstreams.find(name).ok_or(ForwardError::NoEndpoint)?;
-                upstream.send(&outgoing, deadline).await?;
-                Ok(name.as_str())
+                Ok(upstream.send(&outgoing, deadline).await?)
             }
         });
-        let results: Vec<Result<&str, Failure>> = futures_util::future::join_all(sends).await;
+        let results: Vec<Result<Written, Failure>> = futures_util::future::join_all(sends).await;
         let mut worst: Option<Failure> = None;
         let weight = |failure: &Failure| failure.weight(session.config().over_rate);
         for (part, result) in parts.iter().zip(results) {
-            match result {
-                Ok(upstream) => ledger.forwarded(upstream, &part.totals),
-                Err(failure) => {
-                    ledger.rejected(failure.reason(), part.totals.all_samples());
-                    if worst.as_ref().is_none_or(|worst| weight(worst) < weight(&failure)) {
-                        worst = Some(failure);
-                    }
-                }
+            let upstream = session.config().upstreams.get(part.upstream);
+            if let Err(failure) = ledger.sent(upstream.map_or("", String::as_str), part, result)
+                && worst.as_ref().is_none_or(|worst| weight(worst) < weight(&failure))
+            {
+                worst = Some(failure);
             }
         }
         match worst {
@@ -313,16 +371,6 @@ impl Pipeline {
             return;
         };
         let (tenant, now) = (account.tenant(), Instant::now());
-        if matches!(failure, Failure::Head(HeadError::RemoteWrite2))
-            && let Some(untold) = account.failures().advice_due(now)
-        {
-            tracing::warn!(
-                %tenant,
-                untold,
-                remedy = head::REMEDY,
-                "a sender of this tenant speaks remote write 2.0, which is not supported yet, and loses what it sends"
-            );
-        }
         if let Some(untold) = account.failures().due(reason, now, || failure.to_string()) {
             tracing::info!(%tenant, status, reason, request_id = id, peer = %peer.address, error = %failure, untold, "write failed");
         }
@@ -415,15 +463,6 @@ impl Processed<'_> {
     pub fn into_parts(self) -> Vec<Part> {
         self.parts
     }
-}
-
-/// What each upstream gets of a write that is admitted.
-async fn part(session: &Session<'_>, judged: Judged, compressed: Bytes, routes: Routes) -> Result<Vec<Part>, Failure> {
-    let scanned = judged.scanned();
-    let bytes = scanned.body().len() + judged.edits().put_in();
-    let is_light = bytes < LIGHT_BYTES && scanned.series().len() <= LIGHT_ELEMENTS;
-    let parting = Once::new(is_light, move || delivery::part(&judged, &compressed, &routes));
-    Ok(session.work(parting).await??)
 }
 
 /// What a body may take until its parts are ready. No turn gives more than a third of the whole for work; what takes more asks

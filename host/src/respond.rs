@@ -26,6 +26,9 @@ use crate::wire::labels::label_bytes;
 use crate::wire::{EncodeError, ScanError, Shown, SnappyError};
 
 mod retry;
+mod written;
+
+pub use written::say_written;
 
 /// Longest text a sender is told, in bytes.
 const MAX_TEXT: usize = 1024;
@@ -104,8 +107,19 @@ pub struct Stored {
     pub received: Totals,
     /// What receivers acknowledged.
     pub forwarded: Totals,
+    /// What policies dropped on purpose.
+    pub dropped: Totals,
     /// What was refused of it, by reason.
     pub refused: Vec<RefusedSeries>,
+}
+
+impl Stored {
+    /// What a sender of 2.0 is told that was written: what was dropped on purpose is nothing that it should miss.
+    pub fn written(&self) -> Totals {
+        let mut written = self.forwarded;
+        written += self.dropped;
+        written
+    }
 }
 
 /// Series of one write that were refused for one reason while the others went on.
@@ -189,9 +203,7 @@ impl Failure {
                 let (status, reason) = match error {
                     HeadError::UnknownPath => (StatusCode::NOT_FOUND, "unknown_path"),
                     HeadError::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
-                    HeadError::MediaType | HeadError::RemoteWrite2 => {
-                        (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type")
-                    }
+                    HeadError::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type"),
                     HeadError::Encoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding"),
                 };
                 refuse(status, reason, error.to_string())
@@ -249,8 +261,10 @@ impl Failure {
                     ScanError::TooManySeries { .. } => "too_many_series",
                     ScanError::TooManyHistograms { .. } => "too_many_histograms",
                     ScanError::TooManyLabels { .. } => "too_many_labels",
+                    ScanError::TooManySymbols { .. } => "too_many_symbols",
+                    ScanError::WrittenTooLarge { .. } => "decoded_too_large",
                     ScanError::TooLong { .. } => "decoded_too_long",
-                    ScanError::NotRewritten | ScanError::NotRead(_) => return bug(),
+                    ScanError::NotRewritten => return bug(),
                 };
                 refuse(StatusCode::BAD_REQUEST, reason, error.to_string())
             }
@@ -357,13 +371,18 @@ fn forward_answer(
                 format!("the receiver refused samples and stored the others: {class}"),
             )
         }
+        ForwardError::NotWritten { written, sent, .. } => refuse(
+            bad,
+            "upstream_not_written",
+            format!("the receiver stored {} of {sent} samples", written.all_samples()),
+        ),
         ForwardError::TooManyRequests { .. } => Answer {
             status: over_rate_status(context),
             retry_after_seconds: Some(as_receivers_say(error, context)),
             text: "the receiver is over its rate".into(),
             reason: "upstream_over_rate",
         },
-        ForwardError::Misconfigured { status } => keep(
+        ForwardError::Misconfigured { status } | ForwardError::NotRemoteWrite2 { status } => keep(
             "upstream_misconfigured",
             &format!("the receiver answered {status}, which the operator of the gateway has to mend, try again"),
         ),

@@ -11,7 +11,7 @@ use gauntlet::wire::{ScanLimits, scan, snappy, splice};
 #[path = "../benches/setup/mod.rs"]
 mod setup;
 
-use setup::{DROPPED, EDITED, Gateway, KEPT, compiler, recorded};
+use setup::{DROPPED, EDITED, Gateway, KEPT, as_v2, compiler, recorded};
 
 fn main() -> ExitCode {
     if let Some(exit) = compiler() {
@@ -21,7 +21,10 @@ fn main() -> ExitCode {
     let tenth = first_series(whole, 200);
     for (case, policies) in [("kept", KEPT), ("dropped", DROPPED), ("edited", EDITED)] {
         let gateway = Gateway::new(policies);
-        let (few, many) = (allocations(&gateway, &tenth), allocations(&gateway, whole));
+        let (few, many) = (
+            allocations(&gateway, Protocol::V1, &tenth),
+            allocations(&gateway, Protocol::V1, whole),
+        );
         println!("{case}: {few} allocations for a write of 200 series, {many} for one of 2000");
         // Kept: not one more. The others' buffers grow by doubling, which is a few more times for ten times the bytes.
         let allowed = if case == "kept" { few } else { few + 12 };
@@ -30,16 +33,25 @@ fn main() -> ExitCode {
             "{case}: {many} allocations for 2000 series, {few} for 200"
         );
     }
-    println!("3 passed, 0 failed");
+    let gateway = Gateway::new(KEPT);
+    let of = |body: &Bytes| allocations(&gateway, Protocol::V2, &as_v2(body));
+    let (few, many) = (of(&tenth), of(whole));
+    println!("kept, as 2.0: {few} allocations for a write of 200 series, {many} for one of 2000");
+    // There are more symbols as well.
+    assert!(
+        many <= few + 12,
+        "2.0: {many} allocations for 2000 series, {few} for 200"
+    );
+    println!("4 passed, 0 failed");
     ExitCode::SUCCESS
 }
 
 /// Of one write whose series are all known, on the thread that serves it.
-fn allocations(gateway: &Gateway, body: &Bytes) -> u64 {
+fn allocations(gateway: &Gateway, protocol: Protocol, body: &Bytes) -> u64 {
     for _ in 0..3 {
-        gateway.runtime.block_on(gateway.process(body));
+        gateway.runtime.block_on(gateway.process_as(protocol, body));
     }
-    let counted = || gateway.runtime.block_on(gateway.process(body));
+    let counted = || gateway.runtime.block_on(gateway.process_as(protocol, body));
     // The least of a few: whatever else happens now and then is not the write's.
     let runs = (0..5).map(|_| allocation_counter::measure(|| drop(counted())).count_total);
     runs.min().expect("five runs")
@@ -47,7 +59,7 @@ fn allocations(gateway: &Gateway, body: &Bytes) -> u64 {
 
 fn first_series(body: &[u8], count: usize) -> Bytes {
     let decoded = snappy::decode(body, 32 << 20).expect("snappy");
-    let scanned = scan(Protocol::V1, decoded, &ScanLimits { max_series: u64::MAX }).expect("a canonical body");
+    let scanned = scan(Protocol::V1, decoded, &ScanLimits::NONE).expect("a canonical body");
     let (mut some, mut compressed) = (Vec::new(), Vec::new());
     for series in &scanned.series()[..count] {
         splice::keep(&mut some, &scanned, series).expect("a series of this body");

@@ -18,7 +18,11 @@ use regex::Regex;
 #[path = "../src/wire/tests/model.rs"]
 #[allow(dead_code)]
 mod model;
+#[path = "../src/wire/tests/model_v2.rs"]
+#[allow(dead_code)]
+mod model_v2;
 #[path = "../src/wire/tests/odd.rs"]
+#[allow(dead_code)]
 mod odd;
 #[path = "../src/wire/tests/random.rs"]
 #[allow(dead_code)]

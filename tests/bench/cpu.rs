@@ -10,8 +10,8 @@ use std::time::Duration;
 use gauntlet_tests::bodies::Source;
 use gauntlet_tests::sink::Sink;
 
-use crate::gauntlet::{CERTIFICATE, Config, Gauntlet, Policies, RULES};
-use crate::load::{self, Pace, Target, Until};
+use crate::gauntlet::{CERTIFICATE, Config, Gauntlet, Policies, RULES, binary};
+use crate::load::{self, Pace, Target, Until, Version};
 use crate::peers::{self, Thanos};
 use crate::process::{Cpu, Process};
 use crate::setting::Setting;
@@ -40,6 +40,8 @@ pub const SPLIT: &str = "gauntlet, split in two";
 pub const NGINX_500: &str = "nginx, 500-sample bodies";
 pub const KEPT_500: &str = "gauntlet, 500-sample bodies, all kept";
 pub const COLD: &str = "gauntlet, every series new, three rules";
+pub const KEPT_V2: &str = "gauntlet, 2.0 to 2.0, all kept";
+pub const TO_V2: &str = "gauntlet, 1.0 to 2.0, all kept";
 pub const VMAGENT_COLD: &str = "vmagent, every series new, three rules";
 
 /// What must stay alive while its CPU is counted.
@@ -235,6 +237,22 @@ fn start(setting: &Setting, second: &Sink) -> Vec<Subject> {
     for (name, program) in setting.options.programs(COLD) {
         add(&name, &|| gauntlet(&name, &program, rules.clone(), NO_LIMIT), cold());
     }
+    let sink_of_2 = Sink::of_version_2();
+    let to_version_2 = |name: &str, program: &Path, version: Version| {
+        let tenant = Policies::kept().tenant("bench", &format!("{{{CERTIFICATE}}}"), "sink, other", "");
+        let config = Config::new(name, &[("other", second.address)]).upstream_of_2("sink", sink_of_2.address);
+        let gauntlet = config.tenants([tenant]).start_program(program, setting);
+        let target = gauntlet.target(setting.with_certificate());
+        (Running::Gauntlet(gauntlet), Target { version, ..target })
+    };
+    let second_version = bodies.as_v2();
+    let as_v2 = || {
+        let load = format!("{RATE}/s of {}, {} bytes", bodies.samples, second_version.mean_bytes());
+        (second_version.in_turn(), RATE, load)
+    };
+    // What an older program does not know is not measured of it.
+    add(KEPT_V2, &|| to_version_2(KEPT_V2, &binary(), Version::Two), as_v2());
+    add(TO_V2, &|| to_version_2(TO_V2, &binary(), Version::One), usual());
     add(VMAGENT_COLD, &|| ruled(VMAGENT_COLD), without(cold()));
     subjects
 }

@@ -14,7 +14,7 @@ use gauntlet_tests::http;
 use gauntlet_tests::metrics::Metrics;
 use gauntlet_tests::setup::{replace, sha256};
 
-use crate::load::Target;
+use crate::load::{Target, Version};
 use crate::process::{Process, slug, start, wait_for};
 use crate::setting::Setting;
 
@@ -109,6 +109,12 @@ impl Config {
             .map(|address| format!("\"http://{address}\""))
             .collect();
         self.upstreams += &format!("  {name}: {{endpoints: [{}]}}\n", endpoints.join(", "));
+        self
+    }
+
+    /// One more upstream, which is sent remote write 2.0.
+    pub fn upstream_of_2(mut self, name: &str, endpoint: SocketAddr) -> Self {
+        self.upstreams += &format!("  {name}: {{endpoints: [\"http://{endpoint}\"], remote_write_version: \"2.0\"}}\n");
         self
     }
 
@@ -211,6 +217,7 @@ impl Gauntlet {
             address: self.address,
             tls,
             path: "/api/v1/receive",
+            version: Version::One,
         }
     }
 

@@ -23,6 +23,27 @@ pub struct Target {
     pub address: SocketAddr,
     pub tls: Arc<rustls::ClientConfig>,
     pub path: &'static str,
+    pub version: Version,
+}
+
+/// Of remote write, by which a write is sent.
+#[derive(Clone, Copy, Default)]
+pub enum Version {
+    #[default]
+    One,
+    Two,
+}
+
+impl Version {
+    fn headers(self) -> &'static str {
+        match self {
+            Self::One => "Content-Type: application/x-protobuf\r\nX-Prometheus-Remote-Write-Version: 0.1.0",
+            Self::Two => {
+                "Content-Type: application/x-protobuf;proto=io.prometheus.write.v2.Request\r\n\
+                 X-Prometheus-Remote-Write-Version: 2.0.0"
+            }
+        }
+    }
 }
 
 /// How fast, and for how long.
@@ -152,7 +173,7 @@ fn connection(which: u64, began: Instant, target: &Target, source: &Source, pace
         number += CONNECTIONS;
         let open = connection.get_or_insert_with(|| Connection::open(target));
         let sent = Instant::now();
-        let (status, text) = open.write(target.path, &write).unwrap_or((0, String::new()));
+        let (status, text) = open.write(target, &write).unwrap_or((0, String::new()));
         let took = sent.elapsed();
         outcome.answers.push(Answer { sent, took });
         *outcome.statuses.entry(status).or_default() += 1;
@@ -185,14 +206,16 @@ impl Connection {
     }
 
     /// Sends one write; gives the answer's status and text, or None where the connection broke.
-    pub fn write(&mut self, path: &str, write: &Write) -> Option<(u16, String)> {
+    pub fn write(&mut self, target: &Target, write: &Write) -> Option<(u16, String)> {
         let token = write
             .token
             .as_ref()
             .map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"));
         let mut request = format!(
-            "POST {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nContent-Type: application/x-protobuf\r\n\
-             Content-Encoding: snappy\r\nX-Prometheus-Remote-Write-Version: 0.1.0\r\n{token}Content-Length: {}\r\n\r\n",
+            "POST {} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\n{}\r\nContent-Encoding: snappy\r\n{token}\
+             Content-Length: {}\r\n\r\n",
+            target.path,
+            target.version.headers(),
             write.body.len()
         )
         .into_bytes();

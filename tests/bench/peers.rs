@@ -11,7 +11,7 @@ use std::process::Command;
 use gauntlet_tests::http;
 use gauntlet_tests::process::provisioned;
 
-use crate::load::Target;
+use crate::load::{Target, Version};
 use crate::process::{Process, free_address, slug, start, wait_for, wait_for_port};
 use crate::setting::Setting;
 
@@ -180,6 +180,7 @@ pub fn thanos(setting: &Setting, name: &str) -> (Thanos, Target) {
         address,
         tls: setting.with_certificate(),
         path: "/api/v1/receive",
+        version: Version::One,
     };
     let thanos = Thanos {
         router,
@@ -203,6 +204,7 @@ fn started(
         address,
         tls: setting.with_certificate(),
         path,
+        version: Version::One,
     };
     (process, target)
 }

@@ -234,7 +234,7 @@ fn probe(
     };
     let (mut connection, mut told, mut failed) = (Connection::open(target), 0, 0);
     while !ended.load(Ordering::Acquire) {
-        let status = connection.write(target.path, &write).map_or(0, |(status, _)| status);
+        let status = connection.write(target, &write).map_or(0, |(status, _)| status);
         if !(200..300).contains(&status) {
             failed += 1;
             connection = Connection::open(target);

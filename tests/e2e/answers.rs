@@ -1,9 +1,9 @@
 //! The status table: what is answered to each kind of request, before and after its body is read.
 
 use gauntlet_tests::remote_write::compress;
-use gauntlet_tests::{Gateway, Receiver, Setup, write};
+use gauntlet_tests::{Receiver, write};
 
-use crate::{one_tenant, small_write, tenant};
+use crate::{one_tenant, small_write};
 
 #[tokio::test]
 async fn a_stored_write_is_204_without_text_and_without_the_headers_of_2_0() {
@@ -70,9 +70,7 @@ async fn media_types_are_read_as_rfc_9110_says_and_others_are_415() {
         ("Application/X-Protobuf", 204),
         ("application/x-protobuf;proto=prometheus.WriteRequest", 204),
         ("application/x-protobuf ; Proto=\"prometheus.WriteRequest\"", 204),
-        // 2.0 is not supported yet.
-        ("application/x-protobuf;proto=io.prometheus.write.v2.Request", 415),
-        ("application/x-protobuf; proto=\"io.prometheus.write.v2.Request\"", 415),
+        ("application/x-protobuf;proto=io.prometheus.write.v3.Request", 415),
         ("application/x-protobuf;proto=prometheus.Other", 415),
         ("application/json", 415),
         ("text/plain", 415),
@@ -91,37 +89,6 @@ async fn media_types_are_read_as_rfc_9110_says_and_others_are_415() {
         .await;
     assert_eq!(none.status, 204, "no media type means 1.0");
     assert_eq!(receiver.received().len(), 5);
-}
-
-#[tokio::test]
-async fn a_sender_of_remote_write_2_and_its_operator_are_told_what_to_change() {
-    let receiver = Receiver::start().await;
-    let setup = Setup::with_receiver(&receiver).tenant(tenant("a")).tenant(tenant("b"));
-    let mut gateway = Gateway::start(setup).await;
-    let media_type = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
-    let remedy = "protobuf_message: prometheus.WriteRequest";
-    for token in ["a-token", "b-token", "a-token", "a-token", "nobody"] {
-        let sender = gateway.sender().bearer(token);
-        let request = sender.request(small_write().body()).header("Content-Type", media_type);
-        let answer = request.send().await;
-        if token == "nobody" {
-            assert_eq!(answer.status, 401, "{answer:?}");
-            continue;
-        }
-        assert_eq!(answer.status, 415, "{answer:?}");
-        assert!(answer.text.contains(remedy), "{answer:?}");
-    }
-    gateway.terminate();
-    gateway.ended().await;
-    let log = gateway.log();
-    for id in ["a", "b"] {
-        let warnings = log.lines().filter(|line| {
-            let of = format!("\"tenant\":\"{id}\"");
-            line.contains("\"level\":\"WARN\"") && line.contains(remedy) && line.contains(&of)
-        });
-        assert_eq!(warnings.count(), 1, "{id}: {log}");
-    }
-    assert!(receiver.received().is_empty());
 }
 
 #[tokio::test]

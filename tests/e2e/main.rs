@@ -30,10 +30,12 @@ mod recipes;
 mod reload;
 mod rollout;
 mod scope;
+mod sent_as_2;
 mod tools;
 mod turned_away;
 mod turns;
 mod upstreams;
+mod versions;
 mod watching;
 
 use gauntlet_tests::{Gateway, Receiver, Setup, Tenant, TimeSeries, WriteRequest, series, write};

@@ -254,6 +254,34 @@ fn the_page_of_the_admin_api_has_its_routes_and_no_others() {
     assert_eq!(listed, routes.iter().map(String::as_str).collect());
 }
 
+/// All Rust files of a folder, tests too.
+fn sources(folder: &Path) -> String {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let text = |path: PathBuf| match path.is_dir() {
+        true => sources(&path),
+        false => std::fs::read_to_string(path).unwrap(),
+    };
+    entries.map(text).collect()
+}
+
+#[test]
+fn each_clause_of_the_specifications_names_tests_that_there_are() {
+    let page = page("protocol.md");
+    let (_, clauses) = page.split_once("| | clause | here | test |\n").unwrap();
+    let code = sources(&root().join("host/src")) + &sources(&root().join("tests/e2e"));
+    let mut count = 0;
+    for row in clauses.lines().skip(1).take_while(|row| row.starts_with('|')) {
+        let tests = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty() || tests.contains("[above]"), "no test shows {row}");
+        for test in named {
+            assert!(code.contains(&format!("fn {test}(")), "there is no test {test}");
+        }
+        count += 1;
+    }
+    assert!(count > 20, "{count}");
+}
+
 #[test]
 fn the_page_of_the_protocol_has_every_reason_and_no_others() {
     let word = |text: &str| {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::remote_write::{Label, WriteRequest, compress, decode};
+use crate::remote_write_v2::RequestV2;
 use prost::Message;
 
 /// One write to send.
@@ -77,6 +78,15 @@ impl Bodies {
             );
         }
         of(pieces)
+    }
+
+    /// The same writes in remote write 2.0.
+    pub fn as_v2(&self) -> Self {
+        let translated = |body: &Arc<[u8]>| Arc::from(RequestV2::of(&decode(body).expect("a write")).body());
+        Self {
+            compressed: self.compressed.iter().map(translated).collect(),
+            samples: self.samples,
+        }
     }
 
     /// How many different series one body has: a recorded one holds several scrapes.

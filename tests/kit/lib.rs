@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod process;
 pub mod receiver;
 pub mod remote_write;
+pub mod remote_write_v2;
 pub mod sender;
 pub mod setup;
 pub mod sink;
@@ -33,6 +34,7 @@ pub use gateway::{Checked, Gateway};
 pub use metrics::Metrics;
 pub use receiver::{Gate, Received, Receiver, Reply, refused_address};
 pub use remote_write::{TimeSeries, WriteRequest, series, write};
+pub use remote_write_v2::RequestV2;
 pub use sender::{Request, Response, Sender};
 pub use setup::{Setup, Tenant, relabel};
 

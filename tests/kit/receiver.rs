@@ -21,7 +21,8 @@ use tokio::task::JoinSet;
 
 use crate::deadline::within;
 use crate::process::free_address;
-use crate::remote_write::{WriteRequest, decode};
+use crate::remote_write::{TimeSeries, WriteRequest, decode};
+use crate::remote_write_v2::{CONTENT_TYPE, RequestV2, decode_v2};
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -30,7 +31,10 @@ pub struct Received {
     pub path: String,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// Of either version: its series as 1.0 has them.
     pub write: WriteRequest,
+    /// The request itself, where it is one of 2.0 by its Content-Type.
+    pub v2: Option<RequestV2>,
 }
 
 impl Received {
@@ -75,6 +79,26 @@ impl Reply {
         let mut reply = Self::status(200);
         reply.reset = true;
         reply
+    }
+
+    /// The answer of a receiver that knows remote write 2.0, with what it says that it stored.
+    pub fn written(status: u16, samples: u64, histograms: u64, exemplars: u64) -> Self {
+        let counts = [
+            ("Samples", samples),
+            ("Histograms", histograms),
+            ("Exemplars", exemplars),
+        ];
+        counts.into_iter().fold(Self::status(status), |reply, (what, count)| {
+            reply.header(&format!("X-Prometheus-Remote-Write-{what}-Written"), &count.to_string())
+        })
+    }
+
+    /// The same, of all that was sent.
+    pub fn all_written(received: &Received) -> Self {
+        let all = &received.write.timeseries;
+        let count = |part: fn(&TimeSeries) -> usize| all.iter().map(part).sum::<usize>() as u64;
+        let (samples, histograms) = (count(|one| one.samples.len()), count(|one| one.histograms.len()));
+        Self::written(204, samples, histograms, count(|one| one.exemplars.len()))
     }
 
     pub fn text(mut self, text: impl Into<String>) -> Self {
@@ -323,11 +347,16 @@ async fn answer(
     }
     // A sender that goes away in mid-body is recorded as nothing at all.
     let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
-    let write = decode(&body).unwrap_or_else(|e| {
+    let is_v2 = head
+        .headers
+        .get("content-type")
+        .is_some_and(|value| value == CONTENT_TYPE);
+    let (v2, write) = read(&body, is_v2).unwrap_or_else(|e| {
         fail(&shared, format!("a body that cannot be read: {e}"));
-        WriteRequest::default()
+        (None, WriteRequest::default())
     });
     let received = Received {
+        v2,
         method: head.method.to_string(),
         path: head.uri.to_string(),
         headers: head.headers,
@@ -347,6 +376,15 @@ async fn answer(
         return Err(std::io::Error::other("scripted reset"));
     }
     Ok(response(reply).unwrap_or_else(|never: Infallible| match never {}))
+}
+
+fn read(body: &[u8], is_v2: bool) -> Result<(Option<RequestV2>, WriteRequest), String> {
+    if !is_v2 {
+        return Ok((None, decode(body)?));
+    }
+    let request = decode_v2(body)?;
+    let write = request.write();
+    Ok((Some(request), write))
 }
 
 fn reply_to(received: &Received, shared: &Shared) -> Reply {

@@ -1,4 +1,4 @@
-//! A remote-write 1.0 sender over HTTP/1.1, TLS or not, honest or forged.
+//! A remote-write sender over HTTP/1.1, TLS or not, honest or forged.
 //!
 //! Takes writes or raw bodies with any header and path, gives the answer as it came. Keeps its connection
 //! alive as Prometheus does; a clone opens its own. Never retries.
@@ -24,6 +24,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::deadline::within;
 use crate::remote_write::WriteRequest;
+use crate::remote_write_v2::{CONTENT_TYPE, RequestV2};
 
 /// Either kind of byte stream.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -121,6 +122,15 @@ impl Sender {
     /// Sends one write as Prometheus does.
     pub async fn write(&self, write: &WriteRequest) -> Response {
         self.request(write.body()).send().await
+    }
+
+    /// Sends one write of 2.0 as Prometheus does.
+    pub async fn write_v2(&self, request: &RequestV2) -> Response {
+        let request = self.request(request.body()).header("Content-Type", CONTENT_TYPE);
+        request
+            .header("X-Prometheus-Remote-Write-Version", "2.0.0")
+            .send()
+            .await
     }
 
     /// A request with Prometheus' headers round `body`, to be bent before it is sent.

@@ -17,15 +17,32 @@ pub struct Sink {
 
 #[derive(Default)]
 struct State {
+    /// Further fields of each answer's head.
+    fields: &'static str,
     keeps_last: AtomicBool,
     last: Mutex<Vec<u8>>,
 }
 
 impl Sink {
     pub fn start() -> Self {
+        Self::answering("")
+    }
+
+    /// One of remote write 2.0, which says that it stored whatever it was sent: more than any write has.
+    pub fn of_version_2() -> Self {
+        Self::answering(
+            "X-Prometheus-Remote-Write-Samples-Written: 1000000\r\nX-Prometheus-Remote-Write-Histograms-Written: 1000000\r\n\
+             X-Prometheus-Remote-Write-Exemplars-Written: 1000000\r\n",
+        )
+    }
+
+    fn answering(fields: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
-        let state = Arc::new(State::default());
+        let state = Arc::new(State {
+            fields,
+            ..State::default()
+        });
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -70,6 +87,7 @@ fn serve(stream: TcpStream, state: &State) {
     let mut writer = stream.try_clone().expect("a second handle");
     let mut reader = BufReader::with_capacity(1 << 16, stream);
     let mut body = Vec::new();
+    let answer = format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", state.fields);
     while let Some(length) = head(&mut reader) {
         body.resize(length, 0);
         if reader.read_exact(&mut body).is_err() {
@@ -78,8 +96,7 @@ fn serve(stream: TcpStream, state: &State) {
         if state.keeps_last.load(Ordering::Relaxed) {
             state.last.lock().expect("no panic under the lock").clone_from(&body);
         }
-        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-        if writer.write_all(answer).is_err() {
+        if writer.write_all(answer.as_bytes()).is_err() {
             return;
         }
     }

@@ -1,11 +1,12 @@
 //! A gateway in memory: everything of it but the two networks.
 //!
 //! Takes a tenant's policies, gives what processes recorded bodies under them. Used by benchmarks and by tests that
-//! count, so that all of them measure the same four cases: kept, dropped, edited, cold.
+//! count, so that all of them measure the same cases: kept, dropped, edited, cold, and kept of 2.0.
 
 // Each user needs a part of it; what cannot be set up has nothing to measure.
 #![allow(dead_code, clippy::expect_used)]
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use gauntlet::config;
 use gauntlet::forward::delivery::Part;
 use gauntlet::lab::Lab;
 use gauntlet::model::{Protocol, TenantId};
+use gauntlet::wire::labels::{encode_labels, labels};
 use gauntlet::wire::{Patch, snappy, splice};
 use tokio::runtime::Runtime;
 
@@ -87,7 +89,11 @@ impl Gateway {
 
     /// From a body to what would go on.
     pub async fn process(&self, body: &Bytes) -> Vec<Part> {
-        self.lab.process(Protocol::V1, body).await.expect("a write that passes")
+        self.process_as(Protocol::V1, body).await
+    }
+
+    pub async fn process_as(&self, protocol: Protocol, body: &Bytes) -> Vec<Part> {
+        self.lab.process(protocol, body).await.expect("a write that passes")
     }
 }
 
@@ -138,6 +144,50 @@ pub fn recorded() -> Vec<Bytes> {
     files.iter().map(read).collect()
 }
 
+/// The same write as Prometheus sends it as 2.0: each string once, samples as they are, metadata empty and always there.
+pub fn as_v2(body: &Bytes) -> Bytes {
+    let decoded = snappy::decode(body, 32 << 20).expect("snappy");
+    let scanned = gauntlet::wire::scan(Protocol::V1, decoded, &gauntlet::wire::ScanLimits::NONE).expect("canonical");
+    let (mut symbols, mut all) = (vec![0x22, 0], Vec::new());
+    let mut known = HashMap::new();
+    let mut reference = |text: &str, out: &mut Vec<u8>| {
+        let next = known.len() as u64 + 1;
+        let number = *known.entry(text.to_owned()).or_insert_with(|| {
+            put_field(0x22, text.as_bytes(), &mut symbols);
+            next
+        });
+        put_varint(number, out);
+    };
+    for series in scanned.series() {
+        let (mut references, mut content) = (Vec::new(), Vec::new());
+        for (name, value) in labels(scanned.label_bytes(series)) {
+            reference(name, &mut references);
+            reference(value, &mut references);
+        }
+        put_field(0x0a, &references, &mut content);
+        content.extend_from_slice(&scanned.body()[series.tail_range()]);
+        content.extend_from_slice(&[0x2a, 0]);
+        put_field(0x2a, &content, &mut all);
+    }
+    let mut compressed = Vec::new();
+    snappy::encode(&[symbols, all].concat(), &mut compressed).expect("a short body");
+    compressed.into()
+}
+
+fn put_field(tag: u8, content: &[u8], out: &mut Vec<u8>) {
+    out.push(tag);
+    put_varint(content.len() as u64, out);
+    out.extend_from_slice(content);
+}
+
+fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
 /// Makes every series of a body one that was never seen, as often as it is asked.
 pub struct Churn {
     decoded: Vec<u8>,
@@ -150,9 +200,8 @@ static CHURNED: AtomicU64 = AtomicU64::new(0);
 impl Churn {
     /// Every series gets a label of its own with a value of fixed width.
     pub fn new(body: &[u8]) -> Self {
-        use gauntlet::wire::labels::{encode_labels, labels};
         let decoded = snappy::decode(body, 32 << 20).expect("snappy");
-        let limits = gauntlet::wire::ScanLimits { max_series: u64::MAX };
+        let limits = gauntlet::wire::ScanLimits::NONE;
         let scanned = gauntlet::wire::scan(Protocol::V1, decoded, &limits).expect("a canonical body");
         let (mut churned, mut places) = (Vec::new(), Vec::new());
         for series in scanned.series() {

@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 mod model;
 
 fuzz_target!(|data: &[u8]| {
-    let limits = ScanLimits { max_series: u64::MAX };
+    let limits = ScanLimits::NONE;
     match scan(V1, data.to_vec(), &limits) {
         Ok(scanned) => {
             model::compare(data, Some(finding(&scanned)));

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::{Limits, OverRate, Sandbox};
+use crate::model::Protocol;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -35,13 +36,17 @@ pub mod admin {
 
 /// Each of `upstreams`.
 pub mod upstream {
-    use super::Duration;
+    use super::{Duration, Protocol};
 
     /// Where Thanos' receivers take remote write.
     pub const PATH: &str = "/api/v1/receive";
     pub const TIMEOUT: Duration = Duration::from_secs(10);
     /// Less where the whole `timeout` is.
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+    /// What every receiver takes; released Thanos takes nothing else.
+    pub const REMOTE_WRITE_VERSION: Protocol = Protocol::V1;
+    /// Thanos discards it.
+    pub const METADATA: bool = false;
     pub const DNS_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
     pub const MAX_IN_FLIGHT: usize = 1024;
 }

@@ -165,8 +165,8 @@ impl Reader<'_> {
                         read.name = Some(quote(name));
                     }
                 }
-                "protobuf_message" if !is_version_1(value) => read.lost.push(note(
-                    "the gateway takes remote write 1.0; leave this out, or let it be `prometheus.WriteRequest`",
+                "protobuf_message" if !is_taken(value) => read.lost.push(note(
+                    "the gateway takes remote write 1.0 and 2.0: `prometheus.WriteRequest` or `io.prometheus.write.v2.Request`",
                 )),
                 "headers" => read.stays.push(note(
                     "the sender goes on sending these; none of them says to the gateway which tenant it is",
@@ -208,8 +208,9 @@ impl Reader<'_> {
     }
 }
 
-fn is_version_1(value: &Node) -> bool {
-    matches!(&value.value, Value::Text(text) if text == "prometheus.WriteRequest")
+fn is_taken(message: &Node) -> bool {
+    let taken = ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"];
+    matches!(&message.value, Value::Text(text) if taken.contains(&&**text))
 }
 
 #[cfg(test)]
@@ -233,7 +234,7 @@ remote_write:
         action: drop
       - {regex: True, modulus: 8, target_label: "a\"b\\c", replacement: "${1}-x", action: replace}
     no_such_key: hunter6
-    protobuf_message: io.prometheus.write.v2.Request
+    protobuf_message: io.prometheus.write.v3.Request
   - url: http://b
 "#;
 
@@ -289,7 +290,7 @@ remote_write:
             "{lost}"
         );
         assert!(
-            lost.contains("protobuf_message: the gateway takes remote write 1.0"),
+            lost.contains("protobuf_message: the gateway takes remote write 1.0 and 2.0"),
             "{lost}"
         );
         assert!(!format!("{all:?}").contains("hunter"), "{all:?}");

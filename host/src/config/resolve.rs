@@ -2,6 +2,8 @@
 //!
 //! Takes the parsed tree, gives resolved values with every default filled in and every named file read.
 //! Notes all mistakes it can find, not the first alone.
+//!
+//! Long because it has a function for each section of the file.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -24,7 +26,7 @@ use super::{
     Upstream,
 };
 use crate::memory;
-use crate::model::TenantId;
+use crate::model::{Protocol, TenantId};
 
 /// The main file, resolved. Worth using only if its source has no failures.
 pub(super) struct Main<'a> {
@@ -331,12 +333,30 @@ fn upstream(name: &str, mut section: Section<'_>, source: &Source<'_>) -> Option
             "`connect_timeout` is longer than `timeout`",
         );
     }
+    let remote_write_version = section
+        .field("remote_write_version")
+        .and_then(|field| field.choice(&[("1.0", Protocol::V1), ("2.0", Protocol::V2)]))
+        .unwrap_or(default::REMOTE_WRITE_VERSION);
+    let metadata_field = section.field("metadata");
+    let metadata = metadata_field
+        .as_ref()
+        .and_then(|field| field.choice(&[("discard", false), ("forward", true)]))
+        .unwrap_or(default::METADATA);
+    if let Some(field) = metadata_field.filter(|_| metadata && remote_write_version == Protocol::V2) {
+        source.warn(
+            field.place(),
+            &field.path,
+            "this changes nothing: remote write 2.0 carries the metadata of its series anyway, and has no place for that of 1.0",
+        );
+    }
     let upstream = Upstream {
         name: name.to_owned(),
         endpoints,
         path: path.unwrap_or_else(|| default::PATH.to_owned()),
         timeout,
         connect_timeout,
+        remote_write_version,
+        metadata,
         dns_refresh_interval: section.duration("dns_refresh_interval", default::DNS_REFRESH_INTERVAL),
         tls,
         max_in_flight: section.length("max_in_flight", default::MAX_IN_FLIGHT),

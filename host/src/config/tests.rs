@@ -129,6 +129,8 @@ fn what_is_left_out_has_a_default() {
             path: "/api/v1/receive".into(),
             timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(2),
+            remote_write_version: Protocol::V1,
+            metadata: false,
             dns_refresh_interval: Duration::from_secs(10),
             tls: None,
             max_in_flight: 1024,
@@ -192,8 +194,9 @@ upstreams:
     path: /write
     timeout: 5s
     connect_timeout: 500ms
+    remote_write_version: '2.0'
     tls_config: {ca_file: tls/ca, cert_file: tls/crt, key_file: tls/key, server_name: r.example}
-  b: {endpoints: ['http://b:1'], max_in_flight: 7, dns_refresh_interval: 1m}
+  b: {endpoints: ['http://b:1'], max_in_flight: 7, dns_refresh_interval: 1m, metadata: forward}
 plugins: {house: {file: house.wasm}}
 policies:
   before: [{plugin: house, name: first, on_failure: bypass}]
@@ -234,6 +237,9 @@ tenant_files: ['t/*.yaml']
         (a.path.as_str(), a.timeout, a.connect_timeout.as_millis()),
         ("/write", Duration::from_secs(5), 500)
     );
+    let b = &config.upstreams["b"];
+    assert_eq!((a.remote_write_version, a.metadata), (Protocol::V2, false));
+    assert_eq!((b.remote_write_version, b.metadata), (Protocol::V1, true));
     assert_eq!(a.tls.as_ref().unwrap().server_name.as_deref(), Some("r.example"));
     assert_eq!(config.sandbox.cache_dir, Some(folder.path("cache")));
     assert_eq!(config.sandbox.max_cache_size, 2 << 20);

@@ -102,7 +102,14 @@ pub(super) fn proved<'l>(series: impl Iterator<Item = &'l [Label]>) -> Result<Sc
         write_series(&mut body, pairs, std::iter::once((0.0, 0)));
         max_series += 1;
     }
-    Ok(scan(Protocol::V1, body, &ScanLimits { max_series })?)
+    Ok(scan(
+        Protocol::V1,
+        body,
+        &ScanLimits {
+            max_series,
+            ..ScanLimits::NONE
+        },
+    )?)
 }
 
 /// All that are series, as policies are asked about them.

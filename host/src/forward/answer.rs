@@ -12,6 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::health::Illness;
+use super::written::Written;
 use crate::net::{ExchangeError, HttpAnswer, TextBounds};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{UpstreamLabels, UpstreamName};
@@ -44,6 +45,17 @@ pub enum ForwardError {
     /// The operator's mistake: a wrong path, a front door in front of the front door.
     #[error("receiver answered {status}, which no write should meet")]
     Misconfigured { status: u16 },
+    /// Of 2.0, to an upstream that is configured to take it: the receiver refused it, or said of nothing that it stored it.
+    #[error("receiver answered {status} to remote write 2.0, which it seems not to take")]
+    NotRemoteWrite2 { status: u16 },
+    /// It stored so much of the `sent` samples, by its own word, and no more. `detail` is for the log, never for the sender.
+    #[error("receiver answered {status} and stored {} of {sent} samples: {detail}", .written.all_samples())]
+    NotWritten {
+        status: u16,
+        written: Written,
+        sent: u64,
+        detail: String,
+    },
     /// `retry_after` in seconds.
     #[error("receiver answered {status}")]
     Unavailable { status: u16, retry_after: Option<u64> },
@@ -151,7 +163,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
 }
 
 /// One printable line.
-fn detail(text: &[u8]) -> String {
+pub(super) fn detail(text: &[u8]) -> String {
     let line: String = String::from_utf8_lossy(&text[..text.len().min(MAX_DETAIL)])
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -184,6 +196,7 @@ impl ForwardError {
             Self::Connect => Some(Illness::Connect),
             Self::Reset => Some(Illness::Reset),
             Self::Nonsense => Some(Illness::Nonsense),
+            Self::NotRemoteWrite2 { .. } => Some(Illness::Misconfigured),
             // It takes nobody's writes. Of any other status that no write should meet, 403 for one, a front door may have
             // answered this tenant alone: the others need the endpoint.
             Self::Misconfigured {
@@ -191,6 +204,7 @@ impl ForwardError {
             } => Some(Illness::Misconfigured),
             Self::Invalid { .. }
             | Self::Conflict { .. }
+            | Self::NotWritten { .. }
             | Self::TooManyRequests { .. }
             | Self::Misconfigured { .. }
             | Self::NoEndpoint
@@ -259,13 +273,13 @@ impl Outcomes {
     }
 
     /// `took` is `None` if nothing was sent.
-    pub fn count(&self, result: &Result<(), ForwardError>, took: Option<Duration>) {
+    pub fn count(&self, result: &Result<Written, ForwardError>, took: Option<Duration>) {
         let outcome = match result {
-            Ok(()) => &self.success,
+            Ok(_) => &self.success,
             Err(ForwardError::Invalid { .. }) => &self.invalid,
-            Err(ForwardError::Conflict { .. }) => &self.conflict,
+            Err(ForwardError::Conflict { .. } | ForwardError::NotWritten { .. }) => &self.conflict,
             Err(ForwardError::TooManyRequests { .. }) => &self.too_many_requests,
-            Err(ForwardError::Misconfigured { .. }) => &self.misconfigured,
+            Err(ForwardError::Misconfigured { .. } | ForwardError::NotRemoteWrite2 { .. }) => &self.misconfigured,
             Err(ForwardError::Unavailable { .. }) => &self.unavailable,
             Err(ForwardError::Timeout) => &self.timeout,
             Err(ForwardError::Connect) => &self.connect,

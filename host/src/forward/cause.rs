@@ -20,6 +20,7 @@ impl Cause {
     pub(super) fn of(error: &ForwardError, exchange: Option<ExchangeError>) -> Option<Self> {
         let (text, key) = match error {
             ForwardError::Misconfigured { status } => (misconfigured(*status), Some(key_of(*status))),
+            ForwardError::NotRemoteWrite2 { status } => (not_remote_write_2(*status), Some("remote_write_version")),
             ForwardError::Unavailable { status, .. } => (format!("it answered {status}"), None),
             ForwardError::Timeout => ("it did not answer in time".to_owned(), Some("timeout")),
             ForwardError::Connect => match exchange {
@@ -33,6 +34,7 @@ impl Cause {
             }
             ForwardError::Invalid { .. }
             | ForwardError::Conflict { .. }
+            | ForwardError::NotWritten { .. }
             | ForwardError::TooManyRequests { .. }
             | ForwardError::NoEndpoint
             | ForwardError::Overloaded
@@ -56,6 +58,14 @@ fn misconfigured(status: u16) -> String {
         _ => "no receiver answers a write so",
     };
     format!("it answered {status}: {why}")
+}
+
+fn not_remote_write_2(status: u16) -> String {
+    let why = match status {
+        415 => "it does not take remote write 2.0",
+        _ => "it did not say what it stored, as receivers do that know remote write 1.0 alone and throw 2.0 away",
+    };
+    format!("it answered {status}: {why}; set remote_write_version: \"1.0\"")
 }
 
 fn key_of(status: u16) -> &'static str {
@@ -100,6 +110,15 @@ mod tests {
                 key(ForwardError::Misconfigured { status }),
                 Some(Some(named)),
                 "{status}"
+            );
+        }
+        for status in [200, 204, 415] {
+            let cause = Cause::of(&ForwardError::NotRemoteWrite2 { status }, None).unwrap();
+            assert_eq!(cause.look_at("soft").unwrap(), "upstreams.soft.remote_write_version");
+            assert!(
+                cause.text.ends_with("set remote_write_version: \"1.0\""),
+                "{}",
+                cause.text
             );
         }
         assert_eq!(key(ForwardError::Timeout), Some(Some("timeout")));

@@ -1,14 +1,17 @@
 //! Who gets what of a write.
 //!
-//! Takes a judged write and the routes of its streams, gives one body for each upstream that gets something: the
-//! sender's own bytes where every series was kept and goes to one place, else spliced. The write is gone through once to
-//! part it, however many upstreams there are. Never sends anything.
+//! Takes a judged write, the routes of its streams and what each upstream takes, gives one body for each upstream that gets
+//! something: the sender's own bytes where every series was kept, goes to one place and is taken in the protocol it came in;
+//! else spliced, or written in the other protocol. The write is gone through once to part it, however many upstreams there
+//! are. Never sends anything.
 
 use bytes::Bytes;
 
+use super::said;
+pub use super::said::{Takes, unwanted};
 use crate::judge::verdict::Fate;
 use crate::judge::{Bug, Judged};
-use crate::model::Totals;
+use crate::model::{Discarded, Protocol, Totals};
 use crate::route::Routes;
 use crate::wire::{self, EncodeError, Piece, Series};
 
@@ -17,9 +20,11 @@ use crate::wire::{self, EncodeError, Piece, Series};
 pub struct Part {
     /// Index into the tenant's list.
     pub upstream: usize,
-    /// A remote-write 1.0 request in snappy's block format.
+    /// A request in snappy's block format, of the version that the upstream takes.
     pub body: Bytes,
     pub totals: Totals,
+    /// What of these series the upstream does not take.
+    pub discarded: Vec<Discarded>,
 }
 
 /// Why a write could not be parted. Neither is the sender's fault.
@@ -34,46 +39,78 @@ pub enum PartError {
     Edits(#[from] Bug),
 }
 
-/// The parts of a write, in the order of the tenant's upstreams.
+/// The parts of a write, in the order of the tenant's `upstreams`, of which there are so many; `takes` says what each of them
+/// takes.
 ///
 /// # Errors
 /// See [`PartError`]. No part goes on then.
-pub fn part(judged: &Judged, compressed: &Bytes, routes: &Routes) -> Result<Vec<Part>, PartError> {
+pub fn part(
+    judged: &Judged,
+    compressed: &Bytes,
+    routes: &Routes,
+    upstreams: usize,
+    takes: impl Fn(usize) -> Takes,
+) -> Result<Vec<Part>, PartError> {
     let streams = &judged.tally.streams;
-    let targets = routes.targets(|stream| streams.get(stream).is_some_and(|totals| totals.series > 0));
+    let mut targets = routes.targets(|stream| streams.get(stream).is_some_and(|totals| totals.series > 0));
+    said::add_targets(judged.scanned(), &mut targets, upstreams, &takes);
     match targets[..] {
-        [upstream] if judged.all_kept() && judged.scanned().is_as_sent() => Ok(vec![Part {
+        [upstream] if goes_as_sent(judged, takes(upstream)) => Ok(vec![Part {
             upstream,
             body: compressed.clone(),
             totals: judged.tally.forwardable(),
+            discarded: Vec::new(),
         }]),
         // All that goes on goes to one place: nothing to part.
-        [upstream] => Ok(vec![spliced(
-            judged,
-            upstream,
-            judged.tally.forwardable(),
-            with_fates(judged),
-        )?]),
+        [upstream] => {
+            let all = Share {
+                series: with_fates(judged),
+                totals: judged.tally.forwardable(),
+                is_all: judged.all_kept(),
+            };
+            Ok(vec![encoded(judged, upstream, takes(upstream), &all)?])
+        }
         _ => {
             let shares = shares(judged, routes, &targets)?;
-            let parts = targets.into_iter().zip(shares);
+            let parts = targets.into_iter().zip(&shares);
             parts
-                .map(|(upstream, share)| spliced(judged, upstream, share.totals, share.series.into_iter()))
+                .map(|(upstream, share)| encoded(judged, upstream, takes(upstream), &share.iter()))
                 .collect()
         }
     }
 }
 
-/// What one upstream gets of a write that goes to several.
+/// Whether the sender's bytes say just what was judged, in the words of who gets them.
+fn goes_as_sent(judged: &Judged, takes: Takes) -> bool {
+    let scanned = judged.scanned();
+    judged.all_kept() && scanned.is_as_sent() && scanned.protocol() == takes.protocol
+}
+
+/// What one upstream gets of a write.
 #[derive(Default)]
-struct Share<'j> {
-    series: Vec<(&'j Series, Fate)>,
+struct Share<S> {
+    series: S,
     totals: Totals,
+    /// Every series that was scanned.
+    is_all: bool,
+}
+
+/// One for each of several.
+type Shares<'j> = Vec<Share<Vec<(&'j Series, Fate)>>>;
+
+impl<'j> Share<Vec<(&'j Series, Fate)>> {
+    fn iter(&self) -> Share<impl Iterator<Item = (&'j Series, Fate)> + Clone> {
+        Share {
+            series: self.series.iter().copied(),
+            totals: self.totals,
+            is_all: self.is_all,
+        }
+    }
 }
 
 /// One share for each of `targets`, which are in order.
-fn shares<'j>(judged: &'j Judged, routes: &Routes, targets: &[usize]) -> Result<Vec<Share<'j>>, PartError> {
-    let mut shares: Vec<Share<'_>> = targets.iter().map(|_| Share::default()).collect();
+fn shares<'j>(judged: &'j Judged, routes: &Routes, targets: &[usize]) -> Result<Shares<'j>, PartError> {
+    let mut shares: Shares<'_> = targets.iter().map(|_| Share::default()).collect();
     for (series, fate) in with_fates(judged) {
         let stream = match fate {
             Fate::Keep { stream } | Fate::Edit { stream, .. } => usize::from(stream),
@@ -92,40 +129,59 @@ fn shares<'j>(judged: &'j Judged, routes: &Routes, targets: &[usize]) -> Result<
     Ok(shares)
 }
 
-fn with_fates(judged: &Judged) -> impl Iterator<Item = (&Series, Fate)> {
+fn with_fates(judged: &Judged) -> impl Iterator<Item = (&Series, Fate)> + Clone {
     judged.scanned().series().iter().zip(judged.fates().iter().copied())
 }
 
-/// Those of `series` that go on.
-fn spliced<'j>(
+/// Those of the share that go on, in the words of who gets them.
+fn encoded<'j>(
     judged: &'j Judged,
     upstream: usize,
-    totals: Totals,
-    series: impl Iterator<Item = (&'j Series, Fate)>,
+    takes: Takes,
+    share: &Share<impl Iterator<Item = (&'j Series, Fate)> + Clone>,
 ) -> Result<Part, PartError> {
     let scanned = judged.scanned();
-    let mut bug = None;
-    let pieces = series.filter_map(|(series, fate)| match fate {
-        Fate::Keep { .. } => Some(Piece::Keep(series)),
-        Fate::Edit { edit, .. } => match judged.edits().get(edit) {
-            Ok(patch) => Some(Piece::Edit(series, patch)),
-            Err(error) => {
-                bug = Some(error);
-                None
-            }
-        },
-        Fate::Drop { .. } | Fate::Reject { .. } | Fate::OverActiveSeries | Fate::OverBudget { .. } | Fate::Unknown => {
-            None
-        }
-    });
-    let mut body = Vec::new();
-    wire::encode(scanned, pieces, judged.edits().put_in(), &mut body)?;
+    let (mut bug, mut body) = (None, Vec::new());
+    let said = said::said(
+        scanned,
+        takes,
+        share.is_all,
+        pieces(judged, share.series.clone(), &mut bug),
+    );
+    let said = said.map_err(EncodeError::from)?;
+    let going = pieces(judged, share.series.clone(), &mut bug);
+    match takes.protocol {
+        Protocol::V1 => wire::encode_before(scanned, going, judged.edits().put_in(), &said.fields, &mut body)?,
+        Protocol::V2 => wire::encode_v2(scanned, going, &mut body)?,
+    }
     if let Some(bug) = bug {
         return Err(bug.into());
     }
     Ok(Part {
         upstream,
         body: Bytes::from(body),
-        totals,
+        totals: share.totals,
+        discarded: said.discarded,
+    })
+}
+
+/// Leaves a bug where an edit is not there: nothing goes on then.
+fn pieces<'j>(
+    judged: &'j Judged,
+    series: impl Iterator<Item = (&'j Series, Fate)>,
+    bug: &mut Option<Bug>,
+) -> impl Iterator<Item = Piece<'j>> {
+    series.filter_map(move |(series, fate)| match fate {
+        Fate::Keep { .. } => Some(Piece::Keep(series)),
+        Fate::Edit { edit, .. } => match judged.edits().get(edit) {
+            Ok(patch) => Some(Piece::Edit(series, patch)),
+            Err(error) => {
+                *bug = Some(error);
+                None
+            }
+        },
+        Fate::Drop { .. } | Fate::Reject { .. } | Fate::OverActiveSeries | Fate::OverBudget { .. } | Fate::Unknown => {
+            None
+        }
     })
 }

@@ -10,6 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 
+use crate::model::{Protocol, Totals};
 use crate::tenant::Attribution;
 
 const TENANT: HeaderName = HeaderName::from_static("thanos-tenant");
@@ -29,8 +30,10 @@ const MAX_REQUEST_ID: usize = 128;
 #[derive(Debug, Clone)]
 pub struct Outgoing {
     pub attribution: Attribution,
-    /// A remote-write 1.0 request in snappy's block format.
+    /// A request in snappy's block format, of the version that the upstream takes.
     pub body: Bytes,
+    /// What is in it.
+    pub totals: Totals,
     pub trace: ForwardedHeaders,
 }
 
@@ -109,17 +112,22 @@ pub struct Template {
 impl Template {
     /// # Errors
     /// If `path` is not an absolute path.
-    pub fn new(path: &str) -> Result<Self, String> {
+    pub fn new(path: &str, protocol: Protocol) -> Result<Self, String> {
         let uri = path
             .parse::<PathAndQuery>()
             .ok()
             .filter(|_| path.starts_with('/'))
             .map(Uri::from)
             .ok_or_else(|| path.to_owned())?;
+        // To the letter: receivers compare them.
+        let (content_type, version) = match protocol {
+            Protocol::V1 => ("application/x-protobuf", "0.1.0"),
+            Protocol::V2 => ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0"),
+        };
         let headers = [
-            (CONTENT_TYPE, "application/x-protobuf"),
+            (CONTENT_TYPE, content_type),
             (CONTENT_ENCODING, "snappy"),
-            (VERSION, "0.1.0"),
+            (VERSION, version),
             (USER_AGENT, AGENT),
         ];
         Ok(Self {
@@ -267,8 +275,8 @@ mod tests {
     #[test]
     fn only_an_absolute_path_makes_a_template() {
         for bad in ["", "api", "http://x/y", "*", "/a b"] {
-            assert!(Template::new(bad).is_err(), "{bad:?}");
+            assert!(Template::new(bad, Protocol::V1).is_err(), "{bad:?}");
         }
-        assert!(Template::new("/api/v1/receive?x=1").is_ok());
+        assert!(Template::new("/api/v1/receive?x=1", Protocol::V2).is_ok());
     }
 }

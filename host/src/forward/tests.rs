@@ -15,6 +15,7 @@ mod fakes;
 mod https;
 mod names;
 mod reloads;
+mod version_2;
 
 const OK: Reply = Reply::Status(200, "");
 const OK_RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";

@@ -14,16 +14,20 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{self, ForwardError};
+use super::answer_v2;
 use super::balance::{self, Candidate, Standing};
 use super::budget::Load;
 use super::cause::Cause;
+use super::delivery::Takes;
 use super::endpoint::{Endpoint, EndpointStatus, Trip, random};
 use super::health::Illness;
 use super::probe;
 use super::request::{Outgoing, Template};
+use super::written::Written;
 use crate::config::{self, EndpointSpec};
+use crate::model::Protocol;
 use crate::net::names::{is_looked_up, static_address};
-use crate::net::{Address, AddressError, Dialer, Tls, TlsFault};
+use crate::net::{Address, AddressError, Dialer, HttpAnswer, Tls, TlsFault};
 use crate::telemetry::{Metrics, Throttles};
 
 /// One line about each cause in this time.
@@ -109,7 +113,7 @@ impl Upstream {
                 tls,
                 connect_timeout: config.connect_timeout,
             },
-            template: Template::new(&config.path).map_err(SetupFault::Path)?,
+            template: Template::new(&config.path, config.remote_write_version).map_err(SetupFault::Path)?,
             outcomes: answer::Outcomes::new(&config.name, &metrics),
             causes: Throttles::new(1, TELL_EVERY, MAX_CAUSES),
             metrics,
@@ -126,6 +130,13 @@ impl Upstream {
         })
     }
 
+    pub fn takes(&self) -> Takes {
+        Takes {
+            protocol: self.config.remote_write_version,
+            metadata: self.config.metadata,
+        }
+    }
+
     pub fn name(&self) -> &str {
         &self.config.name
     }
@@ -135,7 +146,7 @@ impl Upstream {
     ///
     /// # Errors
     /// Of the last endpoint tried.
-    pub async fn send(&self, outgoing: &Outgoing, deadline: Instant) -> Result<(), ForwardError> {
+    pub async fn send(&self, outgoing: &Outgoing, deadline: Instant) -> Result<Written, ForwardError> {
         let Some(_place) = self.load.enter(self.config.max_in_flight) else {
             return self.refuse(ForwardError::Overloaded);
         };
@@ -157,7 +168,10 @@ impl Upstream {
         };
         let failed = Arc::clone(first.endpoint());
         let result = self.attempt(first, &tenant, outgoing, first_end).await;
-        let Err(error) = result else { return Ok(()) };
+        let error = match result {
+            Ok(written) => return Ok(written),
+            Err(error) => error,
+        };
         if !error.may_pass_elsewhere() || Instant::now() >= end {
             return Err(error);
         }
@@ -173,7 +187,7 @@ impl Upstream {
         tenant: &HeaderValue,
         outgoing: &Outgoing,
         until: Instant,
-    ) -> Result<(), ForwardError> {
+    ) -> Result<Written, ForwardError> {
         let started = Instant::now();
         let endpoint = Arc::clone(trip.endpoint());
         // The pool may send it twice; `may_pass_elsewhere` says what that can cost.
@@ -190,7 +204,7 @@ impl Upstream {
         let result = match exchanged {
             Err(_) => Err(ForwardError::Timeout),
             Ok(Err(fault)) => Err(fault.into()),
-            Ok(Ok(answer)) => answer::judge(&answer),
+            Ok(Ok(answer)) => self.judge(&answer, outgoing),
         };
         self.outcomes.count(&result, Some(started.elapsed()));
         match result.as_ref().err().and_then(ForwardError::illness) {
@@ -211,6 +225,13 @@ impl Upstream {
             self.tell(&endpoint, cause);
         }
         result
+    }
+
+    fn judge(&self, answer: &HttpAnswer, outgoing: &Outgoing) -> Result<Written, ForwardError> {
+        match self.config.remote_write_version {
+            Protocol::V1 => answer::judge(answer).map(|()| Written::all(&outgoing.totals)),
+            Protocol::V2 => answer_v2::judge(answer, &outgoing.totals),
+        }
     }
 
     /// Whether a trip took so much longer than it would have taken elsewhere that its endpoint may be ejected for it.
@@ -277,7 +298,7 @@ impl Upstream {
         }
     }
 
-    fn refuse(&self, error: ForwardError) -> Result<(), ForwardError> {
+    fn refuse(&self, error: ForwardError) -> Result<Written, ForwardError> {
         let refused = Err(error);
         self.outcomes.count(&refused, None);
         refused

@@ -16,8 +16,8 @@ use crate::chain::most_edited;
 use crate::model::Protocol;
 use crate::sandbox::{Effort, Undone, Work};
 use crate::wire::{
-    self, AsIs, Framed, LIGHT_BYTES, LIGHT_ELEMENTS, Proof, ProvedHash, Recognised, Refuted, ScanError, ScanLimits,
-    Scanned, Series, SnappyError, snappy,
+    self, AsIs, Framed, LIGHT_BYTES, LIGHT_ELEMENTS, Measured, Proof, ProvedHash, Recognised, Refuted, ScanError,
+    ScanLimits, Scanned, Series, SnappyError, snappy,
 };
 
 /// What is known of one series of a write.
@@ -84,6 +84,8 @@ enum Stage {
     /// And nobody tried yet whether it is light to frame.
     Decoded(Bytes, Protocol, ScanLimits),
     Unframed(Bytes, Protocol, ScanLimits),
+    /// One of 2.0, and there is room for it.
+    Measured(Measured),
     Framed(Framed, Recollection),
     LookedUp(Framed, Recollection),
     Refuted(Refuted),
@@ -121,6 +123,14 @@ impl Recall {
         Self {
             knowledge,
             stage: Some(Stage::Compressed(body)),
+        }
+    }
+
+    /// Of a body of 2.0 for which there is room.
+    pub(super) fn measured(knowledge: Arc<Knowledge>, measured: Measured) -> Self {
+        Self {
+            knowledge,
+            stage: Some(Stage::Measured(measured)),
         }
     }
 
@@ -165,6 +175,7 @@ impl Stage {
     fn is_light(&self) -> bool {
         match self {
             Self::Compressed(body) => body.decoded_size < LIGHT_BYTES,
+            Self::Measured(measured) => measured.is_light(),
             Self::Framed(framed, _) => framed.series().len() <= LIGHT_ELEMENTS,
             Self::LookedUp(framed, _) => framed.unknown() <= LIGHT_NEW,
             Self::Decoded(..) | Self::Done(_) => true,
@@ -183,6 +194,7 @@ impl Stage {
                 None => Self::Unframed(body, protocol, limits),
             },
             Self::Unframed(body, protocol, limits) => Self::framed(wire::frame(protocol, body, &limits)?),
+            Self::Measured(measured) => Self::framed(wire::frame_measured(&measured)?),
             Self::Framed(mut framed, mut recollection) => {
                 let found = &mut Found {
                     fates: &mut recollection.fates,
@@ -251,7 +263,10 @@ mod tests {
             protocol: Protocol::V1,
             compressed: compressed.into(),
             decoded_size: raw.len(),
-            limits: ScanLimits { max_series: 100_000 },
+            limits: ScanLimits {
+                max_series: 100_000,
+                ..ScanLimits::NONE
+            },
         }
     }
 

@@ -35,7 +35,15 @@ fn framed(labels: impl IntoIterator<Item = (&'static str, String)>) -> Framed {
         wire::write_series(&mut body, labels.into_iter(), [(1.0, 1)].into_iter());
     }
     let max_series = 1000;
-    wire::frame(Protocol::V1, body, &wire::ScanLimits { max_series }).unwrap()
+    wire::frame(
+        Protocol::V1,
+        body,
+        &wire::ScanLimits {
+            max_series,
+            ..wire::ScanLimits::NONE
+        },
+    )
+    .unwrap()
 }
 
 /// As many as asked for, which no other call gives.

@@ -56,6 +56,7 @@ impl Lab {
             compressed: Bytes::from(compressed),
             limits: ScanLimits {
                 max_series: limits.max_series_per_request,
+                max_decoded_size: limits.max_decoded_size,
             },
         };
         let recalled = session.judge().recall(body).await?;

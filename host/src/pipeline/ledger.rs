@@ -6,8 +6,10 @@
 
 use http::StatusCode;
 
+use crate::forward::delivery::Part;
+use crate::forward::{ForwardError, Written};
 use crate::judge::Judged;
-use crate::model::Totals;
+use crate::model::{Discarded, DiscardedKind, Totals, WhyDiscarded};
 use crate::respond::{Failure, RefusedSeries, Stored};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{ReasonLabels, RequestLabels, TenantLabels};
@@ -19,6 +21,7 @@ pub(super) struct Ledger<'g> {
     counters: &'g Counters,
     /// Floats and histograms together: the unit of all accounting. By kind it is in `stored`.
     unsettled: u64,
+    unwanted: Option<Discarded>,
     stored: Stored,
 }
 
@@ -31,6 +34,7 @@ impl<'g> Ledger<'g> {
         let mut ledger = Self {
             counters,
             unsettled: received.all_samples(),
+            unwanted: None,
             stored: Stored {
                 protocol: scanned.protocol(),
                 received,
@@ -54,6 +58,7 @@ impl<'g> Ledger<'g> {
         for dropped in &judged.tally.dropped {
             let samples = dropped.totals.all_samples();
             self.counters.dropped(&dropped.words, samples);
+            self.stored.dropped += dropped.totals;
             self.settle(samples);
         }
         for refused in &judged.tally.refused {
@@ -80,10 +85,49 @@ impl<'g> Ledger<'g> {
         &self.stored.refused
     }
 
-    pub(super) fn forwarded(&mut self, upstream: &str, totals: &Totals) {
+    /// Settles a part by what its receiver said of it, and hands a failure on.
+    pub(super) fn sent(
+        &mut self,
+        upstream: &str,
+        part: &Part,
+        result: Result<Written, Failure>,
+    ) -> Result<(), Failure> {
+        let written = match &result {
+            Ok(written) => Some(*written),
+            Err(Failure::Forward(ForwardError::NotWritten { written, .. })) => Some(*written),
+            Err(_) => None,
+        };
+        if let Some(written) = written {
+            self.forwarded(upstream, &written.totals(&part.totals));
+            let exemplars = part.totals.exemplars.saturating_sub(written.exemplars);
+            self.counters.discarded(&Discarded {
+                kind: DiscardedKind::Exemplars,
+                why: WhyDiscarded::NotWritten,
+                count: exemplars,
+            });
+            part.discarded.iter().for_each(|left| self.counters.discarded(left));
+        }
+        result.map(drop).inspect_err(|failure| {
+            let written = written.map_or(0, |written| written.all_samples());
+            let missing = part.totals.all_samples().saturating_sub(written);
+            self.rejected(failure.reason(), missing);
+        })
+    }
+
+    fn forwarded(&mut self, upstream: &str, totals: &Totals) {
         self.counters.forwarded(upstream, totals.all_samples());
         self.stored.forwarded += *totals;
         self.settle(totals.all_samples());
+    }
+
+    /// What no upstream of the tenant wants, to be counted if the write goes through.
+    pub(super) fn unwanted(&mut self, unwanted: Option<Discarded>) {
+        self.unwanted = unwanted;
+    }
+
+    /// What receivers have acknowledged so far.
+    pub(super) fn stored(&self) -> Totals {
+        self.stored.forwarded
     }
 
     pub(super) fn edited(&mut self, samples: u64) {
@@ -106,6 +150,9 @@ impl<'g> Ledger<'g> {
     /// # Errors
     /// If a sample is not accounted for: what became of it nobody knows, so it must not pass for stored (I1).
     pub(super) fn close(mut self) -> Result<Stored, Failure> {
+        self.unwanted
+            .iter()
+            .for_each(|unwanted| self.counters.discarded(unwanted));
         match self.unsettled {
             0 => Ok(std::mem::take(&mut self.stored)),
             _ => Err(self.fail(Failure::Bug("a sample that was received and nothing became of"))),

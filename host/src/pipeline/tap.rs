@@ -230,7 +230,7 @@ mod tests {
             let labels = [("__name__", &*name), ("job", &*job)];
             write_series(&mut body, labels.into_iter(), std::iter::once((1.0, 1)));
         }
-        scan(Protocol::V1, body, &ScanLimits { max_series: u64::MAX }).unwrap()
+        scan(Protocol::V1, body, &ScanLimits::NONE).unwrap()
     }
 
     fn of(pairs: &[(&str, &str)]) -> Scanned {

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::memory::{Full, Kind};
-use crate::model::Protocol;
 use crate::wire::Torn;
 
 fn context(attempt: u32, jitter: u64) -> Context {
@@ -59,7 +58,6 @@ fn what_is_the_gateways_own_fault_keeps_the_data() {
         PartError::NotRouted(1).into(),
         ForwardError::TenantHeader.into(),
         PartError::from(EncodeError::from(Torn)).into(),
-        ScanError::NotRead(Protocol::V2).into(),
         JudgeError::from(crate::judge::Bug::NoStream).into(),
     ] {
         assert_eq!(absent.answer(&context(0, 0)), bug.answer(&context(0, 0)));
@@ -100,6 +98,8 @@ fn a_limit_is_not_told_as_a_malformed_body() {
         (ScanError::TooManySeries { limit: 1 }, "too_many_series"),
         (ScanError::TooManyHistograms { limit: 1 }, "too_many_histograms"),
         (ScanError::TooManyLabels { limit: 1 }, "too_many_labels"),
+        (ScanError::TooManySymbols { limit: 1 }, "too_many_symbols"),
+        (ScanError::WrittenTooLarge { limit: 1 }, "decoded_too_large"),
         (ScanError::TooLong { length: 1 }, "decoded_too_long"),
     ];
     for (error, reason) in told {

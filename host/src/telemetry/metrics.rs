@@ -77,6 +77,13 @@ pub struct TrapLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
+pub struct DiscardLabels {
+    pub tenant: String,
+    pub kind: &'static str,
+    pub reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct DifferenceLabels {
     pub tenant: String,
     pub policy: String,
@@ -184,7 +191,9 @@ metrics! {
     received_bytes: Counters<TenantLabels>, "received" in Bytes,
         "Bytes of compressed bodies received";
     received_metadata: Counters<TenantLabels>, "received_metadata",
-        "Metadata entries received; they are acknowledged and not forwarded, because Thanos takes none";
+        "Metadata entries received; they are acknowledged, and forwarded to upstreams that have metadata: forward";
+    discarded: Counters<DiscardLabels>, "discarded",
+        "What went to no receiver of writes that were stored, because none takes it, by kind; no samples are among it";
     forwarded_samples: Counters<ForwardLabels>, "forwarded_samples",
         "Samples that a receiver of the upstream acknowledged";
     edited_samples: Counters<TenantLabels>, "edited_samples",

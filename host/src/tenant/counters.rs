@@ -12,10 +12,10 @@ use http::StatusCode;
 use prometheus_client::metrics::counter::Counter;
 
 use crate::judge::DropWords;
-use crate::model::TenantId;
+use crate::model::{Discarded, DiscardedKind, TenantId, WhyDiscarded};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{
-    DropLabels, Durations, ForwardLabels, PolicyLabels, RejectLabels, RequestLabels, TenantLabels,
+    DiscardLabels, DropLabels, Durations, ForwardLabels, PolicyLabels, RejectLabels, RequestLabels, TenantLabels,
 };
 
 /// What nearly every write is answered with.
@@ -33,6 +33,7 @@ pub struct Counters {
     dropped: ByWord<DropWords>,
     rejected: ByWord<&'static str>,
     limited: ByWord<String>,
+    discarded: ByWord<(DiscardedKind, WhyDiscarded)>,
     stored: Counter,
     duration: Durations,
 }
@@ -64,6 +65,7 @@ impl Counters {
             dropped: ByWord::default(),
             rejected: ByWord::default(),
             limited: ByWord::default(),
+            discarded: ByWord::default(),
             stored: metrics.requests.get_or_create_owned(&RequestLabels {
                 tenant: id(),
                 code: STORED.as_u16(),
@@ -138,6 +140,21 @@ impl Counters {
                 let tenant = self.tenant.to_string();
                 let labels = RejectLabels { tenant, reason };
                 (reason, self.metrics.rejected_samples.get_or_create_owned(&labels))
+            });
+        }
+    }
+
+    pub fn discarded(&self, discarded: &Discarded) {
+        let Discarded { kind, why, count } = *discarded;
+        if count > 0 {
+            self.discarded.add(&(kind, why), count, || {
+                let (kind_word, reason, tenant) = (kind.word(), why.word(), self.tenant.to_string());
+                let labels = DiscardLabels {
+                    tenant,
+                    kind: kind_word,
+                    reason,
+                };
+                ((kind, why), self.metrics.discarded.get_or_create_owned(&labels))
             });
         }
     }

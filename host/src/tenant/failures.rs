@@ -13,16 +13,13 @@ use crate::telemetry::Throttle;
 /// Lines about one reason in one [`WINDOW`].
 const LINES: u64 = 10;
 const WINDOW: Duration = Duration::from_secs(10);
-/// Shortest time between two lines that tell an operator what to change about a sender.
-const ADVICE_WINDOW: Duration = Duration::from_secs(3600);
 /// What failed for a reason is shown to operators for this long after the last time.
 const SHOWN: Duration = Duration::from_secs(3600);
 
 /// What failed lately, by reason; as many entries as there are reasons, at most.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Failures {
     told: Mutex<BTreeMap<&'static str, Told>>,
-    advice: Throttle,
 }
 
 #[derive(Debug)]
@@ -30,15 +27,6 @@ struct Told {
     throttle: Throttle,
     last: Instant,
     text: String,
-}
-
-impl Default for Failures {
-    fn default() -> Self {
-        Self {
-            told: Mutex::default(),
-            advice: Throttle::new(1, ADVICE_WINDOW),
-        }
-    }
 }
 
 /// When a write last failed for a reason.
@@ -63,11 +51,6 @@ impl Failures {
         let untold = told.throttle.due(now)?;
         told.text = text();
         Some(untold)
-    }
-
-    /// Whether to tell what the tenant's sender should be told to change.
-    pub fn advice_due(&self, now: Instant) -> Option<u64> {
-        self.advice.due(now)
     }
 
     /// Newest first.
@@ -118,16 +101,6 @@ mod tests {
         // Where all were told, none is missing.
         assert_eq!(due(&b, "slow", start), Some(0));
         assert_eq!(due(&b, "slow", start + WINDOW), Some(0));
-    }
-
-    #[test]
-    fn advice_is_told_once_per_tenant_and_hour() {
-        let (a, b) = (Failures::default(), Failures::default());
-        let start = Instant::now();
-        assert_eq!(a.advice_due(start), Some(0));
-        assert_eq!(a.advice_due(start + ADVICE_WINDOW - Duration::from_nanos(1)), None);
-        assert_eq!(b.advice_due(start), Some(0));
-        assert_eq!(a.advice_due(start + ADVICE_WINDOW), Some(1));
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl<'g> Session<'g> {
         self.proof.subject()
     }
 
-    pub fn config(&self) -> &'g config::Tenant {
+    pub fn config(&self) -> &'g Arc<config::Tenant> {
         self.generation.config()
     }
 

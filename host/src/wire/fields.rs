@@ -51,6 +51,11 @@ impl<'a> Fields<'a> {
         Self { rest: message }
     }
 
+    /// Bytes that were not read yet.
+    pub(super) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     /// The next field: its number and value. None at the end of the message.
     #[inline(always)]
     pub(super) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, ScanError> {
@@ -104,6 +109,6 @@ impl<'a> Fields<'a> {
 
 const CUT_SHORT: &str = "a field is cut short";
 
-fn malformed(what: &'static str) -> ScanError {
+pub(super) fn malformed(what: &'static str) -> ScanError {
     ScanError::Malformed { what }
 }

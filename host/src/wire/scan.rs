@@ -14,6 +14,7 @@ use super::LIGHT_ELEMENTS;
 use super::identity::{HashKey, ProvedHash, SeriesHash};
 use super::series::{ScanError, ScanLimits, Scanned, Series};
 use super::v1;
+use super::v2::{self, Measured};
 use crate::model::Protocol;
 
 /// Proves every series of `body`.
@@ -23,7 +24,7 @@ use crate::model::Protocol;
 pub fn scan(protocol: Protocol, body: impl Into<Bytes>, limits: &ScanLimits) -> Result<Scanned, ScanError> {
     match protocol {
         Protocol::V1 => v1::scan(body.into(), limits),
-        Protocol::V2 => Err(ScanError::NotRead(protocol)),
+        Protocol::V2 => v2::scan(body.into(), limits),
     }
 }
 
@@ -33,11 +34,10 @@ pub fn scan(protocol: Protocol, body: impl Into<Bytes>, limits: &ScanLimits) -> 
 /// # Errors
 /// See [`ScanError`].
 pub fn frame(protocol: Protocol, body: impl Into<Bytes>, limits: &ScanLimits) -> Result<Framed, ScanError> {
-    let seeming = match protocol {
-        Protocol::V1 => v1::frame(body.into(), limits)?,
-        Protocol::V2 => return Err(ScanError::NotRead(protocol)),
-    };
-    Ok(Framed::new(seeming, limits.clone(), false))
+    match protocol {
+        Protocol::V1 => Ok(Framed::new(v1::frame(body.into(), limits)?, limits.clone(), false)),
+        Protocol::V2 => frame_measured(&v2::measure(body.into(), limits)?),
+    }
 }
 
 /// As [`frame`], where that is light work. None where it is more: the body is not canonical, or has more than
@@ -46,25 +46,49 @@ pub fn frame(protocol: Protocol, body: impl Into<Bytes>, limits: &ScanLimits) ->
 /// # Errors
 /// See [`ScanError`].
 pub fn frame_light(protocol: Protocol, body: &Bytes, limits: &ScanLimits) -> Result<Option<Framed>, ScanError> {
-    let seeming = match protocol {
-        Protocol::V1 => v1::frame_within(body, limits, LIGHT_ELEMENTS as u64)?,
-        Protocol::V2 => return Err(ScanError::NotRead(protocol)),
-    };
-    Ok(seeming.map(|seeming| Framed::new(seeming, limits.clone(), false)))
+    match protocol {
+        Protocol::V1 => {
+            let seeming = v1::frame_within(body, limits, LIGHT_ELEMENTS as u64)?;
+            Ok(seeming.map(|seeming| Framed::new(seeming, limits.clone(), false)))
+        }
+        Protocol::V2 => measure_light(body, limits)?.as_ref().map(frame_measured).transpose(),
+    }
 }
 
-/// Whether the labels of this series are what they seem to be.
-fn proves_labels(seeming: &Scanned, series: &Series) -> bool {
-    match seeming.protocol() {
-        Protocol::V1 => v1::proves_labels(seeming.body(), series),
-        Protocol::V2 => false,
-    }
+/// Finds out what a body of 2.0 takes as it will be framed, before it takes it.
+///
+/// # Errors
+/// See [`ScanError`].
+pub fn measure(body: Bytes, limits: &ScanLimits) -> Result<Measured, ScanError> {
+    v2::measure(body, limits)
+}
+
+/// As [`measure`], where that is light work, and to frame it then is too. None where it is more.
+///
+/// # Errors
+/// See [`ScanError`].
+pub fn measure_light(body: &Bytes, limits: &ScanLimits) -> Result<Option<Measured>, ScanError> {
+    v2::measure_light(body, limits)
+}
+
+/// As [`frame`], of a body of 2.0.
+///
+/// # Errors
+/// See [`ScanError`].
+pub fn frame_measured(measured: &Measured) -> Result<Framed, ScanError> {
+    let framed = Framed::new(v2::frame(measured)?, measured.limits().clone(), false);
+    Ok(Framed {
+        came_as: Some(measured.body().clone()),
+        ..framed
+    })
 }
 
 /// A body whose series lie where they seem to. Of most of them no label was looked at yet.
 #[derive(Debug)]
 pub struct Framed {
     seeming: Scanned,
+    /// The body of 2.0 that it was written out of.
+    came_as: Option<Bytes>,
     limits: ScanLimits,
     /// They are where they seem to be, whatever is known of them.
     is_proved: bool,
@@ -101,6 +125,7 @@ impl Framed {
         Self {
             hashes: Vec::with_capacity(seeming.series().len()),
             seeming,
+            came_as: None,
             limits,
             is_proved,
             answered: 0,
@@ -126,7 +151,14 @@ impl Framed {
     /// One series of these labels and this hash, for tests of what is asked about it.
     #[cfg(test)]
     pub(crate) fn made_up(labels: &[u8], hash: SeriesHash) -> Self {
-        let mut framed = Self::new(Scanned::made_up(labels), ScanLimits { max_series: 1 }, true);
+        let mut framed = Self::new(
+            Scanned::made_up(labels),
+            ScanLimits {
+                max_series: 1,
+                ..ScanLimits::NONE
+            },
+            true,
+        );
         framed.hashes.push(hash);
         framed
     }
@@ -151,7 +183,7 @@ impl Framed {
         if self.answered < self.series().len() {
             self.ask(key, usize::MAX).answer(usize::MAX, |_| None);
         }
-        let is_proved = |&at: &usize| proves_labels(&self.seeming, &self.seeming.series()[at]);
+        let is_proved = |&at: &usize| v1::proves_labels(self.seeming.body(), &self.seeming.series()[at]);
         if self.is_proved || self.unknown.iter().all(is_proved) {
             return Proof::AsFramed(Recognised {
                 scanned: self.seeming,
@@ -170,8 +202,17 @@ impl Refuted {
     /// # Errors
     /// See [`ScanError`].
     pub fn scan(self) -> Result<Framed, ScanError> {
-        let Framed { seeming, limits, .. } = self.0;
-        let scanned = scan(seeming.protocol(), seeming.body().clone(), &limits)?;
+        let Framed {
+            seeming,
+            came_as,
+            limits,
+            ..
+        } = self.0;
+        let body = came_as.unwrap_or_else(|| seeming.body().clone());
+        let protocol = seeming.protocol();
+        // A body of 2.0 is written out again in its place.
+        drop(seeming);
+        let scanned = scan(protocol, body, &limits)?;
         Ok(Framed::new(scanned, limits, true))
     }
 }

@@ -7,6 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::shown::Shown;
+use super::v2::extras::Extras;
 use crate::model::{Protocol, Totals};
 
 /// What a scan refuses before it spends memory on it.
@@ -14,6 +15,17 @@ use crate::model::{Protocol, Totals};
 pub struct ScanLimits {
     /// Series in one write, valid or not.
     pub max_series: u64,
+    /// Bytes of a write of 2.0 once its symbols stand where they are referred to. What a body decodes to was held against
+    /// it before.
+    pub max_decoded_size: u64,
+}
+
+impl ScanLimits {
+    /// For bodies that were let in before.
+    pub const NONE: Self = Self {
+        max_series: u64::MAX,
+        max_decoded_size: u64::MAX,
+    };
 }
 
 /// A write whose every series is canonical. Only [`scan`](super::scan::scan) and
@@ -22,6 +34,8 @@ pub struct ScanLimits {
 /// Canonical means: labels first, each a name and a value, neither empty, both UTF-8, names ascending by bytes and
 /// each once, `__name__` among them; then samples, exemplars and histograms in this order; every field known, in its
 /// shortest form and in ascending order; every histogram consistent.
+///
+/// A body of 2.0 is written out as such a one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scanned {
     protocol: Protocol,
@@ -32,6 +46,7 @@ pub struct Scanned {
     rejected: Vec<Rejected>,
     metadata: u64,
     is_as_sent: bool,
+    extras: Option<Box<Extras>>,
 }
 
 /// Where one series lies in its body. Offsets in bytes, counts of its parts. Made only where a body is walked.
@@ -97,7 +112,7 @@ impl InvalidSeries {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScanError {
     /// No protobuf, or a known field with another wire type than the specification gives it.
-    #[error("the body is not a remote-write 1.0 message: {what}")]
+    #[error("the body is not a message of the remote write that its media type names: {what}")]
     Malformed { what: &'static str },
     #[error("the write has more than {limit} series")]
     TooManySeries { limit: u64 },
@@ -105,12 +120,14 @@ pub enum ScanError {
     TooManyHistograms { limit: u64 },
     #[error("a series has more than {limit} labels")]
     TooManyLabels { limit: usize },
+    #[error("the write has more than {limit} symbols")]
+    TooManySymbols { limit: u64 },
+    /// A reference takes a byte, whatever it refers to.
+    #[error("with its symbols in place of references the write is larger than max_decoded_size of {limit} bytes")]
+    WrittenTooLarge { limit: u64 },
     /// Offsets are 32 bits wide.
     #[error("a body of {length} bytes is too long")]
     TooLong { length: u64 },
-    /// `head` lets no such write pass: a bug here, not the sender's fault.
-    #[error("remote write {} is not read here", .0.word())]
-    NotRead(Protocol),
     /// The rewriting of a non-canonical body did not come out canonical: a bug here, not the sender's fault.
     #[error("the body could not be brought into canonical form")]
     NotRewritten,
@@ -141,7 +158,15 @@ impl Scanned {
             rejected,
             metadata: found.metadata,
             is_as_sent,
+            extras: None,
         }
+    }
+
+    /// Of a body of 2.0, written out as `body`.
+    pub(super) fn transcoded(body: Bytes, found: Walked, is_plain: bool, extras: Option<Box<Extras>>) -> Self {
+        let is_as_sent = is_plain && found.rejected.is_empty();
+        let scanned = Self::new(Protocol::V2, body, found, is_as_sent);
+        Self { extras, ..scanned }
     }
 
     /// One series that is nothing but these labels.
@@ -165,7 +190,7 @@ impl Scanned {
         Self::as_found(Protocol::V1, Bytes::copy_from_slice(labels), found)
     }
 
-    /// What it came as, and is written as.
+    /// What it came as. Its body is canonical, and of 1.0, whatever that was.
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
@@ -203,13 +228,18 @@ impl Scanned {
         &self.rejected
     }
 
-    /// Metadata entries received. They are counted and never forwarded: Thanos discards them.
+    /// Metadata entries received; of 2.0, series with any. They are counted and never forwarded: Thanos discards them.
     pub fn metadata(&self) -> u64 {
         self.metadata
     }
 
+    /// What a 2.0 write says of its series besides: metadata and start timestamps. None where it says nothing.
+    pub fn extras(&self) -> Option<&Extras> {
+        self.extras.as_deref()
+    }
+
     /// Whether the body came canonical, with series only and all of them valid. If every series is kept, the
-    /// sender's compressed bytes say just what was judged and may go on as they are.
+    /// sender's compressed bytes say just what was judged and may go on as they are to who takes its protocol.
     pub fn is_as_sent(&self) -> bool {
         self.is_as_sent
     }
@@ -223,6 +253,18 @@ impl Series {
 
     pub fn labels_range(&self) -> Range<usize> {
         self.labels_start as usize..self.labels_end as usize
+    }
+
+    /// The same series behind so many bytes.
+    pub(super) fn moved(self, by: usize) -> Self {
+        let by = by as u32;
+        Self {
+            start: self.start + by,
+            labels_start: self.labels_start + by,
+            labels_end: self.labels_end + by,
+            end: self.end + by,
+            ..self
+        }
     }
 
     /// What follows the labels: samples, exemplars, histograms.
@@ -251,6 +293,14 @@ pub enum Piece<'a> {
     Keep(&'a Series),
     /// With these labels in place of its own.
     Edit(&'a Series, Patch<'a>),
+}
+
+impl<'a> Piece<'a> {
+    pub fn series(&self) -> &'a Series {
+        match self {
+            Self::Keep(series) | Self::Edit(series, _) => series,
+        }
+    }
 }
 
 /// Label bytes ([`encode_labels`](super::v1::labels::encode_labels)) by what they have in common with those that were sent.

@@ -4,11 +4,15 @@
 
 mod encode;
 mod model;
+mod model_v2;
 mod odd;
 mod properties;
 mod random;
 mod recognition;
+mod request;
 mod torn;
+mod translated;
+mod v2;
 
 use std::path::Path;
 
@@ -20,11 +24,11 @@ use super::{
     Framed, HashKey, InvalidSeries, Patch, Piece, Proof, Recognised, ScanError, ScanLimits, Scanned, frame, scan,
     snappy, splice, write_series,
 };
-use crate::model::Protocol::{self, V1};
+use crate::model::Protocol::V1;
 use crate::model::Totals;
 use model::{Label, Sample, TimeSeries, WriteRequest};
 
-const NO_LIMITS: ScanLimits = ScanLimits { max_series: u64::MAX };
+const NO_LIMITS: ScanLimits = ScanLimits::NONE;
 
 fn scan_model(write: &WriteRequest) -> Scanned {
     scan(V1, write.encode_to_vec(), &NO_LIMITS).unwrap()
@@ -223,7 +227,15 @@ fn recorded_bodies_are_canonical_and_come_out_byte_for_byte() {
 
 #[test]
 fn an_empty_body_is_a_write_of_nothing() {
-    let scanned = scan(V1, Vec::new(), &ScanLimits { max_series: 0 }).unwrap();
+    let scanned = scan(
+        V1,
+        Vec::new(),
+        &ScanLimits {
+            max_series: 0,
+            ..ScanLimits::NONE
+        },
+    )
+    .unwrap();
     assert!(scanned.is_as_sent());
     assert_eq!(scanned.totals(), Totals::default());
 }
@@ -251,9 +263,37 @@ fn a_write_may_have_as_many_series_as_the_limit_and_not_one_more() {
     // Unsorted labels, and empty messages: both leave the fast path and are counted there before anything is built.
     let odd = write(&vec![series(&[("__name__", "up"), ("A", "b")]); 3]).encode_to_vec();
     for body in [body, odd, [0x0a, 0x00].repeat(3)] {
-        assert!(scan(V1, body.clone(), &ScanLimits { max_series: 4 }).is_ok());
-        assert!(scan(V1, body.clone(), &ScanLimits { max_series: 3 }).is_ok());
-        let told = scan(V1, body, &ScanLimits { max_series: 2 }).unwrap_err();
+        assert!(
+            scan(
+                V1,
+                body.clone(),
+                &ScanLimits {
+                    max_series: 4,
+                    ..ScanLimits::NONE
+                }
+            )
+            .is_ok()
+        );
+        assert!(
+            scan(
+                V1,
+                body.clone(),
+                &ScanLimits {
+                    max_series: 3,
+                    ..ScanLimits::NONE
+                }
+            )
+            .is_ok()
+        );
+        let told = scan(
+            V1,
+            body,
+            &ScanLimits {
+                max_series: 2,
+                ..ScanLimits::NONE
+            },
+        )
+        .unwrap_err();
         assert_eq!(told, ScanError::TooManySeries { limit: 2 });
     }
 }
@@ -261,7 +301,15 @@ fn a_write_may_have_as_many_series_as_the_limit_and_not_one_more() {
 #[test]
 fn millions_of_empty_series_are_refused_by_count() {
     let body = [0x0a, 0x00].repeat(5_000_000);
-    let told = scan(V1, body, &ScanLimits { max_series: 1_000_000 }).unwrap_err();
+    let told = scan(
+        V1,
+        body,
+        &ScanLimits {
+            max_series: 1_000_000,
+            ..ScanLimits::NONE
+        },
+    )
+    .unwrap_err();
     assert_eq!(told, ScanError::TooManySeries { limit: 1_000_000 });
 }
 
@@ -663,11 +711,4 @@ fn a_series_written_from_values_is_canonical_and_reads_as_them() {
         write(&vec![expected; 2])
     );
     assert!(scan(V1, body, &NO_LIMITS).unwrap().is_as_sent());
-}
-
-#[test]
-fn a_protocol_that_is_not_read_is_an_error_and_not_an_empty_write() {
-    let told = ScanError::NotRead(Protocol::V2);
-    assert_eq!(scan(Protocol::V2, Vec::new(), &NO_LIMITS).unwrap_err(), told);
-    assert_eq!(frame(Protocol::V2, Vec::new(), &NO_LIMITS).unwrap_err(), told);
 }

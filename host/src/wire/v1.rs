@@ -9,15 +9,22 @@ use bytes::Bytes;
 
 pub mod encode;
 pub mod labels;
+pub mod metadata;
+pub mod tail;
 pub mod splice;
 
 mod canonical;
 mod histogram;
 mod message;
+mod parts;
+mod resolution;
 mod rewrite;
-mod tags;
+pub(super) mod tags;
 mod write;
 
+pub(super) use canonical::is_usual_content;
+pub(super) use histogram::most_written;
+pub(super) use parts::{SeriesParts, is_utf8};
 pub use write::write_series;
 
 use super::series::{ScanError, ScanLimits, Scanned, Series, Walked};
@@ -56,13 +63,19 @@ fn find(body: Bytes, limits: &ScanLimits, labels: canonical::Labels) -> Result<S
     }
 }
 
+/// Proves what was written here.
+///
+/// # Errors
+/// `NotRewritten` where it is not canonical.
+pub(super) fn prove(written: &[u8], limits: &ScanLimits) -> Result<Walked, ScanError> {
+    walk(written, limits, canonical::Labels::Proved, u64::MAX)?.ok_or(ScanError::NotRewritten)
+}
+
 /// The same write in canonical form.
 fn rewritten(body: &[u8], limits: &ScanLimits) -> Result<Scanned, ScanError> {
     let rewritten = rewrite::rewrite(body, limits)?;
-    let proved = walk(&rewritten.body, limits, canonical::Labels::Proved, u64::MAX)?;
-    let mut found = proved.ok_or(ScanError::NotRewritten)?;
+    let mut found = prove(&rewritten.body, limits)?;
     found.rejected.merge(rewritten.rejected);
-    found.metadata += rewritten.metadata;
     Ok(Scanned::rewritten(Protocol::V1, rewritten.body.into(), found))
 }
 

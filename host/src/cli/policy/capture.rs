@@ -56,7 +56,7 @@ fn of_text(bytes: &[u8]) -> Result<Capture, String> {
 
 fn of_write(body: &[u8]) -> Result<Capture, String> {
     let decoded = snappy::decode(body, MAX_CAPTURE).map_err(|error| error.to_string())?;
-    let all = ScanLimits { max_series: u64::MAX };
+    let all = ScanLimits::NONE;
     let scanned = scan(Protocol::V1, decoded, &all).map_err(|error| error.to_string())?;
     let label = |(name, value): (&str, &str)| Label {
         name: name.to_owned(),

@@ -1,4 +1,6 @@
 //! What operators are told about their mistakes, to the letter.
+//!
+//! Long because it has a case for each mistake.
 
 use super::*;
 
@@ -72,6 +74,28 @@ sandbox: {wasi: alow}
         ),
         "g.yaml:2:3: remote_write: unknown key `listen_adress` (did you mean `listen_address`?)\ng.yaml:3:49: remote_write.tls_server_config.key_file: cannot read `none`: there is no such file\ng.yaml:3:73: remote_write.tls_server_config.client_auth_type: this needs a `client_ca_file` to verify certificates with\ng.yaml:4:17: remote_write.idle_timeout: expected a duration such as `30s`, `5m` or `1h30m`, found `300` without a unit\ng.yaml:6:3: upstreams.soft tenants: a name has 1 to 63 of the characters [A-Za-z0-9._-]\ng.yaml:6:30: upstreams.soft tenants.endpoints[0]: an endpoint starts with `http://`, `https://`, `dns+`, `dns+https://`, `dnssrv+`, `dnssrv+https://` (did you mean `http://`?)\ng.yaml:6:41: upstreams.soft tenants.endpoints[1]: an endpoint starts with `http://`, `https://`, `dns+`, `dns+https://`, `dnssrv+`, `dnssrv+https://`\ng.yaml:7:18: upstreams.b.endpoints: at least one endpoint is needed\ng.yaml:8:1: unknown key `polices` (did you mean `policies`?)\ng.yaml:9:17: sandbox.wasi: expected `allow` or `deny`, found `alow` (did you mean `allow`?)\n"
     );
+}
+
+#[test]
+fn what_an_upstream_is_sent() {
+    let upstream = |keys: &str| format!("upstreams: {{s: {{endpoints: ['http://r:1'], {keys}}}}}\n");
+    for (keys, expected) in [
+        ("remote_write_version: 2.0, metadata: discard", "nothing"),
+        (
+            "remote_write_version: 2",
+            "g.yaml:2:66: upstreams.s.remote_write_version: expected `1.0` or `2.0`, found `2`",
+        ),
+        (
+            "metadata: yes please",
+            "g.yaml:2:54: upstreams.s.metadata: expected `discard` or `forward`, found `yes please`",
+        ),
+    ] {
+        let text = format!(
+            "remote_write: {{listen_address: ':1', insecure_http: true}}\n{}",
+            upstream(keys)
+        );
+        assert_eq!(told(&text).trim_end(), expected, "{keys}");
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::super::*;
 use crate::config::EndpointSpec;
+use crate::model::{Protocol, Totals};
 use crate::tenant::Attribution;
 
 /// Everything in these tests is over long before; a test that waits this long has failed.
@@ -241,10 +242,19 @@ pub async fn read_request(stream: &mut TcpStream) {
 
 pub const BODY: &[u8] = b"snappy bytes";
 
+/// What is said to be in it.
+pub const TOTALS: Totals = Totals {
+    series: 2,
+    samples: 3,
+    histograms: 1,
+    exemplars: 1,
+};
+
 pub fn outgoing() -> Outgoing {
     Outgoing {
         attribution: Attribution::of("kazusa"),
         body: Bytes::from_static(BODY),
+        totals: TOTALS,
         trace: ForwardedHeaders::default(),
     }
 }
@@ -269,6 +279,8 @@ pub fn config(endpoints: Vec<EndpointSpec>) -> config::Upstream {
         path: "/api/v1/receive".to_owned(),
         timeout: LONG,
         connect_timeout: LONG,
+        remote_write_version: Protocol::V1,
+        metadata: false,
         dns_refresh_interval: Duration::from_millis(20),
         tls: None,
         max_in_flight: 100,
@@ -299,7 +311,7 @@ impl Stage {
     }
 
     pub async fn send(&self) -> Result<(), ForwardError> {
-        self.soft.send(&outgoing(), Instant::now() + LONG).await
+        self.soft.send(&outgoing(), Instant::now() + LONG).await.map(drop)
     }
 
     pub fn endpoint(&self, address: SocketAddr) -> EndpointStatus {

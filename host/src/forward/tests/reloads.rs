@@ -73,7 +73,7 @@ async fn a_removed_upstream_finishes_what_is_in_flight_and_leaves_the_metrics() 
     stage.upstreams.apply(&BTreeMap::new()).unwrap();
     assert_eq!(stage.healthy_metric(receiver.address), None);
     removed.notify_one();
-    assert_eq!(send.await.unwrap(), Ok(()));
+    assert!(send.await.unwrap().is_ok());
     assert!(stage.upstreams.status().is_empty());
     // Its late success does not bring the series back.
     assert_eq!(stage.healthy_metric(receiver.address), None);

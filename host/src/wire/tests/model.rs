@@ -108,8 +108,9 @@ pub struct Histogram {
 }
 
 impl TimeSeries {
-    /// Labels sorted, empty values left out: what a receiver has to be sent.
+    /// Labels sorted, empty values left out, histograms as receivers store them: what a receiver has to be sent.
     pub fn normalised(mut self) -> Self {
+        self.histograms = self.histograms.into_iter().map(Histogram::reduced).collect();
         self.labels.retain(|label| !label.value.is_empty());
         self.labels.sort();
         self
@@ -126,6 +127,83 @@ impl TimeSeries {
             && self.labels.iter().any(|label| label.name == b"__name__")
             && utf8(&self.labels)
             && self.exemplars.iter().all(|exemplar| utf8(&exemplar.labels))
+    }
+}
+
+impl Histogram {
+    /// Of schema 8 where it is of a finer one. One that makes no sense is left to be found wrong.
+    fn reduced(self) -> Self {
+        let is_float = matches!(self.count, Some(Count::Float(_)));
+        let by = match self.schema {
+            9..=52 => self.schema - 8,
+            _ => return self,
+        };
+        let mut reduced = self.clone();
+        reduced.schema = 8;
+        for is_positive in [false, true] {
+            let (spans, deltas, counts) = if is_positive {
+                (&self.positive_spans, &self.positive_deltas, &self.positive_counts)
+            } else {
+                (&self.negative_spans, &self.negative_deltas, &self.negative_counts)
+            };
+            let mut indices = vec![];
+            let mut at = 0i64;
+            for span in spans {
+                at += i64::from(span.offset);
+                // More buckets than there are bytes are not in it.
+                for _ in 0..span.length.min(1 << 20) {
+                    indices.push(((at - 1) >> by) + 1);
+                    at += 1;
+                }
+            }
+            let buckets = if is_float { counts.len() } else { deltas.len() };
+            if indices.len() != buckets || spans.iter().skip(1).any(|span| span.offset < 0) {
+                return self;
+            }
+            let mut sums = std::collections::BTreeMap::<i64, (i128, f64)>::new();
+            let mut count = 0i128;
+            for (place, index) in indices.iter().enumerate() {
+                let float = if is_float { f64::from_bits(counts[place]) } else { 0.0 };
+                count += if is_float { 0 } else { i128::from(deltas[place]) };
+                sums.entry(*index)
+                    .and_modify(|sum| *sum = (sum.0 + count, sum.1 + float))
+                    .or_insert((count, float));
+            }
+            let mut merged: Vec<BucketSpan> = vec![];
+            let mut last = 0;
+            for index in sums.keys() {
+                match merged.last_mut() {
+                    Some(span) if *index == last => span.length += 1,
+                    _ => merged.push(BucketSpan {
+                        offset: (index - last) as i32,
+                        length: 1,
+                    }),
+                }
+                last = index + 1;
+            }
+            let mut before = 0;
+            let differences = sums
+                .values()
+                .map(|sum| (sum.0 - std::mem::replace(&mut before, sum.0)) as i64);
+            let differences = if is_float {
+                deltas.clone()
+            } else {
+                differences.collect()
+            };
+            let sums = if is_float {
+                sums.values().map(|sum| sum.1.to_bits()).collect()
+            } else {
+                counts.clone()
+            };
+            if is_positive {
+                (reduced.positive_spans, reduced.positive_deltas, reduced.positive_counts) =
+                    (merged, differences, sums);
+            } else {
+                (reduced.negative_spans, reduced.negative_deltas, reduced.negative_counts) =
+                    (merged, differences, sums);
+            }
+        }
+        reduced
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use super::model::{Count, Exemplar, Histogram, Label, TimeSeries, WriteRequest, ZeroCount};
+use super::model_v2::{self, Request};
 
 pub struct Odd(pub u64);
 
@@ -24,8 +25,78 @@ impl Odd {
         self.merge(vec![series, metadata])
     }
 
+    /// Symbols and series mixed; the labels in their order, since others may mean the same.
+    pub fn write_v2(&mut self, request: &Request) -> Vec<u8> {
+        let symbols = request.symbols.iter().map(|symbol| self.bytes(4, symbol)).collect();
+        let series = request
+            .timeseries
+            .iter()
+            .map(|series| self.series_v2(series))
+            .collect::<Vec<_>>();
+        let series = series.iter().map(|series| self.bytes(5, series)).collect();
+        self.merge(vec![symbols, series])
+    }
+
+    fn series_v2(&mut self, series: &model_v2::TimeSeries) -> Vec<u8> {
+        let references = self.references(&series.labels_refs);
+        let samples = series.samples.iter().map(|sample| {
+            let fields = vec![
+                self.fixed(1, sample.value),
+                self.integer(2, sample.timestamp as u64),
+                self.integer(3, sample.start_timestamp as u64),
+            ];
+            let sample = self.merge(fields);
+            self.bytes(2, &sample)
+        });
+        let samples = samples.collect();
+        let histograms = series.histograms.iter().map(|histogram| self.bytes(3, histogram));
+        let histograms = histograms.collect();
+        let exemplars = series.exemplars.iter().map(|exemplar| {
+            let fields = vec![
+                self.references(&exemplar.labels_refs),
+                self.fixed(2, exemplar.value),
+                self.integer(3, exemplar.timestamp as u64),
+            ];
+            let exemplar = self.merge(fields);
+            self.bytes(4, &exemplar)
+        });
+        let exemplars = exemplars.collect();
+        let metadata = series.metadata.iter().flat_map(|metadata| {
+            // Two messages are one: what the second says counts.
+            let fields = [
+                vec![self.integer(1, metadata.kind as u64)],
+                vec![
+                    self.integer(3, metadata.help_ref.into()),
+                    self.integer(4, metadata.unit_ref.into()),
+                ],
+            ];
+            fields.map(|fields| {
+                let metadata = self.merge(fields);
+                self.bytes(5, &metadata)
+            })
+        });
+        let metadata = metadata.collect();
+        let created = vec![[self.key(6, 0), self.varint(7)].concat()];
+        self.merge(vec![
+            references,
+            samples,
+            histograms,
+            exemplars,
+            metadata,
+            created.into(),
+        ])
+    }
+
+    fn references(&mut self, references: &[u32]) -> Queue {
+        let values = references
+            .iter()
+            .map(|reference| self.varint((*reference).into()))
+            .collect::<Vec<_>>();
+        self.repeated(1, 0, &values)
+    }
+
     /// A number below `end` (splitmix64).
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

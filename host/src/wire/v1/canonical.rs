@@ -390,6 +390,17 @@ fn is_usual_sample(bytes: &[u8], at: usize) -> bool {
     matches!(sample, [SAMPLE, 16, SAMPLE_VALUE, _, _, _, _, _, _, _, _, SAMPLE_TIMESTAMP, time @ ..] if is_usual_time(time))
 }
 
+/// Whether the content of a sample is a usual one's, whose value may be zero.
+#[inline(always)]
+pub(in crate::wire) fn is_usual_content(sample: &[u8]) -> bool {
+    match sample {
+        [SAMPLE_VALUE, _, _, _, _, _, _, _, _, SAMPLE_TIMESTAMP, time @ ..] | [SAMPLE_TIMESTAMP, time @ ..] => {
+            is_usual_time(time)
+        }
+        _ => false,
+    }
+}
+
 /// A varint of just six bytes in its shortest form.
 #[inline(always)]
 fn is_usual_time(time: &[u8]) -> bool {

@@ -64,6 +64,20 @@ pub fn encode<'a>(
     put_in: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
+    encode_before(scanned, pieces, put_in, &[], out)
+}
+
+/// As [`encode`], with whole fields of a request behind the series.
+///
+/// # Errors
+/// Those of [`encode`].
+pub fn encode_before<'a>(
+    scanned: &Scanned,
+    pieces: impl IntoIterator<Item = Piece<'a>>,
+    put_in: usize,
+    last: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.body.clear();
         scratch.extents.clear();
@@ -71,6 +85,7 @@ pub fn encode<'a>(
         scratch.body.reserve(sent + put_in.max(sent / 8));
         scratch.extents.reserve(scanned.series().len());
         let spliced = splice::splice(&mut scratch.body, &mut scratch.extents, scanned, pieces);
+        scratch.body.extend_from_slice(last);
         let encoded = match spliced {
             Ok(()) => encode_spliced(scratch, out).map_err(EncodeError::from),
             Err(torn) => Err(torn.into()),

@@ -1,13 +1,15 @@
 //! Native histograms: whether one is what it says it is.
 //!
 //! Takes the bytes of a `Histogram`, says whether they are canonical and consistent, or writes them anew. The rules
-//! are Prometheus' own (`model/histogram`, `Validate`), applied to the fields a receiver reads. They are applied here
-//! because Thanos drops an inconsistent histogram and answers 200: the sender would be told that it was stored.
+//! are Prometheus' own (`model/histogram`, `Validate`), applied to the fields a receiver reads, once one that is finer than
+//! receivers store is reduced as Prometheus does it (`resolution`). They are applied here because Thanos drops an
+//! inconsistent histogram and answers 200: the sender would be told that it was stored.
 
 use prost::Message;
 
 use super::message::histogram::{Count, ZeroCount};
 use super::message::{BucketSpan, Histogram};
+use super::resolution::{RESERVED_SCHEMAS, reduce};
 use crate::wire::series::ScanError;
 
 /// Longest histogram that is decoded at all; a longer one counts as inconsistent. Decoded, a byte may become eight, and
@@ -43,7 +45,9 @@ pub(super) fn check_canonical(bytes: &[u8], scratch: &mut Vec<u8>) -> Option<Res
     let histogram = Histogram::decode(bytes).ok()?;
     scratch.clear();
     histogram.encode(scratch).ok()?;
-    (scratch.as_slice() == bytes).then(|| check(&histogram))
+    // A finer one than receivers store is written anew.
+    let is_canonical = scratch.as_slice() == bytes && !RESERVED_SCHEMAS.contains(&histogram.schema);
+    is_canonical.then(|| check(&histogram))
 }
 
 /// Appends `bytes` in canonical form.
@@ -57,13 +61,22 @@ pub(super) fn rewrite(bytes: &[u8], out: &mut Vec<u8>) -> Result<Result<(), Inco
     if bytes.len() > MAX_LENGTH {
         return Ok(Err(Inconsistent));
     }
-    let histogram = Histogram::decode(bytes).map_err(malformed)?;
+    let mut histogram = Histogram::decode(bytes).map_err(malformed)?;
+    if RESERVED_SCHEMAS.contains(&histogram.schema) && reduced(&mut histogram).is_err() {
+        return Ok(Err(Inconsistent));
+    }
     histogram.encode(out).map_err(|_| ScanError::NotRewritten)?;
-    // An encoding may exceed what it was decoded from by a byte per packed field.
-    if out.len() > MAX_LENGTH {
+    if out.len() > MAX_LENGTH.min(most_written(bytes.len())) {
         return Ok(Err(Inconsistent));
     }
     Ok(check(&histogram))
+}
+
+/// Bytes that one of so many is written in, at most. An encoding may exceed what it was decoded from by a byte for each
+/// list, once it is packed. Of fewer and larger counts, if its resolution was reduced, it is mostly shorter; of some that nobody
+/// observed, several times as long.
+pub(in crate::wire) fn most_written(length: usize) -> usize {
+    2 * length + 64
 }
 
 fn check(histogram: &Histogram) -> Result<(), Inconsistent> {
@@ -76,13 +89,26 @@ fn check(histogram: &Histogram) -> Result<(), Inconsistent> {
     }
 }
 
-/// Spans against buckets and bounds, as the schema wants them.
-fn check_layout(histogram: &Histogram) -> Result<(), Inconsistent> {
-    // A receiver reads the counts or the deltas by the kind of `count` and ignores the others.
-    let (positive, negative) = match histogram.count {
+/// Merges the buckets of one that is finer than receivers store. That there are as many as its spans say bounds the work.
+fn reduced(histogram: &mut Histogram) -> Result<(), Inconsistent> {
+    let (positive, negative) = buckets(histogram);
+    check_spans(&histogram.negative_spans, negative)?;
+    check_spans(&histogram.positive_spans, positive)?;
+    reduce(histogram).ok_or(Inconsistent)
+}
+
+/// How many there are above zero, and below. A receiver reads the counts or the deltas by the kind of `count` and ignores
+/// the others.
+fn buckets(histogram: &Histogram) -> (usize, usize) {
+    match histogram.count {
         Some(Count::CountFloat(_)) => (histogram.positive_counts.len(), histogram.negative_counts.len()),
         _ => (histogram.positive_deltas.len(), histogram.negative_deltas.len()),
-    };
+    }
+}
+
+/// Spans against buckets and bounds, as the schema wants them.
+fn check_layout(histogram: &Histogram) -> Result<(), Inconsistent> {
+    let (positive, negative) = buckets(histogram);
     if EXPONENTIAL_SCHEMAS.contains(&histogram.schema) {
         require(histogram.custom_values.is_empty())?;
         check_spans(&histogram.negative_spans, negative)?;
@@ -275,7 +301,6 @@ mod tests {
                     |h| h.negative_spans = vec![],
                     |h| h.negative_spans = spans(&[(-2, 2)]),
                     |h| h.schema = -5,
-                    |h| h.schema = 9,
                     |h| h.schema = -53,
                     |h| h.reset_hint = 4,
                     |h| h.reset_hint = -1,
@@ -346,6 +371,53 @@ mod tests {
             }),
             Ok(())
         );
+    }
+
+    /// What `histogram` is written as.
+    fn written(histogram: &Histogram) -> Result<Histogram, Inconsistent> {
+        let mut out = Vec::new();
+        rewrite(&histogram.encode_to_vec(), &mut out).unwrap()?;
+        Ok(Histogram::decode(&*out).unwrap())
+    }
+
+    #[test]
+    fn one_of_a_reserved_schema_is_written_as_the_finest_that_is_stored_and_is_canonical_then() {
+        for fine in [integer(), float()] {
+            for schema in RESERVED_SCHEMAS {
+                let fine = Histogram { schema, ..fine.clone() };
+                assert_eq!(check_canonical(&fine.encode_to_vec(), &mut Vec::new()), None);
+                let stored = written(&fine).unwrap();
+                assert_eq!(stored.schema, 8);
+                assert_eq!(verdict(&stored), Ok(()));
+                assert_eq!((stored.count, stored.timestamp), (fine.count, fine.timestamp));
+            }
+        }
+        assert_eq!(
+            written(&Histogram {
+                schema: 53,
+                ..integer()
+            }),
+            Err(Inconsistent)
+        );
+        assert_eq!(
+            written(&Histogram {
+                schema: -5,
+                ..integer()
+            }),
+            Err(Inconsistent)
+        );
+    }
+
+    #[test]
+    fn spans_of_a_finer_one_that_are_not_its_buckets_are_refused_before_any_work() {
+        for wrong in [&[(0, 4)][..], &[(0, u32::MAX)], &[(0, 2), (-1, 1)]] {
+            let fine = Histogram {
+                schema: 9,
+                positive_spans: spans(wrong),
+                ..integer()
+            };
+            assert_eq!(written(&fine), Err(Inconsistent), "{wrong:?}");
+        }
     }
 
     #[test]

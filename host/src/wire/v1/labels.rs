@@ -39,14 +39,16 @@ fn not_proved() -> ! {
     panic!("labels were read from bytes that no scan has proved")
 }
 
-fn read_one(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+/// Name and value of the first label of `bytes`, and what follows it. None if they do not begin with one.
+pub(in crate::wire) fn read_one(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (label, rest) = read_field(bytes, LABEL)?;
     let (name, value) = read_field(label, NAME)?;
     let (value, end) = read_field(value, VALUE)?;
     end.is_empty().then_some((name, value, rest))
 }
 
-fn read_field(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+/// The content of the field with this tag that `bytes` begin with, and what follows it.
+pub(super) fn read_field(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     if *bytes.first()? != tag {
         return None;
     }

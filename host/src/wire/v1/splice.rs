@@ -61,6 +61,27 @@ pub fn splice<'a>(
     copy(out, scanned, run)
 }
 
+/// The label bytes that a piece goes on with: those that were sent, or an edit's, put together in `whole`.
+///
+/// # Errors
+/// If it is of another write and does not fit into this one.
+pub fn label_bytes<'a>(scanned: &'a Scanned, piece: &Piece<'_>, whole: &'a mut Vec<u8>) -> Result<&'a [u8], Torn> {
+    let sent = scanned.body().get(piece.series().labels_range()).ok_or(Torn)?;
+    let Piece::Edit(_, patch) = piece else {
+        return Ok(sent);
+    };
+    let (rest, last) = sent
+        .len()
+        .checked_sub(patch.last.into())
+        .and_then(|rest| sent.split_at_checked(rest))
+        .ok_or(Torn)?;
+    whole.clear();
+    whole.extend_from_slice(rest.get(..patch.first.into()).ok_or(Torn)?);
+    whole.extend_from_slice(patch.middle);
+    whole.extend_from_slice(last);
+    Ok(whole)
+}
+
 /// Appends one series as it stands.
 ///
 /// # Errors

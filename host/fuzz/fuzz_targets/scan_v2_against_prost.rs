@@ -1,0 +1,100 @@
+//! A body of 2.0 of any content: what is made of it as 1.0 is what a slow model makes of what prost finds.
+#![no_main]
+
+use gauntlet::model::Protocol::{V1, V2};
+use gauntlet::wire::{
+    Extras, HashKey, InvalidSeries, Proof, ScanError, ScanLimits, Scanned, frame, measure, scan, splice,
+};
+use libfuzzer_sys::fuzz_target;
+
+#[allow(dead_code)]
+#[path = "../../src/wire/tests/model.rs"]
+mod model;
+#[allow(dead_code)]
+#[path = "../../src/wire/tests/model_v2.rs"]
+mod model_v2;
+
+/// What a few references stand for is bounded: the fuzzer would find that it can be a gigabyte.
+const LIMITS: ScanLimits = ScanLimits {
+    max_series: u64::MAX,
+    max_decoded_size: 8 << 20,
+};
+
+fuzz_target!(|data: &[u8]| {
+    match scan(V2, data.to_vec(), &LIMITS) {
+        Ok(scanned) => {
+            model_v2::compare(data, Some(finding(&scanned)));
+            let measured = measure(data.to_vec().into(), &LIMITS).expect("what scans is measured");
+            assert!(scanned.body().len() as u64 <= measured.size());
+            // It is a canonical body of 1.0.
+            let again = scan(V1, scanned.body().clone(), &LIMITS).expect("what is written is read");
+            assert!(again.is_as_sent() && again.series() == scanned.series());
+            // Framed first and proved as if nothing were known, it is the same.
+            let framed = frame(V2, data.to_vec(), &LIMITS).expect("what scans is framed");
+            let key = HashKey::random().expect("randomness");
+            let mut proof = framed.prove(&key);
+            if let Proof::Otherwise(refuted) = proof {
+                proof = refuted.scan().expect("what scans is scanned again").prove(&key);
+            }
+            let Proof::AsFramed(proved) = proof else {
+                panic!("what scans is proved");
+            };
+            let proved = proved.into_scanned();
+            assert_eq!((proved.body(), proved.series()), (scanned.body(), scanned.series()));
+            assert_eq!(
+                (proved.extras(), proved.rejected()),
+                (scanned.extras(), scanned.rejected())
+            );
+        }
+        Err(ScanError::Malformed { .. }) => model_v2::compare(data, None),
+        Err(ScanError::WrittenTooLarge { .. }) => {}
+        // An input would have to be larger than the fuzzer makes it.
+        Err(error) => panic!("{error}"),
+    }
+});
+
+fn finding(scanned: &Scanned) -> model_v2::Finding {
+    let totals = scanned.extras().map(Extras::totals).unwrap_or_default();
+    model_v2::Finding {
+        as_1_0: as_1_0(scanned),
+        said: said(scanned),
+        totals: [totals.metadata, totals.sample_starts, totals.histogram_starts],
+    }
+}
+
+fn said(scanned: &Scanned) -> Vec<(usize, model_v2::Said)> {
+    let all = scanned.extras().into_iter().flat_map(Extras::iter);
+    let one = |extra: gauntlet::wire::Extra<'_>| model_v2::Said {
+        metadata: extra
+            .metadata
+            .map(|one| (one.kind, one.help.to_vec(), one.unit.to_vec()))
+            .unwrap_or_default(),
+        sample_starts: extra.sample_starts.to_vec(),
+        histogram_starts: extra.histogram_starts.to_vec(),
+    };
+    all.map(|(place, extra)| (place, one(extra))).collect()
+}
+
+fn as_1_0(scanned: &Scanned) -> model::Finding {
+    let totals = scanned.totals();
+    let mut series = Vec::new();
+    scanned
+        .series()
+        .iter()
+        .for_each(|one| splice::keep(&mut series, scanned, one).expect("a series of this body"));
+    let rejected = |wanted: &dyn Fn(InvalidSeries) -> bool| {
+        scanned
+            .rejected()
+            .iter()
+            .filter(|rejected| wanted(rejected.reason))
+            .map(|rejected| rejected.totals.series)
+            .sum()
+    };
+    model::Finding {
+        series,
+        received: [totals.series, totals.samples, totals.histograms, totals.exemplars],
+        invalid_histograms: rejected(&|reason| reason == InvalidSeries::InvalidHistogram),
+        rejected: rejected(&|_| true),
+        metadata: 0,
+    }
+}

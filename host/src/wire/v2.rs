@@ -1,0 +1,47 @@
+//! Remote write 2.0: the only place that knows its bytes.
+//!
+//! Takes a decoded body of any content, gives the same write as a canonical body of 1.0, with each series proved or where
+//! it seems to lie. So all that comes after has one shape to know, and a series has the same hash whichever way it came.
+//! What 1.0 has no place for is beside it, in [`extras`]. Never takes memory for what references stand for before it is
+//! known how much that is: a reference of one byte may name a symbol of a mebibyte.
+
+use bytes::Bytes;
+
+pub mod encode;
+pub mod extras;
+
+mod interned;
+mod measure;
+mod output;
+mod read;
+mod symbols;
+mod tags;
+mod transcode;
+
+pub use measure::Measured;
+
+use super::series::{ScanError, ScanLimits, Scanned};
+use measure::measured;
+use transcode::{LabelsAre, transcode};
+
+/// Finds out how large `body` is as 1.0.
+pub(super) fn measure(body: Bytes, limits: &ScanLimits) -> Result<Measured, ScanError> {
+    // Whatever it is, it is not too much.
+    measured(body, limits, false)?.ok_or(ScanError::NotRewritten)
+}
+
+/// As [`measure()`]. None where to do so, or to frame it then, is more than light work.
+pub(super) fn measure_light(body: &Bytes, limits: &ScanLimits) -> Result<Option<Measured>, ScanError> {
+    measured(body.clone(), limits, true)
+}
+
+/// Writes the series out, each proved here and now, or, if it is a usual one, with its labels taken for what they seem to
+/// be.
+pub(super) fn frame(measured: &Measured) -> Result<Scanned, ScanError> {
+    transcode(measured, LabelsAre::Seeming)
+}
+
+/// Writes the series out and proves every one.
+pub(super) fn scan(body: Bytes, limits: &ScanLimits) -> Result<Scanned, ScanError> {
+    transcode(&measure(body, limits)?, LabelsAre::Proved)
+}
