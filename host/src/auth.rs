@@ -8,6 +8,7 @@
 //! certificate that belongs to no tenant does not spoil a good header: it may be a mesh's.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
@@ -60,6 +61,7 @@ pub struct Authenticator {
     tokens: bearer::Tokens,
     users: basic::Users,
     names: client_cert::Names,
+    removed: Vec<Removed>,
     /// The answer to a credential that nobody is known to have.
     stranger: AuthError,
 }
@@ -72,6 +74,16 @@ pub struct Waiting {
     /// Whether there may be more, which cannot be read or are not in use. Then whoever comes with a credential that nobody has is told to
     /// wait too: it may be one of those.
     pub are_more: bool,
+    pub removed: Vec<Removed>,
+}
+
+/// A credential that proved a tenant until lately and is not configured any more. It proves nothing.
+#[derive(Debug, Clone)]
+pub struct Removed {
+    pub credential: Credential,
+    pub tenant: TenantId,
+    /// From then on it is a stranger's.
+    pub until: Instant,
 }
 
 impl Authenticator {
@@ -81,6 +93,7 @@ impl Authenticator {
             tokens: bearer::Tokens::default(),
             users: basic::Users::default(),
             names: client_cert::Names::default(),
+            removed: waiting.removed,
             stranger: match waiting.are_more {
                 true => AuthError::Unknown,
                 false => AuthError::WrongCredential,
@@ -97,7 +110,10 @@ impl Authenticator {
             .credentials
             .into_iter()
             .map(|credential| (credential, Holder::Broken));
-        for (credential, owner) in sound.chain(broken) {
+        // And those that are nobody's any more behind them.
+        let removed = it.removed.iter().enumerate();
+        let removed = removed.map(|(place, removed)| (removed.credential.clone(), Holder::Removed(place)));
+        for (credential, owner) in sound.chain(broken).chain(removed) {
             match credential {
                 Credential::BearerToken(sha256) => it.tokens.add(sha256, owner),
                 Credential::ClientCertificate(name) => it.names.add(name, owner),
@@ -123,7 +139,7 @@ impl Authenticator {
             Some(found) => match certified {
                 // Whether they agree shows once the tenant is sound again.
                 Ok(Some((Holder::Broken, _))) => return Err(AuthError::Broken),
-                Ok(Some((other, _))) if other != found.0 && found.0 != Holder::Broken => {
+                Ok(Some((other, _))) if other != found.0 && other.is_sound() && found.0.is_sound() => {
                     return Err(AuthError::Ambiguous);
                 }
                 Err(AuthError::Ambiguous) => return Err(AuthError::Ambiguous),
@@ -134,8 +150,10 @@ impl Authenticator {
                 None => return Err(AuthError::NoCredential),
             },
         };
-        let Holder::Tenant { tenant, credential } = owner else {
-            return Err(AuthError::Broken);
+        let (tenant, credential) = match owner {
+            Holder::Tenant { tenant, credential } => (tenant, credential),
+            Holder::Broken => return Err(AuthError::Broken),
+            Holder::Removed(place) => return Err(self.removed(place, Instant::now())),
         };
         let config = self.tenants.get(tenant).ok_or(AuthError::WrongCredential)?;
         if !config.enabled {
@@ -149,6 +167,17 @@ impl Authenticator {
             subject,
             credential,
         })
+    }
+
+    /// The answer to a credential that is not configured any more.
+    fn removed(&self, place: usize, now: Instant) -> AuthError {
+        match self.removed.get(place).filter(|removed| now < removed.until) {
+            Some(removed) => AuthError::Removed {
+                tenant: removed.tenant.clone(),
+                credential: removed.credential.to_string(),
+            },
+            None => self.stranger.clone(),
+        }
     }
 
     /// What `headers` claim, as far as a log may show it.

@@ -23,6 +23,7 @@ mod cases;
 mod chain;
 mod contested;
 pub mod defaults;
+mod door;
 mod endpoint;
 mod file;
 mod glob;
@@ -46,6 +47,7 @@ mod written_at;
 pub use builtin::builtin;
 pub use cases::{Case, Expected, Matter, Suite, Tested, WrittenCharge, WrittenWrite, read_cases, settings_of};
 pub use chain::plugin_source;
+pub use door::{TENANT_PREFIX, WRITE_PATHS};
 pub use incumbents::Incumbents;
 pub use inputs::Inputs;
 pub use kept::{from_kept, to_kept};
@@ -152,6 +154,8 @@ pub struct Config {
     pub memory_limit: Option<u64>,
     /// Where what served last is kept; `None` keeps nothing.
     pub state_dir: Option<PathBuf>,
+    /// How long a credential that was in use and is not configured any more is told to wait; zero: it is refused at once.
+    pub credential_grace: Duration,
     /// Only the tenants whose file is sound; the others are in [`Loaded::broken`].
     pub tenants: BTreeMap<TenantId, Arc<Tenant>>,
 }
@@ -161,6 +165,10 @@ pub struct Config {
 pub struct RemoteWrite {
     /// `host:port`; port 0 asks the system for one.
     pub listen_address: String,
+    /// Where writes are taken besides the customary paths.
+    pub paths: Vec<String>,
+    /// Whether load balancers may ask here how the process is.
+    pub health_checks: bool,
     /// `None` only where the operator wrote `insecure_http: true`.
     pub tls: Option<TlsServer>,
     pub max_connections: usize,
@@ -463,6 +471,21 @@ impl Credential {
             Self::BasicAuth { username, .. } => (4, username.as_bytes()),
         };
         [&[kind], value].concat()
+    }
+}
+
+/// Its kind and its public name.
+impl std::fmt::Display for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ClientCertificate(CertificateName::UriSan(name)) => write!(f, "client_certificate uri_san={name}"),
+            Self::ClientCertificate(CertificateName::DnsSan(name)) => write!(f, "client_certificate dns_san={name}"),
+            Self::ClientCertificate(CertificateName::CommonName(name)) => {
+                write!(f, "client_certificate common_name={name}")
+            }
+            Self::BearerToken(_) => f.write_str("bearer_token"),
+            Self::BasicAuth { username, .. } => write!(f, "basic_auth username={username}"),
+        }
     }
 }
 

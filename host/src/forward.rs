@@ -29,7 +29,7 @@ mod said;
 mod upstream;
 mod written;
 
-pub use answer::{ConflictClass, ForwardError};
+pub use answer::{Amounts, Conflict, ConflictClass, ForwardError, HowMany};
 pub use cause::Cause;
 pub use endpoint::EndpointStatus;
 pub use request::{ForwardedHeaders, Outgoing, forwarded_headers, request_id};
@@ -129,6 +129,12 @@ impl Upstreams {
     pub fn status(&self) -> Vec<UpstreamStatus> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         current.values().map(|upstream| upstream.status()).collect()
+    }
+
+    /// What the log did not tell of writes that did not get to a receiver, once they have ended.
+    pub fn tell_untold(&self, now: std::time::Instant) {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.values().for_each(|upstream| upstream.tell_untold(now));
     }
 
     /// An upstream that nobody sees yet. Where names are to be looked up, there must be somebody to ask.

@@ -8,13 +8,21 @@ use std::borrow::Cow;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 
+use crate::config::{TENANT_PREFIX, WRITE_PATHS};
 use crate::model::{Protocol, TenantId, TenantIdError};
-
-/// Where writes are accepted; each also by senders' other customary names.
-const PATHS: [&str; 3] = ["/api/v1/receive", "/api/v1/write", "/api/v1/push"];
 
 const V1: &str = "prometheus.WriteRequest";
 const V2: &str = "io.prometheus.write.v2.Request";
+
+/// The one of the specifications, and those that protobuf has elsewhere.
+const PROTOBUF: [&str; 3] = [
+    "application/x-protobuf",
+    "application/protobuf",
+    "application/vnd.google.protobuf",
+];
+/// What programs say that say the same of whatever they send: Telegraf, unless it is told otherwise, and upload libraries.
+/// Thanos takes them, since it looks at no media type.
+const SAY_NOTHING: [&str; 2] = ["text/plain", "application/octet-stream"];
 
 /// What a write's head said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,16 +45,17 @@ pub enum HeadError {
     Encoding,
 }
 
-/// Reads the head of one request.
+/// Reads the head of one request. Writes are taken at `also` as well as at the customary paths.
 ///
 /// # Errors
 /// The first thing that is no remote write request, in the order path, method. Media type and encoding are
 /// [`schema`]'s, after the tenant is proved.
-pub fn head(method: &Method, path: &str) -> Result<Head, HeadError> {
+pub fn head(method: &Method, path: &str, also: &[String]) -> Result<Head, HeadError> {
     let path_tenant = path_tenant(path);
     // A path with no tenant in the tenant's place is no path of ours; any other tenant there is somebody's mistake.
     let nobody = Some(Err(PathTenantError::Id(TenantIdError::Empty)));
-    if path_tenant == nobody || (path_tenant.is_none() && !PATHS.contains(&path)) {
+    let is_known = || WRITE_PATHS.contains(&path) || also.iter().any(|other| other == path);
+    if path_tenant == nobody || (path_tenant.is_none() && !is_known()) {
         return Err(HeadError::UnknownPath);
     }
     if method != Method::POST {
@@ -80,11 +89,15 @@ pub fn schema(headers: &HeaderMap) -> Result<Protocol, HeadError> {
     Ok(protocol)
 }
 
-/// The message that `application/x-protobuf` says it holds, [`V1`] if it does not say, as RFC 9110 section 8.3.1 writes
+/// The message that a media type of [`PROTOBUF`] says it holds, [`V1`] if it does not say, as RFC 9110 section 8.3.1 writes
 /// it: type, subtype and parameter names in any case, spaces around `;`, values as token or quoted string.
 fn message(text: &str) -> Option<Cow<'static, str>> {
     let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
-    if !essence.trim().eq_ignore_ascii_case("application/x-protobuf") {
+    let is_one_of = |names: &[&str]| names.iter().any(|name| essence.trim().eq_ignore_ascii_case(name));
+    if is_one_of(&SAY_NOTHING) {
+        return Some(Cow::Borrowed(V1));
+    }
+    if !is_one_of(&PROTOBUF) {
         return None;
     }
     let mut rest = parameters.trim();
@@ -131,7 +144,7 @@ fn parameter(text: &str) -> Option<(&str, String, &str)> {
 /// is percent-decoded exactly once and must then be a legal id, so an encoded slash, dot segment or second layer
 /// of encoding is an error, never another tenant.
 fn path_tenant(path: &str) -> Option<Result<TenantId, PathTenantError>> {
-    let segment = path.strip_prefix("/api/metrics/v1/")?.strip_suffix("/api/v1/receive")?;
+    let segment = path.strip_prefix(TENANT_PREFIX)?.strip_suffix("/api/v1/receive")?;
     if segment.contains('/') {
         return None;
     }
@@ -179,10 +192,10 @@ mod tests {
     #[test]
     fn the_paths_of_remote_write_are_known_and_no_others() {
         for path in ["/api/v1/receive", "/api/v1/write", "/api/v1/push"] {
-            assert_eq!(head(&Method::POST, path), Ok(Head { path_tenant: None }));
+            assert_eq!(head(&Method::POST, path, &[]), Ok(Head { path_tenant: None }));
         }
         let team = TenantId::new("team-a").unwrap();
-        let of = head(&Method::POST, "/api/metrics/v1/team-a/api/v1/receive");
+        let of = head(&Method::POST, "/api/metrics/v1/team-a/api/v1/receive", &[]);
         assert_eq!(
             of,
             Ok(Head {
@@ -195,10 +208,27 @@ mod tests {
             "/api/metrics/v1//api/v1/receive",
             "/api/metrics/v1/a/b/api/v1/receive",
         ] {
-            assert_eq!(head(&Method::POST, path), Err(HeadError::UnknownPath), "{path}");
+            assert_eq!(head(&Method::POST, path, &[]), Err(HeadError::UnknownPath), "{path}");
         }
-        assert_eq!(head(&Method::GET, "/api/v1/receive"), Err(HeadError::Method));
-        assert_eq!(head(&Method::GET, "/nowhere"), Err(HeadError::UnknownPath));
+        assert_eq!(head(&Method::GET, "/api/v1/receive", &[]), Err(HeadError::Method));
+        assert_eq!(head(&Method::GET, "/nowhere", &[]), Err(HeadError::UnknownPath));
+    }
+
+    #[test]
+    fn an_operators_paths_take_writes_as_they_are_written() {
+        let also = ["/prometheus/write".to_owned()];
+        let ask = |method: &Method, path| head(method, path, &also);
+        assert_eq!(ask(&Method::POST, "/prometheus/write"), Ok(Head { path_tenant: None }));
+        assert_eq!(ask(&Method::POST, "/api/v1/push"), Ok(Head { path_tenant: None }));
+        assert_eq!(ask(&Method::GET, "/prometheus/write"), Err(HeadError::Method));
+        for path in [
+            "/prometheus/write/",
+            "/prometheus",
+            "/Prometheus/write",
+            "/prometheus%2fwrite",
+        ] {
+            assert_eq!(ask(&Method::POST, path), Err(HeadError::UnknownPath), "{path}");
+        }
     }
 
     #[test]
@@ -210,11 +240,18 @@ mod tests {
             "application/x-protobuf ; Proto=\"prometheus.WriteRequest\"",
             "application/x-protobuf; charset=utf-8; proto=prometheus.WriteRequest ",
             "application/x-protobuf;",
+            "application/protobuf",
+            "application/vnd.google.protobuf; charset=utf-8",
+            "text/plain; charset=utf-8",
+            "application/octet-stream",
         ] {
             assert_eq!(schema(&with(CONTENT_TYPE, &[good])), Ok(Protocol::V1), "{good}");
         }
         for bad in [
             "application/json",
+            "application/x-www-form-urlencoded",
+            "application/protobuf;proto=io.prometheus.write.v3.Request",
+            "text/html",
             "application/json;proto=io.prometheus.write.v2.Request",
             "application/x-protobuf;proto=io.prometheus.write.v3.Request",
             "application/x-protobuf;proto=io.prometheus.write.v2.Request;proto=io.prometheus.write.v2.Request",

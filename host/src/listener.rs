@@ -90,6 +90,7 @@ pub struct Listener {
     balancers: Vec<IpNet>,
     deadlines: Deadlines,
     metrics: Arc<Metrics>,
+    refusals: Arc<Throttles<(IpAddr, &'static str)>>,
 }
 
 impl Listener {
@@ -119,7 +120,13 @@ impl Listener {
                 idle: config.idle_timeout,
             },
             metrics,
+            refusals: Arc::new(Throttles::new(1, TELL_REFUSALS_EVERY, MAX_REFUSALS)),
         })
+    }
+
+    /// Which refusals are told, for whoever tells what was not.
+    pub fn refusals(&self) -> Arc<Throttles<(IpAddr, &'static str)>> {
+        Arc::clone(&self.refusals)
     }
 
     /// The address with the port the system chose where the configuration says 0.
@@ -137,7 +144,7 @@ struct Door<H> {
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
     /// Which refusals are told, by network and reason.
-    refusals: Throttles<(IpAddr, &'static str)>,
+    refusals: Arc<Throttles<(IpAddr, &'static str)>>,
 }
 
 /// Accepts until `shutdown`, then returns at once; connections finish the request they are serving and end.
@@ -173,7 +180,7 @@ pub async fn serve<H, F>(
         deadlines: listener.deadlines,
         metrics: listener.metrics,
         shutdown: shutdown.clone(),
-        refusals: Throttles::new(1, TELL_REFUSALS_EVERY, MAX_REFUSALS),
+        refusals: listener.refusals,
     });
     loop {
         let accepted = async {

@@ -5,12 +5,13 @@
 //! is one immutable generation of configuration; what must outlive it is in [`Shared`], and of each tenant in its
 //! account.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
@@ -19,24 +20,27 @@ use crate::body::{self, BodyLimits};
 use crate::chain::Charge;
 use crate::config::{Config, OverRate};
 use crate::forward::delivery::{self, Part};
-use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet, Written};
+use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet};
 use crate::head;
 use crate::judge::{Admission, Body, Judged, Origin, Recalled};
 use crate::limits::{ChargeError, Need, Withdrawal};
 use crate::listener::last;
 use crate::model::{Peer, Protocol, Totals};
-use crate::respond::{self, Context, Failure, RefusedSeries, Stored};
+use crate::respond::{self, Context, Failure, Fullness, RefusedSeries, Stored};
 use crate::route::{self, Routes};
 use crate::sandbox::Once;
-use crate::telemetry::network_of;
 use crate::tenant::{Account, Session, Tenants};
 use crate::wire::{LIGHT_BYTES, LIGHT_ELEMENTS, ScanLimits, Scanned, snappy};
 
 mod ledger;
+mod logged;
+mod settling;
 mod shared;
 mod tap;
+mod untold;
 
 use ledger::Ledger;
+use settling::{NO_SUCH_UPSTREAM, PartOutcome, Settling, is_dropped};
 pub use shared::{Shared, SharedError};
 pub use tap::{LEFT_OUT, OpenTap, Taken, Tap};
 
@@ -78,18 +82,16 @@ impl Pipeline {
     pub async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let number = self.shared.requests.fetch_add(1, Ordering::Relaxed);
-        let attempt = retry_attempt(request.headers());
         let id = request_id(request.headers(), number);
         let mut trace = Trace::default();
         let result = self.write(request, peer, started, &mut trace).await;
-        let context = Context {
-            over_rate: trace.over_rate.unwrap_or(OverRate::Retry),
-            attempt,
-            // Fibonacci hashing: neighbours in number are far apart in jitter.
-            jitter: number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33,
-        };
         if let Some(account) = trace.of {
-            log_refused(account, &trace.refused, &id);
+            // Where the rest is sent again, they come with it.
+            let is_dropped = result
+                .as_ref()
+                .err()
+                .is_none_or(|failure| is_dropped(failure.answer(&self.context(&trace, peer, number)).status));
+            self.log_refused(account, &trace.refused, is_dropped, &id);
         }
         let mut response = match &result {
             Ok(stored) => {
@@ -103,7 +105,7 @@ impl Pipeline {
                 respond::stored(stored)
             }
             Err(failure) => {
-                let answer = failure.answer(&context);
+                let answer = failure.answer(&self.context(&trace, peer, number));
                 self.log_failure(failure, &answer, &trace, &id, peer);
                 let response = respond::failed(&answer, || self.authenticator.challenge());
                 // A stranger gets one answer for each connection, unless it is to try again: a handshake costs more than
@@ -126,6 +128,18 @@ impl Pipeline {
         response
     }
 
+    fn context(&self, trace: &Trace<'_>, peer: &Peer, number: u64) -> Context {
+        let mut sender = DefaultHasher::new();
+        (trace.of.map(Account::tenant), peer.address.ip()).hash(&mut sender);
+        Context {
+            over_rate: trace.over_rate.unwrap_or(OverRate::Retry),
+            load: Fullness::of_percent(self.shared.in_flight.percent()),
+            sender: sender.finish(),
+            // Fibonacci hashing: neighbours in number are far apart.
+            request: number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33,
+        }
+    }
+
     async fn write<'g>(
         &'g self,
         request: Request<Incoming>,
@@ -137,7 +151,7 @@ impl Pipeline {
         let headers = &parts.headers;
 
         // Head and auth: no byte of the body is read for a stranger.
-        let head = head::head(&parts.method, parts.uri.path())?;
+        let head = head::head(&parts.method, parts.uri.path(), &self.config.remote_write.paths)?;
         let verified = &self.shared.verified;
         let proof = self.authenticator.authenticate(headers, peer, verified).await;
         let proof = proof.inspect_err(|_| trace.claimed = Some(self.authenticator.claimed(headers)))?;
@@ -329,6 +343,7 @@ impl Pipeline {
         ledger: &mut Ledger<'_>,
     ) -> Result<(), Failure> {
         let deadline = tokio::time::Instant::now() + FORWARD_DEADLINE;
+        let is_sent_again = is_sent_again(headers.as_map());
         let sends = parts.iter().map(|part| {
             let outgoing = Outgoing {
                 attribution: session.attribution(),
@@ -338,84 +353,18 @@ impl Pipeline {
             };
             async move {
                 let name = session.config().upstreams.get(part.upstream);
-                let name = name.ok_or(Failure::Bug("a part is for an upstream that the tenant does not have"))?;
+                let name = name.ok_or(NO_SUCH_UPSTREAM)?;
                 let upstream = self.upstreams.find(name).ok_or(ForwardError::NoEndpoint)?;
                 Ok(upstream.send(&outgoing, deadline).await?)
             }
         });
-        let results: Vec<Result<Written, Failure>> = futures_util::future::join_all(sends).await;
-        let mut worst: Option<Failure> = None;
-        let weight = |failure: &Failure| failure.weight(session.config().over_rate);
-        for (part, result) in parts.iter().zip(results) {
-            let upstream = session.config().upstreams.get(part.upstream);
-            if let Err(failure) = ledger.sent(upstream.map_or("", String::as_str), part, result)
-                && worst.as_ref().is_none_or(|worst| weight(worst) < weight(&failure))
-            {
-                worst = Some(failure);
-            }
-        }
-        match worst {
-            None => Ok(()),
-            Some(failure) => Err(ledger.fail(failure)),
-        }
-    }
-
-    fn log_failure(&self, failure: &Failure, answer: &respond::Answer, trace: &Trace<'_>, id: &str, peer: &Peer) {
-        let (status, reason) = (answer.status.as_u16(), answer.reason);
-        if answer.status == StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(status, reason, request_id = id, error = %failure, "a bug of the gateway failed a write; please report it");
-        }
-        let Some(account) = trace.of else {
-            ledger::count_unauthenticated(&self.shared.metrics, reason);
-            self.log_stranger(failure, answer, trace.claimed.as_ref(), id, peer);
-            return;
+        let outcomes: Vec<PartOutcome> = futures_util::future::join_all(sends).await;
+        let settling = Settling {
+            session,
+            shared: &self.shared,
+            is_sent_again,
         };
-        let (tenant, now) = (account.tenant(), Instant::now());
-        if let Some(untold) = account.failures().due(reason, now, || failure.to_string()) {
-            tracing::info!(%tenant, status, reason, request_id = id, peer = %peer.address, error = %failure, untold, "write failed");
-        }
-    }
-
-    /// Anyone on the internet can cause these lines, so they are few; the metric counts all.
-    fn log_stranger(
-        &self,
-        failure: &Failure,
-        answer: &respond::Answer,
-        claimed: Option<&Claimed>,
-        id: &str,
-        peer: &Peer,
-    ) {
-        let kind = (network_of(peer.address.ip()), answer.reason);
-        if let Some(untold) = self.shared.strangers.due(kind, Instant::now()) {
-            tracing::info!(
-                status = answer.status.as_u16(),
-                reason = answer.reason,
-                request_id = id,
-                peer = %peer.address,
-                credential = claimed.map(tracing::field::display),
-                certificate = peer.certificate.as_ref().map(tracing::field::display),
-                error = %failure,
-                untold,
-                "request refused"
-            );
-        }
-    }
-}
-
-/// The first series that was refused for each reason, without the value of its label. A tenant that sends such ones all day fills no disk.
-fn log_refused(account: &Account, refused: &[RefusedSeries], id: &str) {
-    let (tenant, now) = (account.tenant(), Instant::now());
-    for refused in refused {
-        let RefusedSeries {
-            reason,
-            series,
-            why,
-            first,
-        } = refused;
-        let text = || format!("{why}, as in {}", first.without_value());
-        if let Some(untold) = account.failures().due(reason, now, text) {
-            tracing::info!(%tenant, reason, series, request_id = id, error = text(), untold, "series refused");
-        }
+        settling.settle(&parts, outcomes, ledger)
     }
 }
 
@@ -481,12 +430,10 @@ fn least_rate(bytes: u64, timeout: Duration) -> u64 {
     bytes / (2 * timeout.as_secs()).max(1)
 }
 
-fn retry_attempt(headers: &HeaderMap) -> u32 {
-    headers
-        .get("retry-attempt")
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(0)
+/// By the sender's own count of its attempts, as the specifications of remote write name it.
+fn is_sent_again(headers: &HeaderMap) -> bool {
+    let attempt = headers.get("retry-attempt").and_then(|value| value.to_str().ok());
+    attempt.is_some_and(|attempt| attempt.parse::<u32>().is_ok_and(|attempt| attempt > 0))
 }
 
 /// The sender's `X-Request-ID` where it is one that receivers are told too, else the request's number.

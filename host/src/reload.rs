@@ -22,6 +22,7 @@ use crate::tls::{self, TlsError};
 mod back;
 mod blocking;
 mod build;
+mod grace;
 mod report;
 mod restart;
 mod retired;

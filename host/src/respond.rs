@@ -4,6 +4,7 @@
 //! and a broken connection, and drops it on every 4xx. Public text never names hosts, paths or other tenants.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -13,8 +14,8 @@ use http_body_util::Full;
 use crate::auth::AuthError;
 use crate::body::BodyError;
 use crate::config::OverRate;
+use crate::forward::ForwardError;
 use crate::forward::delivery::PartError;
-use crate::forward::{ConflictClass, ForwardError};
 use crate::head::HeadError;
 use crate::judge::{Blame, JudgeError, RecallError};
 use crate::limits::{BoundMet, ChargeError};
@@ -25,9 +26,13 @@ use crate::tenant::NotReady;
 use crate::wire::labels::label_bytes;
 use crate::wire::{EncodeError, ScanError, Shown, SnappyError};
 
+mod conflict;
 mod retry;
 mod written;
 
+use conflict::conflict_text;
+pub use conflict::reason_of;
+pub use retry::Fullness;
 pub use written::say_written;
 
 /// Longest text a sender is told, in bytes.
@@ -63,7 +68,7 @@ pub enum Failure {
     #[error("a policy refused the write: {text}")]
     Refused { text: String },
     #[error("the tenant is over the rate of bucket {bucket}")]
-    OverRate { bucket: String, retry_after_seconds: u64 },
+    OverRate { bucket: String, retry_after: Duration },
     /// A policy asked for more buckets than a tenant may have, or for one that cannot be kept.
     #[error("a policy's charges cannot be kept: {0}")]
     Charges(String),
@@ -93,7 +98,7 @@ impl From<ChargeError> for Failure {
         match error {
             ChargeError::Empty(empty) => Self::OverRate {
                 bucket: empty.bucket,
-                retry_after_seconds: empty.retry_after.as_secs() + 1,
+                retry_after: empty.retry_after,
             },
             error => Self::Charges(error.to_string()),
         }
@@ -168,19 +173,24 @@ pub struct Answer {
 #[derive(Debug, Clone, Copy)]
 pub struct Context {
     pub over_rate: OverRate,
-    /// The sender's `Retry-Attempt`, 0 on the first try.
-    pub attempt: u32,
+    pub load: Fullness,
+    /// The same for all writes of one sender, so that those which had to wait come again in the order in which they came: a
+    /// receiver refuses what is older than what it has.
+    pub sender: u64,
     /// Any number that differs from request to request.
-    pub jitter: u64,
+    pub request: u64,
 }
 
 impl Context {
-    /// A first attempt under default settings: reasons and retryability depend on nothing else.
-    const PLAIN: Self = Self {
-        over_rate: OverRate::Retry,
-        attempt: 0,
-        jitter: 0,
-    };
+    /// Reasons and retryability depend on nothing but what is over its rate.
+    pub const fn plain(over_rate: OverRate) -> Self {
+        Self {
+            over_rate,
+            load: Fullness::NONE,
+            sender: 0,
+            request: 0,
+        }
+    }
 }
 
 impl Failure {
@@ -188,9 +198,14 @@ impl Failure {
     pub fn answer(&self, context: &Context) -> Answer {
         let keep = |reason, text: &str| Answer {
             status: StatusCode::SERVICE_UNAVAILABLE,
-            retry_after_seconds: Some(retry_after(1, context)),
+            retry_after_seconds: Some(retry::soon(context.load, context.sender)),
             text: text.to_owned(),
             reason,
+        };
+        // Those who met a bound together must not meet it together again.
+        let full = |reason, text: &str| Answer {
+            retry_after_seconds: Some(retry::soon(Fullness::FULL, context.request)),
+            ..keep(reason, text)
         };
         let refuse = |status, reason, text: String| Answer {
             status,
@@ -208,7 +223,7 @@ impl Failure {
                 };
                 refuse(status, reason, error.to_string())
             }
-            Self::Auth(error) => auth_answer(error, &keep, &refuse),
+            Self::Auth(error) => auth_answer(error, &keep, &full, &refuse),
             Self::PathTenant => refuse(StatusCode::FORBIDDEN, "path_tenant", self.to_string()),
             Self::NotReady(NotReady) => keep("no_generation", "the tenant's policies are not ready"),
             Self::BoundMet(bound) => {
@@ -233,7 +248,7 @@ impl Failure {
                     ),
                     BoundMet::Memory(_) => ("overloaded_memory", OVERLOADED),
                 };
-                keep(reason, text)
+                full(reason, text)
             }
             Self::Body(error) => match error {
                 BodyError::TooLarge { limit } => refuse(
@@ -270,11 +285,11 @@ impl Failure {
             }
             Self::Undone(Undone::Lost) => bug(),
             Self::Undone(Undone::Full) | Self::Policy(JudgeError::Undone(Undone::Full)) => {
-                keep("overloaded_processor", OVERLOADED)
+                full("overloaded_processor", OVERLOADED)
             }
             Self::Policy(error) if error.is_bug() => bug(),
             Self::Policy(error) => Answer {
-                retry_after_seconds: Some(retry_after(error.retry_after().as_secs(), context)),
+                retry_after_seconds: Some(retry::once_rested(error.retry_after(), context.load, context.sender)),
                 ..keep(error.reason(), A_POLICY_FAILED)
             },
             Self::Refused { text } => refuse(
@@ -282,12 +297,9 @@ impl Failure {
                 "refused_by_policy",
                 format!("a policy refused the write: {text}"),
             ),
-            Self::OverRate {
-                bucket,
-                retry_after_seconds,
-            } => Answer {
+            Self::OverRate { bucket, retry_after } => Answer {
                 status: over_rate_status(context),
-                retry_after_seconds: Some(retry_after(*retry_after_seconds, context)),
+                retry_after_seconds: Some(retry::once_paid(*retry_after)),
                 text: format!("the tenant is over the rate of {bucket}"),
                 reason: "over_rate",
             },
@@ -299,18 +311,14 @@ impl Failure {
                 PartError::Encode(EncodeError::Torn(_)) | PartError::NotRouted(_) | PartError::Edits(_) => bug(),
             },
             Self::Bug(_) => bug(),
-            Self::Forward(error) => forward_answer(error, context, &keep, &refuse),
+            Self::Forward(error) => forward_answer(error, context, &keep, &full, &refuse),
         }
     }
 
     /// How much it weighs among the failures of one write's parts: more where the sender is told to keep the data than
     /// where it may, and that more than any refusal; then the one that is to be waited for the longest.
     pub fn weight(&self, over_rate: OverRate) -> (bool, bool, Option<u64>) {
-        let context = Context {
-            over_rate,
-            ..Context::PLAIN
-        };
-        let status = self.answer(&context).status;
+        let status = self.answer(&Context::plain(over_rate)).status;
         let retry_after = match self {
             Self::Forward(error) => error.retry_after(),
             _ => None,
@@ -324,13 +332,14 @@ impl Failure {
 
     /// The metric's and the log's word.
     pub fn reason(&self) -> &'static str {
-        self.answer(&Context::PLAIN).reason
+        self.answer(&Context::plain(OverRate::Retry)).reason
     }
 }
 
 fn auth_answer(
     error: &AuthError,
     keep: &dyn Fn(&'static str, &str) -> Answer,
+    full: &dyn Fn(&'static str, &str) -> Answer,
     refuse: &dyn Fn(StatusCode, &'static str, String) -> Answer,
 ) -> Answer {
     let text = error.to_string();
@@ -341,7 +350,8 @@ fn auth_answer(
         AuthError::Disabled { .. } => refuse(StatusCode::FORBIDDEN, "tenant_disabled", text),
         AuthError::Broken => keep("tenant_broken", "the tenant's policies are not ready"),
         AuthError::Unknown => keep("credentials_unknown", &text),
-        AuthError::Overloaded => keep("overloaded", OVERLOADED),
+        AuthError::Removed { .. } => keep("credential_removed", &text),
+        AuthError::Overloaded => full("overloaded", OVERLOADED),
     }
 }
 
@@ -349,6 +359,7 @@ fn forward_answer(
     error: &ForwardError,
     context: &Context,
     keep: &dyn Fn(&'static str, &str) -> Answer,
+    full: &dyn Fn(&'static str, &str) -> Answer,
     refuse: &dyn Fn(StatusCode, &'static str, String) -> Answer,
 ) -> Answer {
     let bad = StatusCode::BAD_REQUEST;
@@ -358,19 +369,7 @@ fn forward_answer(
             "upstream_invalid",
             "the receiver refused the write as invalid".into(),
         ),
-        ForwardError::Conflict { class } => {
-            let reason = match class {
-                ConflictClass::OutOfOrder => "upstream_out_of_order",
-                ConflictClass::Duplicate => "upstream_duplicate",
-                ConflictClass::TooOld => "upstream_too_old",
-                ConflictClass::Other => "upstream_conflict",
-            };
-            refuse(
-                bad,
-                reason,
-                format!("the receiver refused samples and stored the others: {class}"),
-            )
-        }
+        ForwardError::Conflict(conflict) => refuse(bad, reason_of(conflict.class()), conflict_text(conflict)),
         ForwardError::NotWritten { written, sent, .. } => refuse(
             bad,
             "upstream_not_written",
@@ -397,7 +396,7 @@ fn forward_answer(
         ForwardError::Connect => keep("upstream_connect", "the receiver cannot be reached, try again"),
         ForwardError::Reset => keep("upstream_reset", "the connection to the receiver broke, try again"),
         ForwardError::NoEndpoint => keep("no_endpoint", "no receiver is known at the moment, try again"),
-        ForwardError::Overloaded => keep("upstream_overloaded", OVERLOADED),
+        ForwardError::Overloaded => full("upstream_overloaded", OVERLOADED),
         ForwardError::Nonsense => keep("upstream_nonsense", "the receiver did not answer in HTTP, try again"),
         ForwardError::TenantHeader => bug(),
     }
@@ -420,14 +419,10 @@ fn over_rate_status(context: &Context) -> StatusCode {
     }
 }
 
-fn retry_after(seconds: u64, context: &Context) -> u64 {
-    retry::after(seconds, context.attempt, context.jitter)
-}
-
 fn as_receivers_say(error: &ForwardError, context: &Context) -> u64 {
     match error.retry_after() {
-        None => retry_after(1, context),
-        Some(seconds) => retry::as_receivers_say(seconds, context.jitter),
+        None => retry::soon(context.load, context.sender),
+        Some(seconds) => retry::as_receivers_say(seconds, context.sender),
     }
 }
 

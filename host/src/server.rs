@@ -4,11 +4,13 @@
 //! it only where serving never began.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::Either;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -22,14 +24,18 @@ use crate::listener::{self, ListenError, Listener, Reactors};
 use crate::model::{Peer, seconds_since_1970};
 use crate::pipeline::{Shared, SharedError};
 use crate::reload::{Generations, Kept, ReloadError};
+use crate::telemetry::Throttles;
 use crate::tls;
 
+mod balancers;
 mod open_files;
 mod operators;
 mod resident;
 
 /// How often what tenants did not use for long (idle buckets, old failures) is looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the log is told what it was spared of floods that have ended.
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
 /// Two, so that a probe is answered while a reload puts generations together.
 const CONTROL_THREADS: usize = 2;
 /// Below the threads that serve connections, as far as those of plugins: reading 500 tenants' files must not hold up
@@ -240,9 +246,11 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
         reactors: Arc::new(reactors),
         _watch: watch,
     };
+    let refusals = listener.refusals();
     running.spawn_admin(admin_listener);
     running.spawn_remote_write(listener);
     running.spawn_upkeep(options.poll_interval);
+    running.spawn_telling(refusals);
     let tls = config.remote_write.tls.is_some();
     tracing::info!(listener = "remote_write", address = %running.remote_write, tls, "listening");
     tracing::info!(listener = "admin", address = %running.admin, "listening");
@@ -258,13 +266,18 @@ fn open_state(folder: &Path) -> Option<Kept> {
 
 impl Running {
     fn spawn_remote_write(&self, listener: Listener) {
-        let generations = Arc::clone(&self.generations);
+        let (generations, ready) = (Arc::clone(&self.generations), Arc::clone(&self.ready));
         let handler = move |request, peer: Arc<Peer>| {
             // A request holds the generation it began with to its end.
             let pipeline = generations.current();
-            // In a box, for as long as the write takes: the library keeps room for an answer with each connection, and
-            // moves it about.
-            Box::pin(async move { pipeline.answer(request, &peer).await })
+            let health_checks = pipeline.config.remote_write.health_checks;
+            let of_a_balancer = health_checks.then(|| balancers::answer(&request, ready.load(Ordering::Acquire)));
+            match of_a_balancer.flatten() {
+                Some(answer) => Either::Left(std::future::ready(answer)),
+                // In a box, for as long as the write takes: the library keeps room for an answer with each connection, and
+                // moves it about.
+                None => Either::Right(Box::pin(async move { pipeline.answer(request, &peer).await })),
+            }
         };
         let serving = listener::serve(
             listener,
@@ -327,6 +340,20 @@ impl Running {
                         // Moves every memo's window on: an idle tenant's would stand still and come to mean the future.
                         current.tenants.serving().for_each(|generation| generation.publish());
                     }
+                }
+            }
+        });
+    }
+
+    /// What the log was spared of floods is told when they have ended.
+    fn spawn_telling(&self, refusals: Arc<Throttles<(IpAddr, &'static str)>>) {
+        let (generations, stop) = (Arc::clone(&self.generations), self.stop.clone());
+        self.tasks.spawn(async move {
+            let mut ticks = tokio::time::interval(TELL_INTERVAL);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = ticks.tick() => generations.current().tell_untold(&refusals, std::time::Instant::now()),
                 }
             }
         });

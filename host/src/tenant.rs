@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::auth::Proof;
 use crate::config::Credential;
@@ -17,14 +17,16 @@ mod failures;
 mod generation;
 mod session;
 mod snapshot;
+mod stored_before;
 mod uses;
 
 pub use account::{Account, Accounts};
 pub use counters::{Counted, Counters};
-pub use failures::{Failures, LastFailure};
+pub use failures::{Failures, LastFailure, Untold};
 pub use generation::{Generation, WentBack};
 pub use session::{Attribution, NotReady, Proved, Ready, Session};
 pub use snapshot::Snapshot;
+pub use stored_before::{Before, StoredBefore};
 use uses::LastUse;
 
 /// The tenants of one generation of everything.
@@ -86,6 +88,15 @@ impl Tenants {
     /// All that serve, in no order.
     pub fn serving(&self) -> impl Iterator<Item = &Arc<Generation>> {
         self.0.values().filter_map(|entry| entry.serving.as_ref())
+    }
+
+    /// What proved each tenant within the `lately`, and how long ago.
+    pub fn used_lately(&self, lately: Duration, now: Instant) -> Vec<(TenantId, Credential, Duration)> {
+        let used = self.accounts().flat_map(|account| {
+            let used = account.uses.lately(lately, now).into_iter();
+            used.map(|(credential, ago)| (account.tenant().clone(), credential, ago))
+        });
+        used.collect()
     }
 
     /// What all tenants have, served or not.

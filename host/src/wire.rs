@@ -27,7 +27,7 @@ mod varint;
 #[cfg(test)]
 mod tests;
 
-pub use identity::{AsIs, HashKey, NoRandomness, ProvedHash, SeriesHash};
+pub use identity::{AsIs, BodyHash, HashKey, NoRandomness, ProvedHash, SeriesHash};
 pub use scan::{
     Asked, Framed, Met, Proof, Question, Recognised, Refuted, frame, frame_light, frame_measured, measure,
     measure_light, scan,

@@ -41,6 +41,7 @@ pub const NGINX_500: &str = "nginx, 500-sample bodies";
 pub const KEPT_500: &str = "gauntlet, 500-sample bodies, all kept";
 pub const COLD: &str = "gauntlet, every series new, three rules";
 pub const KEPT_V2: &str = "gauntlet, 2.0 to 2.0, all kept";
+pub const FROM_V2: &str = "gauntlet, 2.0 to 1.0, all kept";
 pub const TO_V2: &str = "gauntlet, 1.0 to 2.0, all kept";
 pub const VMAGENT_COLD: &str = "vmagent, every series new, three rules";
 
@@ -252,6 +253,12 @@ fn start(setting: &Setting, second: &Sink) -> Vec<Subject> {
     };
     // What an older program does not know is not measured of it.
     add(KEPT_V2, &|| to_version_2(KEPT_V2, &binary(), Version::Two), as_v2());
+    let from_version_2 = || {
+        let (running, target) = gauntlet(FROM_V2, &binary(), Policies::kept(), "");
+        let version = Version::Two;
+        (running, Target { version, ..target })
+    };
+    add(FROM_V2, &from_version_2, as_v2());
     add(TO_V2, &|| to_version_2(TO_V2, &binary(), Version::One), usual());
     add(VMAGENT_COLD, &|| ruled(VMAGENT_COLD), without(cold()));
     subjects

@@ -147,8 +147,9 @@ async fn a_file_that_vanished_is_let_go_only_after_some_polls() {
     std::fs::write(gateway.setup.folder().join("c-token"), "c-token").unwrap();
     gateway.expect_log(&["this tenant file is gone", "b.yaml"]).await;
     assert_eq!(status_of(&gateway, "b-token").await, 204);
+    // Its credential was in use: whoever has it waits.
     eventually("b to be let go", async || {
-        (status_of(&gateway, "b-token").await == 401).then_some(())
+        (status_of(&gateway, "b-token").await == 503).then_some(())
     })
     .await;
     assert_eq!(gateway.log().matches("this tenant file is gone").count(), 3);

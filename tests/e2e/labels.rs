@@ -167,11 +167,13 @@ async fn the_first_refused_series_of_each_reason_is_named_to_the_sender_the_log_
         assert!(answer.text.len() <= 1024);
     }
     let log = gateway.log();
-    let told = log.lines().filter(|line| line.contains("\"series refused\""));
+    let told = log
+        .lines()
+        .filter(|line| line.contains("\"series refused: dropped by the sender\""));
     let told: Vec<&str> = told.filter(|line| line.contains("duplicate_label")).collect();
     assert_eq!(told.len(), 2, "{log}");
     for part in [
-        r#""level":"INFO""#,
+        r#""level":"WARN""#,
         r#""tenant":"a""#,
         r#""series":2"#,
         "as in twice{job}",

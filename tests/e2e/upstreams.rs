@@ -382,3 +382,16 @@ async fn over_the_upstreams_requests_in_flight_is_503_at_once() {
     }
     assert_eq!(receiver.received().len(), 2);
 }
+
+#[tokio::test]
+async fn a_receiver_that_is_away_is_waited_for_shortly_however_often_the_write_was_tried() {
+    let receiver = Receiver::start().await;
+    let gateway = Gateway::start(Setup::with_receiver(&receiver).tenant(tenant("a"))).await;
+    receiver.stop().await;
+    for attempt in ["1", "5", "4000000000"] {
+        let sender = gateway.sender().bearer("a-token").with_header("Retry-Attempt", attempt);
+        let answer = sender.write(&small_write()).await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!((1..=2).contains(&answer.retry_after()), "{answer:?}");
+    }
+}

@@ -19,6 +19,7 @@ pub struct Reply {
     /// curl's: 0 is an answer, 7 refused, 35 and 56 a failed handshake, 60 an untrusted server.
     pub exit: i32,
     pub www_authenticate: String,
+    pub text: String,
 }
 
 /// One attempt.
@@ -57,10 +58,12 @@ impl<'a> Curl<'a> {
 
     /// Posts `body` as remote write 1.0.
     pub fn post(self, body: &[u8]) -> Result<Reply> {
-        let file = self.stack.dir.join("forged.rw");
+        let (file, answer) = (self.stack.dir.join("forged.rw"), self.stack.dir.join("answer.txt"));
         fs::write(&file, body)?;
+        fs::write(&answer, "")?;
         let output = Command::new("curl")
-            .args(["-sS", "--http1.1", "--max-time", "20", "-o", "/dev/null"])
+            .args(["-sS", "--http1.1", "--max-time", "20", "-o"])
+            .arg(&answer)
             .args(["-w", "%{http_code}\n%header{www-authenticate}"])
             .args([
                 "-H",
@@ -81,6 +84,7 @@ impl<'a> Curl<'a> {
             status: status.parse().with_context(|| format!("curl wrote {text:?}"))?,
             exit: output.status.code().unwrap_or(-1),
             www_authenticate: www_authenticate.to_owned(),
+            text: fs::read_to_string(&answer)?,
         })
     }
 }

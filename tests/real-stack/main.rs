@@ -1,10 +1,12 @@
 //! `real-stack`: the reference deployment on one machine, with nothing in it faked.
 //!
 //! `real-stack check` brings it all up in a temporary folder, tries what must hold and says one line for each;
-//! `real-stack up` brings it up and stays until ^C, for looking at. Real Prometheus senders, TLS, Gauntlet, real
+//! `real-stack up` brings it up and stays until ^C, for looking at; `healing` and `order` measure what senders feel of a
+//! fault, for docs/senders.md. Real Prometheus senders, TLS, Gauntlet, real
 //! Thanos. Takes the programs that `scripts/provision stack` installs and the `gauntlet` binary beside this one;
 //! gives exit 0 only when every check held. Never touches a process it did not start or a port that is in use.
 
+mod away;
 mod body;
 mod certs;
 mod checks;
@@ -12,9 +14,12 @@ mod compare;
 mod curl;
 mod faults;
 mod gateway;
+mod healing;
 mod manifests;
+mod order;
 mod process;
 mod query;
+mod refusals;
 mod sender;
 mod thanos;
 mod wait;
@@ -47,8 +52,10 @@ fn main() -> ExitCode {
     let result = match command.as_str() {
         "check" => check(),
         "up" => up(),
+        "healing" => measured(healing::measure),
+        "order" => measured(order::measure),
         _ => {
-            eprintln!("usage: real-stack check|up");
+            eprintln!("usage: real-stack check|up|healing|order");
             return ExitCode::from(2);
         }
     };
@@ -83,12 +90,27 @@ fn run_checks(dir: &Path) -> Result<()> {
     say("1 tenants apart", &checks::tenants_apart(&mut stack)?);
     say("2 relabel policy", &checks::relabel_policy(&mut stack)?);
     say("3 forgeries", &checks::forgeries(&mut stack)?);
+    say("3 refusals", &refusals::refused(&mut stack)?);
     say("5 alert", &checks::alert(&mut stack)?);
     faults::faults(&mut stack, &say)?;
     say("4, 6 nothing lost", &compare::nothing_lost(&mut stack)?);
     say("accounting", &checks::accounting(&mut stack)?);
     say("store gateway", &checks::store_gateway(&mut stack)?);
     println!("every check held, {} s", started.elapsed().as_secs());
+    Ok(())
+}
+
+/// Prints a table of docs/senders.md. Both need what `scripts/provision senders` installs, and up to twenty minutes.
+fn measured(measure: fn(&Path, &Path) -> Result<String>) -> Result<()> {
+    let run = tempfile::Builder::new().prefix("gauntlet-stack-").tempdir()?;
+    let logs = folder(run.path(), "logs")?;
+    match measure(run.path(), &logs) {
+        Ok(table) => println!("{table}"),
+        Err(error) => {
+            eprintln!("the logs are kept in {}", run.keep().join("logs").display());
+            return Err(error);
+        }
+    }
     Ok(())
 }
 

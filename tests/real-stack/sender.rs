@@ -107,7 +107,7 @@ impl Senders {
     }
 }
 
-fn node_exporter(address: &str) -> Vec<String> {
+pub fn node_exporter(address: &str) -> Vec<String> {
     let mut argv = vec![
         "prometheus-node-exporter".to_owned(),
         format!("--web.listen-address={address}"),

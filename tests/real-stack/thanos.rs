@@ -60,6 +60,10 @@ pub struct Thanos {
 /// tenant whose TSDB is not open yet, and dies of it. Seen at 04:00; without a retention it never prunes.
 const FOREVER: &str = "--tsdb.retention=0d";
 
+/// Samples that were overtaken in their sender are taken all the same; the compactor then has to merge blocks that overlap.
+const LATE: &str = "--tsdb.out-of-order.time-window=10m";
+const MERGED: &str = "--compact.enable-vertical-compaction";
+
 impl Thanos {
     /// Starts everything and waits until all of it is ready.
     pub fn start(dir: &Path, logs: &Path, ports: &mut Ports) -> Result<Self> {
@@ -204,7 +208,7 @@ fn find<'a>(receivers: &'a mut [Receiver], name: &str) -> Result<&'a mut Receive
 }
 
 /// `THANOS_BIN`, else where scripts/provision puts it.
-fn program() -> Result<String> {
+pub fn program() -> Result<String> {
     if let Ok(path) = std::env::var("THANOS_BIN") {
         return Ok(path);
     }
@@ -276,7 +280,10 @@ impl Maker<'_> {
                 "receive".into(),
                 format!("--tsdb.path={}", self.data(name)),
                 FOREVER.into(),
+                LATE.into(),
                 format!("--label=receiver_replica=\"{name}\""),
+                // Without, none is stored and none refused.
+                "--tsdb.max-exemplars=1000".into(),
                 format!("--remote-write.address={write}"),
                 format!("--http-address={http}"),
                 format!("--grpc-address={grpc}"),
@@ -390,6 +397,7 @@ impl Maker<'_> {
                 format!("--objstore.config-file={bucket}"),
                 format!("--http-address={http}"),
                 "--wait".into(),
+                MERGED.into(),
                 "--wait-interval=5s".into(),
                 "--consistency-delay=0s".into(),
             ],

@@ -195,8 +195,8 @@ fn matching(candidates: &[Candidate], password: &[u8]) -> Option<usize> {
         };
         if matches {
             let other = found.and_then(|index| candidates.get(index));
-            // The broken stand last and take only what no sound tenant has.
-            let yields = candidate.owner == Some(Holder::Broken);
+            // Whoever is not sound stands last and takes only what nobody before has.
+            let yields = candidate.owner.is_some_and(|owner| !owner.is_sound());
             contested |= !yields && other.is_some_and(|other| other.owner != candidate.owner);
             found = found.or(Some(index));
         }

@@ -32,6 +32,13 @@ pub enum AuthError {
     /// 503. Nobody is known to have the credential, but it may be that of a tenant whose credentials cannot be read.
     #[error("the credential cannot be checked right now")]
     Unknown,
+    /// 503. The credential proved a tenant until lately and is not configured any more, which may be a mistake.
+    #[error("the credential is not configured any more; whoever runs the gateway can say whether that is meant")]
+    Removed {
+        tenant: TenantId,
+        /// Its kind and its public name.
+        credential: String,
+    },
     /// 503. Too many passwords are being checked at once.
     #[error("credentials cannot be checked right now")]
     Overloaded,
@@ -70,6 +77,14 @@ pub(super) enum Holder {
     Tenant { tenant: usize, credential: usize },
     /// Some tenant that is known and cannot be served. Claims only what no sound tenant does.
     Broken,
+    /// Nobody, by the place among what is not configured any more. Claims only what nobody else does.
+    Removed(usize),
+}
+
+impl Holder {
+    pub(super) fn is_sound(self) -> bool {
+        matches!(self, Self::Tenant { .. })
+    }
 }
 
 /// Two credentials of one tenant have the same holder.
@@ -78,7 +93,8 @@ impl PartialEq for Holder {
         match (self, other) {
             (Self::Tenant { tenant: one, .. }, Self::Tenant { tenant: other, .. }) => one == other,
             (Self::Broken, Self::Broken) => true,
-            (Self::Tenant { .. }, Self::Broken) | (Self::Broken, Self::Tenant { .. }) => false,
+            (Self::Removed(one), Self::Removed(other)) => one == other,
+            (Self::Tenant { .. } | Self::Broken | Self::Removed(_), _) => false,
         }
     }
 }
@@ -94,7 +110,7 @@ pub(super) fn claim<K: Eq + Hash>(claims: &mut Claims<K>, credential: K, owner: 
         Entry::Vacant(free) => {
             free.insert(Some(owner));
         }
-        Entry::Occupied(mut held) if owner != Holder::Broken && *held.get() != Some(owner) => {
+        Entry::Occupied(mut held) if owner.is_sound() && *held.get() != Some(owner) => {
             held.insert(None);
         }
         Entry::Occupied(_) => {}

@@ -49,9 +49,10 @@ impl Names {
             };
             let owner = owner.ok_or(AuthError::Ambiguous)?;
             found = match found {
-                None => Some((owner, name)),
-                Some((first, _)) if first == owner => found,
-                Some((Holder::Tenant { .. }, _)) if owner != Holder::Broken => return Err(AuthError::Ambiguous),
+                // What is nobody's any more counts only if no name is somebody's.
+                None | Some((Holder::Removed(_), _)) => Some((owner, name)),
+                Some((first, _)) if first == owner || matches!(owner, Holder::Removed(_)) => found,
+                Some((first, _)) if first.is_sound() && owner.is_sound() => return Err(AuthError::Ambiguous),
                 Some((_, name)) => Some((Holder::Broken, name)),
             };
         }

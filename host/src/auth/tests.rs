@@ -10,6 +10,8 @@ use crate::config::{CertificateName, Password};
 use crate::model::PeerCertificate;
 use crate::tls::tests::{Authority, uri};
 
+mod removed;
+
 fn tenant(id: &str, credentials: Vec<Credential>) -> config::Tenant {
     config::Tenant {
         credentials,
@@ -299,7 +301,7 @@ async fn a_broken_tenant_is_no_stranger_and_takes_nothing_from_a_sound_one() {
     let broken = [sound.credentials.clone(), own.to_vec(), own.to_vec()].concat();
     let waiting = Waiting {
         credentials: broken,
-        are_more: false,
+        ..Waiting::default()
     };
     let both = Authenticator::new([Arc::new(sound)], waiting);
     let kazusa = names(&["spiffe://kazusa/prometheus"], &[], None);

@@ -79,5 +79,8 @@ pub const LIMITS: Limits = Limits {
 
 pub const OVER_RATE: OverRate = OverRate::Retry;
 
+/// Somebody notices within it, and a credential that was taken away on purpose is refused the same day.
+pub const CREDENTIAL_GRACE: Duration = Duration::from_secs(60 * 60);
+
 /// The labels that Thanos receivers announce for themselves.
 pub const RESERVED_LABELS: [&str; 2] = ["tenant_id", "receiver_replica"];

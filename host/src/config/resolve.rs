@@ -6,14 +6,13 @@
 //! Long because it has a function for each section of the file.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-use ipnet::IpNet;
+use std::time::Duration;
 
 use super::chain;
-use super::defaults::{self, LIMITS, OVER_RATE, RESERVED_LABELS, SANDBOX};
+use super::defaults::{self, CREDENTIAL_GRACE, LIMITS, OVER_RATE, RESERVED_LABELS, SANDBOX};
+use super::door;
 use super::endpoint;
 use super::file::Place;
 use super::pem;
@@ -44,6 +43,7 @@ pub(super) struct Parts {
     sandbox: Option<Sandbox>,
     memory_limit: Option<u64>,
     state_dir: Option<PathBuf>,
+    credential_grace: Duration,
 }
 
 impl Parts {
@@ -55,6 +55,7 @@ impl Parts {
             sandbox: self.sandbox?,
             memory_limit: self.memory_limit,
             state_dir: self.state_dir,
+            credential_grace: self.credential_grace,
             tenants,
         })
     }
@@ -112,6 +113,10 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
     let sandbox = sandbox.and_then(|section| sandbox_within(section, source, memory_limit));
     let state_dir = root.field("state_dir");
     let state_dir = state_dir.and_then(|field| field.text().map(|text| source.path(text)));
+    let credential_grace = root
+        .field("credential_grace")
+        .and_then(|field| field.duration_or_none())
+        .unwrap_or(CREDENTIAL_GRACE);
     let tenant_files = root
         .field("tenant_files")
         .map(|list| tenant_files(&list))
@@ -135,6 +140,7 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
         sandbox,
         memory_limit,
         state_dir,
+        credential_grace,
     };
     Main {
         parts,
@@ -173,6 +179,11 @@ fn remote_write(mut section: Section<'_>) -> Option<RemoteWrite> {
     }
     let remote_write = RemoteWrite {
         listen_address: listen_address.unwrap_or_default(),
+        paths: section
+            .field("paths")
+            .map(|list| door::paths(&list))
+            .unwrap_or_default(),
+        health_checks: section.boolean("health_checks", false),
         tls,
         max_connections: section.length("max_connections", default::MAX_CONNECTIONS),
         max_strangers_per_address: section.length("max_strangers_per_address", default::MAX_STRANGERS_PER_ADDRESS),
@@ -180,7 +191,7 @@ fn remote_write(mut section: Section<'_>) -> Option<RemoteWrite> {
         proxy_protocol: section
             .field("proxy_protocol")
             .and_then(|field| field.section())
-            .map(proxy_protocol)
+            .map(door::proxy_protocol)
             .unwrap_or_default(),
         handshake_timeout: section.duration("handshake_timeout", default::HANDSHAKE_TIMEOUT),
         header_timeout: section.duration("header_timeout", default::HEADER_TIMEOUT),
@@ -192,23 +203,6 @@ fn remote_write(mut section: Section<'_>) -> Option<RemoteWrite> {
     };
     section.close();
     Some(remote_write)
-}
-
-/// The networks in `trusted`.
-fn proxy_protocol(mut section: Section<'_>) -> Vec<IpNet> {
-    let trusted = section.require("trusted").map(|list| list.items());
-    let networks = trusted.iter().flatten().filter_map(network).collect();
-    section.close();
-    networks
-}
-
-fn network(field: &Field<'_>) -> Option<IpNet> {
-    let text = field.text()?;
-    let network = text.parse().or_else(|_| text.parse().map(|one: IpAddr| one.into()));
-    if network.is_err() {
-        field.fail("expected an address or a network such as `10.0.0.0/8` or `2001:db8::/32`");
-    }
-    network.ok()
 }
 
 fn listen_address(section: &mut Section<'_>, default: &str) -> Option<String> {
@@ -383,11 +377,7 @@ fn endpoints(list: &Field<'_>) -> Vec<EndpointSpec> {
 
 fn write_path(field: &Field<'_>) -> Option<String> {
     let path = field.text()?;
-    if !path.starts_with('/')
-        || !path
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&b))
-    {
+    if !door::is_path(path) {
         field.fail("expected a path such as `/api/v1/receive`, without a query");
         return None;
     }

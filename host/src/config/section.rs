@@ -284,6 +284,15 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// A duration, or `0` for none.
+    pub(super) fn duration_or_none(&self) -> Option<Duration> {
+        match &self.node.value {
+            Value::Number(Number::Unsigned(0), _) => Some(Duration::ZERO),
+            Value::Text(text) if units::duration(text) == Some(Duration::ZERO) => Some(Duration::ZERO),
+            _ => self.duration(),
+        }
+    }
+
     /// A duration above zero.
     pub(super) fn duration(&self) -> Option<Duration> {
         const EXAMPLE: &str = "a duration such as `30s`, `5m` or `1h30m`";

@@ -12,6 +12,7 @@ use super::*;
 mod again;
 mod bounds;
 mod checks;
+mod door;
 mod incumbents;
 mod mistakes;
 mod page;
@@ -102,6 +103,8 @@ fn what_is_left_out_has_a_default() {
         config.remote_write,
         RemoteWrite {
             listen_address: "127.0.0.1:0".into(),
+            paths: Vec::new(),
+            health_checks: false,
             tls: None,
             max_connections: 10_000,
             max_strangers_per_address: 256,
@@ -117,6 +120,7 @@ fn what_is_left_out_has_a_default() {
         }
     );
     assert_eq!(config.admin.listen_address, "127.0.0.1:10902");
+    assert_eq!(config.credential_grace, Duration::from_secs(3600));
     assert_eq!(
         *config.upstreams["soft"],
         Upstream {

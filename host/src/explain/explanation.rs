@@ -150,11 +150,7 @@ impl GivenAnswer {
             retry_after_seconds,
             text,
             reason,
-        } = failure.answer(&Context {
-            over_rate,
-            attempt: 0,
-            jitter: 0,
-        });
+        } = failure.answer(&Context::plain(over_rate));
         Self {
             status: status.as_u16(),
             reason: Some(reason.to_owned()),

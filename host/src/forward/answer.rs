@@ -1,7 +1,8 @@
 //! What a receiver's answer means for the write (docs/protocol.md, "What a receiver answers").
 //!
 //! Takes a status, a header and the start of a text; gives success or one fact. Never repeats a receiver's text to a
-//! sender: Thanos puts the names of the receivers behind it there.
+//! sender: Thanos puts the names of the receivers behind it there. Of samples that were refused `conflict` knows what may
+//! be told.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,6 +18,11 @@ use crate::net::{ExchangeError, HttpAnswer, TextBounds};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{UpstreamLabels, UpstreamName};
 
+mod conflict;
+mod words;
+
+pub use conflict::{Amounts, Conflict, ConflictClass, HowMany};
+
 /// Longest `Retry-After` believed, in seconds. A receiver that says a week is wrong about one of the two.
 const MAX_RETRY_AFTER: u64 = 3600;
 
@@ -27,18 +33,15 @@ pub const TEXT: TextBounds = TextBounds {
     time: Duration::from_millis(250),
 };
 
-/// Bytes of a receiver's text that are kept for the log.
-const MAX_DETAIL: usize = 256;
-
-/// Why a write was not stored.
+/// Why a write was not stored, or not all of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ForwardError {
     /// The receiver says that the write is malformed or too large. `detail` is for the log, never for the sender.
     #[error("receiver answered {status}: {detail}")]
     Invalid { status: u16, detail: String },
-    /// Samples were refused; all others of the write were stored.
-    #[error("receiver refused samples: {class}")]
-    Conflict { class: ConflictClass },
+    /// The receiver refused samples or exemplars. What became of the others it may say.
+    #[error("receiver {0}")]
+    Conflict(Box<Conflict>),
     /// `retry_after` in seconds.
     #[error("receiver limits this tenant")]
     TooManyRequests { retry_after: Option<u64> },
@@ -76,49 +79,6 @@ pub enum ForwardError {
     TenantHeader,
 }
 
-/// Why Thanos refused samples.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConflictClass {
-    OutOfOrder,
-    Duplicate,
-    TooOld,
-    /// Exemplars, labels, or a text nobody knows.
-    Other,
-}
-
-impl ConflictClass {
-    /// As a metric label.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::OutOfOrder => "out_of_order",
-            Self::Duplicate => "duplicate",
-            Self::TooOld => "too_old",
-            Self::Other => "other",
-        }
-    }
-
-    /// By the error texts of Prometheus' `storage` package, which Thanos 0.42 strings together as
-    /// `2 errors: add 1 samples: out of bounds; add 3 samples: out of order sample`. Of several classes the first of
-    /// this list is told.
-    fn of(text: &str) -> Self {
-        if text.contains("out of order sample") {
-            Self::OutOfOrder
-        } else if text.contains("duplicate sample for timestamp") {
-            Self::Duplicate
-        } else if text.contains("too old sample") || text.contains("out of bounds") {
-            Self::TooOld
-        } else {
-            Self::Other
-        }
-    }
-}
-
-impl std::fmt::Display for ConflictClass {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.word())
-    }
-}
-
 /// Success is 2xx and nothing else.
 pub fn judge(answer: &HttpAnswer) -> Result<(), ForwardError> {
     let status = answer.status.as_u16();
@@ -126,13 +86,7 @@ pub fn judge(answer: &HttpAnswer) -> Result<(), ForwardError> {
         200..=299 => return Ok(()),
         // No request of ours asks for an interim answer or an upgrade.
         100..=199 => ForwardError::Nonsense,
-        400 | 413 => ForwardError::Invalid {
-            status,
-            detail: detail(&answer.text),
-        },
-        409 => ForwardError::Conflict {
-            class: ConflictClass::of(&String::from_utf8_lossy(&answer.text)),
-        },
+        400 | 409 | 413 => refused(status, answer),
         429 => ForwardError::TooManyRequests {
             retry_after: retry_after(&answer.headers, SystemTime::now()),
         },
@@ -143,6 +97,19 @@ pub fn judge(answer: &HttpAnswer) -> Result<(), ForwardError> {
         600.. => ForwardError::Nonsense,
         _ => ForwardError::Misconfigured { status },
     })
+}
+
+fn refused(status: u16, answer: &HttpAnswer) -> ForwardError {
+    match Conflict::read(status, &answer.text) {
+        Some(mut conflict) => {
+            conflict.again = answer.again;
+            ForwardError::Conflict(Box::new(conflict))
+        }
+        None => ForwardError::Invalid {
+            status,
+            detail: detail(&answer.text),
+        },
+    }
 }
 
 /// Seconds, or a date (RFC 9110 section 10.2.3), which is the receiver's clock's: its own `Date` says what time it was
@@ -162,22 +129,42 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
     Some(seconds.min(MAX_RETRY_AFTER))
 }
 
-/// One printable line.
+/// One printable line of a receiver's text, for the log.
 pub(super) fn detail(text: &[u8]) -> String {
-    let line: String = String::from_utf8_lossy(&text[..text.len().min(MAX_DETAIL)])
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    line.trim().to_owned()
+    words::line(&String::from_utf8_lossy(text), words::MOST)
 }
 
 impl ForwardError {
-    /// Whether another endpoint may take what this one did not. The first may have stored the write all the same, as
-    /// may a receiver whose idle connection broke under it. Nothing is stored twice then and nothing is lost, but only a
-    /// series' newest sample is taken again without a word: for an older one the answer is 409, and the sender is told
-    /// that samples were refused which are stored.
+    /// Whether another endpoint may take what this one did not. The first may have stored the write all the same, as may a
+    /// receiver whose idle connection broke under it. Nothing is stored twice then and nothing is lost, but only a series'
+    /// newest sample is taken again without a word: an older one is refused ([`Conflict::is_of_a_second_time`]).
     pub fn may_pass_elsewhere(&self) -> bool {
         self.illness().is_some()
+    }
+
+    /// Whether a receiver may have stored the write all the same.
+    pub fn may_be_stored(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::Timeout | Self::Reset | Self::Nonsense => true,
+            Self::Invalid { .. }
+            | Self::Conflict(_)
+            | Self::NotWritten { .. }
+            | Self::NotRemoteWrite2 { .. }
+            | Self::TooManyRequests { .. }
+            | Self::Misconfigured { .. }
+            | Self::Connect
+            | Self::NoEndpoint
+            | Self::Overloaded
+            | Self::TenantHeader => false,
+        }
+    }
+
+    /// The same, of an endpoint that was tried when `first` had failed.
+    pub(super) fn after(mut self, first: &Self) -> Self {
+        if let Self::Conflict(conflict) = &mut self {
+            conflict.again |= first.may_be_stored();
+        }
+        self
     }
 
     /// The receiver's own word on when to come again, in seconds.
@@ -203,7 +190,7 @@ impl ForwardError {
                 status: 300..=399 | 401 | 404 | 405 | 415,
             } => Some(Illness::Misconfigured),
             Self::Invalid { .. }
-            | Self::Conflict { .. }
+            | Self::Conflict(_)
             | Self::NotWritten { .. }
             | Self::TooManyRequests { .. }
             | Self::Misconfigured { .. }
@@ -277,7 +264,7 @@ impl Outcomes {
         let outcome = match result {
             Ok(_) => &self.success,
             Err(ForwardError::Invalid { .. }) => &self.invalid,
-            Err(ForwardError::Conflict { .. } | ForwardError::NotWritten { .. }) => &self.conflict,
+            Err(ForwardError::Conflict(_) | ForwardError::NotWritten { .. }) => &self.conflict,
             Err(ForwardError::TooManyRequests { .. }) => &self.too_many_requests,
             Err(ForwardError::Misconfigured { .. } | ForwardError::NotRemoteWrite2 { .. }) => &self.misconfigured,
             Err(ForwardError::Unavailable { .. }) => &self.unavailable,
@@ -307,6 +294,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
             text: text.as_bytes().to_vec(),
+            again: false,
         }
     }
 
@@ -352,31 +340,24 @@ mod tests {
     }
 
     #[test]
-    fn conflicts_are_classed_by_thanos_texts() {
-        for (text, class) in [
-            ("add 3 samples: out of order sample", ConflictClass::OutOfOrder),
-            (
-                "add 1 samples: duplicate sample for timestamp",
-                ConflictClass::Duplicate,
-            ),
-            ("add 1 samples: out of bounds", ConflictClass::TooOld),
-            ("add 1 samples: too old sample", ConflictClass::TooOld),
-            (
-                "2 errors: add 1 samples: out of bounds; add 3 samples: out of order sample",
-                ConflictClass::OutOfOrder,
-            ),
-            (
-                "rpc error: code = AlreadyExists desc = store locally for endpoint r-0:10901: add 1 samples: too old sample",
-                ConflictClass::TooOld,
-            ),
-            ("add 1 exemplars: out of order exemplar", ConflictClass::Other),
-            ("add 1 series: out of order labels", ConflictClass::Other),
-            ("conflict", ConflictClass::Other),
-            ("", ConflictClass::Other),
-        ] {
-            let told = judge(&answer(409, text)).unwrap_err();
-            assert_eq!(told, ForwardError::Conflict { class }, "{text}");
-        }
+    fn a_conflict_knows_whether_the_write_was_sent_before() {
+        let text = "add 1 samples: out of order sample\n";
+        let told = |again, first: Option<ForwardError>| {
+            let answer = HttpAnswer {
+                again,
+                ..answer(409, text)
+            };
+            let told = judge(&answer).unwrap_err();
+            let told = first.map_or(told.clone(), |first| told.after(&first));
+            match told {
+                ForwardError::Conflict(conflict) => conflict.again,
+                other => panic!("{other}"),
+            }
+        };
+        assert!(!told(false, None) && told(true, None));
+        assert!(told(false, Some(ForwardError::Timeout)) && told(false, Some(ForwardError::Reset)));
+        assert!(!told(false, Some(ForwardError::Connect)));
+        assert!(told(true, Some(ForwardError::Connect)));
     }
 
     #[test]
@@ -413,15 +394,5 @@ mod tests {
         assert_eq!(retry_after(&headers, now), Some(120));
         headers.insert(DATE, "yesterday".parse().unwrap());
         assert_eq!(retry_after(&headers, now), Some(120));
-    }
-
-    #[test]
-    fn a_text_becomes_one_bounded_line() {
-        assert_eq!(detail(b"  a\r\nb\x00 "), "a  b");
-        assert_eq!(
-            detail("é".repeat(MAX_DETAIL).as_bytes()).chars().count(),
-            MAX_DETAIL / 2
-        );
-        assert_eq!(detail(&[0xff; 3]), "\u{fffd}\u{fffd}\u{fffd}");
     }
 }

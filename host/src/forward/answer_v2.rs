@@ -22,7 +22,7 @@ pub fn judge(answer: &HttpAnswer, sent: &Totals) -> Result<Written, ForwardError
         (Err(ForwardError::Misconfigured { status: 415 }), _) => Err(ForwardError::NotRemoteWrite2 { status }),
         (Ok(()), None) if Written::all(sent) != Written::default() => Err(ForwardError::NotRemoteWrite2 { status }),
         (Ok(()), None) => Ok(Written::all(sent)),
-        (Ok(()) | Err(ForwardError::Invalid { .. } | ForwardError::Conflict { .. }), Some(written))
+        (Ok(()) | Err(ForwardError::Invalid { .. } | ForwardError::Conflict(_)), Some(written))
             if written.all_samples() == sent.all_samples() =>
         {
             // Exemplars alone were refused, which is no reason to tell a sender that its samples were.
@@ -34,9 +34,7 @@ pub fn judge(answer: &HttpAnswer, sent: &Totals) -> Result<Written, ForwardError
             sent: sent.all_samples(),
             detail: answer::detail(&answer.text),
         }),
-        (Err(ForwardError::Invalid { .. } | ForwardError::Conflict { .. }), Some(written))
-            if written.all_samples() > 0 =>
-        {
+        (Err(ForwardError::Invalid { .. } | ForwardError::Conflict(_)), Some(written)) if written.all_samples() > 0 => {
             Err(ForwardError::NotWritten {
                 status,
                 written,
@@ -73,6 +71,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             headers,
             text: b"why\n".to_vec(),
+            again: false,
         }
     }
 

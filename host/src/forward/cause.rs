@@ -33,7 +33,7 @@ impl Cause {
                 (text.to_owned(), Some("endpoints"))
             }
             ForwardError::Invalid { .. }
-            | ForwardError::Conflict { .. }
+            | ForwardError::Conflict(_)
             | ForwardError::NotWritten { .. }
             | ForwardError::TooManyRequests { .. }
             | ForwardError::NoEndpoint

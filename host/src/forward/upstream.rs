@@ -176,7 +176,10 @@ impl Upstream {
             return Err(error);
         }
         match self.choose(&self.endpoints.load(), Some(&failed)) {
-            Some(second) if self.load.may_fail_over() => self.attempt(second, &tenant, outgoing, end).await,
+            Some(second) if self.load.may_fail_over() => {
+                let tried = self.attempt(second, &tenant, outgoing, end).await;
+                tried.map_err(|told| told.after(&error))
+            }
             _ => Err(error),
         }
     }
@@ -294,6 +297,19 @@ impl Upstream {
                 look_at = format!("upstreams.{}.endpoints", self.name()),
                 untold,
                 "a write did not get to a receiver, because the upstream has no endpoint"
+            );
+        }
+    }
+
+    pub(super) fn tell_untold(&self, now: std::time::Instant) {
+        let (of_causes, of_others) = self.causes.ended(now);
+        let of_others = of_others.map(|untold| ("many".to_owned(), untold));
+        for (cause, untold) in of_causes.into_iter().chain(of_others) {
+            tracing::warn!(
+                upstream = self.name(),
+                cause,
+                untold,
+                "more writes did not get to a receiver than had a line"
             );
         }
     }

@@ -27,6 +27,10 @@ const IDLE_AFTER: Duration = Duration::from_secs(600);
 /// refills slowly or never would hold one of the tenant's few places for ever.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
+/// Longest that one who is told to wait is told to wait for others, who were told before. Those who do not wait for as long
+/// as they are told push on what others are told, and must not push it far.
+const LONGEST_FOR_OTHERS: Duration = Duration::from_secs(5);
+
 /// Tokens that may be missing by rounding, so that a sender who waits exactly as long as it was told passes.
 const ROUNDING: f64 = 1e-6;
 
@@ -61,7 +65,8 @@ impl<'a> From<&'a Charge> for Withdrawal<'a> {
 pub struct EmptyBucket {
     pub policy: String,
     pub bucket: String,
-    /// Until the bucket holds what was asked for, if nobody else takes it. At most [`MAX_RETRY_AFTER`].
+    /// Until the bucket holds what was asked for, and had time to pay those who were told to wait before, as far as that is
+    /// not much longer. At most [`MAX_RETRY_AFTER`].
     pub retry_after: Duration,
 }
 
@@ -79,6 +84,16 @@ pub enum ChargeError {
     /// The plugin's fault too.
     #[error("policy {policy:?} asks for more than {MAX_BUCKETS_PER_TENANT} buckets")]
     TooManyBuckets { policy: String },
+}
+
+impl ChargeError {
+    /// A plugin's fault is for ever.
+    fn wait(&self) -> Duration {
+        match self {
+            Self::Empty(empty) => empty.retry_after,
+            Self::Rate { .. } | Self::NameTooLong { .. } | Self::TooManyBuckets { .. } => Duration::MAX,
+        }
+    }
 }
 
 /// One tenant's buckets.
@@ -104,6 +119,8 @@ struct Bucket {
     burst: f64,
     filled_at: Instant,
     charged_at: Instant,
+    /// When all who were told to wait could be paid, one after the other.
+    told_until: Instant,
 }
 
 impl Buckets {
@@ -115,7 +132,7 @@ impl Buckets {
     /// rest.
     ///
     /// # Errors
-    /// [`ChargeError::Empty`] for the first bucket with too little; the others are the plugin's faults.
+    /// [`ChargeError::Empty`] for the bucket that takes the longest to hold enough; the others are the plugin's faults.
     pub fn charge(&self, charges: &[Withdrawal<'_>], now: Instant) -> Result<(), ChargeError> {
         if charges.is_empty() {
             return Ok(());
@@ -166,20 +183,26 @@ impl ByName {
             });
         }
         let mut taken: Vec<(Name, f64)> = Vec::with_capacity(charges.len());
+        let mut refused: Option<ChargeError> = None;
         for charge in charges {
             match self.take(charge, now) {
                 Ok(withdrawal) => taken.push(withdrawal),
-                Err(refusal) => {
-                    for (name, tokens) in taken {
-                        if let Some(bucket) = self.buckets.get_mut(&name) {
-                            bucket.tokens = (bucket.tokens + tokens).min(bucket.burst);
-                        }
-                    }
-                    return Err(refusal);
+                // Whoever waits for this one alone would come back to be told of the next.
+                Err(refusal) if refused.as_ref().is_none_or(|refused| refused.wait() < refusal.wait()) => {
+                    refused = Some(refusal);
                 }
+                Err(_) => {}
             }
         }
-        Ok(())
+        let Some(refused) = refused else {
+            return Ok(());
+        };
+        for (name, tokens) in taken {
+            if let Some(bucket) = self.buckets.get_mut(&name) {
+                bucket.tokens = (bucket.tokens + tokens).min(bucket.burst);
+            }
+        }
+        Err(refused)
     }
 
     fn take(&mut self, charge: &Withdrawal<'_>, now: Instant) -> Result<(Name, f64), ChargeError> {
@@ -226,6 +249,7 @@ impl Bucket {
             burst,
             filled_at: now,
             charged_at: now,
+            told_until: now,
         }
     }
 
@@ -258,12 +282,21 @@ impl Bucket {
             self.tokens = (self.tokens - wanted).max(0.0);
             return Ok(wanted);
         }
-        let missing = wanted - self.tokens;
+        let own = self.time_for(wanted - self.tokens);
+        let told = match self.told_until.saturating_duration_since(now) {
+            Duration::ZERO => own,
+            others => own.max((others + self.time_for(wanted)).min(LONGEST_FOR_OTHERS)),
+        };
+        self.told_until = self.told_until.max(now + told);
+        Err(told)
+    }
+
+    /// How long it takes to fill so much.
+    fn time_for(&self, tokens: f64) -> Duration {
         // Division by 0 gives infinity, which the bound takes care of.
-        let seconds = (missing / self.per_second).min(MAX_RETRY_AFTER.as_secs_f64());
+        let seconds = (tokens / self.per_second).min(MAX_RETRY_AFTER.as_secs_f64());
         // A nanosecond on top, for the conversion rounds to the nearest and not up.
-        let advised = Duration::from_secs_f64(seconds) + Duration::from_nanos(1);
-        Err(advised.min(MAX_RETRY_AFTER))
+        (Duration::from_secs_f64(seconds) + Duration::from_nanos(1)).min(MAX_RETRY_AFTER)
     }
 }
 

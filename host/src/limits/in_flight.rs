@@ -146,6 +146,11 @@ impl InFlight {
         self.places.taken()
     }
 
+    /// How much is taken of the bound that is nearest, of all tenants together.
+    pub fn percent(&self) -> u64 {
+        self.places.percent().max(self.bytes.percent())
+    }
+
     fn asking(&self, own: u64) -> Asking {
         let sharers = self.tenants.load(Ordering::Relaxed);
         Asking { own, sharers }

@@ -63,6 +63,11 @@ impl Whole {
         self.taken.load(Ordering::Relaxed)
     }
 
+    pub fn percent(&self) -> u64 {
+        let percent = u128::from(self.taken()) * 100 / u128::from(self.most().max(1));
+        u64::try_from(percent).unwrap_or(u64::MAX)
+    }
+
     /// # Errors
     /// The bound that is met; nothing is taken then.
     pub fn take(&self, more: u64, asking: Asking) -> Result<(), Closed> {

@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use rustix::io::Errno;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -20,20 +21,31 @@ pub async fn bind(address: &str) -> io::Result<TcpListener> {
     let Some(port) = address.strip_prefix(':').and_then(|port| port.parse::<u16>().ok()) else {
         return TcpListener::bind(address).await;
     };
-    match TcpSocket::new_v6() {
-        Ok(socket) => {
-            // Said aloud: the system may be set to the opposite.
-            sockopt::set_ipv6_v6only(&socket, false)?;
-            // As `TcpListener::bind` does: a restart need not wait for the connections before it.
-            socket.set_reuseaddr(true)?;
-            socket.bind((Ipv6Addr::UNSPECIFIED, port).into())?;
-            socket.listen(BACKLOG)
-        }
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => {
+    match both_families(port) {
+        Err(error) if is_without_ipv6(&error) => {
+            tracing::warn!(%address, "this system has no IPv6: only IPv4 is listened on");
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
         }
-        Err(error) => Err(error),
+        bound => bound,
     }
+}
+
+fn both_families(port: u16) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v6()?;
+    // Said aloud: the system may be set to the opposite.
+    sockopt::set_ipv6_v6only(&socket, false)?;
+    // As `TcpListener::bind` does: a restart need not wait for the connections before it.
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv6Addr::UNSPECIFIED, port).into())?;
+    socket.listen(BACKLOG)
+}
+
+/// The kernel was started without it, or it is switched off here.
+fn is_without_ipv6(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL]
+        .iter()
+        .any(|off| code == Some(off.raw_os_error()))
 }
 
 #[cfg(test)]
@@ -54,6 +66,13 @@ mod tests {
         }
         let taken = bind(&format!(":{}", address.port())).await.unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_system_without_ipv6_is_told_from_an_address_that_is_taken() {
+        let is_off = |errno: Errno| is_without_ipv6(&io::Error::from_raw_os_error(errno.raw_os_error()));
+        assert!(is_off(Errno::AFNOSUPPORT) && is_off(Errno::ADDRNOTAVAIL));
+        assert!(!is_off(Errno::ADDRINUSE) && !is_off(Errno::ACCESS));
     }
 
     #[tokio::test]

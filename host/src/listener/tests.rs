@@ -27,6 +27,8 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 fn config() -> RemoteWrite {
     RemoteWrite {
         listen_address: "127.0.0.1:0".into(),
+        paths: Vec::new(),
+        health_checks: false,
         tls: None,
         max_connections: 100,
         max_strangers_per_address: 100,

@@ -51,6 +51,8 @@ pub struct HttpAnswer {
     pub headers: HeaderMap,
     /// The start of the body, within the bounds. It may have broken off: a status that was sent is one all the same.
     pub text: Vec<u8>,
+    /// The request had been sent before, on a connection that broke.
+    pub again: bool,
 }
 
 pub(super) struct Connection {
@@ -94,6 +96,7 @@ impl Connection {
             status: head.status,
             headers: head.headers,
             text,
+            again: false,
         };
         Ok((answer, reusable))
     }

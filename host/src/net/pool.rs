@@ -54,14 +54,16 @@ impl Pool {
         bounds: TextBounds,
         request: impl Fn() -> Request<Full<Bytes>>,
     ) -> Result<HttpAnswer, ExchangeError> {
+        let mut again = false;
         if let Some(idle) = self.take_idle().await {
             match self.exchange_on(idle, request(), bounds).await {
-                Err(ExchangeError::Reset) => {}
+                Err(ExchangeError::Reset) => again = true,
                 other => return other,
             }
         }
         let fresh = Connection::open(dialer, address).await?;
-        self.exchange_on(fresh, request(), bounds).await
+        let answer = self.exchange_on(fresh, request(), bounds).await?;
+        Ok(HttpAnswer { again, ..answer })
     }
 
     /// Closes what is idle: a peer that has just failed is met on fresh connections.

@@ -6,13 +6,13 @@
 
 use http::StatusCode;
 
+use crate::forward::Amounts;
 use crate::forward::delivery::Part;
-use crate::forward::{ForwardError, Written};
 use crate::judge::Judged;
-use crate::model::{Discarded, DiscardedKind, Totals, WhyDiscarded};
-use crate::respond::{Failure, RefusedSeries, Stored};
+use crate::model::{Discarded, TenantId, Totals};
+use crate::respond::{Failure, RefusedSeries, Stored, reason_of};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{ReasonLabels, RequestLabels, TenantLabels};
+use crate::telemetry::metrics::{CredentialLabels, ReasonLabels, RequestLabels, TenantLabels};
 use crate::tenant::Counters;
 use crate::wire::Scanned;
 
@@ -85,39 +85,32 @@ impl<'g> Ledger<'g> {
         &self.stored.refused
     }
 
-    /// Settles a part by what its receiver said of it, and hands a failure on.
-    pub(super) fn sent(
-        &mut self,
-        upstream: &str,
-        part: &Part,
-        result: Result<Written, Failure>,
-    ) -> Result<(), Failure> {
-        let written = match &result {
-            Ok(written) => Some(*written),
-            Err(Failure::Forward(ForwardError::NotWritten { written, .. })) => Some(*written),
-            Err(_) => None,
-        };
-        if let Some(written) = written {
-            self.forwarded(upstream, &written.totals(&part.totals));
-            let exemplars = part.totals.exemplars.saturating_sub(written.exemplars);
-            self.counters.discarded(&Discarded {
-                kind: DiscardedKind::Exemplars,
-                why: WhyDiscarded::NotWritten,
-                count: exemplars,
-            });
-            part.discarded.iter().for_each(|left| self.counters.discarded(left));
-        }
-        result.map(drop).inspect_err(|failure| {
-            let written = written.map_or(0, |written| written.all_samples());
-            let missing = part.totals.all_samples().saturating_sub(written);
-            self.rejected(failure.reason(), missing);
-        })
+    /// What of a part is stored, by its receiver's word. What the part left out is counted with it.
+    pub(super) fn forwarded(&mut self, upstream: &str, part: &Part, totals: &Totals) {
+        self.forwarded_samples(upstream, totals.all_samples());
+        part.discarded.iter().for_each(|left| self.counters.discarded(left));
+        self.stored.forwarded += *totals;
     }
 
-    fn forwarded(&mut self, upstream: &str, totals: &Totals) {
-        self.counters.forwarded(upstream, totals.all_samples());
+    /// A receiver refused some of a part. What it did not say became of it is nobody's to guess.
+    pub(super) fn refused_by_receiver(&mut self, upstream: &str, amounts: &Amounts) {
+        self.forwarded_samples(upstream, amounts.stored);
+        for (class, samples) in &amounts.refused {
+            self.rejected(reason_of(*class), *samples);
+        }
+        self.rejected("upstream_unknown", amounts.unknown);
+    }
+
+    /// A receiver refused what it has: all of the part is stored.
+    pub(super) fn already_stored(&mut self, upstream: &str, totals: &Totals, amounts: &Amounts) {
+        self.forwarded_samples(upstream, amounts.stored);
+        self.rejected("already_stored", totals.all_samples() - amounts.stored);
         self.stored.forwarded += *totals;
-        self.settle(totals.all_samples());
+    }
+
+    fn forwarded_samples(&mut self, upstream: &str, samples: u64) {
+        self.counters.forwarded(upstream, samples);
+        self.settle(samples);
     }
 
     /// What no upstream of the tenant wants, to be counted if the write goes through.
@@ -187,5 +180,13 @@ pub(super) fn count_unauthenticated(metrics: &Metrics, reason: &'static str) {
     metrics
         .authentication_failures
         .get_or_create(&ReasonLabels { reason })
+        .inc();
+}
+
+pub(super) fn count_removed(metrics: &Metrics, tenant: &TenantId, credential: &str) {
+    let (tenant, credential) = (tenant.to_string(), credential.to_owned());
+    metrics
+        .removed_credential_requests
+        .get_or_create(&CredentialLabels { tenant, credential })
         .inc();
 }

@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 
 use super::back::Predecessors;
 use super::blocking::blocking;
+use super::grace::{Graces, Holders};
 use super::report::{Broken, ReloadError, Report, lines};
 use crate::auth::{Authenticator, Waiting};
 use crate::chain::{BuildError, Chain, Context};
@@ -45,6 +46,8 @@ pub(super) struct Lineage {
     pub(super) generation: u64,
     /// Open where a chain could not be tried for want of room or of a processor: a poll tries again, whatever the files say.
     pub(super) again: Breaker,
+    /// What was in use and is not configured any more.
+    pub(super) graces: Graces,
     /// What `state_dir` has, for the first build.
     pub(super) kept: BTreeMap<TenantId, Arc<config::Tenant>>,
     /// The numbers of the generations that were made of it.
@@ -94,6 +97,13 @@ pub(super) async fn build(
     keep_needed_upstreams(&mut config, &tenants, previous);
     let upstreams = shared.upstreams.apply(&config.upstreams)?;
     let provable = provable(&config, &tenants);
+    let grace = config.credential_grace;
+    let now = Instant::now();
+    let used = previous.map(|previous| previous.tenants.used_lately(grace, now));
+    let held = Holders::new(&provable, &waiting.credentials);
+    waiting.removed = lineage
+        .graces
+        .renew(used.unwrap_or_default(), &held, grace, now, &shared.metrics);
     let accounts = &mut lineage.accounts;
     accounts.forget_closed();
     lineage.predecessors.retain(|id| tenants.contains_key(id));

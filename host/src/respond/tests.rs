@@ -4,21 +4,17 @@ use super::*;
 use crate::memory::{Full, Kind};
 use crate::wire::Torn;
 
-fn context(attempt: u32, jitter: u64) -> Context {
-    Context {
-        over_rate: OverRate::Retry,
-        attempt,
-        jitter,
-    }
+fn context() -> Context {
+    Context::plain(OverRate::Retry)
 }
 
 #[test]
-fn a_receivers_retry_after_does_not_grow_and_the_longest_weighs_most_of_several_parts() {
+fn a_receivers_retry_after_is_passed_on_and_the_longest_weighs_most_of_several_parts() {
     let refused = Failure::from(ScanError::TooManySeries { limit: 1 });
     let says = |retry_after| Failure::from(ForwardError::TooManyRequests { retry_after });
     let all = [refused, says(None), says(Some(1)), says(Some(120))];
-    let told = all.each_ref().map(|f| f.answer(&context(5, 0)).retry_after_seconds);
-    assert_eq!(told, [None, Some(30), Some(1), Some(120)]);
+    let told = all.each_ref().map(|f| f.answer(&context()).retry_after_seconds);
+    assert_eq!(told, [None, Some(1), Some(1), Some(120)]);
     assert!(all.is_sorted_by(|less, more| less.weight(OverRate::Retry) < more.weight(OverRate::Retry)));
 }
 
@@ -38,12 +34,12 @@ fn of_several_parts_a_429_on_which_data_may_be_dropped_weighs_less_than_a_503() 
 fn over_rate_keeps_the_data_unless_the_operator_says_otherwise() {
     let failure = Failure::OverRate {
         bucket: "samples".into(),
-        retry_after_seconds: 2,
+        retry_after: Duration::from_millis(1500),
     };
-    assert_eq!(failure.answer(&context(0, 0)).status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(failure.answer(&context()).status, StatusCode::SERVICE_UNAVAILABLE);
     let drops = Context {
         over_rate: OverRate::TooManyRequests,
-        ..context(0, 0)
+        ..context()
     };
     assert_eq!(failure.answer(&drops).status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(failure.answer(&drops).retry_after_seconds, Some(2));
@@ -52,7 +48,7 @@ fn over_rate_keeps_the_data_unless_the_operator_says_otherwise() {
 #[test]
 fn what_is_the_gateways_own_fault_keeps_the_data() {
     let bug = Failure::from(ScanError::NotRewritten);
-    assert_eq!(bug.answer(&context(0, 0)).status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(bug.answer(&context()).status, StatusCode::INTERNAL_SERVER_ERROR);
     for absent in [
         Failure::Bug("a part"),
         PartError::NotRouted(1).into(),
@@ -60,17 +56,34 @@ fn what_is_the_gateways_own_fault_keeps_the_data() {
         PartError::from(EncodeError::from(Torn)).into(),
         JudgeError::from(crate::judge::Bug::NoStream).into(),
     ] {
-        assert_eq!(absent.answer(&context(0, 0)), bug.answer(&context(0, 0)));
+        assert_eq!(absent.answer(&context()), bug.answer(&context()));
     }
     let grown = Failure::from(SnappyError::TooLong { length: 1 << 32 });
-    assert!(grown.answer(&context(0, 0)).status.is_server_error());
+    assert!(grown.answer(&context()).status.is_server_error());
     for refused in [
         SnappyError::Malformed.into(),
         ScanError::TooManySeries { limit: 1 }.into(),
     ] {
         let refused: Failure = refused;
-        assert_eq!(refused.answer(&context(0, 0)).status, StatusCode::BAD_REQUEST);
+        assert_eq!(refused.answer(&context()).status, StatusCode::BAD_REQUEST);
     }
+}
+
+#[test]
+fn those_who_met_a_bound_are_spread_and_the_writes_of_one_sender_come_back_in_their_order() {
+    let told = |failure: Failure, sender, request| {
+        let context = Context {
+            sender,
+            request,
+            ..context()
+        };
+        failure.answer(&context).retry_after_seconds
+    };
+    let away = |sender, request| told(ForwardError::Connect.into(), sender, request);
+    assert_eq!(away(0, 0), away(0, 1));
+    assert_ne!(away(0, 0), away(1, 0));
+    let full = |sender, request| told(BoundMet::Requests.into(), sender, request);
+    assert_ne!(full(0, 0), full(0, 1));
 }
 
 #[test]
@@ -85,7 +98,7 @@ fn each_bound_has_a_word_of_its_own_and_a_sender_hears_whether_it_is_its_own() {
         (BoundMet::Memory(Full(Kind::Bodies)), "overloaded_memory", false),
     ];
     for (bound, reason, own) in told {
-        let answer = Failure::from(bound).answer(&context(0, 0));
+        let answer = Failure::from(bound).answer(&context());
         assert_eq!((answer.status.as_u16(), answer.reason), (503, reason));
         assert_eq!(answer.text.contains("this tenant"), own, "{}", answer.text);
     }
@@ -103,7 +116,7 @@ fn a_limit_is_not_told_as_a_malformed_body() {
         (ScanError::TooLong { length: 1 }, "decoded_too_long"),
     ];
     for (error, reason) in told {
-        let answer = Failure::from(error).answer(&context(0, 0));
+        let answer = Failure::from(error).answer(&context());
         assert_eq!((answer.status, answer.reason), (StatusCode::BAD_REQUEST, reason));
     }
 }

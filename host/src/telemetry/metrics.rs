@@ -30,6 +30,13 @@ pub struct TenantLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
+pub struct CredentialLabels {
+    pub tenant: String,
+    /// Its kind and its public name, as the configuration had them.
+    pub credential: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
 pub struct BudgetLabels {
     pub tenant: String,
     /// A plugin's word, of those that the operator lists.
@@ -187,7 +194,8 @@ metrics! {
     request_duration: Family<TenantLabels, Durations>, "request_duration" in Seconds,
         "Time from the end of a request's head to its answer";
     received_samples: Counters<TenantLabels>, "received_samples",
-        "Samples, floats and native histograms, in bodies that could be read; each is forwarded, dropped or rejected";
+        "Samples, floats and native histograms, in bodies that could be read, each time they were sent; each is then forwarded, \
+         dropped or rejected";
     received_bytes: Counters<TenantLabels>, "received" in Bytes,
         "Bytes of compressed bodies received";
     received_metadata: Counters<TenantLabels>, "received_metadata",
@@ -201,7 +209,10 @@ metrics! {
     dropped_samples: Counters<DropLabels>, "dropped_samples",
         "Samples that a policy dropped on purpose, by the policy and the reason it gave";
     rejected_samples: Counters<RejectLabels>, "rejected_samples",
-        "Samples that were refused or could not be forwarded, by reason; the sender keeps them if the answer was 5xx";
+        "Samples that were not forwarded, by reason, each time they were sent: after a 5xx the sender sends them again; \
+         already_stored ones are not lost, and of upstream_unknown ones the receiver did not say";
+    refused_exemplars: Counters<TenantLabels>, "refused_exemplars",
+        "Exemplars that receivers refused, as far as they counted them; the samples beside them are forwarded or rejected";
     limited_requests: Counters<PolicyLabels>, "limited_requests",
         "Writes refused because a rate limit of the policy was used up";
     in_flight_requests: Gauge, "in_flight_requests",
@@ -228,6 +239,9 @@ metrics! {
         "Errors of accept(2) on the listener for senders, which goes on";
     authentication_failures: Counters<ReasonLabels>, "authentication_failures",
         "Requests refused before a tenant was proved, by reason";
+    removed_credential_requests: Counters<CredentialLabels>, "removed_credential_requests",
+        "Requests told to wait because their credential was in use and is not configured any more (credential_grace); after \
+         that time such requests are refused and their data is lost";
     active_series: Gauges<TenantLabels>, "active_series",
         "Series accepted in the last 20 minutes";
     budget_active_series: Gauges<BudgetLabels>, "budget_active_series",

@@ -2,7 +2,8 @@
 //!
 //! Takes the time of each event, gives whether there is a line for it and how many events had none before it. The
 //! first ones of every window are told and the others counted: what happens ten thousand times a second must not fill
-//! the disk, nor make the others wait for standard error. Metrics count every event all the same. Never reads a clock.
+//! the disk, nor make the others wait for standard error. What was not told of a flood is told with the next event, or to
+//! whoever asks when it has ended. Metrics count every event all the same. Never reads a clock.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -23,10 +24,11 @@ pub struct Throttle {
 struct Window {
     since: Instant,
     events: u64,
+    told: u64,
 }
 
 /// A [`Throttle`] for each of many kinds of events. Strangers may make kinds, by their addresses for one, so those beyond
-/// `most` in one window share the last; a kind without an event for a window is forgotten with what was not told of it.
+/// `most` in one window share the last; so does what was not told of a kind that had to make room.
 #[derive(Debug)]
 pub struct Throttles<K> {
     lines: u64,
@@ -48,12 +50,37 @@ impl Throttle {
     /// Counts one event. Where it is to be told: with how many events of the last window were not.
     pub fn due(&self, now: Instant) -> Option<u64> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let window = current.get_or_insert(Window { since: now, events: 0 });
+        let window = current.get_or_insert(Window::new(now));
         window.due(self.lines, self.window, now)
+    }
+
+    /// How many events of the last window were not told, if it has ended. They are taken for told then.
+    pub fn ended(&self, now: Instant) -> Option<u64> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = current.take_if(|window| window.has_ended(self.window, now))?;
+        Some(ended.untold()).filter(|untold| *untold > 0)
+    }
+
+    /// Counts events that will not be told otherwise.
+    fn miss(&self, events: u64, now: Instant) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.get_or_insert(Window::new(now)).events += events;
     }
 }
 
 impl Window {
+    fn new(since: Instant) -> Self {
+        Self {
+            since,
+            events: 0,
+            told: 0,
+        }
+    }
+
+    fn untold(&self) -> u64 {
+        self.events - self.told
+    }
+
     fn has_ended(&self, length: Duration, now: Instant) -> bool {
         now.saturating_duration_since(self.since) >= length
     }
@@ -61,11 +88,13 @@ impl Window {
     fn due(&mut self, lines: u64, length: Duration, now: Instant) -> Option<u64> {
         let mut untold = 0;
         if self.has_ended(length, now) {
-            untold = self.events.saturating_sub(lines);
-            *self = Self { since: now, events: 0 };
+            untold = self.untold();
+            *self = Self::new(now);
         }
         self.events += 1;
-        (self.events <= lines).then_some(untold)
+        let is_told = self.told < lines;
+        self.told += u64::from(is_told);
+        is_told.then_some(untold)
     }
 }
 
@@ -77,7 +106,7 @@ pub fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-impl<K: Hash + Eq> Throttles<K> {
+impl<K: Hash + Eq + Clone> Throttles<K> {
     pub fn new(lines: u64, window: Duration, most: usize) -> Self {
         Self {
             lines,
@@ -92,13 +121,36 @@ impl<K: Hash + Eq> Throttles<K> {
     pub fn due(&self, kind: K, now: Instant) -> Option<u64> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.len() >= self.most && !current.contains_key(&kind) {
-            current.retain(|_, window| !window.has_ended(self.window, now));
+            let ended = self.take_ended(&mut current, now);
+            let untold: u64 = ended.iter().map(|(_, untold)| untold).sum();
+            if untold > 0 {
+                self.others.miss(untold, now);
+            }
             if current.len() >= self.most {
                 return self.others.due(now);
             }
         }
-        let window = current.entry(kind).or_insert(Window { since: now, events: 0 });
+        let window = current.entry(kind).or_insert(Window::new(now));
         window.due(self.lines, self.window, now)
+    }
+
+    /// As [`Throttle::ended`], of each kind, and of all together that had no window of their own.
+    pub fn ended(&self, now: Instant) -> (Vec<(K, u64)>, Option<u64>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.take_ended(&mut current, now), self.others.ended(now))
+    }
+
+    /// Forgets windows that have ended; gives those of which something was not told.
+    fn take_ended(&self, current: &mut HashMap<K, Window>, now: Instant) -> Vec<(K, u64)> {
+        let mut ended = Vec::new();
+        current.retain(|kind, window| {
+            let has_ended = window.has_ended(self.window, now);
+            if has_ended && window.untold() > 0 {
+                ended.push((kind.clone(), window.untold()));
+            }
+            !has_ended
+        });
+        ended
     }
 }
 
@@ -144,6 +196,39 @@ mod tests {
         // What had its window makes room.
         assert_eq!(throttles.due("c", start + WINDOW), Some(0));
         assert_eq!(throttles.due("d", start + WINDOW), Some(999));
+    }
+
+    #[test]
+    fn what_was_not_told_of_a_flood_is_told_once_when_it_has_ended() {
+        let (throttle, throttles) = (Throttle::new(2, WINDOW), Throttles::new(2, WINDOW, 1));
+        let start = Instant::now();
+        assert_eq!(throttle.ended(start), None);
+        for _ in 0..10 {
+            throttle.due(start);
+            throttles.due("a", start);
+            throttles.due("b", start);
+        }
+        throttles.due("b", start);
+        let early = start + WINDOW - Duration::from_nanos(1);
+        assert_eq!((throttle.ended(early), throttles.ended(early)), (None, (vec![], None)));
+        let end = start + WINDOW;
+        assert_eq!((throttle.ended(end), throttle.ended(end)), (Some(8), None));
+        assert_eq!(throttles.ended(end), (vec![("a", 8)], Some(9)));
+        assert_eq!(throttles.ended(end), (vec![], None));
+        // What was told so is not told again, and what was told by lines alone is not told at all.
+        assert_eq!((throttle.due(end), throttles.due("a", end)), (Some(0), Some(0)));
+        assert_eq!(throttle.ended(end + WINDOW), None);
+    }
+
+    #[test]
+    fn what_was_not_told_of_a_kind_that_makes_room_is_not_lost() {
+        let throttles = Throttles::new(1, WINDOW, 1);
+        let start = Instant::now();
+        for _ in 0..10 {
+            throttles.due("a", start);
+        }
+        assert_eq!(throttles.due("b", start + WINDOW), Some(0));
+        assert_eq!(throttles.ended(start + 2 * WINDOW), (vec![], Some(9)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a tenant has whatever its configuration says now: what is remembered of its series, its buckets, what it has in
-//! flight, what was counted and told of it, when its credentials were used, samples of what it sent.
+//! flight, what was counted and told of it, what may be stored of writes that failed, when its credentials were used, samples
+//! of what it sent.
 //!
 //! Takes a tenant's id, gives its one account, handed on from generation to generation and gone with the last of them
 //! and the last write under it: nobody has to sweep for tenants that left. Two accounts of one tenant never live at the
@@ -11,6 +12,7 @@ use std::time::Instant;
 
 use super::counters::Counters;
 use super::failures::Failures;
+use super::stored_before::StoredBefore;
 use super::uses::Uses;
 use crate::chain::{PolicyWatch, Samples};
 use crate::judge::memo::{Memo, Memos};
@@ -28,6 +30,7 @@ pub struct Account {
     pub(super) in_flight: Arc<Count>,
     counters: Counters,
     failures: Failures,
+    pub(super) stored_before: StoredBefore,
     pub(super) uses: Uses,
 }
 
@@ -42,6 +45,7 @@ impl Account {
             in_flight: Arc::default(),
             counters: Counters::new(tenant, metrics),
             failures: Failures::default(),
+            stored_before: StoredBefore::default(),
             uses: Uses::default(),
         }
     }
@@ -67,10 +71,11 @@ impl Account {
         &self.failures
     }
 
-    /// What nobody used for long: buckets that are full, and failures that are old.
+    /// What nobody used for long: buckets that are full, failures that are old, writes that were not sent again.
     pub fn forget_idle(&self, now: Instant) {
         self.buckets.forget_idle(now);
         self.failures.forget_old(now);
+        self.stored_before.forget_old(now);
     }
 
     /// The memo for the next generation, and the number by which it knows that one's verdicts.

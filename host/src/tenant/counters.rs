@@ -28,6 +28,7 @@ pub struct Counters {
     received_samples: Counter,
     received_bytes: Counter,
     received_metadata: OnceLock<Counter>,
+    refused_exemplars: OnceLock<Counter>,
     edited_samples: OnceLock<Counter>,
     forwarded: ByWord<String>,
     dropped: ByWord<DropWords>,
@@ -60,6 +61,7 @@ impl Counters {
             received_samples: metrics.received_samples.get_or_create_owned(&labels),
             received_bytes: metrics.received_bytes.get_or_create_owned(&labels),
             received_metadata: OnceLock::new(),
+            refused_exemplars: OnceLock::new(),
             edited_samples: OnceLock::new(),
             forwarded: ByWord::default(),
             dropped: ByWord::default(),
@@ -102,6 +104,14 @@ impl Counters {
             let family = &self.metrics.received_metadata;
             let counter = || family.get_or_create_owned(&self.labels());
             self.received_metadata.get_or_init(counter).inc_by(entries);
+        }
+    }
+
+    pub fn refused_exemplars(&self, exemplars: u64) {
+        if exemplars > 0 {
+            let family = &self.metrics.refused_exemplars;
+            let counter = || family.get_or_create_owned(&self.labels());
+            self.refused_exemplars.get_or_init(counter).inc_by(exemplars);
         }
     }
 

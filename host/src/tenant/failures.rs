@@ -1,8 +1,8 @@
 //! Which failed writes of a tenant are told in the log.
 //!
 //! Takes a reason and the time; gives whether there is a line for it. The first ones of each kind are told and the
-//! others counted: a tenant that fails ten thousand times a second must not fill the disk, nor make the others wait for
-//! standard error. Metrics count every write all the same. Never reads a clock.
+//! others counted, and told by number when they have ended: a tenant that fails ten thousand times a second must not fill
+//! the disk, nor make the others wait for standard error. Metrics count every write all the same. Never reads a clock.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,6 +25,8 @@ pub struct Failures {
 #[derive(Debug)]
 struct Told {
     throttle: Throttle,
+    /// What failed is dropped by the sender.
+    is_dropped: bool,
     last: Instant,
     text: String,
 }
@@ -38,12 +40,28 @@ pub struct LastFailure {
     pub ago: Duration,
 }
 
+/// Failures for one reason that had no line of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untold {
+    pub reason: &'static str,
+    pub failures: u64,
+    pub is_dropped: bool,
+}
+
 impl Failures {
-    /// Whether to tell this one: with how many of its kind were not told before it. `text` is asked for if so.
-    pub fn due(&self, reason: &'static str, now: Instant, text: impl FnOnce() -> String) -> Option<u64> {
+    /// Whether to tell this one: with how many of its kind were not told before it. `text` is asked for if so. `is_dropped`
+    /// says whether the sender drops what failed.
+    pub fn due(
+        &self,
+        reason: &'static str,
+        is_dropped: bool,
+        now: Instant,
+        text: impl FnOnce() -> String,
+    ) -> Option<u64> {
         let mut all = self.locked();
         let told = all.entry(reason).or_insert_with(|| Told {
             throttle: Throttle::new(LINES, WINDOW),
+            is_dropped,
             last: now,
             text: String::new(),
         });
@@ -51,6 +69,19 @@ impl Failures {
         let untold = told.throttle.due(now)?;
         told.text = text();
         Some(untold)
+    }
+
+    /// What was not told, of kinds that have not failed for a while.
+    pub fn untold(&self, now: Instant) -> Vec<Untold> {
+        let all = self.locked();
+        let ended = all.iter().filter_map(|(&reason, told)| {
+            Some(Untold {
+                reason,
+                failures: told.throttle.ended(now)?,
+                is_dropped: told.is_dropped,
+            })
+        });
+        ended.collect()
     }
 
     /// Newest first.
@@ -83,7 +114,25 @@ mod tests {
     use super::*;
 
     fn due(log: &Failures, reason: &'static str, now: Instant) -> Option<u64> {
-        log.due(reason, now, || format!("why {reason}"))
+        log.due(reason, true, now, || format!("why {reason}"))
+    }
+
+    #[test]
+    fn what_was_not_told_of_a_flood_is_told_once_when_it_has_ended() {
+        let log = Failures::default();
+        let start = Instant::now();
+        for _ in 0..100 {
+            due(&log, "snappy", start);
+        }
+        log.due("over_rate", false, start, String::new);
+        assert_eq!(log.untold(start), []);
+        let untold = Untold {
+            reason: "snappy",
+            failures: 90,
+            is_dropped: true,
+        };
+        assert_eq!(log.untold(start + WINDOW), [untold]);
+        assert_eq!(log.untold(start + WINDOW), []);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::account::Account;
 use super::counters::Counters;
 use super::generation::Generation;
+use super::stored_before::StoredBefore;
 use crate::auth::Proof;
 use crate::config;
 use crate::judge::Judge;
@@ -122,6 +123,10 @@ impl<'g> Session<'g> {
 
     pub fn counters(&self) -> &'g Counters {
         self.generation.account.counters()
+    }
+
+    pub fn stored_before(&self) -> &'g StoredBefore {
+        &self.generation.account.stored_before
     }
 
     /// Takes its place among the requests in flight, until the write is answered.

@@ -64,6 +64,13 @@ impl Uses {
         credentials.iter().map(ago).collect()
     }
 
+    /// Those that were used within the `lately`, with how long ago.
+    pub(super) fn lately(&self, lately: Duration, now: Instant) -> Vec<(Credential, Duration)> {
+        let known = self.locked();
+        let used = |(credential, last): &(Credential, Arc<LastUse>)| Some((credential.clone(), last.ago(now)?));
+        known.iter().filter_map(used).filter(|(_, ago)| *ago < lately).collect()
+    }
+
     fn locked(&self) -> MutexGuard<'_, Vec<(Credential, Arc<LastUse>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -92,6 +99,10 @@ mod tests {
         second[0].note(at(6_000));
         let second_ago = Some(Duration::from_secs(1));
         assert_eq!(ago(7_000), [second_ago, Some(Duration::from_secs(5)), second_ago]);
+        let lately = |millis| uses.lately(Duration::from_millis(millis), at(7_000));
+        assert_eq!(lately(1_000), []);
+        let used = [(c.clone(), Duration::from_secs(1)), (a.clone(), Duration::from_secs(1))];
+        assert_eq!(lately(2_000), used);
         uses.of(std::slice::from_ref(&a), at(7_000));
         assert_eq!(ago(7_000), [second_ago, None, None]);
     }

@@ -5,7 +5,7 @@
 use std::borrow::Borrow;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-use xxhash_rust::xxh3::xxh3_128_with_secret;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_secret};
 
 /// Names a series without holding its labels. 128 bits, keyed per process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,10 @@ impl Hasher for Same {
     }
 }
 
+/// Names a body that goes to one upstream without holding it. 128 bits, keyed per process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyHash([u64; 2]);
+
 /// The hash key. A sender that knew it could make two label sets collide and so borrow a verdict.
 pub struct HashKey(Box<[u8; 192]>);
 
@@ -104,6 +108,17 @@ impl HashKey {
     pub fn hash(&self, label_bytes: &[u8]) -> SeriesHash {
         let hash = xxh3_128_with_secret(label_bytes, &self.0[..]);
         SeriesHash([hash as u64, (hash >> 64) as u64])
+    }
+
+    /// Hashes a body and where it goes.
+    pub fn hash_body(&self, body: &[u8], upstream: &str) -> BodyHash {
+        let mut hasher = Xxh3::with_secret(*self.0);
+        hasher.update(upstream.as_bytes());
+        // No name has it.
+        hasher.update(&[0]);
+        hasher.update(body);
+        let hash = hasher.digest128();
+        BodyHash([hash as u64, (hash >> 64) as u64])
     }
 }
 

@@ -43,6 +43,7 @@ tenant_files: [tenants/*.yaml]
     assert_eq!(written.admin, left_out.admin);
     assert_eq!(written.upstreams, left_out.upstreams);
     assert_eq!(written.sandbox, left_out.sandbox);
+    assert_eq!(written.credential_grace, left_out.credential_grace);
 
     // Limits and labels show in tenants only.
     let with_tenant = page().1[0].replace("tenants: []", "tenants: [{tenant: a}]");

@@ -110,6 +110,53 @@ fn a_write_above_the_burst_waits_for_a_full_bucket_and_passes() {
 }
 
 #[test]
+fn those_who_wait_together_are_told_to_come_when_the_bucket_can_pay_for_one_after_the_other() {
+    let (buckets, mut clock) = (Buckets::default(), Clock::new());
+    let write = [charge("b", 500, 1000.0, 1000)];
+    buckets.charge(&[charge("b", 1000, 1000.0, 1000)], clock.0).unwrap();
+    let mut told: Vec<Duration> = (0..20).map(|_| wait(buckets.charge(&write, clock.0))).collect();
+    let halves: Vec<u128> = told.iter().map(|told| told.as_millis() / 500).collect();
+    assert_eq!(halves[..10], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    assert!(told[10..].iter().all(|told| *told == LONGEST_FOR_OTHERS), "{told:?}");
+    // The first ten, who wait as long as they were told, are let in at the first attempt.
+    told.truncate(10);
+    let mut before = Duration::ZERO;
+    for told in told {
+        let now = clock.after((told - before).as_secs_f64() + 1e-5);
+        assert_eq!(buckets.charge(&write, now), Ok(()), "{told:?}");
+        before = told;
+    }
+}
+
+#[test]
+fn who_comes_too_early_again_and_again_keeps_nobody_waiting_for_long() {
+    let (buckets, mut clock) = (Buckets::default(), Clock::new());
+    let write = [charge("b", 10, 10.0, 10)];
+    buckets.charge(&write, clock.0).unwrap();
+    for _ in 0..1000 {
+        let _ = buckets.charge(&write, clock.after(1e-5));
+    }
+    assert!(wait(buckets.charge(&write, clock.0)) <= LONGEST_FOR_OTHERS);
+    // A bucket that takes longer than that for one takes as long for all.
+    let slow = [charge("slow", 10, 0.5, 10)];
+    buckets.charge(&slow, clock.0).unwrap();
+    for _ in 0..3 {
+        assert_eq!(wait(buckets.charge(&slow, clock.0)), Duration::from_secs(20));
+    }
+}
+
+#[test]
+fn a_write_that_two_buckets_refuse_waits_for_the_slower_one() {
+    let (buckets, clock) = (Buckets::default(), Clock::new());
+    let write = [charge("fast", 10, 10.0, 10), charge("slow", 10, 1.0, 10)];
+    buckets.charge(&write, clock.0).unwrap();
+    let ChargeError::Empty(refused) = buckets.charge(&write, clock.0).unwrap_err() else {
+        panic!("a bucket is empty");
+    };
+    assert_eq!((refused.bucket.as_str(), refused.retry_after.as_secs()), ("slow", 10));
+}
+
+#[test]
 fn new_rates_hold_at_once_and_refill_nothing() {
     let (buckets, mut clock) = (Buckets::default(), Clock::new());
     buckets.charge(&[charge("b", 100, 1.0, 100)], clock.0).unwrap();
