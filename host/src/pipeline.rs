@@ -85,14 +85,13 @@ impl Pipeline {
         let id = request_id(request.headers(), number);
         let mut trace = Trace::default();
         let result = self.write(request, peer, started, &mut trace).await;
-        if let Some(account) = trace.of {
-            // Where the rest is sent again, they come with it.
-            let is_dropped = result
-                .as_ref()
-                .err()
-                .is_none_or(|failure| is_dropped(failure.answer(&self.context(&trace, peer, number)).status));
-            self.log_refused(account, &trace.refused, is_dropped, &id);
-        }
+        let result = result.map_err(|failure| (failure.answer(&self.context(&trace, peer, number)), failure));
+        // Where the rest is sent again, what was refused comes with it.
+        let is_dropped = result
+            .as_ref()
+            .err()
+            .is_none_or(|(answer, _)| is_dropped(answer.status));
+        trace.log_refused(is_dropped, &id);
         let mut response = match &result {
             Ok(stored) => {
                 tracing::debug!(
@@ -104,10 +103,9 @@ impl Pipeline {
                 trace.written = trace.written.map(|_| stored.written());
                 respond::stored(stored)
             }
-            Err(failure) => {
-                let answer = failure.answer(&self.context(&trace, peer, number));
-                self.log_failure(failure, &answer, &trace, &id, peer);
-                let response = respond::failed(&answer, || self.authenticator.challenge());
+            Err((answer, failure)) => {
+                self.log_failure(failure, answer, &trace, &id, peer);
+                let response = respond::failed(answer, || self.authenticator.challenge());
                 // A stranger gets one answer for each connection, unless it is to try again: a handshake costs more than
                 // that. What is left of a body is nothing to wait for.
                 let is_refused = trace.of.is_none() && answer.status.is_client_error();

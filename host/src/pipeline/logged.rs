@@ -13,7 +13,6 @@ use crate::auth::{AuthError, Claimed};
 use crate::model::Peer;
 use crate::respond::{self, Failure, RefusedSeries};
 use crate::telemetry::network_of;
-use crate::tenant::Account;
 
 /// Tells what senders drop as a warning, and what they keep as what passes.
 macro_rules! tell {
@@ -88,11 +87,15 @@ impl Pipeline {
             ),
         }
     }
+}
 
-    /// The first series that was refused for each reason, without the value of its label. A tenant that sends such ones all day fills no disk.
-    pub(super) fn log_refused(&self, account: &Account, refused: &[RefusedSeries], is_dropped: bool, id: &str) {
+impl Trace<'_> {
+    /// The first series that was refused for each reason, without the value of its label. A tenant that sends such ones all
+    /// day fills no disk.
+    pub(super) fn log_refused(&self, is_dropped: bool, id: &str) {
+        let Some(account) = self.of else { return };
         let (tenant, now) = (account.tenant(), Instant::now());
-        for refused in refused {
+        for refused in &self.refused {
             let RefusedSeries {
                 reason,
                 series,

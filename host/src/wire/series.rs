@@ -228,7 +228,7 @@ impl Scanned {
         &self.rejected
     }
 
-    /// Metadata entries received; of 2.0, series with any. They are counted and never forwarded: Thanos discards them.
+    /// Metadata entries received; of 2.0, series with any. They belong to no verdict: who wants them is `forward`'s to know.
     pub fn metadata(&self) -> u64 {
         self.metadata
     }
