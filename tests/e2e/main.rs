@@ -42,10 +42,21 @@ mod versions;
 mod watching;
 
 use gauntlet_tests::{Gateway, Receiver, Setup, Tenant, TimeSeries, WriteRequest, series, write};
+use serde_json::json;
 
 /// A gateway with one receiver behind `soft`, and the tenant `a` whose bearer token is `a-token`.
 async fn one_tenant(receiver: &Receiver) -> Gateway {
     Gateway::start(Setup::with_receiver(receiver).tenant(tenant("a"))).await
+}
+
+/// A gateway with two upstreams, and the tenant `a`, whose series `other` go to the other one.
+async fn parted(one: &Receiver, other: &Receiver) -> Gateway {
+    let routes = json!({"routes": [{"match": {"__name__": "other"}, "stream": "other", "upstream": "other"}]});
+    let setup = Setup::new()
+        .upstream("one", &[one])
+        .upstream("other", &[other])
+        .tenant(tenant("a").upstreams(&["one", "other"]).policy("route", routes));
+    Gateway::start(setup).await
 }
 
 /// A tenant on `soft` whose bearer token is `<id>-token`.

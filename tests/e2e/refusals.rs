@@ -1,9 +1,8 @@
 //! What receivers refuse, in their own words: what the sender is told, what is counted, and what is no fault of his.
 
 use gauntlet_tests::{Gateway, Receiver, Reply, Setup, WriteRequest, series, write};
-use serde_json::json;
 
-use crate::{small_write, tenant};
+use crate::{parted, small_write, tenant};
 
 /// Two series with three samples each: four are not their series' newest.
 fn six(time: i64) -> WriteRequest {
@@ -144,12 +143,7 @@ async fn where_exemplars_alone_were_refused_the_write_is_stored() {
 #[tokio::test]
 async fn a_part_that_was_stored_the_first_time_is_not_held_against_the_second() {
     let (one, other) = (Receiver::start().await, Receiver::start().await);
-    let routes = json!({"routes": [{"match": {"__name__": "other"}, "stream": "other", "upstream": "other"}]});
-    let setup = Setup::new()
-        .upstream("one", &[&one])
-        .upstream("other", &[&other])
-        .tenant(tenant("a").upstreams(&["one", "other"]).policy("route", routes));
-    let gateway = Gateway::start(setup).await;
+    let gateway = parted(&one, &other).await;
     let sender = gateway.sender().bearer("a-token");
     other.answer_next([Reply::status(503)]);
     assert_eq!(sender.write(&six(0)).await.status, 503);

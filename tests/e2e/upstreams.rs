@@ -3,7 +3,7 @@
 use gauntlet_tests::{Certs, Gate, Gateway, Receiver, Reply, Setup, refused_address, series, within, write};
 use serde_json::json;
 
-use crate::{one_tenant, small_write, tenant};
+use crate::{one_tenant, parted, small_write, tenant};
 
 #[tokio::test]
 async fn each_answer_of_a_receiver_becomes_the_documented_one() {
@@ -135,12 +135,7 @@ async fn a_receivers_429_stays_429_where_the_operator_says_so() {
 #[tokio::test]
 async fn of_several_parts_the_longest_retry_after_reaches_the_sender() {
     let (one, other) = (Receiver::start().await, Receiver::start().await);
-    let routes = json!({"routes": [{"match": {"__name__": "other"}, "stream": "other", "upstream": "other"}]});
-    let setup = Setup::new()
-        .upstream("one", &[&one])
-        .upstream("other", &[&other])
-        .tenant(tenant("a").upstreams(&["one", "other"]).policy("route", routes));
-    let gateway = Gateway::start(setup).await;
+    let gateway = parted(&one, &other).await;
     let sender = gateway.sender().bearer("a-token");
     for (first, second) in [("2", "120"), ("120", "2")] {
         one.answer(Reply::status(503).header("Retry-After", first));

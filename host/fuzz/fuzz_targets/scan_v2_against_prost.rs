@@ -2,11 +2,11 @@
 #![no_main]
 
 use gauntlet::model::Protocol::{V1, V2};
-use gauntlet::wire::{
-    Extras, HashKey, InvalidSeries, Proof, ScanError, ScanLimits, Scanned, frame, measure, scan, splice,
-};
+use gauntlet::wire::{Extras, ScanError, ScanLimits, Scanned, frame, measure, scan};
 use libfuzzer_sys::fuzz_target;
 
+#[path = "../shared/found.rs"]
+mod found;
 #[allow(dead_code)]
 #[path = "../../src/wire/tests/model.rs"]
 mod model;
@@ -31,15 +31,7 @@ fuzz_target!(|data: &[u8]| {
             assert!(again.is_as_sent() && again.series() == scanned.series());
             // Framed first and proved as if nothing were known, it is the same.
             let framed = frame(V2, data.to_vec(), &LIMITS).expect("what scans is framed");
-            let key = HashKey::random().expect("randomness");
-            let mut proof = framed.prove(&key);
-            if let Proof::Otherwise(refuted) = proof {
-                proof = refuted.scan().expect("what scans is scanned again").prove(&key);
-            }
-            let Proof::AsFramed(proved) = proof else {
-                panic!("what scans is proved");
-            };
-            let proved = proved.into_scanned();
+            let proved = found::proved(framed).into_scanned();
             assert_eq!((proved.body(), proved.series()), (scanned.body(), scanned.series()));
             assert_eq!(
                 (proved.extras(), proved.rejected()),
@@ -56,7 +48,11 @@ fuzz_target!(|data: &[u8]| {
 fn finding(scanned: &Scanned) -> model_v2::Finding {
     let totals = scanned.extras().map(Extras::totals).unwrap_or_default();
     model_v2::Finding {
-        as_1_0: as_1_0(scanned),
+        // Metadata is beside what 1.0 has.
+        as_1_0: model::Finding {
+            metadata: 0,
+            ..found::finding(scanned)
+        },
         said: said(scanned),
         totals: [totals.metadata, totals.sample_starts, totals.histogram_starts],
     }
@@ -73,28 +69,4 @@ fn said(scanned: &Scanned) -> Vec<(usize, model_v2::Said)> {
         histogram_starts: extra.histogram_starts.to_vec(),
     };
     all.map(|(place, extra)| (place, one(extra))).collect()
-}
-
-fn as_1_0(scanned: &Scanned) -> model::Finding {
-    let totals = scanned.totals();
-    let mut series = Vec::new();
-    scanned
-        .series()
-        .iter()
-        .for_each(|one| splice::keep(&mut series, scanned, one).expect("a series of this body"));
-    let rejected = |wanted: &dyn Fn(InvalidSeries) -> bool| {
-        scanned
-            .rejected()
-            .iter()
-            .filter(|rejected| wanted(rejected.reason))
-            .map(|rejected| rejected.totals.series)
-            .sum()
-    };
-    model::Finding {
-        series,
-        received: [totals.series, totals.samples, totals.histograms, totals.exemplars],
-        invalid_histograms: rejected(&|reason| reason == InvalidSeries::InvalidHistogram),
-        rejected: rejected(&|_| true),
-        metadata: 0,
-    }
 }

@@ -2,12 +2,13 @@
 #![no_main]
 
 use gauntlet::model::Protocol::V1;
-use gauntlet::wire::labels::{encode_labels, labels};
 use gauntlet::wire::splice::{keep, splice};
 use gauntlet::wire::{Patch, Piece, ScanLimits, encode, scan};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 
+#[path = "../shared/edited.rs"]
+mod edited;
 // Each target uses a part of it.
 #[allow(dead_code)]
 #[path = "../../src/wire/tests/model.rs"]
@@ -29,17 +30,7 @@ fuzz_target!(|data: &[u8]| {
         .for_each(|series| keep(&mut all, &scanned, series).expect("a series of this body"));
     let model = WriteRequest::decode(all.as_slice()).expect("a scan proves protobuf");
 
-    // Edited: a label goes in front, the rest stays.
-    let added: Vec<Vec<u8>> = scanned
-        .series()
-        .iter()
-        .map(|series| {
-            let mut bytes = Vec::new();
-            let own = labels(scanned.label_bytes(series)).filter(|(name, _)| *name > "!");
-            encode_labels(std::iter::once(("!", "é")).chain(own), &mut bytes);
-            bytes
-        })
-        .collect();
+    let added = edited::labels(&scanned);
     let mut pieces = Vec::new();
     let mut expected = Vec::new();
     for (i, ((series, bytes), mut model)) in scanned.series().iter().zip(&added).zip(model.timeseries).enumerate() {

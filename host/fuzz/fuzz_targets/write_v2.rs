@@ -2,12 +2,13 @@
 #![no_main]
 
 use gauntlet::model::Protocol;
-use gauntlet::wire::labels::{encode_labels, labels};
 use gauntlet::wire::splice::keep;
 use gauntlet::wire::{Patch, Piece, ScanLimits, Scanned, encode_v2, scan};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 
+#[path = "../shared/edited.rs"]
+mod edited;
 // Each target uses a part of it.
 #[allow(dead_code)]
 #[path = "../../src/wire/tests/model.rs"]
@@ -32,17 +33,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let all = told(&scanned);
-    // Edited: a label goes in front, the rest stays.
-    let added: Vec<Vec<u8>> = scanned
-        .series()
-        .iter()
-        .map(|series| {
-            let mut bytes = Vec::new();
-            let own = labels(scanned.label_bytes(series)).filter(|(name, _)| *name > "!");
-            encode_labels(std::iter::once(("!", "é")).chain(own), &mut bytes);
-            bytes
-        })
-        .collect();
+    let added = edited::labels(&scanned);
     let (mut pieces, mut expected) = (Vec::new(), Vec::new());
     for (i, ((series, bytes), mut told)) in scanned.series().iter().zip(&added).zip(all).enumerate() {
         match (seed >> (1 + 2 * (i % 3))) & 3 {

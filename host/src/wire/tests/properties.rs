@@ -87,15 +87,7 @@ proptest! {
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
     ) {
         let mut body = if odd { odd::Odd(seed).write(&write) } else { write.encode_to_vec() };
-        if !body.is_empty() {
-            for (at, byte) in &flips {
-                let at = at.index(body.len());
-                body[at] = *byte;
-            }
-            if flips.len() % 2 == 0 {
-                body.truncate(cut.index(body.len()) + 1);
-            }
-        }
+        random::damage(&mut body, &flips, cut);
         compare(&body);
     }
 

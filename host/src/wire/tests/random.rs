@@ -27,6 +27,20 @@ pub fn labels_of(set: &BTreeMap<String, String>) -> Vec<Label> {
         .collect()
 }
 
+/// Other bytes in some places, and an end too early after every second kind of damage.
+pub fn damage(body: &mut Vec<u8>, flips: &[(prop::sample::Index, u8)], cut: prop::sample::Index) {
+    if body.is_empty() {
+        return;
+    }
+    for (at, byte) in flips {
+        let at = at.index(body.len());
+        body[at] = *byte;
+    }
+    if flips.len().is_multiple_of(2) {
+        body.truncate(cut.index(body.len()) + 1);
+    }
+}
+
 fn series() -> impl Strategy<Value = TimeSeries> {
     let samples = prop::collection::vec((bits(), timestamp()), 0..4);
     let exemplars = prop::collection::vec(exemplar(), 0..3);

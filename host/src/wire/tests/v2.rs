@@ -575,13 +575,7 @@ proptest! {
         let mut request = as_2_0(&write);
         say(&mut request, seed);
         let mut body = if odd { odd::Odd(seed).write_v2(&request) } else { request.encode_to_vec() };
-        for (at, byte) in &flips {
-            let at = at.index(body.len());
-            body[at] = *byte;
-        }
-        if flips.len() % 2 == 0 {
-            body.truncate(cut.index(body.len()) + 1);
-        }
+        random::damage(&mut body, &flips, cut);
         compare(&body);
     }
 
