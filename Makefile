@@ -2,7 +2,7 @@
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gauntlet
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: checkout demo test unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick senders senders-quick canary fuzz bench build
+.PHONY: checkout book demo test unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick senders senders-quick canary fuzz bench build
 
 demo unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick senders senders-quick canary fuzz bench build: checkout
 
@@ -116,6 +116,16 @@ bench:
 	scripts/provision bench
 	cargo build --release --locked --workspace
 	$(CARGO_TARGET_DIR)/release/bench
+
+## A book of docs/, to be read in a browser: the cache's book/docs/index.html. A warning is an error.
+book:
+	scripts/provision book
+	rm -rf $(CACHE)/book
+	mkdir -p $(CACHE)/book
+	# Pages lead to these files as well, which lie beside docs/.
+	cp -r deploy $(CACHE)/book/
+	nice $(CACHE)/bin/mdbook-$$(sed -n 's/^mdbook_version=//p' scripts/provision) build -d $(CACHE)/book/docs docs 2>$(CACHE)/book/log || { cat $(CACHE)/book/log >&2; exit 1; }
+	! grep -E 'WARN|ERROR' $(CACHE)/book/log
 
 ## The program as it is shipped.
 build:

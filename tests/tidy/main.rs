@@ -9,6 +9,8 @@
 mod circles;
 mod copies;
 mod documents;
+mod guides;
+mod links;
 mod names;
 
 use std::fs;
