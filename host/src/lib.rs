@@ -11,6 +11,7 @@ pub mod telemetry;
 pub mod memory;
 pub mod turn;
 pub mod config;
+pub mod refusals;
 pub mod net;
 
 // The way in: socket, TLS, what the head claims, who it is, the body. Where one needs the other it stands below it.
@@ -38,6 +39,7 @@ pub mod respond;
 pub mod pipeline;
 pub mod explain;
 pub mod reload;
+pub mod flow;
 pub mod lab;
 pub mod admin;
 pub mod server;

@@ -10,7 +10,7 @@ mod in_flight;
 mod turns;
 mod whole;
 
-pub use bucket::{Buckets, ChargeError, EmptyBucket, Withdrawal};
+pub use bucket::{BucketLevel, Buckets, ChargeError, EmptyBucket, Withdrawal};
 pub use in_flight::{BoundMet, Count, InFlight, Need, Permit};
 pub use turns::Turns;
 pub use whole::{Asking, Rule, Whole};

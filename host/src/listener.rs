@@ -32,6 +32,7 @@ use self::roster::{Leave, MostSeats, Notice, Roster, Seat};
 use crate::config::RemoteWrite;
 use crate::memory::Memory;
 use crate::model::{Peer, PeerCertificate};
+use crate::refusals::{LastRefusals, ToldRefusal};
 use crate::telemetry::metrics::ReasonLabels;
 use crate::telemetry::{Metrics, Throttle, Throttles, network_of};
 use crate::tls::{self, HandshakeError, HandshakeFault};
@@ -51,7 +52,7 @@ pub mod requests;
 pub use bind::bind;
 pub(crate) use clock::{Clock, Phase};
 pub use reactors::Reactors;
-pub(crate) use requests::{last, serve_requests};
+pub(crate) use requests::{last, lasting, serve_requests};
 
 /// Pause after an accept error that will not go away by trying again at once, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -91,14 +92,20 @@ pub struct Listener {
     deadlines: Deadlines,
     metrics: Arc<Metrics>,
     refusals: Arc<Throttles<(IpAddr, &'static str)>>,
+    refused: Arc<LastRefusals>,
 }
 
 impl Listener {
-    /// Binds `listen_address`. Senders can connect from here on; they are served by [`serve`].
+    /// Binds `listen_address`. Senders can connect from here on; they are served by [`serve`]. Who is turned away is told to
+    /// `refused`.
     ///
     /// # Errors
     /// If the address is malformed, unknown or taken.
-    pub async fn bind(config: &RemoteWrite, metrics: Arc<Metrics>) -> Result<Self, ListenError> {
+    pub async fn bind(
+        config: &RemoteWrite,
+        metrics: Arc<Metrics>,
+        refused: Arc<LastRefusals>,
+    ) -> Result<Self, ListenError> {
         let failed = |reason| ListenError::Bind {
             address: config.listen_address.clone(),
             reason,
@@ -121,6 +128,7 @@ impl Listener {
             },
             metrics,
             refusals: Arc::new(Throttles::new(1, TELL_REFUSALS_EVERY, MAX_REFUSALS)),
+            refused,
         })
     }
 
@@ -145,6 +153,8 @@ struct Door<H> {
     shutdown: CancellationToken,
     /// Which refusals are told, by network and reason.
     refusals: Arc<Throttles<(IpAddr, &'static str)>>,
+    /// What is kept of those that are told.
+    refused: Arc<LastRefusals>,
 }
 
 /// Accepts until `shutdown`, then returns at once; connections finish the request they are serving and end.
@@ -181,6 +191,7 @@ pub async fn serve<H, F>(
         metrics: listener.metrics,
         shutdown: shutdown.clone(),
         refusals: listener.refusals,
+        refused: listener.refused,
     });
     loop {
         let accepted = async {
@@ -420,6 +431,8 @@ impl<H> Door<H> {
         count(&self.metrics, reason).inc();
         if let Some(untold) = self.refusals.due((network_of(peer.ip()), reason), now()) {
             tracing::info!(reason, %peer, %error, untold, "a connection was refused");
+            let told = ToldRefusal::of_connection(reason, error.to_string(), peer, None);
+            self.refused.stranger(told);
         }
     }
 
@@ -428,6 +441,8 @@ impl<H> Door<H> {
         count(&self.metrics, reason).inc();
         if let Some(untold) = self.refusals.due((network_of(peer.ip()), reason), now()) {
             tracing::info!(reason, %peer, untold, "a connection was closed");
+            let told = ToldRefusal::of_connection(reason, "the connection was closed".to_owned(), peer, None);
+            self.refused.stranger(told);
         }
     }
 
@@ -440,6 +455,8 @@ impl<H> Door<H> {
         } else if let Some(untold) = self.refusals.due((network_of(peer.ip()), reason), now()) {
             let certificate = error.certificate.as_ref().map(tracing::field::display);
             tracing::info!(reason, %peer, certificate, %error, untold, "a handshake failed");
+            let told = ToldRefusal::of_connection(reason, error.to_string(), peer, error.certificate.as_ref());
+            self.refused.stranger(told);
         }
     }
 }

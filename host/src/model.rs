@@ -153,6 +153,12 @@ impl PeerCertificate {
     pub fn has_expired(&self) -> bool {
         self.not_after < seconds_since_1970()
     }
+
+    /// Whatever kind they are of.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let sans = self.uri_sans.iter().chain(&self.dns_sans);
+        sans.chain(&self.common_name).map(String::as_str)
+    }
 }
 
 /// The time of day, for what is compared with certificates.

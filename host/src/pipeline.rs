@@ -39,8 +39,8 @@ mod shared;
 mod tap;
 mod untold;
 
-use ledger::Ledger;
-use settling::{NO_SUCH_UPSTREAM, PartOutcome, Settling, is_dropped};
+use ledger::{Ledger, is_dropped};
+use settling::{NO_SUCH_UPSTREAM, PartOutcome, Settling};
 pub use shared::{Shared, SharedError};
 pub use tap::{LEFT_OUT, OpenTap, Taken, Tap};
 
@@ -68,6 +68,8 @@ pub struct Pipeline {
 #[derive(Default)]
 struct Trace<'g> {
     of: Option<&'g Account>,
+    /// Which of its credentials proved it, by its place.
+    credential: usize,
     over_rate: Option<OverRate>,
     /// What of it was refused, whatever becomes of the rest.
     refused: Vec<RefusedSeries>,
@@ -91,7 +93,7 @@ impl Pipeline {
             .as_ref()
             .err()
             .is_none_or(|(answer, _)| is_dropped(answer.status));
-        trace.log_refused(is_dropped, &id);
+        self.log_refused(&trace, result.as_ref().ok(), is_dropped, &id, peer);
         let mut response = match &result {
             Ok(stored) => {
                 tracing::debug!(
@@ -153,6 +155,7 @@ impl Pipeline {
         let verified = &self.shared.verified;
         let proof = self.authenticator.authenticate(headers, peer, verified).await;
         let proof = proof.inspect_err(|_| trace.claimed = Some(self.authenticator.claimed(headers)))?;
+        trace.credential = proof.credential();
         let proved = self.tenants.of(proof, started).ok_or(Failure::Bug(
             "a credential proves a tenant that this generation does not have",
         ))?;
@@ -217,7 +220,12 @@ impl Pipeline {
             Protocol::V2 => Box::pin(self.recall_written_out(session, body)).await?,
         };
         let scanned = recalled.scanned();
-        let mut ledger = Ledger::open(session.counters(), scanned, compressed.len());
+        let mut ledger = Ledger::open(
+            session.counters(),
+            scanned,
+            compressed.len(),
+            session.config().over_rate,
+        );
         if self.shared.tap.is_open() {
             // In a box: the writes of every other day are not to be larger for it.
             Box::pin(self.tap(session, scanned)).await;

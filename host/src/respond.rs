@@ -443,6 +443,12 @@ pub fn stored_as(stored: &Stored) -> (StatusCode, Option<String>) {
     if refused == 0 {
         return (StatusCode::NO_CONTENT, None);
     }
+    (StatusCode::BAD_REQUEST, Some(refused_text(stored, Shown::clone)))
+}
+
+/// What a sender is told of series that were refused while the others were stored, with each first one as it is `shown`.
+pub fn refused_text(stored: &Stored, shown: impl Fn(&Shown) -> Shown) -> String {
+    let refused: u64 = stored.refused.iter().map(|refused| refused.series).sum();
     let mut text = format!(
         "{refused} of {} series were refused, the others were stored: ",
         stored.received.series
@@ -451,9 +457,9 @@ pub fn stored_as(stored: &Stored) -> (StatusCode, Option<String>) {
         let comma = if i == 0 { "" } else { ", " };
         let RefusedSeries { series, why, first, .. } = refused;
         // Writing to a String cannot fail.
-        let _ = write!(text, "{comma}{series}: {why}, as in {first}");
+        let _ = write!(text, "{comma}{series}: {why}, as in {}", shown(first));
     }
-    (StatusCode::BAD_REQUEST, Some(text))
+    text
 }
 
 /// The response for a failure.

@@ -18,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::operators::PATIENCE;
-use crate::admin::{Gateway, Operators, QUESTIONS_AT_ONCE};
+use crate::admin::{Events, Gateway, Operators, QUESTIONS_AT_ONCE};
 use crate::config::{self, Config, Incumbents, Known, Loaded};
+use crate::flow::Flow;
 use crate::listener::{self, ListenError, Listener, Reactors};
 use crate::model::{Peer, seconds_since_1970};
 use crate::pipeline::{Shared, SharedError};
@@ -80,6 +81,8 @@ pub struct Running {
     stop: CancellationToken,
     connections: TaskTracker,
     tasks: TaskTracker,
+    flow: Arc<Flow>,
+    events: Arc<Events>,
     /// Where connections live; they end with it.
     reactors: Arc<Reactors>,
     /// Ends with it.
@@ -218,7 +221,8 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
 
     let mut remote_write = config.remote_write.clone();
     remote_write.max_connections = open_files::prepare(&config);
-    let listener = Listener::bind(&remote_write, Arc::clone(&shared.metrics)).await?;
+    let refused = Arc::clone(&shared.refused);
+    let listener = Listener::bind(&remote_write, Arc::clone(&shared.metrics), refused).await?;
     let address = config.admin.listen_address.clone();
     let admin_failed = |reason| StartError::Admin {
         address: address.clone(),
@@ -234,6 +238,8 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
         reason,
     })?;
     let running = Running {
+        flow: Arc::new(Flow::new(Arc::clone(&shared.metrics), std::time::Instant::now())),
+        events: Arc::default(),
         remote_write: listener.local_addr(),
         admin: admin_listener.local_addr().map_err(admin_failed)?,
         generations,
@@ -310,7 +316,11 @@ impl Running {
             metrics: Arc::clone(&self.shared.metrics),
             memory: Arc::clone(&self.shared.memory),
             questions: Arc::new(Semaphore::new(QUESTIONS_AT_ONCE)),
+            flow: Arc::clone(&self.flow),
+            events: Arc::clone(&self.events),
+            remote_write: self.remote_write,
             ready: Arc::clone(&self.ready),
+            stop: self.stop.clone(),
         }
     }
 
@@ -320,6 +330,7 @@ impl Running {
             self.tasks
                 .spawn(async move { generations.watch(poll_interval, stop).await });
         }
+        self.tasks.spawn(self.gateway().watch_flow());
         let generations = Arc::clone(&self.generations);
         self.tasks.spawn(async move { generations.keep_started().await });
         let (generations, stop) = (Arc::clone(&self.generations), self.stop.clone());
@@ -337,6 +348,7 @@ impl Running {
                         let current = generations.current();
                         let now = std::time::Instant::now();
                         current.tenants.accounts().for_each(|account| account.forget_idle(now));
+                        current.shared.refused.forget_old(now);
                         // Moves every memo's window on: an idle tenant's would stand still and come to mean the future.
                         current.tenants.serving().for_each(|generation| generation.publish());
                     }

@@ -14,9 +14,11 @@ mod durations;
 pub mod metrics;
 #[cfg(test)]
 pub(crate) mod page;
+mod recent;
 mod throttle;
 
 pub use metrics::Metrics;
+pub use recent::Recent;
 pub use throttle::{Throttle, Throttles, network_of};
 
 /// Shape of a log line.

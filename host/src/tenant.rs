@@ -14,6 +14,7 @@ use crate::model::TenantId;
 mod account;
 mod counters;
 mod failures;
+mod flow;
 mod generation;
 mod session;
 mod snapshot;
@@ -23,6 +24,7 @@ mod uses;
 pub use account::{Account, Accounts};
 pub use counters::{Counted, Counters};
 pub use failures::{Failures, LastFailure, Untold};
+pub use flow::{Minute, Moved, TenantFlow};
 pub use generation::{Generation, WentBack};
 pub use session::{Attribution, NotReady, Proved, Ready, Session};
 pub use snapshot::Snapshot;
@@ -78,6 +80,12 @@ impl Tenants {
             last_use.note(now);
         }
         Some(Proved::new(proof, &entry.account, entry.serving.as_deref()))
+    }
+
+    /// The kind and the public name of a credential by which `tenant` was proved, by its place. For operators.
+    pub fn credential(&self, tenant: &TenantId, place: usize) -> Option<String> {
+        let entry = self.0.get(tenant)?;
+        entry.account.uses.credential(entry.uses.get(place)?)
     }
 
     /// What serves `tenant`. For operators: nothing can be done in its name with it.

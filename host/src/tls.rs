@@ -234,6 +234,14 @@ pub fn expiry(pem: &[u8]) -> Option<i64> {
     Some(certificate.validity().not_after.timestamp())
 }
 
+/// The names of the first certificate in `pem` by which senders may know this listener, without those for many hosts.
+pub fn hosts(pem: &[u8]) -> Vec<String> {
+    let leaf = CertificateDer::from_pem_slice(pem).ok();
+    let names = leaf.and_then(|leaf| PeerCertificate::parse(&leaf));
+    let hosts = names.map(|names| names.dns_sans).unwrap_or_default();
+    hosts.into_iter().filter(|host| !host.contains('*')).collect()
+}
+
 impl PeerCertificate {
     /// `None` if the certificate is malformed in any part that names come from: it then names nobody.
     pub(crate) fn parse(der: &[u8]) -> Option<Self> {

@@ -13,6 +13,7 @@ mod budgets;
 mod checking;
 mod doors;
 mod example;
+mod flowing;
 mod forwarding;
 mod grace;
 mod headers;

@@ -69,10 +69,16 @@ async fn the_page_of_the_admin_api_has_the_keys_that_are_answered() {
         .certificate("dns_san", "a.example.com")
         .certificate("common_name", "a")
         .basic("a", "password")
-        .policy("relabel", relabel(json!([])))
+        .policy(
+            "relabel",
+            relabel(json!([{"action": "drop", "source_labels": ["__name__"], "regex": "go_.*"}])),
+        )
         .policy(
             "limits",
-            json!({"series_budgets": [{"per": ["__name__"], "max_active_series": 5000}]}),
+            json!({
+                "samples": {"per_second": 1000},
+                "series_budgets": [{"per": ["__name__"], "max_active_series": 5000}],
+            }),
         );
     // In shadow, and soon rolled back.
     let d = |value: &str| {
@@ -110,10 +116,9 @@ async fn the_page_of_the_admin_api_has_the_keys_that_are_answered() {
     .await;
     let poison = write([series("up").label("evil", "1").sample(1.0, 0)]);
     assert_eq!(gateway.sender().bearer("c-token").write(&poison).await.status, 400);
-    assert_eq!(
-        gateway.sender().bearer("a-token").write(&small_write()).await.status,
-        204
-    );
+    let up_and_go = [series("up").sample(1.0, 0), series("go_info").sample(1.0, 0)];
+    let stored = write(up_and_go).with_metadata("up");
+    assert_eq!(gateway.sender().bearer("a-token").write(&stored).await.status, 204);
     // Writes have failed, one series is refused and one tenant is broken, so that every list holds something.
     let refused = gateway
         .sender()
@@ -139,15 +144,34 @@ async fn the_page_of_the_admin_api_has_the_keys_that_are_answered() {
             data(&rolled_back.text),
         ),
     ];
-    for path in ["status", "tenants", "policies", "upstreams"] {
+    for path in ["status", "tenants", "policies", "upstreams", "refusals"] {
         let path = format!("/api/v1/{path}");
         answers.push((format!("GET {path}"), gateway.api(&path).await));
     }
+    let detail = gateway.api("/api/v1/tenants/a").await;
+    // What it has went back from nothing, and its policies do nothing of what those of others do.
+    answers.push((
+        "GET /api/v1/tenants/<tenant>".to_owned(),
+        as_others_have_it(detail, &answers),
+    ));
+    let mut flow = gateway.api("/api/v1/flow").await;
+    flow["tenants"] = json!({"a": flow["tenants"]["a"]});
+    answers.push(("GET /api/v1/flow".to_owned(), flow));
     for (route, answer) in answers {
         let keys = keys_of(&answer);
         assert!(keys.len() >= 5, "{route}: {answer}");
         assert_eq!(keys_of(&example(&page, &route)), keys, "{route}: {answer}");
     }
+}
+
+/// With the rows of all tenants and policies in place of one tenant's, so that every list in them holds something.
+fn as_others_have_it(mut detail: Value, answers: &[(String, Value)]) -> Value {
+    let of = |route: &str| &answers.iter().find(|(known, _)| known == route).unwrap().1;
+    detail["chain"] = of("GET /api/v1/policies").clone();
+    let rows = of("GET /api/v1/tenants").as_array().unwrap();
+    let went_back = rows.iter().map(|row| &row["went_back"]).find(|back| !back.is_null());
+    detail["went_back"] = went_back.unwrap().clone();
+    detail
 }
 
 #[tokio::test]

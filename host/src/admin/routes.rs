@@ -17,11 +17,17 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
+use super::events;
 use super::explaining;
+use super::flowing;
 use super::gateway::Gateway;
 use super::guard::{self, Denial};
+use super::lately::Lately;
+use super::refused;
 use super::tapping;
+use super::tenant;
 use super::views::{PolicyView, ReportView, StatusView, TenantView, UpstreamView, WentBackView, failed, success};
+use crate::forward::UpstreamStatus;
 use crate::model::TenantId;
 use crate::reload::{Generations, NoWayBack};
 use crate::telemetry::Throttle;
@@ -75,7 +81,11 @@ fn router(gateway: Gateway) -> Router {
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload).put(reload))
         .route("/api/v1/tenants", get(tenants))
+        .route("/api/v1/tenants/{tenant}", get(tenant::tenant))
         .route("/api/v1/tenants/{tenant}/rollback", post(roll_back))
+        .route("/api/v1/flow", get(flowing::flow))
+        .route("/api/v1/events", get(events::events))
+        .route("/api/v1/refusals", get(refused::refusals))
         .route("/api/v1/policies", get(policies))
         .route("/api/v1/upstreams", get(upstreams))
         .route("/api/v1/status", get(status))
@@ -128,7 +138,17 @@ async fn status(State(gateway): State<Gateway>) -> Response {
 }
 
 async fn tenants(State(gateway): State<Gateway>) -> Response {
-    success(snapshots(&gateway).iter().map(TenantView::of).collect::<Vec<_>>())
+    gateway.look(Instant::now());
+    let current = gateway.generations.current();
+    let lately = Lately::of(&current);
+    let mut serving: Vec<_> = current.tenants.serving().collect();
+    serving.sort_by_key(|generation| &generation.config().id);
+    let all = serving
+        .iter()
+        .map(|generation| (Snapshot::of(generation), lately.view(generation)));
+    let all: Vec<_> = all.collect();
+    let rows = all.iter().map(|(snapshot, lately)| TenantView::of(snapshot, lately));
+    success(rows.collect::<Vec<_>>())
 }
 
 async fn roll_back(State(gateway): State<Gateway>, Path(tenant): Path<String>) -> Response {
@@ -149,7 +169,14 @@ async fn policies(State(gateway): State<Gateway>) -> Response {
 
 async fn upstreams(State(gateway): State<Gateway>) -> Response {
     let status = gateway.upstreams.status();
-    success(status.into_iter().map(UpstreamView::of).collect::<Vec<_>>())
+    gateway.flow.know_upstreams(&status);
+    gateway.look(Instant::now());
+    let flows = gateway.flow.upstreams();
+    let view = |status: UpstreamStatus| {
+        let flow = flows.get(status.name.as_str()).copied().unwrap_or_default();
+        UpstreamView::of(status, flow)
+    };
+    success(status.into_iter().map(view).collect::<Vec<_>>())
 }
 
 /// By name.

@@ -13,8 +13,10 @@ use data_encoding::HEXLOWER;
 use http::StatusCode;
 use serde::Serialize;
 
+use super::lately::LatelyView;
 use crate::chain::{Example, FailedSeries, Impurity, PolicyStatus, ShadowStatus};
 use crate::config::{CertificateName, Credential};
+use crate::flow::UpstreamFlow;
 use crate::forward::{EndpointStatus, UpstreamStatus};
 use crate::judge::memo::BudgetStats;
 use crate::reload::Report;
@@ -156,6 +158,8 @@ pub(super) struct TenantView<'a> {
     fullest_budgets: Vec<BudgetView<'a>>,
     last_failures: Vec<FailureView<'a>>,
     policy_usage: TotalUsageView,
+    #[serde(flatten)]
+    lately: &'a LatelyView,
 }
 
 /// Of all policies of a tenant.
@@ -213,7 +217,7 @@ struct FailureView<'a> {
 }
 
 impl<'a> TenantView<'a> {
-    pub(super) fn of(tenant: &'a Snapshot) -> Self {
+    pub(super) fn of(tenant: &'a Snapshot, lately: &'a LatelyView) -> Self {
         let config = &tenant.config;
         let credentials = config.credentials.iter().zip(&tenant.last_used);
         Self {
@@ -234,6 +238,7 @@ impl<'a> TenantView<'a> {
             fullest_budgets: tenant.fullest_budgets.iter().map(BudgetView::of).collect(),
             last_failures: tenant.failures.iter().map(FailureView::of).collect(),
             policy_usage: TotalUsageView::of(&tenant.policies),
+            lately,
         }
     }
 }
@@ -428,6 +433,10 @@ pub(super) struct UpstreamView {
     upstream: String,
     in_flight: usize,
     lookup_error: Option<String>,
+    answers: BTreeMap<&'static str, u64>,
+    samples: u64,
+    p50_seconds: Option<f64>,
+    p99_seconds: Option<f64>,
     endpoints: Vec<EndpointView>,
 }
 
@@ -436,6 +445,7 @@ struct EndpointView {
     address: String,
     healthy: bool,
     in_flight: usize,
+    latency_seconds: Option<f64>,
     failures_in_a_row: u32,
     last_failure: Option<&'static str>,
     last_cause: Option<CauseView>,
@@ -451,12 +461,16 @@ struct CauseView {
 }
 
 impl UpstreamView {
-    pub(super) fn of(upstream: UpstreamStatus) -> Self {
+    pub(super) fn of(upstream: UpstreamStatus, flow: UpstreamFlow) -> Self {
         let endpoint = |endpoint| EndpointView::of(endpoint, &upstream.name, &upstream.path);
         Self {
             endpoints: upstream.endpoints.into_iter().map(endpoint).collect(),
             in_flight: upstream.in_flight,
             lookup_error: upstream.lookup_error,
+            answers: upstream.answers.into_iter().collect(),
+            samples: flow.samples,
+            p50_seconds: flow.p50,
+            p99_seconds: flow.p99,
             upstream: upstream.name,
         }
     }
@@ -475,6 +489,7 @@ impl EndpointView {
             address: endpoint.address,
             healthy: endpoint.healthy,
             in_flight: endpoint.in_flight,
+            latency_seconds: endpoint.latency.map(|latency| latency.as_secs_f64()),
             failures_in_a_row: endpoint.failures_in_a_row,
             last_failure: endpoint.last_failure,
             retry_in_seconds: endpoint.retry_in.map(|left| left.as_secs_f64()),

@@ -55,6 +55,16 @@ pub enum Claimed {
     Nonsense,
 }
 
+impl Claimed {
+    /// A user of the configuration, whose password it was not.
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Self::Password(name) => name.as_deref(),
+            Self::Nothing | Self::Token | Self::Nonsense => None,
+        }
+    }
+}
+
 impl std::fmt::Display for Claimed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -10,13 +10,12 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use http::header::{DATE, HeaderName, RETRY_AFTER};
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::histogram::Histogram;
 
 use super::health::Illness;
 use super::written::Written;
 use crate::net::{ExchangeError, HttpAnswer, TextBounds};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{UpstreamLabels, UpstreamName};
+use crate::telemetry::metrics::{Durations, UpstreamLabels, UpstreamName};
 
 mod conflict;
 mod words;
@@ -227,7 +226,7 @@ pub struct Outcomes {
     overloaded: Counter,
     nonsense: Counter,
     bug: Counter,
-    duration: Histogram,
+    duration: Durations,
 }
 
 impl Outcomes {
@@ -257,6 +256,27 @@ impl Outcomes {
                 .upstream_duration
                 .get_or_create_owned(&UpstreamName { upstream }),
         }
+    }
+
+    /// Those of which there were any.
+    pub fn counted(&self) -> Vec<(&'static str, u64)> {
+        let all = [
+            ("success", &self.success),
+            ("invalid", &self.invalid),
+            ("conflict", &self.conflict),
+            ("too_many_requests", &self.too_many_requests),
+            ("misconfigured", &self.misconfigured),
+            ("unavailable", &self.unavailable),
+            ("timeout", &self.timeout),
+            ("connect", &self.connect),
+            ("reset", &self.reset),
+            ("no_endpoint", &self.no_endpoint),
+            ("overloaded", &self.overloaded),
+            ("nonsense", &self.nonsense),
+            ("bug", &self.bug),
+        ];
+        let counted = all.into_iter().map(|(outcome, counter)| (outcome, counter.get()));
+        counted.filter(|(_, count)| *count > 0).collect()
     }
 
     /// `took` is `None` if nothing was sent.

@@ -42,6 +42,8 @@ pub struct EndpointStatus {
     pub address: String,
     pub healthy: bool,
     pub in_flight: usize,
+    /// What a write took there lately, on average; `None` if none was stored there.
+    pub latency: Option<Duration>,
     pub failures_in_a_row: u32,
     /// Class of the last failure: one word.
     pub last_failure: Option<&'static str>,
@@ -119,6 +121,7 @@ impl Endpoint {
             address: self.address.to_string(),
             healthy: state.health.is_healthy(),
             in_flight: state.latency.in_flight(),
+            latency: state.latency.usual(),
             failures_in_a_row: state.health.failures_in_a_row(),
             last_failure: state.health.last_illness().map(Illness::word),
             last_cause: state

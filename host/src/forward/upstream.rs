@@ -56,6 +56,8 @@ pub struct UpstreamStatus {
     pub lookup_error: Option<String>,
     /// Of the write API, at every endpoint.
     pub path: String,
+    /// Requests since the process began, by outcome as the metrics have it; those of which there were any.
+    pub answers: Vec<(&'static str, u64)>,
     pub endpoints: Vec<EndpointStatus>,
 }
 
@@ -427,6 +429,7 @@ impl Upstream {
             in_flight: self.load.in_flight(),
             lookup_error: self.members().lookup_error.clone(),
             path: self.config.path.clone(),
+            answers: self.outcomes.counted(),
             endpoints: self.endpoints.load().iter().map(|e| e.status()).collect(),
         }
     }

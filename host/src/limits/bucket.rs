@@ -96,6 +96,17 @@ impl ChargeError {
     }
 }
 
+/// A bucket as operators see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BucketLevel {
+    pub policy: String,
+    pub bucket: String,
+    /// Between 0 and `burst`.
+    pub tokens: f64,
+    pub per_second: f64,
+    pub burst: f64,
+}
+
 /// One tenant's buckets.
 #[derive(Debug, Default)]
 pub struct Buckets(Mutex<ByName>);
@@ -152,6 +163,24 @@ impl Buckets {
     /// Forgets full buckets that were not charged for ten minutes.
     pub fn forget_idle(&self, now: Instant) {
         self.locked().forget_idle(now);
+    }
+
+    /// What is in each now, by policy and bucket.
+    pub fn levels(&self, now: Instant) -> Vec<BucketLevel> {
+        let all = self.locked().clone().buckets;
+        let level = |(name, mut bucket): (Name, Bucket)| {
+            bucket.refill(now);
+            BucketLevel {
+                policy: name.policy,
+                bucket: name.bucket,
+                tokens: bucket.tokens,
+                per_second: bucket.per_second,
+                burst: bucket.burst,
+            }
+        };
+        let mut levels: Vec<BucketLevel> = all.into_iter().map(level).collect();
+        levels.sort_by(|a, b| (&a.policy, &a.bucket).cmp(&(&b.policy, &b.bucket)));
+        levels
     }
 
     pub fn len(&self) -> usize {

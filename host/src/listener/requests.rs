@@ -210,7 +210,12 @@ where
         Ok(answered) => Either::Left(answered.map(Ok)),
         Err(no_answer) => Either::Right(ready(Err(no_answer))),
     };
-    answered.map(move |result| result.inspect(|response| clock.answered(response.status())))
+    answered.map(move |result| {
+        result.inspect(|response| match response.extensions().get::<Lasting>() {
+            Some(Lasting) => {}
+            None => clock.answered(response.status()),
+        })
+    })
 }
 
 /// RFC 9112 section 3.2: one Host, which HTTP/1.0 did not know yet.
@@ -232,6 +237,16 @@ pub(crate) fn last<B>(mut response: Response<B>) -> Response<B> {
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     response
+}
+
+/// Says of an answer that it goes on for as long as it likes: the connection is busy to its end, and ends with it.
+#[derive(Debug, Clone, Copy)]
+struct Lasting;
+
+/// An answer that goes on, see [`Lasting`].
+pub(crate) fn lasting<B>(mut response: Response<B>) -> Response<B> {
+    response.extensions_mut().insert(Lasting);
+    last(response)
 }
 
 /// hyper's own head timeout is off: it runs while a connection idles, so it cannot tell the two apart.
@@ -336,6 +351,39 @@ mod tests {
         };
         let both = futures_util::future::join(served, client);
         tokio::time::timeout(LONG, both).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_goes_on_is_not_idle_and_is_the_last() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        let clock = Clock::new(LONG, Duration::from_millis(20)).resting_after(Duration::from_millis(10));
+        let clock = Arc::new(clock);
+        let pieces = || {
+            let piece = |text: Option<&'static str>| async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let frame = hyper::body::Frame::data(Bytes::from_static(text?.as_bytes()));
+                Some((Ok::<_, std::convert::Infallible>(frame), (text? == "a").then_some("b")))
+            };
+            axum::body::Body::new(http_body_util::StreamBody::new(Box::pin(futures_util::stream::unfold(
+                Some("a"),
+                piece,
+            ))))
+        };
+        let answer = |_| Some(std::future::ready(lasting(Response::new(pieces()))));
+        let served = serve_requests(server, &clock, pending(), || std::future::ready(()), answer);
+        let client = async {
+            client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let mut read = Vec::new();
+            client.read_to_end(&mut read).await.unwrap();
+            String::from_utf8(read).unwrap()
+        };
+        let both = futures_util::future::join(served, client);
+        let (late, read) = tokio::time::timeout(LONG, both).await.unwrap();
+        assert_eq!(late, None);
+        assert!(
+            read.contains("connection: close") && read.ends_with("1\r\na\r\n1\r\nb\r\n0\r\n\r\n"),
+            "{read}"
+        );
     }
 
     #[tokio::test]

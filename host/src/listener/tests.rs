@@ -64,7 +64,9 @@ struct Served {
 impl Served {
     async fn start(config: &RemoteWrite, tls: Option<Arc<tls::ServerConfig>>) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let listener = Listener::bind(config, Arc::clone(&metrics)).await.unwrap();
+        let listener = Listener::bind(config, Arc::clone(&metrics), Arc::default())
+            .await
+            .unwrap();
         let address = listener.local_addr();
         let tls = Arc::new(tls::Source::new(tls));
         let shutdown = CancellationToken::new();
@@ -244,7 +246,10 @@ async fn an_address_that_is_taken_is_named() {
         listen_address: served.address.to_string(),
         ..config()
     };
-    let error = Listener::bind(&taken, Arc::default()).await.unwrap_err().to_string();
+    let error = Listener::bind(&taken, Arc::default(), Arc::default())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(
         error.starts_with(&format!("cannot listen on {}: ", served.address)),
         "{error}"

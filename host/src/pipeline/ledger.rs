@@ -6,11 +6,12 @@
 
 use http::StatusCode;
 
+use crate::config::OverRate;
 use crate::forward::Amounts;
 use crate::forward::delivery::Part;
 use crate::judge::Judged;
 use crate::model::{Discarded, TenantId, Totals};
-use crate::respond::{Failure, RefusedSeries, Stored, reason_of};
+use crate::respond::{Context, Failure, RefusedSeries, Stored, reason_of};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{CredentialLabels, ReasonLabels, RequestLabels, TenantLabels};
 use crate::tenant::Counters;
@@ -21,19 +22,32 @@ pub(super) struct Ledger<'g> {
     counters: &'g Counters,
     /// Floats and histograms together: the unit of all accounting. By kind it is in `stored`.
     unsettled: u64,
+    /// By reason. Counted at the end, when it is known whether the sender keeps the write.
+    rejected: Vec<(&'static str, u64)>,
+    /// Whether it does, as far as is known now: who is not answered keeps it.
+    is_kept: bool,
+    over_rate: OverRate,
     unwanted: Option<Discarded>,
     stored: Stored,
 }
 
 impl<'g> Ledger<'g> {
-    /// Counts what came, and at once as rejected what could not be a series.
-    pub(super) fn open(counters: &'g Counters, scanned: &Scanned, compressed_bytes: usize) -> Self {
+    /// Counts what came, and settles as rejected what could not be a series.
+    pub(super) fn open(
+        counters: &'g Counters,
+        scanned: &Scanned,
+        compressed_bytes: usize,
+        over_rate: OverRate,
+    ) -> Self {
         let received = scanned.totals();
         counters.received(received.all_samples(), compressed_bytes as u64);
         counters.received_metadata(scanned.metadata());
         let mut ledger = Self {
             counters,
             unsettled: received.all_samples(),
+            rejected: Vec::new(),
+            is_kept: true,
+            over_rate,
             unwanted: None,
             stored: Stored {
                 protocol: scanned.protocol(),
@@ -128,13 +142,19 @@ impl<'g> Ledger<'g> {
     }
 
     pub(super) fn rejected(&mut self, reason: &'static str, samples: u64) {
-        self.counters.rejected(reason, samples);
+        match self.rejected.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, sum)) => *sum += samples,
+            None if samples > 0 => self.rejected.push((reason, samples)),
+            None => {}
+        }
         self.settle(samples);
     }
 
-    /// Counts all that is left as rejected for `failure`, and hands the failure on.
+    /// Settles all that is left as rejected for `failure`, which is what the sender is told, and hands the failure on.
     pub(super) fn fail(&mut self, failure: Failure) -> Failure {
-        self.rejected(failure.reason(), self.unsettled);
+        let answer = failure.answer(&Context::plain(self.over_rate));
+        self.rejected(answer.reason, self.unsettled);
+        self.is_kept = !is_dropped(answer.status);
         failure
     }
 
@@ -147,7 +167,10 @@ impl<'g> Ledger<'g> {
             .iter()
             .for_each(|unwanted| self.counters.discarded(unwanted));
         match self.unsettled {
-            0 => Ok(std::mem::take(&mut self.stored)),
+            0 => {
+                self.is_kept = false;
+                Ok(std::mem::take(&mut self.stored))
+            }
             _ => Err(self.fail(Failure::Bug("a sample that was received and nothing became of"))),
         }
     }
@@ -162,7 +185,15 @@ impl Drop for Ledger<'_> {
     fn drop(&mut self) {
         // Only a write that was given up on the way has anything left: its sender closed the connection, most often.
         self.rejected("abandoned", self.unsettled);
+        for (reason, samples) in &self.rejected {
+            self.counters.rejected(reason, *samples, self.is_kept);
+        }
     }
+}
+
+/// Whether senders drop what they are answered so: a decision about data, as Prometheus takes it.
+pub(super) fn is_dropped(status: StatusCode) -> bool {
+    status.is_client_error()
 }
 
 /// A request that proved no tenant.

@@ -1,18 +1,22 @@
 //! What the log is told of writes that failed, and of series that were refused.
 //!
 //! Takes a failure and how it is answered, gives a line where one is due: of each kind few, whatever a sender does, and
-//! the metrics count all. What senders drop is a warning, what they keep passes.
+//! the metrics count all. What senders drop is a warning, what they keep passes. What is told is kept for a while as well, for
+//! operators who look.
 
 use std::time::Instant;
 
 use http::StatusCode;
 
-use super::settling::is_dropped;
+use super::ledger::is_dropped;
 use super::{Pipeline, Trace, ledger};
 use crate::auth::{AuthError, Claimed};
 use crate::model::Peer;
-use crate::respond::{self, Failure, RefusedSeries};
+use crate::refusals::{ToldRefusal, claims_of};
+use crate::respond::{self, Failure, RefusedSeries, Stored};
 use crate::telemetry::network_of;
+use crate::tenant::Account;
+use crate::wire::Shown;
 
 /// Tells what senders drop as a warning, and what they keep as what passes.
 macro_rules! tell {
@@ -51,6 +55,33 @@ impl Pipeline {
         let due = account.failures().due(reason, is_dropped, now, || failure.to_string());
         if let Some(untold) = due {
             tell!(is_dropped, "write failed", %tenant, status, reason, request_id = id, peer = %peer.address, error = %failure, untold);
+            let told = self.told(trace, account, answer.status, reason, peer);
+            let text = answer.text.clone();
+            self.shared
+                .refused
+                .keep(account.refusals(), ToldRefusal { text, ..told });
+        }
+    }
+
+    /// What is kept of a refusal of a tenant, less its text.
+    fn told(
+        &self,
+        trace: &Trace<'_>,
+        account: &Account,
+        status: StatusCode,
+        reason: &'static str,
+        peer: &Peer,
+    ) -> ToldRefusal {
+        ToldRefusal {
+            tenant: Some(account.tenant().clone()),
+            at: Instant::now(),
+            status: Some(status.as_u16()),
+            reason,
+            text: String::new(),
+            address: peer.address,
+            identity: self.tenants.credential(account.tenant(), trace.credential),
+            claims: Vec::new(),
+            series: None,
         }
     }
 
@@ -67,6 +98,11 @@ impl Pipeline {
         let Some(untold) = self.shared.strangers.due(kind, Instant::now()) else {
             return;
         };
+        // Who knocks at every door sends no data.
+        let is_lost = matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+        if !is_lost {
+            self.shared.refused.stranger(stranger(failure, answer, claimed, peer));
+        }
         if let Failure::Auth(AuthError::Removed { tenant, credential }) = failure {
             let (request_id, peer) = (id, peer.address);
             tracing::warn!(%tenant, credential, request_id, %peer, untold, "a credential that is not configured any more is in use: its writes wait in the sender, and are lost when credential_grace is over");
@@ -76,26 +112,30 @@ impl Pipeline {
         let credential = claimed.map(tracing::field::display);
         let certificate = peer.certificate.as_ref().map(tracing::field::display);
         let (peer, status_code) = (peer.address, status.as_u16());
-        match status {
-            // Who knocks at every door sends no data.
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+        match is_lost {
+            true => {
                 tracing::info!(status = status_code, reason, request_id = id, %peer, error = %failure, untold, "request refused");
             }
-            _ => tell!(
+            false => tell!(
                 is_dropped(status), "request refused",
                 status = status_code, reason, request_id = id, %peer, credential, certificate, error = %failure, untold
             ),
         }
     }
-}
 
-impl Trace<'_> {
     /// The first series that was refused for each reason, without the value of its label. A tenant that sends such ones all
-    /// day fills no disk.
-    pub(super) fn log_refused(&self, is_dropped: bool, id: &str) {
-        let Some(account) = self.of else { return };
+    /// day fills no disk. `stored` is what became of the others, if the write was not refused as a whole.
+    pub(super) fn log_refused(
+        &self,
+        trace: &Trace<'_>,
+        stored: Option<&Stored>,
+        is_dropped: bool,
+        id: &str,
+        peer: &Peer,
+    ) {
+        let Some(account) = trace.of else { return };
         let (tenant, now) = (account.tenant(), Instant::now());
-        for refused in &self.refused {
+        for refused in &trace.refused {
             let RefusedSeries {
                 reason,
                 series,
@@ -103,9 +143,48 @@ impl Trace<'_> {
                 first,
             } = refused;
             let text = || format!("{why}, as in {}", first.without_value());
-            if let Some(untold) = account.failures().due(reason, is_dropped, now, text) {
-                tell!(is_dropped, "series refused", %tenant, reason, series, request_id = id, error = text(), untold);
+            let Some(untold) = account.failures().due(reason, is_dropped, now, text) else {
+                continue;
+            };
+            tell!(is_dropped, "series refused", %tenant, reason, series, request_id = id, error = text(), untold);
+            if let Some(stored) = stored {
+                let told = self.told(trace, account, StatusCode::BAD_REQUEST, reason, peer);
+                let refusal = ToldRefusal {
+                    text: respond::refused_text(stored, Shown::without_value),
+                    series: Some(first.without_value().to_string()),
+                    ..told
+                };
+                self.shared.refused.keep(account.refusals(), refusal);
             }
         }
+    }
+}
+
+/// What is kept of a refusal of somebody who proved no tenant.
+fn stranger(failure: &Failure, answer: &respond::Answer, claimed: Option<&Claimed>, peer: &Peer) -> ToldRefusal {
+    let (tenant, credential) = match failure {
+        Failure::Auth(AuthError::Removed { tenant, credential }) => (Some(tenant), Some(credential.clone())),
+        Failure::Auth(AuthError::Disabled { tenant }) => (Some(tenant), None),
+        _ => (None, None),
+    };
+    let certificate = peer.certificate.as_ref();
+    let user = claimed.and_then(Claimed::user).map(str::to_owned);
+    let shown = [
+        claimed
+            .filter(|claimed| **claimed != Claimed::Nothing)
+            .map(ToString::to_string),
+        certificate.map(ToString::to_string),
+    ];
+    let shown: Vec<String> = shown.into_iter().flatten().collect();
+    ToldRefusal {
+        tenant: tenant.cloned(),
+        at: Instant::now(),
+        status: Some(answer.status.as_u16()),
+        reason: answer.reason,
+        text: answer.text.clone(),
+        address: peer.address,
+        identity: credential.or_else(|| (!shown.is_empty()).then(|| shown.join(", "))),
+        claims: user.into_iter().chain(claims_of(certificate)).collect(),
+        series: None,
     }
 }

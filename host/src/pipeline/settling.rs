@@ -6,8 +6,6 @@
 
 use std::time::Instant;
 
-use http::StatusCode;
-
 use super::ledger::Ledger;
 use super::shared::Shared;
 use crate::forward::delivery::Part;
@@ -155,9 +153,4 @@ fn before(outcome: &PartOutcome) -> Option<Before> {
         Err(Failure::Forward(error)) => error.may_be_stored().then_some(Before::MayBeStored),
         Err(_) => None,
     }
-}
-
-/// Whether senders drop what they are answered so: a decision about data, as Prometheus takes it.
-pub(super) fn is_dropped(status: StatusCode) -> bool {
-    status.is_client_error()
 }

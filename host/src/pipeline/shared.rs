@@ -17,6 +17,7 @@ use crate::judge::MemoClock;
 use crate::judge::memo::Memos;
 use crate::limits::{InFlight, Turns};
 use crate::memory::Memory;
+use crate::refusals::LastRefusals;
 use crate::sandbox::{Compiler, Engine, EngineError};
 use crate::telemetry::{Metrics, Throttles};
 use crate::wire::{HashKey, NoRandomness};
@@ -39,6 +40,7 @@ pub struct Shared {
     pub requests: AtomicU64,
     /// Which requests that proved no tenant are told, by network and reason.
     pub strangers: Throttles<(IpAddr, &'static str)>,
+    pub refused: Arc<LastRefusals>,
 }
 
 /// One line for one reason and network in this time, and as many of them.
@@ -88,6 +90,7 @@ impl Shared {
             tap: Arc::default(),
             requests: AtomicU64::new(0),
             strangers: Throttles::new(1, TELL_EVERY, MAX_STRANGERS),
+            refused: Arc::default(),
             metrics,
         }))
     }

@@ -12,9 +12,11 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 /// 1 ms to 32 s by doubling: one call to an upstream is 2-20 ms, the longest timeout 30 s.
 const BOUNDS: usize = 16;
 const LEAST: f64 = 0.001;
+/// The finite bounds, and what took longer than any.
+pub(super) const BUCKETS: usize = BOUNDS + 1;
 
 /// The finite bounds, in seconds.
-pub(super) fn bounds() -> impl Iterator<Item = f64> {
+fn bounds() -> impl Iterator<Item = f64> {
     (0..BOUNDS).map(bound)
 }
 
@@ -26,7 +28,7 @@ pub struct Durations(Arc<Counts>);
 struct Counts {
     nanoseconds: AtomicU64,
     /// The last one is of what took longer than any bound.
-    within: [AtomicU64; BOUNDS + 1],
+    within: [AtomicU64; BUCKETS],
 }
 
 impl Durations {
@@ -40,9 +42,29 @@ impl Durations {
 
     /// Upper bounds in seconds, the last one infinite, each with how many stayed under it and over the one before.
     pub fn buckets(&self) -> Vec<(f64, u64)> {
-        let counts = self.0.within.iter().map(|count| count.load(Ordering::Relaxed));
-        (0..=BOUNDS).map(bound).zip(counts).collect()
+        (0..BUCKETS).map(bound).zip(self.counts()).collect()
     }
+
+    /// The same without the bounds.
+    pub(super) fn counts(&self) -> [u64; BUCKETS] {
+        std::array::from_fn(|at| self.0.within[at].load(Ordering::Relaxed))
+    }
+}
+
+/// The seconds under which a `share` of all stayed, as PromQL's `histogram_quantile` has it. None of none.
+pub(super) fn quantile(counts: &[u64; BUCKETS], share: f64) -> Option<f64> {
+    let wanted = counts.iter().sum::<u64>() as f64 * share;
+    let mut below = 0.0;
+    for (at, count) in counts.iter().enumerate() {
+        let count = *count as f64;
+        if count > 0.0 && below + count >= wanted {
+            let from = if at == 0 { 0.0 } else { bound(at - 1) };
+            let width = if at < BOUNDS { bound(at) - from } else { 0.0 };
+            return Some(from + width * ((wanted - below) / count));
+        }
+        below += count;
+    }
+    None
 }
 
 fn bound(at: usize) -> f64 {

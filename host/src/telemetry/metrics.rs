@@ -14,7 +14,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::durations;
 pub use super::durations::Durations;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
@@ -139,10 +138,6 @@ type Gauges<L> = Family<L, Gauge<i64, AtomicI64>>;
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Buckets for [`Family::new_with_constructor`]: a plain function, so that the type can be named.
-fn millis() -> Histogram {
-    Histogram::new(durations::bounds())
-}
-
 fn micros() -> Histogram {
     // 4 us to 131 ms by doubling: a standard plugin's call is 5-50 us, the deadline 50 ms.
     Histogram::new((0..16).map(|i| 0.000_004 * f64::from(1 << i)))
@@ -211,6 +206,8 @@ metrics! {
     rejected_samples: Counters<RejectLabels>, "rejected_samples",
         "Samples that were not forwarded, by reason, each time they were sent: after a 5xx the sender sends them again; \
          already_stored ones are not lost, and of upstream_unknown ones the receiver did not say";
+    waiting_samples: Counters<TenantLabels>, "waiting_samples",
+        "Samples among the rejected ones that the sender keeps and sends again, because their write was answered 5xx or not at all";
     refused_exemplars: Counters<TenantLabels>, "refused_exemplars",
         "Exemplars that receivers refused, as far as they counted them; the samples beside them are forwarded or rejected";
     limited_requests: Counters<PolicyLabels>, "limited_requests",
@@ -293,7 +290,7 @@ metrics! {
         "Series or their edited labels that were forgotten before their time, because there was no memory for more";
     upstream_requests: Counters<UpstreamLabels>, "upstream_requests",
         "Requests sent to receivers, by outcome";
-    upstream_duration: Histograms<UpstreamName>, by millis, "upstream_duration" in Seconds,
+    upstream_duration: Family<UpstreamName, Durations>, "upstream_duration" in Seconds,
         "Time of one request to a receiver";
     upstream_healthy: Gauges<EndpointLabels>, "upstream_healthy",
         "1 if requests are sent to the endpoint, 0 if it is passed over because it failed or was slow";

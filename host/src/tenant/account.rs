@@ -1,6 +1,6 @@
 //! What a tenant has whatever its configuration says now: what is remembered of its series, its buckets, what it has in
-//! flight, what was counted and told of it, what may be stored of writes that failed, when its credentials were used, samples
-//! of what it sent.
+//! flight, what was counted and told of it, the last hour of that and the last refusals, what may be stored of writes that
+//! failed, when its credentials were used, samples of what it sent.
 //!
 //! Takes a tenant's id, gives its one account, handed on from generation to generation and gone with the last of them
 //! and the last write under it: nobody has to sweep for tenants that left. Two accounts of one tenant never live at the
@@ -12,12 +12,14 @@ use std::time::Instant;
 
 use super::counters::Counters;
 use super::failures::Failures;
+use super::flow::TenantFlow;
 use super::stored_before::StoredBefore;
 use super::uses::Uses;
 use crate::chain::{PolicyWatch, Samples};
 use crate::judge::memo::{Memo, Memos};
 use crate::limits::{Buckets, Count};
 use crate::model::TenantId;
+use crate::refusals::Refusals;
 use crate::telemetry::Metrics;
 
 pub struct Account {
@@ -29,13 +31,16 @@ pub struct Account {
     pub(super) buckets: Buckets,
     pub(super) in_flight: Arc<Count>,
     counters: Counters,
+    flow: TenantFlow,
     failures: Failures,
+    refusals: Refusals,
     pub(super) stored_before: StoredBefore,
     pub(super) uses: Uses,
 }
 
 impl Account {
     fn new(tenant: &TenantId, memos: &Arc<Memos>, watch: &Arc<PolicyWatch>, metrics: &Arc<Metrics>) -> Self {
+        let counters = Counters::new(tenant, metrics);
         Self {
             tenant: tenant.clone(),
             memo: Arc::new(Memo::new(tenant, memos)),
@@ -43,8 +48,10 @@ impl Account {
             memo_generation: Mutex::default(),
             buckets: Buckets::default(),
             in_flight: Arc::default(),
-            counters: Counters::new(tenant, metrics),
+            flow: TenantFlow::new(&counters),
+            counters,
             failures: Failures::default(),
+            refusals: Refusals::of_a_tenant(),
             stored_before: StoredBefore::default(),
             uses: Uses::default(),
         }
@@ -67,14 +74,34 @@ impl Account {
         &self.counters
     }
 
+    /// What became of its samples in the last hour, as far as somebody gathers it.
+    pub fn flow(&self) -> &TenantFlow {
+        &self.flow
+    }
+
     pub fn failures(&self) -> &Failures {
         &self.failures
+    }
+
+    /// Those of the last hour that the log told.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// What it has in flight: requests, and bytes of their bodies.
+    pub fn in_flight(&self) -> (usize, u64) {
+        (self.in_flight.requests(), self.in_flight.bytes())
+    }
+
+    pub fn buckets(&self) -> &Buckets {
+        &self.buckets
     }
 
     /// What nobody used for long: buckets that are full, failures that are old, writes that were not sent again.
     pub fn forget_idle(&self, now: Instant) {
         self.buckets.forget_idle(now);
         self.failures.forget_old(now);
+        self.refusals.forget_old(now);
         self.stored_before.forget_old(now);
     }
 

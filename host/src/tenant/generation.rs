@@ -131,6 +131,11 @@ impl Generation {
         (self.judge.active_series(), self.judge.is_active(label_bytes))
     }
 
+    /// Series let through lately.
+    pub fn all_active_series(&self) -> u64 {
+        self.judge.active_series()
+    }
+
     /// Whether one more series may count against `budget` now.
     pub fn has_room(&self, budget: &SeriesBudget) -> bool {
         self.judge.has_room(budget)

@@ -56,6 +56,13 @@ impl Uses {
         all
     }
 
+    /// The credential whose last use it is, by its kind and its public name.
+    pub(super) fn credential(&self, last_use: &Arc<LastUse>) -> Option<String> {
+        let known = self.locked();
+        let found = known.iter().find(|(_, known)| Arc::ptr_eq(known, last_use));
+        found.map(|(credential, _)| credential.to_string())
+    }
+
     /// How long ago each of `credentials` was used; `None` if it was not since it became known.
     pub(super) fn ago(&self, credentials: &[Credential], now: Instant) -> Vec<Option<Duration>> {
         let known = self.locked();
@@ -87,6 +94,8 @@ mod tests {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let first = uses.of(&[a.clone(), b.clone()], start);
+        assert_eq!(uses.credential(&first[1]).as_deref(), Some("bearer_token"));
+        assert_eq!(Uses::default().credential(&first[1]), None);
         let ago = |millis| uses.ago(&[a.clone(), b.clone(), c.clone()], at(millis));
         assert_eq!(ago(0), [None, None, None]);
         first[1].note(start);
