@@ -262,7 +262,7 @@ cases:
     ));
     cases.test(&[]).with(
         0,
-        &["7 cases, 0 failed; 4 checks (judges as declared, pure, packed as plain, hostile series), 0 failed"],
+        &["7 cases, 0 failed; 5 checks (judges as declared, usual series, pure, packed as plain, hostile series), 0 failed"],
     );
 }
 
@@ -353,7 +353,7 @@ cases:
 "#,
         main.display()
     ));
-    cases.test(&[]).with(0, &["6 cases, 0 failed; 4 checks"]);
+    cases.test(&[]).with(0, &["6 cases, 0 failed; 5 checks"]);
     let none = Cases::new(&format!("policy: {{config: {}, tenant: nobody}}\n", main.display()));
     none.test(&[]).with(2, &["no tenant nobody"]);
 }
@@ -369,7 +369,7 @@ fn findings(mode: &str) -> Ended {
 
 #[test]
 fn a_plugin_that_is_not_pure_is_found_whatever_its_verdicts_depend_on() {
-    findings("none").with(0, &["1 cases, 0 failed; 6 checks", "0 failed"]);
+    findings("none").with(0, &["1 cases, 0 failed; 8 checks", "0 failed"]);
     for (mode, found) in [
         ("by-call-count", "pure: of "),
         ("by-place", "pure: of "),
@@ -391,6 +391,20 @@ fn a_plugin_that_is_not_pure_is_found_whatever_its_verdicts_depend_on() {
 }
 
 #[test]
+fn a_plugin_that_fails_on_a_series_of_the_cases_is_not_called_impure() {
+    let cases = format!(
+        "policy: {{plugin: {}, settings: {{mode: trap, when: trigger}}}}\ncases:\n  - {{series: 'up{{trigger=\"1\"}}', expect: keep}}\n",
+        fixture("hostile")
+    );
+    let ended = Cases::new(&cases).test(&[]);
+    ended.with(
+        1,
+        &["usual series: asked about up{trigger=\"1\"} alone, the plugin trapped"],
+    );
+    assert!(!ended.stdout.contains("pure: "), "{}", ended.stdout);
+}
+
+#[test]
 fn instructions_are_the_same_every_time() {
     let bench = || {
         plugin(&["bench", "relabel", "--settings", DROP_GO, "--format", "json"])
@@ -407,7 +421,8 @@ fn instructions_are_the_same_every_time() {
     );
     let decided = plugin(&["bench", "limits", "--settings", "{samples: {per_second: 5}}"]);
     decided.with(0, &["decision", "instructions", "memory"]);
-    plugin(&["bench", &fixture("hostile"), "--settings", "{mode: loop}"]).with(1, &["ran out of time"]);
+    plugin(&["bench", &fixture("hostile"), "--settings", "{mode: loop}"])
+        .with(1, &["ran out of the time that `sandbox.call_timeout` allows a call"]);
 }
 
 #[test]

@@ -38,7 +38,7 @@ const MAX_FAULT_LENGTH: usize = 1024;
 pub enum Fault {
     #[error("trapped: {0}")]
     Trap(String),
-    #[error("ran out of time")]
+    #[error("ran out of the time that `sandbox.call_timeout` allows a call")]
     Timeout,
     /// The system's doing, not the plugin's.
     #[error("was kept from the processor for too long")]
@@ -301,7 +301,7 @@ impl Guest {
         // A straight-line `memory.fill` of many megabytes returns late without ever meeting the epoch.
         let late = deadline.ticks_left(self.took).is_none();
         let state = self.store.data();
-        state.lines().end_call();
+        let last_word = state.lines().end_call();
         state.share.meter.called(self.took, state.growth.memory);
         match result {
             _ if late || state.deadline.expired => Err(match deadline.is_used_up(self.took) {
@@ -313,7 +313,7 @@ impl Guest {
             Err(_) if state.growth.failed => Err(Fault::NoRoom),
             Err(_) if state.growth.denied => Err(Fault::Memory(state.growth.memory_limit)),
             Err(error) if error.is::<PoolConcurrencyLimitError>() => Err(Fault::NoRoom),
-            Err(error) => Err(Fault::Trap(trap_text(&error))),
+            Err(error) => Err(Fault::Trap(trap_text(&error, last_word))),
         }
     }
 }
@@ -323,9 +323,13 @@ fn own_word<T>(said: Result<T, String>) -> Result<T, Fault> {
     said.map_err(|reason| Fault::Error(plain(&reason, MAX_FAULT_LENGTH)))
 }
 
-/// The reason first, then where: a deep stack must not push the reason out.
-fn trap_text(error: &wasmtime::Error) -> String {
+/// The reason first, then where: a deep stack must not push the reason out. A toolchain's panic is a trap that says nothing of
+/// itself; what it logged as an error before, does.
+fn trap_text(error: &wasmtime::Error, last_word: Option<String>) -> String {
     let mut text = error.root_cause().to_string();
+    if let Some(word) = last_word {
+        text = format!("{word} ({text})");
+    }
     for frame in error
         .downcast_ref::<WasmBacktrace>()
         .map_or(&[][..], WasmBacktrace::frames)
@@ -336,4 +340,18 @@ fn trap_text(error: &wasmtime::Error) -> String {
         }
     }
     plain(&text, MAX_FAULT_LENGTH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trap_is_told_with_the_error_that_was_logged_before_it() {
+        let trap = wasmtime::Error::from(wasmtime::Trap::UnreachableCodeReached);
+        let without = trap_text(&trap, None);
+        assert!(without.starts_with("wasm trap: wasm `unreachable`"), "{without}");
+        let with = trap_text(&trap, Some("panicked at src/lib.rs:7:5: no such team".to_owned()));
+        assert_eq!(with, format!("panicked at src/lib.rs:7:5: no such team ({without})"));
+    }
 }

@@ -57,7 +57,8 @@ struct Answer {
 
 /// The answer about the write.
 struct Decided {
-    write: Write,
+    /// Of the write, whatever of it the plugin is told.
+    series: u64,
     said: Result<Opinion, Fault>,
     printed: Vec<Line>,
 }
@@ -173,13 +174,14 @@ fn decide(subject: &Subject, scope: Scope, answers: &[Answer], sender: &str) -> 
         return None;
     }
     let mut write = write_of(answers, sender);
+    let series = write.new_series;
     let mut instance = None;
     let said = on(subject, &mut instance, |instance| {
         write.mask(subject.inputs(instance)?);
         subject.decide(instance, &write)
     });
     Some(Decided {
-        write,
+        series,
         said,
         printed: subject.printed(),
     })
@@ -234,8 +236,7 @@ fn text(subject: &Subject, answers: &[Answer], decided: Option<&Decided>) {
         print_lines(&answer.printed);
     }
     if let Some(decided) = decided {
-        let series: u64 = decided.write.streams.iter().map(|(_, totals)| totals.series).sum();
-        println!("a write of {series} series");
+        println!("a write of {} series", decided.series);
         match &decided.said {
             Ok(opinion) => opinion_lines(opinion, subject)
                 .iter()

@@ -99,6 +99,8 @@ pub struct Lines {
     written: u32,
     /// The line of standard output that has no end yet.
     partial: Vec<u8>,
+    /// The last error of this call, which is kept also where the log takes no more.
+    last_error: Option<String>,
 }
 
 impl Lines {
@@ -107,24 +109,30 @@ impl Lines {
             share,
             written: 0,
             partial: Vec::new(),
+            last_error: None,
         }
     }
 
     /// A new call may write [`LINES_PER_CALL`] lines again.
     pub fn begin_call(&mut self) {
         self.written = 0;
+        self.last_error = None;
     }
 
-    /// Ends a line that standard output left open.
-    pub fn end_call(&mut self) {
+    /// Ends a line that standard output left open. Gives the last error that the call told, cut as a line is.
+    pub fn end_call(&mut self) -> Option<String> {
         if !self.partial.is_empty() {
             let line = std::mem::take(&mut self.partial);
             self.write(Level::Info, &String::from_utf8_lossy(&line));
         }
+        self.last_error.take()
     }
 
     pub fn write(&mut self, level: Level, message: &str) {
         self.written = self.written.saturating_add(1);
+        if level == Level::Error {
+            self.last_error = Some(plain(message, LINE_LENGTH));
+        }
         if let Some(heard) = &self.share.heard {
             let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
             if self.written > LINES_PER_CALL || heard.lines.len() >= MOST_HEARD {
@@ -216,5 +224,24 @@ impl Pollable for Stdout {
         Self: 'b,
     {
         Box::pin(std::future::ready(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_error_of_a_call_is_kept_whatever_the_log_takes() {
+        let mut lines = Lines::new(Arc::new(Share::listening("a", "p")));
+        lines.begin_call();
+        (0..100).for_each(|n| lines.write(Level::Error, &format!("error {n}")));
+        lines.write(Level::Info, "by the way");
+        assert_eq!(lines.end_call().as_deref(), Some("error 99"));
+        lines.begin_call();
+        assert_eq!(lines.end_call(), None);
+        lines.write(Level::Error, &"x".repeat(10_000));
+        lines.begin_call();
+        assert_eq!(lines.end_call(), None);
     }
 }

@@ -30,6 +30,7 @@ impl Check {
     pub fn why(&self) -> &'static str {
         match self.name {
             "judges as declared" => "What a policy says it does not judge it is not asked about.",
+            "usual series" => "A series that a plugin fails on is refused, and its sender may drop it.",
             "pure" => "A verdict must depend on the series and the settings alone: the gateway remembers it.",
             "packed as plain" => "The gateway calls `relabel-packed` where it is there, and both must say the same.",
             "hostile series" => "A series that a plugin fails on is refused, and anybody may send one.",
@@ -37,7 +38,9 @@ impl Check {
                 "A decision must depend on the write and the settings alone: the gateway may remember it."
             }
             "inputs as declared" => "What a policy does not name it is told as 0.",
-            "hostile writes" => "A write that a plugin fails on is answered 503, for as long as its sender tries.",
+            "usual writes" | "hostile writes" => {
+                "A write that a plugin fails on is answered 503, for as long as its sender tries."
+            }
             _ => "A policy whose settings are not taken is not taken into use.",
         }
     }
@@ -82,16 +85,22 @@ pub fn all(subject: &Subject, series: &[LabelList], writes: &[Write]) -> Vec<Che
     drop(instance);
     if scope.contains(Scope::SERIES) {
         let mut reference = Reference::of(subject, series);
-        let mut findings = std::mem::take(&mut reference.findings);
-        findings.extend(pure(subject, &reference));
-        check("pure", findings);
+        let mut failures = std::mem::take(&mut reference.findings);
+        let differences = pure(subject, &reference, &mut failures);
+        check("usual series", failures);
+        check("pure", differences);
         if subject.plugin.takes_packed() {
             check("packed as plain", packed(subject, &reference));
         }
         check("hostile series", hostile(subject));
     }
     if scope.contains(Scope::WRITES) {
-        check("pure decisions", pure_decisions(subject, &writes));
+        let (difference, failure) = match pure_decisions(subject, &writes) {
+            Ok(difference) => (difference, None),
+            Err(fault) => (None, Some(format!("asked about a plain write, the plugin {fault}"))),
+        };
+        check("usual writes", failure.into_iter().collect());
+        check("pure decisions", difference.into_iter().collect());
         if subject.plugin.declares_inputs() {
             check("inputs as declared", declared::inputs(subject, &writes));
         }
@@ -164,7 +173,8 @@ const WAYS: [Way; 7] = [
     },
 ];
 
-fn pure(subject: &Subject, reference: &Reference) -> Vec<String> {
+/// What depends on how it is asked. Where the plugin fails is another matter.
+fn pure(subject: &Subject, reference: &Reference, failures: &mut Vec<String>) -> Vec<String> {
     let forwards: Vec<usize> = (0..reference.series.len()).collect();
     let backwards: Vec<usize> = forwards.iter().rev().copied().collect();
     let mut findings = Vec::new();
@@ -178,7 +188,7 @@ fn pure(subject: &Subject, reference: &Reference) -> Vec<String> {
         });
         match said {
             Ok(said) => findings.extend(reference.differs(order, &said, way.name)),
-            Err(fault) => findings.push(format!("{}, the plugin {fault}", way.name)),
+            Err(fault) => failures.push(format!("{}, the plugin {fault}", way.name)),
         }
     }
     findings
@@ -250,41 +260,35 @@ fn hostile_writes(subject: &Subject) -> Vec<String> {
     findings.collect()
 }
 
-fn pure_decisions(subject: &Subject, writes: &[Write]) -> Vec<String> {
-    let found = || {
-        let inputs = subject.inputs(&mut subject.start()?)?;
-        let writes = masked(writes, inputs);
-        let alone = writes.iter().map(|write| subject.decide(&mut subject.start()?, write));
-        let alone: Vec<Opinion> = alone.collect::<Result<_, Fault>>()?;
-        let mut instance = subject.start()?;
-        for (at, write) in writes.iter().enumerate().rev() {
-            let opinion = subject.decide(&mut instance, write)?;
-            if opinion != alone[at] {
-                return Ok(Some(differs(
-                    write,
-                    &alone[at],
-                    &opinion,
-                    "when others were decided before",
-                )));
-            }
+fn pure_decisions(subject: &Subject, writes: &[Write]) -> Result<Option<String>, Fault> {
+    let inputs = subject.inputs(&mut subject.start()?)?;
+    let writes = masked(writes, inputs);
+    let alone = writes.iter().map(|write| subject.decide(&mut subject.start()?, write));
+    let alone: Vec<Opinion> = alone.collect::<Result<_, Fault>>()?;
+    let mut instance = subject.start()?;
+    for (at, write) in writes.iter().enumerate().rev() {
+        let opinion = subject.decide(&mut instance, write)?;
+        if opinion != alone[at] {
+            return Ok(Some(differs(
+                write,
+                &alone[at],
+                &opinion,
+                "when others were decided before",
+            )));
         }
-        for number in 0..OTHER_WRITES {
-            let mut other = corpus::write(number + MADE_UP);
-            other.mask(inputs);
-            subject.decide(&mut instance, &other)?;
-        }
-        for (at, write) in writes.iter().enumerate() {
-            let opinion = subject.decide(&mut instance, write)?;
-            if opinion != alone[at] {
-                return Ok(Some(differs(write, &alone[at], &opinion, "after 500 other writes")));
-            }
-        }
-        Ok(None)
-    };
-    match found() {
-        Ok(finding) => finding.into_iter().collect(),
-        Err::<_, Fault>(fault) => vec![format!("asked about a plain write, the plugin {fault}")],
     }
+    for number in 0..OTHER_WRITES {
+        let mut other = corpus::write(number + MADE_UP);
+        other.mask(inputs);
+        subject.decide(&mut instance, &other)?;
+    }
+    for (at, write) in writes.iter().enumerate() {
+        let opinion = subject.decide(&mut instance, write)?;
+        if opinion != alone[at] {
+            return Ok(Some(differs(write, &alone[at], &opinion, "after 500 other writes")));
+        }
+    }
+    Ok(None)
 }
 
 fn differs(write: &Write, alone: &Opinion, now: &Opinion, when: &str) -> String {
