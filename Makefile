@@ -2,9 +2,9 @@
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gauntlet
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: checkout book demo test unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick senders senders-quick canary fuzz bench build
+.PHONY: checkout book demo test unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick senders senders-quick console console-shots canary fuzz bench build
 
-demo unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick senders senders-quick canary fuzz bench build: checkout
+demo unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick senders senders-quick console console-shots canary fuzz bench build: checkout
 
 # Checkouts share the cache, and cargo tells sources by their times alone: it would take what was built from another
 # checkout, with that one's paths and text in it, for this one's. So a checkout that takes over makes its sources new.
@@ -95,6 +95,19 @@ senders-quick:
 	scripts/provision senders-quick
 	cargo build --locked --workspace
 	$(CARGO_TARGET_DIR)/debug/senders --quick
+
+## The console in a real Chromium: the numbers of every page against /metrics, the playground against the pipeline, hostile
+## labels, contrast, keys, narrow screens and 500 tenants.
+console:
+	scripts/provision console
+	cargo build --locked -p gauntlet --bin gauntlet
+	node tests/console/check.mjs $(CARGO_TARGET_DIR)/debug/gauntlet $(CARGO_TARGET_DIR)/debug/deps/artefacts
+
+## Its pictures, docs/console/*.png: look at them.
+console-shots:
+	scripts/provision console
+	cargo build --locked -p gauntlet --bin gauntlet
+	node tests/console/shots.mjs $(CARGO_TARGET_DIR)/debug/gauntlet $(CARGO_TARGET_DIR)/debug/deps/artefacts
 
 ## The cross-tenant canary in its nightly form: one tenant's policy fills its memory, another's looks for it, 100,000 times.
 canary:

@@ -1,8 +1,9 @@
-//! The operators' listener: metrics, health, reload, and what is configured and why.
+//! The operators' listener: metrics, health, reload, what is configured and why, and a page that shows it.
 //!
 //! Takes HTTP on the admin address, gives text and JSON in Prometheus' envelope. Never on the public address, never a
 //! secret, never a change but `/-/reload`, and nothing to pages of other sites (`guard`).
 
+mod console;
 mod events;
 mod explaining;
 mod flowing;

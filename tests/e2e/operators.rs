@@ -13,7 +13,7 @@ async fn a_page_of_the_web_can_neither_reload_nor_read() {
     let gateway = one_tenant(&receiver).await;
     let before = gateway.api("/api/v1/status").await["last_reload"]["cause"].clone();
     let own = format!("http://{}", gateway.admin);
-    let refused: [(&str, &str, Headers); 5] = [
+    let refused: [(&str, &str, Headers); 7] = [
         ("POST", "/-/reload", &[("Origin", "http://evil.example")]),
         ("PUT", "/-/reload", &[("Origin", "null")]),
         (
@@ -23,6 +23,8 @@ async fn a_page_of_the_web_can_neither_reload_nor_read() {
         ),
         ("GET", "/api/v1/tenants", &[("Host", "evil.example")]),
         ("GET", "/no/such/path", &[("Host", "evil.example")]),
+        ("GET", "/", &[("Host", "evil.example")]),
+        ("GET", "/console/app.js", &[("Origin", "http://evil.example")]),
     ];
     for (method, path, headers) in refused {
         let answer = gateway.admin_with(method, path, headers).await;
@@ -66,7 +68,14 @@ async fn a_token_is_asked_for_from_the_reload_that_names_it_on() {
         let headers: Vec<(&str, &str)> = value.iter().map(|value| ("Authorization", value.as_str())).collect();
         gateway.admin_with("GET", path, &headers).await.status
     };
-    for path in ["/metrics", "/api/v1/tenants", "/api/v1/status", "/no/such/path"] {
+    for path in [
+        "/",
+        "/console/app.js",
+        "/metrics",
+        "/api/v1/tenants",
+        "/api/v1/status",
+        "/no/such/path",
+    ] {
         for token in [None, Some("wrong-secret"), Some("a-token"), Some("")] {
             assert_eq!(status(&gateway, path, token).await, 401, "{path} {token:?}");
         }

@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
+use super::console;
 use super::events;
 use super::explaining;
 use super::flowing;
@@ -91,6 +92,7 @@ fn router(gateway: Gateway) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/explain", post(explaining::explained))
         .route("/api/v1/tap", post(tapping::tapped))
+        .merge(console::routes())
         .with_state(gateway)
 }
 
