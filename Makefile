@@ -2,9 +2,9 @@
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gauntlet
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: checkout book demo test unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick senders senders-quick console console-shots canary fuzz bench build
+.PHONY: checkout book demo test unit lint doc plugins plugins-all plugins-common stack stack-up observe instructions attack attack-quick senders senders-quick console console-shots canary fuzz bench build
 
-demo unit lint doc plugins plugins-all plugins-common stack stack-up instructions attack attack-quick senders senders-quick console console-shots canary fuzz bench build: checkout
+demo unit lint doc plugins plugins-all plugins-common stack stack-up observe instructions attack attack-quick senders senders-quick console console-shots canary fuzz bench build: checkout
 
 # Checkouts share the cache, and cargo tells sources by their times alone: it would take what was built from another
 # checkout, with that one's paths and text in it, for this one's. So a checkout that takes over makes its sources new.
@@ -61,12 +61,19 @@ stack:
 	scripts/provision stack
 	cargo build --locked --workspace --all-targets
 	$(CARGO_TARGET_DIR)/debug/real-stack check
+	$(CARGO_TARGET_DIR)/debug/real-stack observe
 
 ## The same, left running to look at, until ^C.
 stack-up:
 	scripts/provision stack
 	cargo build --locked --workspace --all-targets
 	$(CARGO_TARGET_DIR)/debug/real-stack up
+
+## The alert rules with their cases, and every query of the dashboard, by a real Prometheus that scrapes a gateway with traffic.
+observe:
+	scripts/provision observe
+	cargo build --locked --workspace
+	$(CARGO_TARGET_DIR)/debug/real-stack observe
 
 ## Instructions per write, counted by callgrind and compared with host/benches/instructions.baseline.
 instructions:

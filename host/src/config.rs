@@ -17,7 +17,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::model::{Protocol, TenantId};
+use crate::telemetry::LogFormat;
 
+mod access_log;
 mod builtin;
 mod cases;
 mod chain;
@@ -154,10 +156,22 @@ pub struct Config {
     pub memory_limit: Option<u64>,
     /// Where what served last is kept; `None` keeps nothing.
     pub state_dir: Option<PathBuf>,
+    /// The log of answers; `None` keeps none.
+    pub access_log: Option<AccessLogSettings>,
     /// How long a credential that was in use and is not configured any more is told to wait; zero: it is refused at once.
     pub credential_grace: Duration,
     /// Only the tenants whose file is sound; the others are in [`Loaded::broken`].
     pub tenants: BTreeMap<TenantId, Arc<Tenant>>,
+}
+
+/// The log of answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccessLogSettings {
+    /// `None`: standard output.
+    pub file: Option<PathBuf>,
+    pub format: LogFormat,
+    /// The share of stored writes that have a line, 0 to 1.
+    pub sample: f64,
 }
 
 /// The public listener.
@@ -460,6 +474,15 @@ pub enum Credential {
 }
 
 impl Credential {
+    /// The word for logs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::ClientCertificate(_) => "client_certificate",
+            Self::BearerToken(_) => "bearer_token",
+            Self::BasicAuth { .. } => "basic_auth",
+        }
+    }
+
     /// Equal for two credentials that one request could prove, which must never belong to two tenants. For
     /// basic auth the username decides, because it selects the hash.
     pub fn identity(&self) -> Vec<u8> {

@@ -159,7 +159,7 @@ impl State {
         let labels = UpstreamName {
             upstream: upstream.to_owned(),
         };
-        let durations = self.metrics.upstream_duration.get_or_create_owned(&labels);
+        let durations = self.metrics.upstream_duration.get_or_create(&labels);
         let name: Arc<str> = Arc::from(upstream);
         self.upstreams.insert(Arc::clone(&name), OfUpstream::new(durations));
         name

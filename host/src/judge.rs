@@ -231,8 +231,8 @@ impl Judge {
                 max_active_series: tenant.limits.max_active_series,
             }),
             shown_budgets: shown_budgets(tenant),
-            hits: metrics.memo_hits.get_or_create_owned(&labels),
-            misses: metrics.memo_misses.get_or_create_owned(&labels),
+            hits: metrics.memo_hits.get_or_create(&labels),
+            misses: metrics.memo_misses.get_or_create(&labels),
             metrics,
         }
     }
@@ -389,13 +389,11 @@ impl Judge {
             .get_or_create(labels)
             .set(signed(active_series));
         match stats {
-            Some(stats) => drop(
-                metrics
-                    .budget_limit
-                    .get_or_create(labels)
-                    .set(signed(stats.max_active_series)),
-            ),
-            None => drop(metrics.budget_limit.remove(labels)),
+            Some(stats) => {
+                let limit = metrics.budget_limit.get_or_create(labels);
+                limit.set(signed(stats.max_active_series));
+            }
+            None => metrics.budget_limit.remove(labels),
         }
     }
 

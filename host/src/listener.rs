@@ -462,9 +462,7 @@ impl<H> Door<H> {
 }
 
 fn count(metrics: &Metrics, reason: &'static str) -> Counter {
-    metrics
-        .refused_connections
-        .get_or_create_owned(&ReasonLabels { reason })
+    metrics.refused_connections.get_or_create(&ReasonLabels { reason })
 }
 
 /// Counts an open connection for as long as it lives.

@@ -139,7 +139,7 @@ impl Memory {
         let refused = |kind: Kind| {
             metrics
                 .memory_refused
-                .get_or_create_owned(&MemoryLabels { kind: kind.word() })
+                .get_or_create(&MemoryLabels { kind: kind.word() })
         };
         Arc::new(Self {
             book: Mutex::new(Book {
@@ -236,10 +236,7 @@ impl Memory {
     pub fn publish(&self) {
         let held = self.book().held;
         for kind in Kind::ALL {
-            let gauge = self
-                .metrics
-                .memory
-                .get_or_create_owned(&MemoryLabels { kind: kind.word() });
+            let gauge = self.metrics.memory.get_or_create(&MemoryLabels { kind: kind.word() });
             gauge.set(signed(held[kind as usize]));
         }
     }

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
@@ -32,6 +32,7 @@ use crate::sandbox::Once;
 use crate::tenant::{Account, Session, Tenants};
 use crate::wire::{LIGHT_BYTES, LIGHT_ELEMENTS, ScanLimits, Scanned, snappy};
 
+mod accessed;
 mod ledger;
 mod logged;
 mod settling;
@@ -77,6 +78,20 @@ struct Trace<'g> {
     claimed: Option<Claimed>,
     /// Of a write of 2.0, what is stored of it: nothing yet, as long as nobody has stored any.
     written: Option<Totals>,
+    /// Of the compressed body, once it is in.
+    bytes: u64,
+    /// Of a write that was let through.
+    samples: Option<u64>,
+    /// The upstreams that get something of it, a bit for each of the tenant's first 64.
+    parts: u64,
+}
+
+/// How a request is answered, and whose it is.
+struct Answering<'a> {
+    status: StatusCode,
+    duration: Duration,
+    id: &'a str,
+    peer: &'a Peer,
 }
 
 impl Pipeline {
@@ -120,10 +135,20 @@ impl Pipeline {
         if let Some(written) = &trace.written {
             respond::say_written(&mut response, written);
         }
-        let (status, seconds) = (response.status(), started.elapsed().as_secs_f64());
+        let (status, duration) = (response.status(), started.elapsed());
+        let seconds = duration.as_secs_f64();
         match trace.of {
             Some(account) => account.counters().request(status, seconds),
             None => ledger::count_stranger(&self.shared.metrics, status, seconds),
+        }
+        if let Some(log) = self.shared.access_log.get() {
+            let answering = Answering {
+                status,
+                duration,
+                id: &id,
+                peer,
+            };
+            self.log_access(log, &trace, &result, &answering);
         }
         response
     }
@@ -172,6 +197,7 @@ impl Pipeline {
         let mut session = ready.enter(&self.shared.in_flight)?;
         trace.over_rate = Some(session.config().over_rate);
         let compressed = self.read_body(incoming, &mut session).await?;
+        trace.bytes = compressed.len() as u64;
         session.take_place()?;
         let processed = self.process(&mut session, protocol, compressed).await?;
 
@@ -182,6 +208,8 @@ impl Pipeline {
             mut ledger,
         } = processed;
         trace.refused.extend_from_slice(ledger.refusals());
+        trace.samples = Some(ledger.received());
+        trace.parts = parts.iter().fold(0, |all, part| all | bit(part.upstream));
         // All else is gone.
         session.keep(parts.iter().map(|part| part.body.len() as u64).sum());
         let headers = forward::forwarded_headers(headers);
@@ -434,6 +462,10 @@ fn need(compressed: u64, decoded: u64) -> Need {
 /// Memory that others wait for is lent to nobody who comes at less than half the pace that he needs to end in time.
 fn least_rate(bytes: u64, timeout: Duration) -> u64 {
     bytes / (2 * timeout.as_secs()).max(1)
+}
+
+fn bit(upstream: usize) -> u64 {
+    1_u64.checked_shl(upstream as u32).unwrap_or_default()
 }
 
 /// By the sender's own count of its attempts, as the specifications of remote write name it.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Incumbents, Known, Loaded, TenantFiles};
 use crate::model::TenantId;
 use crate::pipeline::{Pipeline, Shared};
-use crate::telemetry::metrics::{CertificateLabels, TenantLabels};
+use crate::telemetry::metrics::{CertificateLabels, ConfiguredTenant};
 use crate::tenant::WentBack;
 use crate::tls::{self, TlsError};
 
@@ -379,7 +379,7 @@ impl Generations {
         metrics.memo_bytes.clear();
         let current = self.current();
         for generation in current.tenants.serving() {
-            let labels = TenantLabels {
+            let labels = ConfiguredTenant {
                 tenant: generation.config().id.to_string(),
             };
             metrics
@@ -393,7 +393,7 @@ impl Generations {
         for broken in report.broken.iter().filter_map(|broken| broken.tenant.as_ref()) {
             metrics
                 .tenant_broken
-                .get_or_create(&TenantLabels {
+                .get_or_create(&ConfiguredTenant {
                     tenant: broken.to_string(),
                 })
                 .set(1);

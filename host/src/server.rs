@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::Either;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,7 @@ use crate::reload::{Generations, Kept, ReloadError};
 use crate::telemetry::Throttles;
 use crate::tls;
 
+mod access_log;
 mod balancers;
 mod open_files;
 mod operators;
@@ -64,6 +66,8 @@ pub enum StartError {
     Listen(#[from] ListenError),
     #[error("cannot listen on {address} for operators: {reason}")]
     Admin { address: String, reason: std::io::Error },
+    #[error("access_log: {} cannot be written: {reason}", .path.display())]
+    AccessLog { path: PathBuf, reason: std::io::Error },
     #[error("cannot {what}: {reason}")]
     System { what: &'static str, reason: std::io::Error },
 }
@@ -87,6 +91,8 @@ pub struct Running {
     reactors: Arc<Reactors>,
     /// Ends with it.
     _watch: resident::Watch,
+    /// Ends with it, behind the last write.
+    access_log: Option<access_log::Writer>,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains.
@@ -106,6 +112,8 @@ pub fn run(options: &Options) -> Result<(), StartError> {
         // A reload may compile for minutes; SIGTERM does not wait for it.
         let reloads = async {
             while hangup.recv().await.is_some() {
+                // Before what may take long: who moved the file away waits for the new one.
+                running.access_log.iter().for_each(access_log::Writer::reopen);
                 running.generations.reload("SIGHUP").await;
             }
             std::future::pending::<()>().await;
@@ -233,6 +241,12 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
         what: "start the I/O threads",
         reason,
     })?;
+    let access_log = match &config.access_log {
+        Some(settings) => Some(start_access_log(settings, &shared)?),
+        None => None,
+    };
+    shared.metrics.watch_runtime("control", Handle::current().metrics());
+    reactors.watch_with(&shared.metrics);
     let watch = resident::Watch::start(&shared.memory, &shared.metrics).map_err(|reason| StartError::System {
         what: "start the thread that looks at memory",
         reason,
@@ -251,6 +265,7 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
         tasks: TaskTracker::new(),
         reactors: Arc::new(reactors),
         _watch: watch,
+        access_log,
     };
     let refusals = listener.refusals();
     running.spawn_admin(admin_listener);
@@ -261,6 +276,17 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
     tracing::info!(listener = "remote_write", address = %running.remote_write, tls, "listening");
     tracing::info!(listener = "admin", address = %running.admin, "listening");
     Ok(running)
+}
+
+fn start_access_log(settings: &config::AccessLogSettings, shared: &Shared) -> Result<access_log::Writer, StartError> {
+    let started = access_log::Writer::start(settings, &shared.metrics);
+    let (writer, log) = started.map_err(|reason| StartError::AccessLog {
+        path: settings.file.clone().unwrap_or_else(|| "standard output".into()),
+        reason,
+    })?;
+    // There is one start for each of these.
+    let _ = shared.access_log.set(log);
+    Ok(writer)
 }
 
 /// Without it the gateway serves as it would have without the key.
@@ -351,6 +377,7 @@ impl Running {
                         current.shared.refused.forget_old(now);
                         // Moves every memo's window on: an idle tenant's would stand still and come to mean the future.
                         current.tenants.serving().for_each(|generation| generation.publish());
+                        current.shared.metrics.forget_gone(now);
                     }
                 }
             }

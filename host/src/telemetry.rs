@@ -10,16 +10,28 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+mod access_log;
 mod durations;
+mod family;
+mod labels;
 pub mod metrics;
 #[cfg(test)]
 pub(crate) mod page;
+mod presence;
+mod process;
 mod recent;
+mod runtimes;
 mod throttle;
 
+pub use access_log::{AccessLine, AccessLog};
 pub use metrics::Metrics;
 pub use recent::Recent;
 pub use throttle::{Throttle, Throttles, network_of};
+
+/// For gauges, which are signed; no machine has 2^63 bytes.
+pub fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
 
 /// Shape of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

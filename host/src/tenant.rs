@@ -16,6 +16,7 @@ mod counters;
 mod failures;
 mod flow;
 mod generation;
+mod published;
 mod session;
 mod snapshot;
 mod stored_before;

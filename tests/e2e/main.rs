@@ -6,6 +6,7 @@
 // A test that panics has failed; small functions beside the tests may panic for them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access_log;
 mod accounting;
 mod answers;
 mod auth;
@@ -23,6 +24,7 @@ mod labels;
 mod languages;
 mod lifecycle;
 mod limits;
+mod measured;
 mod operators;
 mod pages;
 mod places;

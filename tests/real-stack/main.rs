@@ -2,7 +2,7 @@
 //!
 //! `real-stack check` brings it all up in a temporary folder, tries what must hold and says one line for each;
 //! `real-stack up` brings it up and stays until ^C, for looking at; `healing` and `order` measure what senders feel of a
-//! fault, for docs/senders.md. Real Prometheus senders, TLS, Gauntlet, real
+//! fault, for docs/senders.md; `observe` tries the rules and the dashboard. Real Prometheus senders, TLS, Gauntlet, real
 //! Thanos. Takes the programs that `scripts/provision stack` installs and the `gauntlet` binary beside this one;
 //! gives exit 0 only when every check held. Never touches a process it did not start or a port that is in use.
 
@@ -16,6 +16,7 @@ mod faults;
 mod gateway;
 mod healing;
 mod manifests;
+mod observe;
 mod order;
 mod process;
 mod query;
@@ -54,8 +55,9 @@ fn main() -> ExitCode {
         "up" => up(),
         "healing" => measured(healing::measure),
         "order" => measured(order::measure),
+        "observe" => measured(observe::observe),
         _ => {
-            eprintln!("usage: real-stack check|up|healing|order");
+            eprintln!("usage: real-stack check|up|healing|order|observe");
             return ExitCode::from(2);
         }
     };
@@ -100,7 +102,8 @@ fn run_checks(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Prints a table of docs/senders.md. Both need what `scripts/provision senders` installs, and up to twenty minutes.
+/// Prints what came of it: a table of docs/senders.md, which needs what `scripts/provision senders` installs and up to twenty
+/// minutes, or a line.
 fn measured(measure: fn(&Path, &Path) -> Result<String>) -> Result<()> {
     let run = tempfile::Builder::new().prefix("gauntlet-stack-").tempdir()?;
     let logs = folder(run.path(), "logs")?;

@@ -12,6 +12,7 @@ mod documents;
 mod guides;
 mod links;
 mod names;
+mod watched;
 
 use std::fs;
 use std::path::{Path, PathBuf};

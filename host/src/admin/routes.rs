@@ -97,9 +97,8 @@ fn router(gateway: Gateway) -> Router {
 }
 
 async fn metrics(State(gateway): State<Gateway>) -> impl IntoResponse {
-    for generation in gateway.generations.current().tenants.serving() {
-        generation.publish();
-    }
+    let current = gateway.generations.current();
+    current.tenants.publish(&gateway.metrics, Instant::now());
     gateway.memory.publish();
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], gateway.metrics.text())

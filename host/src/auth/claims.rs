@@ -56,6 +56,16 @@ pub enum Claimed {
 }
 
 impl Claimed {
+    /// The word for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Token => "bearer_token",
+            Self::Password(_) => "basic_auth",
+            Self::Nonsense => "nonsense",
+        }
+    }
+
     /// A user of the configuration, whose password it was not.
     pub fn user(&self) -> Option<&str> {
         match self {

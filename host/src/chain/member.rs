@@ -11,7 +11,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 
 use super::batch::Batch;
 use super::context::Context;
@@ -25,11 +24,14 @@ use crate::config::{self, Mode, OnFailure, Owner};
 use crate::sandbox::types::{self, Inputs, Scope};
 use crate::sandbox::{Engine, Fault, Instance, Meter, Plugin, PolicyId, Share, Start, Usage};
 use crate::telemetry::Throttle;
-use crate::telemetry::metrics::{PolicyCallLabels, PolicyLabels, TrapLabels};
+use crate::telemetry::metrics::{PolicyLabels, TrapLabels};
 use crate::wire::labels::label_bytes;
 use crate::wire::{Shown, shown_whole};
 
 mod checked;
+mod timer;
+
+use timer::Timer;
 
 /// Series that a policy fails on and that operators are shown: the last ones.
 const SHOWN_SERIES: usize = 16;
@@ -159,14 +161,11 @@ pub struct Member {
     failed_series: Mutex<VecDeque<FailedSeries>>,
     told: Throttle,
     halved: Counter,
-    relabel: Timer,
-    admit: Timer,
-    trap_labels: (String, String),
-}
-
-struct Timer {
-    calls: Counter,
-    duration: Histogram,
+    /// Made with the first call: as a rule a plugin has only one of the two.
+    relabel: OnceLock<Timer>,
+    admit: OnceLock<Timer>,
+    /// The names of its tenant and its own, as labels have them.
+    labels: (String, String),
 }
 
 impl Member {
@@ -184,17 +183,6 @@ impl Member {
             tenant: names.0.clone(),
             policy: names.1.clone(),
         };
-        let timer = |function| {
-            let labels = PolicyCallLabels {
-                tenant: names.0.clone(),
-                policy: names.1.clone(),
-                function,
-            };
-            Timer {
-                calls: metrics.policy_calls.get_or_create(&labels).clone(),
-                duration: metrics.policy_duration.get_or_create(&labels).clone(),
-            }
-        };
         let meter = Meter::new(metrics, &labels);
         Self {
             info: PolicyInfo {
@@ -209,11 +197,11 @@ impl Member {
             },
             reasons: Vocabulary::default(),
             streams: Vocabulary::default(),
-            bypassed: metrics.policy_bypassed.get_or_create(&labels).clone(),
+            bypassed: metrics.policy_bypassed.get_or_create(&labels),
             purity: Purity::new(
                 engine.next_policy(),
-                metrics.policy_impure.get_or_create(&labels).clone(),
-                metrics.policy_asked_again.get_or_create(&labels).clone(),
+                metrics.policy_impure.get_or_create(&labels),
+                metrics.policy_asked_again.get_or_create(&labels),
             ),
             shadow: Shadow::new(policy.mode, &names.0, &names.1, metrics),
             samples: Arc::clone(samples),
@@ -226,16 +214,16 @@ impl Member {
             context: Arc::clone(context),
             share: Arc::new(Share::new(&names.0, &names.1, meter)),
             quarantine: Mutex::new(Quarantine::default()),
-            quarantined: metrics.policy_quarantined.get_or_create(&labels).clone(),
+            quarantined: metrics.policy_quarantined.get_or_create(&labels),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             last_failure: Mutex::new(None),
             failed_series: Mutex::default(),
             told: Throttle::new(LINES, WINDOW),
-            halved: metrics.policy_halved_batches.get_or_create(&labels).clone(),
-            relabel: timer("relabel"),
-            admit: timer("admit"),
-            trap_labels: names,
+            halved: metrics.policy_halved_batches.get_or_create(&labels),
+            relabel: OnceLock::new(),
+            admit: OnceLock::new(),
+            labels: names,
         }
     }
 
@@ -302,16 +290,17 @@ impl Member {
         warm: Option<Instance>,
         judge: impl FnOnce(&mut Instance) -> Result<R, Fault>,
     ) -> Result<R, Fault> {
-        let timer = match function {
-            Function::Relabel(_) => &self.relabel,
-            Function::Admit => &self.admit,
+        let (timer, name) = match function {
+            Function::Relabel(_) => (&self.relabel, "relabel"),
+            Function::Admit => (&self.admit, "admit"),
         };
+        let (tenant, policy) = &self.labels;
+        let timer = timer.get_or_init(|| Timer::new(engine.metrics(), tenant, policy, name));
         self.calls.fetch_add(1, Ordering::Relaxed);
-        timer.calls.inc();
         let began = Instant::now();
         let outcome = self.run(engine, self.id, warm, judge);
         let took = began.elapsed();
-        timer.duration.observe(took.as_secs_f64());
+        timer.called(took);
         self.purity.judged(took);
         outcome.inspect_err(|fault| {
             if function.is_too_much(fault) {
@@ -396,8 +385,8 @@ impl Member {
 
     fn count(&self, engine: &Engine, fault: &Fault) {
         let labels = TrapLabels {
-            tenant: self.trap_labels.0.clone(),
-            policy: self.trap_labels.1.clone(),
+            tenant: self.labels.0.clone(),
+            policy: self.labels.1.clone(),
             kind: fault.kind(),
         };
         engine.metrics().policy_traps.get_or_create(&labels).inc();
@@ -419,7 +408,7 @@ impl Member {
         if fault.is_the_hosts() {
             return;
         }
-        let (tenant, policy) = (&*self.trap_labels.0, &*self.trap_labels.1);
+        let (tenant, policy) = (&*self.labels.0, &*self.labels.1);
         let mut quarantine = lock(&self.quarantine);
         let was_tried_again = quarantine.is_on_trial();
         if quarantine.failed(Instant::now()) {
@@ -456,7 +445,7 @@ impl Member {
     pub fn refuses(&self, batch: &Batch, index: usize, fault: Fault) {
         let labels = label_bytes(batch.series(index));
         if let Some(untold) = self.told.due(Instant::now()) {
-            let (tenant, policy) = (&*self.trap_labels.0, &*self.trap_labels.1);
+            let (tenant, policy) = (&*self.labels.0, &*self.labels.1);
             let series = Shown::of(labels.clone(), None);
             tracing::warn!(tenant, policy, %fault, %series, untold, "a policy fails on a series, which is refused from now on");
         }

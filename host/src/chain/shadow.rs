@@ -91,7 +91,7 @@ impl Shadow {
                 policy: policy.to_owned(),
                 kind: difference.word(),
             };
-            metrics.policy_shadow_differences.get_or_create(&labels).clone()
+            metrics.policy_shadow_differences.get_or_create(&labels)
         };
         let counters = match mode {
             Mode::Enforce => Vec::new(),

@@ -254,7 +254,7 @@ async fn instances_are_reused_and_gone_with_their_chain() {
         tenant: "t".to_owned(),
         policy: chain.status()[0].info.name.to_string(),
     };
-    let asked_again = engine.metrics().policy_asked_again.get_or_create(&labels).clone();
+    let asked_again = engine.metrics().policy_asked_again.get_or_create(&labels);
     for write in 1..=10 {
         chain.relabel(batch(&[UP])).await.unwrap();
         // Once it is answered, another instance is asked again: a write that came meanwhile would be right to have a third.

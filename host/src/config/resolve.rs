@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access_log;
 use super::chain;
 use super::defaults::{self, CREDENTIAL_GRACE, LIMITS, OVER_RATE, RESERVED_LABELS, SANDBOX};
 use super::door;
@@ -21,8 +22,8 @@ use super::section::{Field, Section, Source, quote};
 use super::tenant::{self, Ceiling, House};
 use super::units::show_size;
 use super::{
-    Admin, ClientAuthType, Config, EndpointSpec, Owner, RemoteWrite, Sandbox, Tenant, TlsClient, TlsServer, TlsVersion,
-    Upstream,
+    AccessLogSettings, Admin, ClientAuthType, Config, EndpointSpec, Owner, RemoteWrite, Sandbox, Tenant, TlsClient,
+    TlsServer, TlsVersion, Upstream,
 };
 use crate::memory;
 use crate::model::{Protocol, TenantId};
@@ -43,6 +44,7 @@ pub(super) struct Parts {
     sandbox: Option<Sandbox>,
     memory_limit: Option<u64>,
     state_dir: Option<PathBuf>,
+    access_log: Option<AccessLogSettings>,
     credential_grace: Duration,
 }
 
@@ -55,6 +57,7 @@ impl Parts {
             sandbox: self.sandbox?,
             memory_limit: self.memory_limit,
             state_dir: self.state_dir,
+            access_log: self.access_log,
             credential_grace: self.credential_grace,
             tenants,
         })
@@ -113,6 +116,8 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
     let sandbox = sandbox.and_then(|section| sandbox_within(section, source, memory_limit));
     let state_dir = root.field("state_dir");
     let state_dir = state_dir.and_then(|field| field.text().map(|text| source.path(text)));
+    let access_log = root.field("access_log").and_then(|field| field.section());
+    let access_log = access_log.and_then(|section| access_log::access_log(section, source));
     let credential_grace = root
         .field("credential_grace")
         .and_then(|field| field.duration_or_none())
@@ -140,6 +145,7 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
         sandbox,
         memory_limit,
         state_dir,
+        access_log,
         credential_grace,
     };
     Main {

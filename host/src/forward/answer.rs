@@ -236,7 +236,7 @@ impl Outcomes {
             let upstream = upstream.clone();
             metrics
                 .upstream_requests
-                .get_or_create_owned(&UpstreamLabels { upstream, outcome })
+                .get_or_create(&UpstreamLabels { upstream, outcome })
         };
         Self {
             success: counter("success"),
@@ -252,9 +252,7 @@ impl Outcomes {
             overloaded: counter("overloaded"),
             nonsense: counter("nonsense"),
             bug: counter("bug"),
-            duration: metrics
-                .upstream_duration
-                .get_or_create_owned(&UpstreamName { upstream }),
+            duration: metrics.upstream_duration.get_or_create(&UpstreamName { upstream }),
         }
     }
 

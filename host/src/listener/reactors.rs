@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::TaskTracker;
 
+use crate::telemetry::Metrics;
 use crate::turn;
 
 /// How many tasks a busy reactor polls before it looks for what became ready since. With the usual 61, of 30 us each, a
@@ -39,6 +40,13 @@ impl Reactors {
             .map(|_| Reactor::start())
             .collect::<io::Result<_>>()
             .map(Self)
+    }
+
+    /// Shows what their runtimes say of themselves, all together.
+    pub fn watch_with(&self, metrics: &Metrics) {
+        for runtime in self.0.iter().filter_map(|reactor| reactor.runtime.as_ref()) {
+            metrics.watch_runtime("io", runtime.metrics());
+        }
     }
 
     /// Hands a connection over, and has `serve` run where it lies.

@@ -13,7 +13,7 @@ use crate::judge::Judged;
 use crate::model::{Discarded, TenantId, Totals};
 use crate::respond::{Context, Failure, RefusedSeries, Stored, reason_of};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{CredentialLabels, ReasonLabels, RequestLabels, TenantLabels};
+use crate::telemetry::metrics::{CredentialLabels, FailureLabels, RequestLabels, TenantLabels};
 use crate::tenant::Counters;
 use crate::wire::Scanned;
 
@@ -132,6 +132,11 @@ impl<'g> Ledger<'g> {
         self.unwanted = unwanted;
     }
 
+    /// Samples, once for each time they were sent.
+    pub(super) fn received(&self) -> u64 {
+        self.stored.received.all_samples()
+    }
+
     /// What receivers have acknowledged so far.
     pub(super) fn stored(&self) -> Totals {
         self.stored.forwarded
@@ -207,10 +212,11 @@ pub(super) fn count_stranger(metrics: &Metrics, status: StatusCode, seconds: f64
         .observe(seconds);
 }
 
-pub(super) fn count_unauthenticated(metrics: &Metrics, reason: &'static str) {
+/// `kind` is that of the credential that was given.
+pub(super) fn count_unauthenticated(metrics: &Metrics, reason: &'static str, kind: &'static str) {
     metrics
         .authentication_failures
-        .get_or_create(&ReasonLabels { reason })
+        .get_or_create(&FailureLabels { reason, kind })
         .inc();
 }
 

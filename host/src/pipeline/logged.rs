@@ -29,6 +29,16 @@ macro_rules! tell {
 }
 pub(super) use tell;
 
+/// The kind of credential that a request came with which proved nobody.
+pub(super) fn kind_given(claimed: Option<&Claimed>, peer: &Peer) -> &'static str {
+    match claimed {
+        // It was refused before anybody looked.
+        None => "unread",
+        Some(Claimed::Nothing) if peer.certificate.is_some() => "client_certificate",
+        Some(claimed) => claimed.kind(),
+    }
+}
+
 impl Pipeline {
     pub(super) fn log_failure(
         &self,
@@ -43,7 +53,8 @@ impl Pipeline {
             tracing::error!(status, reason, request_id = id, error = %failure, "a bug of the gateway failed a write; please report it");
         }
         let Some(account) = trace.of else {
-            ledger::count_unauthenticated(&self.shared.metrics, reason);
+            let kind = kind_given(trace.claimed.as_ref(), peer);
+            ledger::count_unauthenticated(&self.shared.metrics, reason, kind);
             if let Failure::Auth(AuthError::Removed { tenant, credential }) = failure {
                 ledger::count_removed(&self.shared.metrics, tenant, credential);
             }

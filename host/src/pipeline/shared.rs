@@ -4,8 +4,8 @@
 //! belongs to one is in its account.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::tap::Tap;
@@ -19,7 +19,7 @@ use crate::limits::{InFlight, Turns};
 use crate::memory::Memory;
 use crate::refusals::LastRefusals;
 use crate::sandbox::{Compiler, Engine, EngineError};
-use crate::telemetry::{Metrics, Throttles};
+use crate::telemetry::{AccessLog, Metrics, Throttles};
 use crate::wire::{HashKey, NoRandomness};
 
 /// One per process.
@@ -37,6 +37,8 @@ pub struct Shared {
     pub hash_key: Arc<HashKey>,
     pub clock: MemoClock,
     pub tap: Arc<Tap>,
+    /// Set once, at the start, if there is one.
+    pub access_log: OnceLock<AccessLog>,
     pub requests: AtomicU64,
     /// Which requests that proved no tenant are told, by network and reason.
     pub strangers: Throttles<(IpAddr, &'static str)>,
@@ -88,6 +90,7 @@ impl Shared {
             hash_key: Arc::new(HashKey::random()?),
             clock: MemoClock::start(),
             tap: Arc::default(),
+            access_log: OnceLock::new(),
             requests: AtomicU64::new(0),
             strangers: Throttles::new(1, TELL_EVERY, MAX_STRANGERS),
             refused: Arc::default(),

@@ -34,6 +34,7 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
             old.admin.listen_address != new.admin.listen_address,
         ),
         ("state_dir", old.state_dir != new.state_dir),
+        ("access_log", old.access_log != new.access_log),
         ("sandbox", old.sandbox != new.sandbox),
     ];
     changed

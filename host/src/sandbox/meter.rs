@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{PolicyLabels, signed};
+use crate::telemetry::metrics::{Late, PolicyLabels, signed};
 
 /// One policy's, for all its instances.
 #[derive(Debug)]
@@ -37,9 +37,9 @@ pub struct Usage {
 struct Handles {
     cpu: Counter<f64, AtomicU64>,
     memory_peak: Gauge,
-    log_lines: Counter,
-    log_bytes: Counter,
-    log_lines_dropped: Counter,
+    log_lines: Late<PolicyLabels, Counter>,
+    log_bytes: Late<PolicyLabels, Counter>,
+    log_lines_dropped: Late<PolicyLabels, Counter>,
 }
 
 impl Meter {
@@ -50,11 +50,11 @@ impl Meter {
             log_lines: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
             metrics: Handles {
-                cpu: metrics.policy_cpu_seconds.get_or_create_owned(policy),
-                memory_peak: metrics.policy_memory_peak.get_or_create_owned(policy),
-                log_lines: metrics.policy_log_lines.get_or_create_owned(policy),
-                log_bytes: metrics.policy_log_bytes.get_or_create_owned(policy),
-                log_lines_dropped: metrics.policy_log_lines_dropped.get_or_create_owned(policy),
+                cpu: metrics.policy_cpu_seconds.get_or_create(policy),
+                memory_peak: metrics.policy_memory_peak.get_or_create(policy),
+                log_lines: Late::new(&metrics.policy_log_lines, policy),
+                log_bytes: Late::new(&metrics.policy_log_bytes, policy),
+                log_lines_dropped: Late::new(&metrics.policy_log_lines_dropped, policy),
             },
         }
     }
@@ -76,12 +76,12 @@ impl Meter {
     pub fn logged(&self, bytes: usize) {
         self.log_lines.fetch_add(1, Ordering::Relaxed);
         self.log_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.metrics.log_lines.inc();
-        self.metrics.log_bytes.inc_by(bytes as u64);
+        self.metrics.log_lines.needed().inc();
+        self.metrics.log_bytes.needed().inc_by(bytes as u64);
     }
 
     pub fn log_line_dropped(&self) {
-        self.metrics.log_lines_dropped.inc();
+        self.metrics.log_lines_dropped.needed().inc();
     }
 
     pub fn usage(&self) -> Usage {

@@ -4,143 +4,34 @@
 //! often keeps the handle. A metric is one line of the table below; docs/metrics.md is made from it by the test at the
 //! end.
 
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tokio::runtime::RuntimeMetrics;
 
 pub use super::durations::Durations;
+pub use super::family::{Family, Late};
+pub use super::labels::*;
+use super::presence::Presence;
+pub use super::presence::Present;
+use super::process::Process;
+use super::runtimes::Runtimes;
+pub use super::signed;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct RequestLabels {
-    /// Empty if no tenant was proved.
-    pub tenant: String,
-    pub code: u16,
-}
+type Counters<L> = Family<L, Counter>;
+type Gauges<L> = Family<L, Gauge>;
+type Seconds<L> = Family<L, Counter<f64, AtomicU64>>;
+type Histograms<L> = Family<L, Histogram>;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct TenantLabels {
-    pub tenant: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct CredentialLabels {
-    pub tenant: String,
-    /// Its kind and its public name, as the configuration had them.
-    pub credential: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct BudgetLabels {
-    pub tenant: String,
-    /// A plugin's word, of those that the operator lists.
-    pub budget: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct ForwardLabels {
-    pub tenant: String,
-    pub upstream: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct DropLabels {
-    pub tenant: String,
-    pub policy: String,
-    /// A plugin's word: bounded in length and number before it gets here.
-    pub reason: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct RejectLabels {
-    pub tenant: String,
-    pub reason: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct PolicyLabels {
-    pub tenant: String,
-    pub policy: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct PolicyCallLabels {
-    pub tenant: String,
-    pub policy: String,
-    pub function: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct TrapLabels {
-    pub tenant: String,
-    pub policy: String,
-    pub kind: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct DiscardLabels {
-    pub tenant: String,
-    pub kind: &'static str,
-    pub reason: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct DifferenceLabels {
-    pub tenant: String,
-    pub policy: String,
-    pub kind: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct UpstreamLabels {
-    pub upstream: String,
-    pub outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct UpstreamName {
-    pub upstream: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct EndpointLabels {
-    pub upstream: String,
-    pub endpoint: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct ReasonLabels {
-    pub reason: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct MemoryLabels {
-    pub kind: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct CertificateLabels {
-    pub file: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, EncodeLabelSet)]
-pub struct BuildLabels {
-    pub version: &'static str,
-}
-
-type Counters<L> = Family<L, Counter<u64, AtomicU64>>;
-type Gauges<L> = Family<L, Gauge<i64, AtomicI64>>;
-type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
-
-/// Buckets for [`Family::new_with_constructor`]: a plain function, so that the type can be named.
+/// 16 us to 65 ms: a standard plugin's call is 5-50 us, the deadline 50 ms. Few, because each policy of each tenant has them.
 fn micros() -> Histogram {
-    // 4 us to 131 ms by doubling: a standard plugin's call is 5-50 us, the deadline 50 ms.
-    Histogram::new((0..16).map(|i| 0.000_004 * f64::from(1 << i)))
+    Histogram::new((0..7).map(|i| 0.000_016 * f64::from(1 << (2 * i))))
 }
 
 /// Makes [`Metrics`] of a table with one line per metric: field, type, (buckets,) name without prefix, unit and
@@ -151,6 +42,9 @@ macro_rules! metrics {
         #[derive(Debug)]
         pub struct Metrics {
             registry: Registry,
+            process: Process,
+            runtimes: Runtimes,
+            presence: Arc<Presence>,
             $(#[doc = $help] pub $field: $type,)*
         }
 
@@ -163,7 +57,17 @@ macro_rules! metrics {
                     metrics!(@register registry, $name, $($unit)?, $help, $field);
                 )*
                 register_build(&mut registry);
-                Self { registry, $($field,)* }
+                Self {
+                    registry,
+                    process: Process::new(),
+                    runtimes: Runtimes::default(),
+                    presence: Arc::default(),
+                    $($field,)*
+                }
+            }
+
+            fn forget(&self, is_gone: &dyn Fn(&str) -> bool) {
+                $(Forget::forget(&self.$field, is_gone);)*
             }
 
             /// One value in every family, so that all are exported.
@@ -174,7 +78,7 @@ macro_rules! metrics {
         }
     };
     (@make) => { Default::default() };
-    (@make $buckets:ident) => { Family::new_with_constructor($buckets) };
+    (@make $buckets:ident) => { Family::made_by($buckets) };
     (@register $registry:ident, $name:literal, , $help:literal, $field:ident) => {
         $registry.register($name, $help, $field.clone())
     };
@@ -228,17 +132,32 @@ metrics! {
         "Memory that nothing is held for, beyond the quarter of the limit that it may have; the limit is smaller by as much";
     memory_group: Gauge, "memory_group" in Bytes,
         "Memory of the control group that bounds the process, without what the system can drop; 0 if there is none";
+    runtime_workers: Gauges<RuntimeLabels>, "runtime_workers",
+        "Threads of a runtime: io serves senders, control serves operators and reloads";
+    runtime_tasks: Gauges<RuntimeLabels>, "runtime_tasks",
+        "Tasks of a runtime that have not ended; a connection is one, or a few";
+    runtime_queue: Gauges<RuntimeLabels>, "runtime_queue_depth",
+        "Tasks that wait for a thread of a runtime and have none yet; more than a few for long mean too little processor";
+    runtime_busy: Seconds<RuntimeLabels>, "runtime_busy" in Seconds,
+        "Time that the threads of a runtime were not waiting for something to do";
     connections: Gauge, "connections",
         "Connections of senders open now";
     refused_connections: Counters<ReasonLabels>, "refused_connections",
         "Connections closed before their sender was done, by reason";
     accept_errors: Counter, "accept_errors",
         "Errors of accept(2) on the listener for senders, which goes on";
-    authentication_failures: Counters<ReasonLabels>, "authentication_failures",
-        "Requests refused before a tenant was proved, by reason";
+    authentication_failures: Counters<FailureLabels>, "authentication_failures",
+        "Requests refused before a tenant was proved, by reason and by the kind of credential that they came with";
+    credential_last_used: Gauges<CredentialUse>, "credential_last_used_timestamp_seconds",
+        "Unix time at which a credential last proved its tenant, of those that did since the process began; of a tenant's bearer \
+         tokens together, and of its first 16 names";
     removed_credential_requests: Counters<CredentialLabels>, "removed_credential_requests",
         "Requests told to wait because their credential was in use and is not configured any more (credential_grace); after \
          that time such requests are refused and their data is lost";
+    limits: Gauges<LimitLabels>, "limits",
+        "Most of something that a tenant may have at a time, by the limit of its configuration; gauntlet_limit_use says how much it has";
+    limit_use: Gauges<LimitLabels>, "limit_use",
+        "What a tenant has now of what gauntlet_limits bounds";
     active_series: Gauges<TenantLabels>, "active_series",
         "Series accepted in the last 20 minutes";
     budget_active_series: Gauges<BudgetLabels>, "budget_active_series",
@@ -252,13 +171,13 @@ metrics! {
         "Calls into plugins; a verdict that is remembered needs none";
     policy_duration: Histograms<PolicyCallLabels>, by micros, "policy_duration" in Seconds,
         "Time of one call into a plugin";
-    policy_cpu_seconds: Family<PolicyLabels, Counter<f64, AtomicU64>>, "policy_cpu" in Seconds,
+    policy_cpu_seconds: Seconds<PolicyLabels>, "policy_cpu" in Seconds,
         "Processor time of calls into the plugin, of what it calls, and of starting its instances";
     policy_memory_peak: Gauges<PolicyLabels>, "policy_memory_peak" in Bytes,
         "Linear memory of the largest instance that the policy has had";
     policy_halved_batches: Counters<PolicyLabels>, "policy_halved_batches",
         "Times that a policy was asked about series again in smaller batches, because it took longer for them than one call may";
-    work_seconds: Family<TenantLabels, Counter<f64, AtomicU64>>, "work" in Seconds,
+    work_seconds: Seconds<TenantLabels>, "work" in Seconds,
         "Processor time of the threads that run policies and what of bodies is too much for the threads that serve connections";
     policy_traps: Counters<TrapLabels>, "policy_traps",
         "Calls into plugins that failed, by the kind of failure";
@@ -294,15 +213,19 @@ metrics! {
         "Time of one request to a receiver";
     upstream_healthy: Gauges<EndpointLabels>, "upstream_healthy",
         "1 if requests are sent to the endpoint, 0 if it is passed over because it failed or was slow";
+    access_log_lines: Counter, "access_log_lines",
+        "Lines of the access log that were written";
+    access_log_dropped: Counters<ReasonLabels>, "access_log_dropped",
+        "Lines of the access log that were not written, by reason; no write waits for it, and no data is lost";
     reload_successful: Gauge, "config_last_reload_successful",
         "1 if the newest configuration is in use as a whole, 0 if any part of it could not be used";
     reload_timestamp: Gauge, "config_last_reload_success_timestamp_seconds",
         "Unix time at which a configuration was last taken into use as a whole";
-    tenant_generation: Gauges<TenantLabels>, "tenant_generation",
+    tenant_generation: Gauges<ConfiguredTenant>, "tenant_generation",
         "Number of the tenant's configuration in use; it grows when the configuration changes";
-    tenant_broken: Gauges<TenantLabels>, "tenant_broken",
+    tenant_broken: Gauges<ConfiguredTenant>, "tenant_broken",
         "1 if the tenant's newest configuration could not be used and an older one, or none, is in use, otherwise 0";
-    tenant_went_back: Gauges<TenantLabels>, "tenant_went_back",
+    tenant_went_back: Gauges<ConfiguredTenant>, "tenant_went_back",
         "1 if the tenant's policies are not those of its newest configuration, because a policy failed or an operator asked for it, otherwise 0";
     tenants_restored: Gauge, "tenants_restored",
         "Tenants that serve as state_dir has kept them, because what is configured could not be used since the start";
@@ -311,11 +234,6 @@ metrics! {
          nobody has is answered 503 and not 401";
     certificate_expiry: Gauges<CertificateLabels>, "tls_certificate_expiry_timestamp_seconds",
         "Unix time at which a certificate that is presented to senders expires";
-}
-
-/// For gauges, which are signed; no machine has 2^63 bytes.
-pub fn signed(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn register_build(registry: &mut Registry) {
@@ -338,10 +256,59 @@ impl Default for Metrics {
 impl Metrics {
     /// The text that `/metrics` answers, in the OpenMetrics format.
     pub fn text(&self) -> String {
+        self.forget_gone(Instant::now());
+        self.process.look();
+        self.publish_runtimes();
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = encode(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &self.process.registry);
+        let _ = encode_eof(&mut text);
         text
+    }
+
+    /// Keeps what is counted of `tenant` until the last of these is dropped.
+    pub fn keep(&self, tenant: &str) -> Present {
+        self.presence.begin(tenant)
+    }
+
+    /// Forgets what was counted of tenants that left.
+    pub fn forget_gone(&self, now: Instant) {
+        self.presence.forget(now, |is_gone| self.forget(is_gone));
+    }
+
+    fn publish_runtimes(&self) {
+        for (runtime, sum) in self.runtimes.sums() {
+            let labels = RuntimeLabels { runtime };
+            for (family, number) in [
+                (&self.runtime_workers, sum.workers),
+                (&self.runtime_tasks, sum.tasks),
+                (&self.runtime_queue, sum.queue),
+            ] {
+                family.get_or_create(&labels).set(signed(number as u64));
+            }
+            let busy = self.runtime_busy.get_or_create(&labels);
+            busy.inner().store(sum.busy_seconds.to_bits(), Ordering::Relaxed);
+        }
+    }
+
+    /// Shows `runtime` from now on, together with others of that name.
+    pub fn watch_runtime(&self, name: &'static str, runtime: RuntimeMetrics) {
+        self.runtimes.watch(name, runtime);
+    }
+}
+
+/// What can be asked of each metric of the table when tenants leave.
+trait Forget {
+    fn forget(&self, _is_gone: &dyn Fn(&str) -> bool) {}
+}
+
+impl Forget for Counter {}
+impl Forget for Gauge {}
+
+impl<L: MetricLabels, M: Clone> Forget for Family<L, M> {
+    fn forget(&self, is_gone: &dyn Fn(&str) -> bool) {
+        Family::forget(self, is_gone);
     }
 }
 
@@ -369,11 +336,7 @@ mod tests {
         }
     }
 
-    impl<L, M, C> Touch for Family<L, M, C>
-    where
-        L: Clone + Default + Eq + std::hash::Hash,
-        C: prometheus_client::metrics::family::MetricConstructor<M>,
-    {
+    impl<L: MetricLabels + Default, M: Clone> Touch for Family<L, M> {
         fn touch(&self) {
             drop(self.get_or_create(&L::default()));
         }

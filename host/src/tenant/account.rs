@@ -21,6 +21,7 @@ use crate::limits::{Buckets, Count};
 use crate::model::TenantId;
 use crate::refusals::Refusals;
 use crate::telemetry::Metrics;
+use crate::telemetry::metrics::Present;
 
 pub struct Account {
     tenant: TenantId,
@@ -36,6 +37,8 @@ pub struct Account {
     refusals: Refusals,
     pub(super) stored_before: StoredBefore,
     pub(super) uses: Uses,
+    /// What is counted of the tenant is kept as long.
+    _present: Present,
 }
 
 impl Account {
@@ -54,6 +57,7 @@ impl Account {
             refusals: Refusals::of_a_tenant(),
             stored_before: StoredBefore::default(),
             uses: Uses::default(),
+            _present: metrics.keep(tenant.as_str()),
         }
     }
 

@@ -104,11 +104,11 @@ impl Counters {
     pub(super) fn new(tenant: &TenantId, metrics: &Arc<Metrics>) -> Self {
         let id = || tenant.to_string();
         let labels = TenantLabels { tenant: id() };
-        let received_samples = metrics.received_samples.get_or_create_owned(&labels);
+        let received_samples = metrics.received_samples.get_or_create(&labels);
         Self {
             received_before: received_samples.get(),
             received_samples,
-            received_bytes: metrics.received_bytes.get_or_create_owned(&labels),
+            received_bytes: metrics.received_bytes.get_or_create(&labels),
             received_metadata: OnceLock::new(),
             refused_exemplars: OnceLock::new(),
             edited_samples: OnceLock::new(),
@@ -119,12 +119,12 @@ impl Counters {
             waiting_samples: OnceLock::new(),
             limited: ByWord::default(),
             discarded: ByWord::default(),
-            stored: metrics.requests.get_or_create_owned(&RequestLabels {
+            stored: metrics.requests.get_or_create(&RequestLabels {
                 tenant: id(),
                 code: STORED.as_u16(),
             }),
             answered: ByWord::default(),
-            duration: metrics.request_duration.get_or_create_owned(&labels),
+            duration: metrics.request_duration.get_or_create(&labels),
             metrics: Arc::clone(metrics),
             tenant: tenant.clone(),
         }
@@ -143,7 +143,7 @@ impl Counters {
             self.answered.add(&code, 1, || {
                 let tenant = self.tenant.to_string();
                 let labels = RequestLabels { tenant, code };
-                (code, self.metrics.requests.get_or_create_owned(&labels))
+                (code, self.metrics.requests.get_or_create(&labels))
             });
         }
         self.duration.observe(seconds);
@@ -157,7 +157,7 @@ impl Counters {
     pub fn received_metadata(&self, entries: u64) {
         if entries > 0 {
             let family = &self.metrics.received_metadata;
-            let counter = || family.get_or_create_owned(&self.labels());
+            let counter = || family.get_or_create(&self.labels());
             self.received_metadata.get_or_init(counter).inc_by(entries);
         }
     }
@@ -165,7 +165,7 @@ impl Counters {
     pub fn refused_exemplars(&self, exemplars: u64) {
         if exemplars > 0 {
             let family = &self.metrics.refused_exemplars;
-            let counter = || family.get_or_create_owned(&self.labels());
+            let counter = || family.get_or_create(&self.labels());
             self.refused_exemplars.get_or_init(counter).inc_by(exemplars);
         }
     }
@@ -173,7 +173,7 @@ impl Counters {
     pub fn edited(&self, samples: u64) {
         if samples > 0 {
             let family = &self.metrics.edited_samples;
-            let word = || Word::of(family.get_or_create_owned(&self.labels()));
+            let word = || Word::of(family.get_or_create(&self.labels()));
             self.edited_samples.get_or_init(word).counter.inc_by(samples);
         }
     }
@@ -182,7 +182,7 @@ impl Counters {
         self.forwarded.add(upstream, samples, || {
             let (tenant, upstream) = (self.tenant.to_string(), upstream.to_owned());
             let labels = ForwardLabels { tenant, upstream };
-            let counter = self.metrics.forwarded_samples.get_or_create_owned(&labels);
+            let counter = self.metrics.forwarded_samples.get_or_create(&labels);
             (labels.upstream, counter)
         });
     }
@@ -194,7 +194,7 @@ impl Counters {
                 policy: words.policy.to_string(),
                 reason: words.reason.to_string(),
             };
-            let counter = self.metrics.dropped_samples.get_or_create_owned(&labels);
+            let counter = self.metrics.dropped_samples.get_or_create(&labels);
             (words.clone(), counter)
         });
     }
@@ -209,14 +209,14 @@ impl Counters {
             self.rejected.add(&reason, samples, || {
                 let tenant = self.tenant.to_string();
                 let labels = RejectLabels { tenant, reason };
-                (reason, self.metrics.rejected_samples.get_or_create_owned(&labels))
+                (reason, self.metrics.rejected_samples.get_or_create(&labels))
             });
         }
     }
 
     fn waiting(&self, reason: &'static str, samples: u64) {
         let family = &self.metrics.waiting_samples;
-        let word = || Word::of(family.get_or_create_owned(&self.labels()));
+        let word = || Word::of(family.get_or_create(&self.labels()));
         self.waiting_samples.get_or_init(word).counter.inc_by(samples);
         self.waiting.add(&reason, samples, || (reason, Counter::default()));
     }
@@ -231,7 +231,7 @@ impl Counters {
                     kind: kind_word,
                     reason,
                 };
-                ((kind, why), self.metrics.discarded.get_or_create_owned(&labels))
+                ((kind, why), self.metrics.discarded.get_or_create(&labels))
             });
         }
     }
@@ -241,7 +241,7 @@ impl Counters {
         self.limited.add(policy, 1, || {
             let (tenant, policy) = (self.tenant.to_string(), policy.to_owned());
             let labels = PolicyLabels { tenant, policy };
-            let counter = self.metrics.limited_requests.get_or_create_owned(&labels);
+            let counter = self.metrics.limited_requests.get_or_create(&labels);
             (labels.policy, counter)
         });
     }

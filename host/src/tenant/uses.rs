@@ -3,6 +3,7 @@
 //! Takes a tenant's credentials and the time, gives one [`LastUse`] for each: the same one whatever generation asks, as
 //! long as the credential stays. Locks for reloads and operators alone, never for a write. Never reads a clock.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -78,6 +79,21 @@ impl Uses {
         known.iter().filter_map(used).filter(|(_, ago)| *ago < lately).collect()
     }
 
+    /// How long ago each name was used last, of the first `most` of them in their order: a credential without a name of its own
+    /// has its kind's.
+    pub(super) fn latest(&self, most: usize, now: Instant) -> BTreeMap<String, Duration> {
+        let mut latest = BTreeMap::new();
+        for (credential, last) in &*self.locked() {
+            let Some(ago) = last.ago(now) else { continue };
+            let name = credential.to_string();
+            if latest.len() < most || latest.contains_key(&name) {
+                let before = latest.entry(name).or_insert(ago);
+                *before = ago.min(*before);
+            }
+        }
+        latest
+    }
+
     fn locked(&self) -> MutexGuard<'_, Vec<(Credential, Arc<LastUse>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,6 +128,10 @@ mod tests {
         assert_eq!(lately(1_000), []);
         let used = [(c.clone(), Duration::from_secs(1)), (a.clone(), Duration::from_secs(1))];
         assert_eq!(lately(2_000), used);
+        // Tokens have no names.
+        let latest = |most| uses.latest(most, at(7_000)).into_iter().collect::<Vec<_>>();
+        assert_eq!(latest(1), [("bearer_token".to_owned(), Duration::from_secs(1))]);
+        assert_eq!(latest(0), []);
         uses.of(std::slice::from_ref(&a), at(7_000));
         assert_eq!(ago(7_000), [second_ago, None, None]);
     }

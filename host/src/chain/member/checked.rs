@@ -58,7 +58,7 @@ impl Member {
 
     /// Asks it nothing more: it gave two answers about one series.
     pub fn is_impure(&self, impurity: Impurity) {
-        let (tenant, policy) = (&*self.trap_labels.0, &*self.trap_labels.1);
+        let (tenant, policy) = (&*self.labels.0, &*self.labels.1);
         self.purity.counted.inc();
         let (series, [first, second]) = (impurity.metric.clone(), impurity.said.clone());
         if self.purity.found.set(impurity).is_ok() {

@@ -61,7 +61,7 @@ impl Memos {
 
     pub(super) fn open(&self, tenant: &TenantId) -> Arc<Shelf> {
         let tenant = tenant.to_string();
-        let evicted = self.metrics.memo_evicted.get_or_create_owned(&TenantLabels { tenant });
+        let evicted = self.metrics.memo_evicted.get_or_create(&TenantLabels { tenant });
         let size = Arc::default();
         let space = Stock::new(self.memory.open(Kind::Memos), Arc::clone(&size));
         let shelf = Arc::new(Shelf {
@@ -78,9 +78,7 @@ impl Memos {
 
     pub(super) fn unbudgeted(&self, tenant: &TenantId) -> Counter {
         let tenant = tenant.to_string();
-        self.metrics
-            .unbudgeted_series
-            .get_or_create_owned(&TenantLabels { tenant })
+        self.metrics.unbudgeted_series.get_or_create(&TenantLabels { tenant })
     }
 
     /// Some `wanted` bytes of memos that have more than `floor`; of the largest what they have more than the others.
