@@ -3,6 +3,7 @@
 //! Takes HTTP on the admin address, gives text and JSON in Prometheus' envelope. Never on the public address, never a
 //! secret, never a change but `/-/reload`, and nothing to pages of other sites (`guard`).
 
+mod configured;
 mod console;
 mod events;
 mod explaining;
@@ -14,7 +15,9 @@ mod paste;
 mod question;
 mod refused;
 mod reloaded;
+mod reloads;
 mod routes;
+mod series;
 mod streams;
 mod tapping;
 mod tenant;

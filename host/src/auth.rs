@@ -21,7 +21,7 @@ mod bearer;
 mod claims;
 mod client_cert;
 
-pub use basic::VerifiedPasswords;
+pub use basic::{Pair, VerifiedPasswords};
 use claims::Holder;
 pub use claims::{AuthError, Claimed};
 

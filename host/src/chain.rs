@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::config;
 use crate::sandbox::{Effort, Engine, Fault, Job, Rank, Undone, Work};
+use crate::telemetry::Metrics;
 
 mod admission;
 mod again;
@@ -117,6 +118,33 @@ impl Chain {
         generation: u64,
         samples: &Arc<Samples>,
     ) -> Result<Self, BuildError> {
+        Self::build_counted(engine, engine.metrics(), context, policies, generation, samples).await
+    }
+
+    /// As [`Chain::build_with`], of policies that are only asked what they would say: what they take is in no metric, they are
+    /// not tried on what the tenant sent, and what they are asked about is not kept.
+    ///
+    /// # Errors
+    /// As [`Chain::build_with`].
+    pub async fn build_aside(
+        engine: &Arc<Engine>,
+        context: &Context,
+        policies: &[config::Policy],
+        generation: u64,
+        watch: &Arc<PolicyWatch>,
+    ) -> Result<Self, BuildError> {
+        let (metrics, samples) = (Arc::new(Metrics::new()), Arc::new(Samples::new(watch)));
+        Self::build_counted(engine, &metrics, context, policies, generation, &samples).await
+    }
+
+    async fn build_counted(
+        engine: &Arc<Engine>,
+        metrics: &Arc<Metrics>,
+        context: &Context,
+        policies: &[config::Policy],
+        generation: u64,
+        samples: &Arc<Samples>,
+    ) -> Result<Self, BuildError> {
         let error = |policy: &config::Policy, fault| BuildError {
             policy: policy.name.clone(),
             plugin: policy.plugin.name.clone(),
@@ -127,7 +155,7 @@ impl Chain {
         for policy in policies {
             let plugin = engine.load(&policy.plugin).await;
             let plugin = plugin.map_err(|fault| error(policy, fault.into()))?;
-            all.push(Member::new(engine, &context, policy, plugin, samples));
+            all.push(Member::new(engine, metrics, &context, policy, plugin, samples));
         }
         let members = Arc::new(Members::new(
             engine.clone(),

@@ -48,7 +48,7 @@ mod written_at;
 
 pub use builtin::builtin;
 pub use cases::{Case, Expected, Matter, Suite, Tested, WrittenCharge, WrittenWrite, read_cases, settings_of};
-pub use chain::plugin_source;
+pub use chain::{Proposed, plugin_source, with_own_policies};
 pub use door::{TENANT_PREFIX, WRITE_PATHS};
 pub use incumbents::Incumbents;
 pub use inputs::Inputs;
@@ -261,6 +261,10 @@ pub struct Admin {
     /// Lower case, without a final dot.
     pub allowed_hosts: Vec<String>,
     pub token: Option<AdminToken>,
+    /// What proves an operator beside the token; browsers can ask for it.
+    pub basic_auth: Option<AdminBasicAuth>,
+    /// `None`: plain HTTP.
+    pub tls: Option<TlsServer>,
     /// Whether operators may see which series a tenant sends.
     pub tap: bool,
 }
@@ -279,6 +283,33 @@ impl AdminToken {
 impl std::fmt::Debug for AdminToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("AdminToken(..)")
+    }
+}
+
+/// An operator's username and password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AdminBasicAuth {
+    username: String,
+    /// SHA-256.
+    password: [u8; 32],
+}
+
+impl AdminBasicAuth {
+    pub fn username(&self) -> &str {
+        &self.username
+    }
+
+    /// Compares digests, all of both: the time that takes says nothing about either.
+    pub fn is(&self, username: &str, password: &[u8]) -> bool {
+        let is_user = inputs::sha256(username.as_bytes()) == inputs::sha256(self.username.as_bytes());
+        let is_password = inputs::sha256(password) == self.password;
+        is_user & is_password
+    }
+}
+
+impl std::fmt::Debug for AdminBasicAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AdminBasicAuth({:?}, ..)", self.username)
     }
 }
 
@@ -438,6 +469,16 @@ pub enum Owner {
     Tenant,
 }
 
+impl Owner {
+    /// As people are told.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Tenant => "tenant",
+        }
+    }
+}
+
 /// Everything about one tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
@@ -459,6 +500,29 @@ pub struct Tenant {
     pub legacy_names: bool,
     /// Names of the series budgets that have a metric of their own.
     pub shown_budgets: Vec<String>,
+    /// What operators are shown of series that were dropped or refused.
+    pub drop_examples: DropExamples,
+}
+
+/// What is kept of a series that was dropped or refused, as an example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropExamples {
+    Off,
+    /// The metric's name and the names of its labels.
+    Names,
+    /// All of it.
+    Values,
+}
+
+impl DropExamples {
+    /// As it is written and shown.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Names => "names",
+            Self::Values => "values",
+        }
+    }
 }
 
 /// What proves a tenant. Exact matches only.

@@ -20,13 +20,15 @@ use crate::tenant::Generation;
 use crate::wire::{InvalidSeries, Scanned, Shown, snappy};
 
 mod explanation;
+mod playground;
 mod steps;
 mod weighed;
 
 pub use explanation::{
-    AskedBudget, AskedCharge, AskedRoute, Explained, ExplainedStep, Explanation, ForwardedAs, GivenAnswer, Inquiry,
-    LabelChange, text_of,
+    AskedBudget, AskedCharge, AskedPolicy, AskedRoute, Explained, ExplainedStep, Explanation, ForwardedAs, GivenAnswer,
+    Inquiry, LabelChange, text_of,
 };
+pub use playground::{PlaygroundError, under};
 pub use weighed::{Weighed, weigh};
 use weighed::{batch_of, proved};
 

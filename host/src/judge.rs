@@ -21,6 +21,7 @@ mod knowledge;
 mod law;
 mod measure;
 pub mod memo;
+mod pointed;
 mod recall;
 mod store;
 mod tally;
@@ -112,6 +113,8 @@ pub struct Judged {
     fates: Vec<Fate>,
     edits: Edits,
     new: NewSeries,
+    /// Places of the series that are `new`.
+    fresh: Vec<u32>,
     pub tally: Tally,
 }
 
@@ -174,7 +177,7 @@ impl Judged {
 
     /// Bytes of memory held for its edits and its new series.
     pub fn size(&self) -> usize {
-        self.edits.size() + self.new.size()
+        self.edits.size() + self.new.size() + self.fresh.capacity() * size_of::<u32>()
     }
 
     /// Every series is forwarded under the labels it came with.
@@ -237,6 +240,28 @@ impl Judge {
         }
     }
 
+    /// Of other policies of the same tenant, whose series are those that are active. `tenant` is to show no budgets.
+    #[must_use]
+    pub fn aside(&self, tenant: &config::Tenant, chain: Chain) -> Self {
+        let Knowledge {
+            memo,
+            key,
+            clock,
+            generation,
+            ..
+        } = &*self.knowledge;
+        let metrics = Arc::clone(&self.metrics);
+        Self::new(
+            tenant,
+            chain,
+            Arc::clone(memo),
+            *generation,
+            Arc::clone(key),
+            *clock,
+            metrics,
+        )
+    }
+
     pub fn chain(&self) -> &Chain {
         &self.chain
     }
@@ -285,8 +310,9 @@ impl Judge {
                 self.judge_new(recalled).await?
             }
         };
-        let scanned = series.into_scanned();
         let Recollection { fates, edits, new } = recollection;
+        let fresh = new.places(&series);
+        let scanned = series.into_scanned();
         if fates.len() != scanned.series().len() {
             return Err(Bug::NoVerdict.into());
         }
@@ -296,6 +322,7 @@ impl Judge {
             fates,
             edits,
             new,
+            fresh,
             tally,
         })
     }
@@ -357,6 +384,9 @@ impl Judge {
                 *fate = *over;
             }
         }
+        let fates = &judged.fates;
+        let is_over = |fate: &Fate| matches!(fate, Fate::OverActiveSeries | Fate::OverBudget { .. });
+        judged.fresh.retain(|at| !is_over(&fates[*at as usize]));
         judged.tally = tally(scanned, &judged.fates, self.law.words(), &judged.new)?;
         Ok(())
     }

@@ -273,6 +273,7 @@ impl Pipeline {
 
         // Part and encode. The receivers may take seconds: of all this only the parts are held for them.
         ledger.judged(&judged);
+        session.examples().note(&judged);
         let all = session.config().upstreams.iter().map(|name| self.upstreams.takes(name));
         ledger.unwanted(delivery::unwanted(judged.scanned(), all));
         let edited = judged.tally.edited.all_samples();
@@ -421,7 +422,20 @@ async fn admit(session: &Session<'_>, judged: &mut Judged, compressed: usize) ->
     let routes = route::route(admitted.streams(), admitted.routes(), &session.config().upstreams)?;
     charge(session, admitted.charges())?;
     session.judge().admitted(judged)?;
+    if judged.became_active().len() > 0 {
+        // In a box: a write without new series is not to be larger for it.
+        Box::pin(note_newcomers(session, judged)).await;
+    }
     Ok(routes)
+}
+
+/// For operators who ask what makes a tenant grow. What could not be looked at is counted.
+async fn note_newcomers(session: &Session<'_>, judged: &Judged) {
+    let newcomers = session.newcomers();
+    let noting = newcomers.noting(judged.scanned().body(), judged.became_active());
+    if session.work(noting).await.is_err() {
+        newcomers.missed(judged.became_active().len() as u64, Instant::now());
+    }
 }
 
 fn charge(session: &Session<'_>, charges: &[Charge]) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Incumbents, Known, Loaded, TenantFiles};
+use crate::config::{self, Incumbents, Known, Loaded, TenantFiles, TlsServer};
 use crate::model::TenantId;
 use crate::pipeline::{Pipeline, Shared};
 use crate::telemetry::metrics::{CertificateLabels, ConfiguredTenant};
@@ -23,6 +23,7 @@ mod back;
 mod blocking;
 mod build;
 mod grace;
+mod history;
 mod report;
 mod restart;
 mod retired;
@@ -32,6 +33,8 @@ pub use back::NoWayBack;
 use back::{Grounds, go_back};
 use blocking::blocking;
 use build::{Lineage, build};
+use history::History;
+pub use history::Reloaded;
 pub use report::{Broken, ReloadError, Report};
 use restart::needs_restart;
 use retired::Retired;
@@ -69,10 +72,12 @@ pub struct Generations {
     shared: Arc<Shared>,
     current: ArcSwap<Pipeline>,
     tls: Arc<tls::Source>,
+    admin_tls: Arc<tls::Source>,
     /// Held over a whole reload: they come one at a time.
     state: tokio::sync::Mutex<State>,
     retired: Retired<Pipeline>,
     report: Mutex<Report>,
+    history: History,
 }
 
 impl Generations {
@@ -88,10 +93,13 @@ impl Generations {
         kept: Option<Kept>,
         shared: Arc<Shared>,
     ) -> Result<Self, ReloadError> {
+        let began = Instant::now();
         let tls = match &loaded.config.remote_write.tls {
             Some(tls) => Some(tls::server_config(tls)?),
             None => None,
         };
+        let admin_tls = loaded.config.admin.tls.as_ref().map(tls::server_config);
+        let admin_tls = admin_tls.transpose()?;
         let mut state = State {
             lineage: Lineage::default(),
             inputs: loaded.inputs.clone(),
@@ -112,11 +120,15 @@ impl Generations {
             path: path.to_owned(),
             shared,
             tls: Arc::new(tls::Source::new(tls)),
+            admin_tls: Arc::new(tls::Source::new(admin_tls)),
             current: ArcSwap::from_pointee(pipeline),
             state: tokio::sync::Mutex::new(state),
             retired: Retired::default(),
             report: Mutex::new(report),
+            history: History::default(),
         };
+        let (report, current) = (generations.report(), generations.current());
+        generations.history.note(&report, began.elapsed(), None, &current);
         generations.report().log_unknown(&Report::default());
         generations.publish();
         Ok(generations)
@@ -128,6 +140,21 @@ impl Generations {
 
     pub fn tls(&self) -> &Arc<tls::Source> {
         &self.tls
+    }
+
+    /// The operators' listener's.
+    pub fn admin_tls(&self) -> &Arc<tls::Source> {
+        &self.admin_tls
+    }
+
+    /// Where the main file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What became of the last reloads, the newest first.
+    pub fn history(&self) -> Vec<Arc<Reloaded>> {
+        self.history.all()
     }
 
     pub fn report(&self) -> Report {
@@ -259,7 +286,7 @@ impl Generations {
     }
 
     async fn reload_locked(&self, state: &mut State, asked: Asked, cause: &'static str) -> Report {
-        let before = self.report();
+        let (before, served, began) = (self.report(), self.current(), Instant::now());
         let report = match self.try_reload(state, asked, cause).await {
             Ok(report) => report,
             Err(error) => {
@@ -272,6 +299,9 @@ impl Generations {
                 }
             }
         };
+        self.history
+            .note(&report, began.elapsed(), Some(&served), &self.current());
+        drop(served);
         report.clone_into(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
         report.log_unknown(&before);
         if !report.errors.is_empty() {
@@ -328,11 +358,13 @@ impl Generations {
         let previous = self.current();
         let loaded = self.read_again(state, incumbents(&previous, state, asked)).await?;
         let found = loaded.found.clone();
-        let new_tls = new_tls(&previous, &loaded)?;
+        let (was, is) = (&previous.config, &loaded.config);
+        let writes = new_tls(&was.remote_write.tls, &is.remote_write.tls)?;
+        let admin = new_tls(&was.admin.tls, &is.admin.tls)?;
         let (pipeline, mut report) = build(&self.shared, &mut state.lineage, loaded, Some(&previous), cause).await?;
         let restart = needs_restart(&previous.config, &pipeline.config);
         report.warnings.extend(restart);
-        self.take_into_use(pipeline, new_tls);
+        self.take_into_use(pipeline, writes, admin);
         state.remember(found);
         Ok(report)
     }
@@ -351,11 +383,14 @@ impl Generations {
     }
 
     /// From here on new requests have the new generation; those that began go on with theirs.
-    fn take_into_use(&self, pipeline: Pipeline, new_tls: Option<NewTls>) {
+    fn take_into_use(&self, pipeline: Pipeline, writes: Option<NewTls>, admin: Option<NewTls>) {
         self.shared.set_limits(&pipeline.config);
         self.retired.push(self.current.swap(Arc::new(pipeline)));
-        if let Some(NewTls(tls)) = new_tls {
+        if let Some(NewTls(tls)) = writes {
             self.tls.swap(tls);
+        }
+        if let Some(NewTls(tls)) = admin {
+            self.admin_tls.swap(tls);
         }
     }
 
@@ -399,9 +434,8 @@ impl Generations {
                 .set(1);
         }
         metrics.certificate_expiry.clear();
-        if let Some(tls) = &current.config.remote_write.tls
-            && let Some(expiry) = tls::expiry(&tls.cert)
-        {
+        let listeners = current.config.remote_write.tls.iter().chain(&current.config.admin.tls);
+        for (tls, expiry) in listeners.filter_map(|tls| Some((tls, tls::expiry(&tls.cert)?))) {
             let file = tls.cert_file.display().to_string();
             metrics
                 .certificate_expiry
@@ -435,12 +469,11 @@ fn incumbents(previous: &Pipeline, state: &State, asked: Asked) -> Incumbents {
     Incumbents::new(tenants, state.found.patterns.clone(), files)
 }
 
-/// What the listener's next handshakes are made with; none: plain HTTP.
+/// What a listener's next handshakes are made with; none: plain HTTP.
 struct NewTls(Option<Arc<tls::ServerConfig>>);
 
 /// `None` if it is the same: connections made under the one in use need not end.
-fn new_tls(previous: &Pipeline, loaded: &Loaded) -> Result<Option<NewTls>, TlsError> {
-    let (was, is) = (&previous.config.remote_write.tls, &loaded.config.remote_write.tls);
+fn new_tls(was: &Option<TlsServer>, is: &Option<TlsServer>) -> Result<Option<NewTls>, TlsError> {
     if was == is {
         return Ok(None);
     }

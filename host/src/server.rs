@@ -146,6 +146,9 @@ async fn build_all(mut loaded: Loaded, faults: &mut Vec<String>) -> Result<(), S
     if let Some(tls) = loaded.config.remote_write.tls.take_if(|tls| tls.key.is_empty()) {
         tls::check_without_key(&tls).map_err(ReloadError::Tls)?;
     }
+    if let Some(tls) = loaded.config.admin.tls.take_if(|tls| tls.key.is_empty()) {
+        tls::check_without_key(&tls).map_err(ReloadError::Tls)?;
+    }
     let shared = Shared::new(&loaded.config)?;
     for plugin in std::mem::take(&mut loaded.unused) {
         if let Err(fault) = shared.engine.load(&plugin).await {
@@ -168,7 +171,8 @@ async fn build_all(mut loaded: Loaded, faults: &mut Vec<String>) -> Result<(), S
 
 /// Certificates that a start takes and nobody can use: they have ended or have not begun.
 fn unusable(config: &Config) -> Vec<String> {
-    let of_listener = config.remote_write.tls.iter().flat_map(tls::unusable);
+    let listeners = config.remote_write.tls.iter().chain(&config.admin.tls);
+    let of_listener = listeners.flat_map(tls::unusable);
     let of_upstreams = config.upstreams.values().filter_map(|upstream| {
         let (certificate, _) = upstream.tls.as_ref()?.client.as_ref()?;
         let has_ended = tls::expiry(certificate).is_some_and(|end| end < seconds_since_1970());
@@ -274,7 +278,8 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
     running.spawn_telling(refusals);
     let tls = config.remote_write.tls.is_some();
     tracing::info!(listener = "remote_write", address = %running.remote_write, tls, "listening");
-    tracing::info!(listener = "admin", address = %running.admin, "listening");
+    let tls = config.admin.tls.is_some();
+    tracing::info!(listener = "admin", address = %running.admin, tls, "listening");
     Ok(running)
 }
 
@@ -328,6 +333,7 @@ impl Running {
         let (stop, tasks) = (self.stop.clone(), self.tasks.clone());
         self.tasks.spawn(operators::serve(
             listener,
+            Arc::clone(self.generations.admin_tls()),
             Operators::new(gateway),
             PATIENCE,
             stop,

@@ -13,10 +13,12 @@ use crate::model::TenantId;
 
 mod account;
 mod counters;
+mod examples;
 mod failures;
 mod flow;
 mod generation;
 mod published;
+mod newcomers;
 mod session;
 mod snapshot;
 mod stored_before;
@@ -24,9 +26,11 @@ mod uses;
 
 pub use account::{Account, Accounts};
 pub use counters::{Counted, Counters};
+pub use examples::{Examples, WhyGone};
 pub use failures::{Failures, LastFailure, Untold};
 pub use flow::{Minute, Moved, TenantFlow};
 pub use generation::{Generation, WentBack};
+pub use newcomers::{CountedName, Newcomers, NewcomersWindow};
 pub use session::{Attribution, NotReady, Proved, Ready, Session};
 pub use snapshot::Snapshot;
 pub use stored_before::{Before, StoredBefore};

@@ -25,6 +25,7 @@ mod languages;
 mod lifecycle;
 mod limits;
 mod measured;
+mod observed;
 mod operators;
 mod pages;
 mod places;

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use crate::{many, small_write, tenant};
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-fn page(name: &str) -> String {
+pub(crate) fn page(name: &str) -> String {
     std::fs::read_to_string(root().join("docs").join(name)).unwrap()
 }
 
@@ -47,14 +47,14 @@ fn keys(value: &Value, at: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-fn keys_of(value: &Value) -> BTreeSet<String> {
+pub(crate) fn keys_of(value: &Value) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     keys(value, "", &mut found);
     found
 }
 
 /// The example under the heading of a route.
-fn example(page: &str, route: &str) -> Value {
+pub(crate) fn example(page: &str, route: &str) -> Value {
     let section = page.split(&format!("\n## `{route}`\n")).nth(1);
     let section = section.unwrap_or_else(|| panic!("docs/api.md has no section of {route}"));
     let example = section.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
@@ -87,6 +87,8 @@ async fn the_page_of_the_admin_api_has_the_keys_that_are_answered() {
     };
     let hostile = root().join("guest-plugins/fixtures/built/hostile.wasm");
     let c = tenant("c").policy("hostile", json!({"mode": "trap", "when": "evil"}));
+    // Whose policy has a word for the log.
+    let f = tenant("f").policy("hostile", json!({"mode": "escape-codes", "when": "loud"}));
     let setup = Setup::with_receiver(&receiver)
         .set("/plugins/hostile", json!({"file": hostile}))
         .set("/plugins/liar", json!({"file": "liar.wasm"}))
@@ -94,6 +96,7 @@ async fn the_page_of_the_admin_api_has_the_keys_that_are_answered() {
         .tenant(tenant("b"))
         .tenant(c)
         .tenant(d("1"))
+        .tenant(f)
         .tenant(tenant("e").policy("liar", json!({})));
     let liar = wat::parse_str(format!("(component {})", guest::liar(guest::BY_PLACE, 50))).unwrap();
     std::fs::write(setup.folder().join("liar.wasm"), liar).unwrap();
@@ -114,6 +117,8 @@ async fn the_page_of_the_admin_api_has_the_keys_that_are_answered() {
         (answer.status == 503).then_some(())
     })
     .await;
+    let loud = write([series("up").label("loud", "1").sample(1.0, 0)]);
+    gateway.sender().bearer("f-token").write(&loud).await;
     let poison = write([series("up").label("evil", "1").sample(1.0, 0)]);
     assert_eq!(gateway.sender().bearer("c-token").write(&poison).await.status, 400);
     let up_and_go = [series("up").sample(1.0, 0), series("go_info").sample(1.0, 0)];

@@ -11,11 +11,13 @@ use axum::response::Response;
 use super::gateway::Gateway;
 use super::question::{NoAnswer, bad, read, serving, tenant_id};
 use super::views::{failed, success};
-use crate::explain::{Explained, Inquiry, explain_all};
-use crate::model::parse_series;
+use crate::explain::{Explained, Inquiry, explain_all, under};
+use crate::model::{parse_series, plain};
 
 /// Series of one question.
 const MAX_SERIES: usize = 100;
+/// Longest text of what is wrong with a policy of a question, in bytes: the plugin's own words are in it.
+const MAX_FAULT: usize = 1 << 10;
 const EXAMPLE: &str = r#"{"tenant": "kazusa", "series": ["up{job=\"node\"}"]}"#;
 
 pub(super) async fn explained(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
@@ -33,7 +35,11 @@ async fn answer(gateway: &Gateway, request: Request<Body>) -> Result<Explained, 
         )
     };
     let _place = gateway.questions.try_acquire().map_err(busy)?;
-    let Inquiry { tenant, series } = read(request, EXAMPLE).await?;
+    let Inquiry {
+        tenant,
+        series,
+        policies,
+    } = read(request, EXAMPLE).await?;
     let tenant = tenant_id(&tenant)?;
     if series.is_empty() || series.len() > MAX_SERIES {
         return Err(bad(format!(
@@ -46,5 +52,15 @@ async fn answer(gateway: &Gateway, request: Request<Body>) -> Result<Explained, 
         parsed.map(|(index, text)| parse_series(text).map_err(|error| bad(format!("series[{index}]: {error}"))));
     let series = parsed.collect::<Result<Vec<_>, _>>()?;
     let current = gateway.generations.current();
-    Ok(explain_all(serving(&current.tenants, &tenant)?, &series).await)
+    let serving = serving(&current.tenants, &tenant)?;
+    let Some(policies) = policies else {
+        return Ok(explain_all(serving, &series).await);
+    };
+    let aside = under(&current, serving, policies)
+        .await
+        .map_err(|error| match error.may_pass() {
+            true => (StatusCode::SERVICE_UNAVAILABLE, plain(&error.to_string(), MAX_FAULT)),
+            false => (StatusCode::BAD_REQUEST, plain(&error.to_string(), MAX_FAULT)),
+        })?;
+    Ok(explain_all(&aside, &series).await)
 }

@@ -13,7 +13,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri};
 
 use crate::auth;
-use crate::config::Admin;
+use crate::config::{Admin, AdminBasicAuth};
 
 /// Asked for by whatever name the cluster has for this pod, and worth nothing to a page: the numbers can be kept from it
 /// by a token.
@@ -28,21 +28,26 @@ pub(super) enum Denial {
     UnknownHost,
     #[error("the request comes from a page of another site (`Origin`); pages elsewhere may not use the admin API")]
     OtherOrigin,
-    #[error("the admin API asks for a token (`Authorization: Bearer ..`)")]
-    NoToken,
-    #[error("the token is not that of the admin API")]
-    WrongToken,
+    #[error("the admin API asks who you are: `Authorization: Bearer ..`, or `Basic ..`, as `admin` has it")]
+    NoCredential,
+    #[error("this token, or this username and password, is not that of the admin API")]
+    WrongCredential,
 }
 
 impl Denial {
-    pub(super) fn response(self) -> Response<Body> {
+    pub(super) fn response(self, admin: &Admin) -> Response<Body> {
         let mut response = Response::new(Body::from(format!("{self}\n")));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         let status = match self {
             Self::UnknownHost | Self::OtherOrigin => StatusCode::FORBIDDEN,
-            Self::NoToken | Self::WrongToken => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            Self::NoCredential | Self::WrongCredential => {
+                // A browser asks its user for a name and a password where it finds `Basic`.
+                let basic = admin.basic_auth.as_ref().map(|_| "Basic realm=\"gauntlet\"");
+                let bearer = admin.token.as_ref().map(|_| "Bearer");
+                for scheme in bearer.into_iter().chain(basic) {
+                    headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
+                }
                 StatusCode::UNAUTHORIZED
             }
         };
@@ -62,13 +67,28 @@ pub(super) fn check(admin: &Admin, uri: &Uri, headers: &HeaderMap) -> Result<(),
     if headers.contains_key(ORIGIN) && !is_same_site(only(headers, ORIGIN), host.as_ref()) {
         return Err(Denial::OtherOrigin);
     }
-    match &admin.token {
-        Some(token) if !WITHOUT_TOKEN.contains(&uri.path()) => match bearer(headers) {
-            None => Err(Denial::NoToken),
-            Some(given) if token.is(given) => Ok(()),
-            Some(_) => Err(Denial::WrongToken),
-        },
-        _ => Ok(()),
+    let is_open = admin.token.is_none() && admin.basic_auth.is_none();
+    if is_open || WITHOUT_TOKEN.contains(&uri.path()) {
+        return Ok(());
+    }
+    let given = only(headers, AUTHORIZATION).and_then(|given| auth::split(given.as_bytes()));
+    match given {
+        None => Err(Denial::NoCredential),
+        Some((scheme, given)) if is_operator(admin, scheme, given) => Ok(()),
+        Some(_) => Err(Denial::WrongCredential),
+    }
+}
+
+fn is_operator(admin: &Admin, scheme: &[u8], given: &[u8]) -> bool {
+    let is_token = || admin.token.as_ref().is_some_and(|token| token.is(given));
+    let is_user = |basic: &AdminBasicAuth| {
+        let pair = auth::Pair::decode(given);
+        pair.is_some_and(|pair| basic.is(&pair.username, pair.password()))
+    };
+    match scheme.to_ascii_lowercase().as_slice() {
+        b"bearer" => is_token(),
+        b"basic" => admin.basic_auth.as_ref().is_some_and(is_user),
+        _ => false,
     }
 }
 
@@ -117,11 +137,6 @@ fn is_same_site(origin: Option<&str>, host: Option<&Authority>) -> bool {
     })
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let (scheme, token) = auth::split(only(headers, AUTHORIZATION)?.as_bytes())?;
-    scheme.eq_ignore_ascii_case(b"bearer").then_some(token)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +146,8 @@ mod tests {
             listen_address: "Gauntlet.Monitoring:10902".to_owned(),
             allowed_hosts: vec!["gauntlet.example.com".to_owned()],
             token: None,
+            basic_auth: None,
+            tls: None,
             tap: false,
         }
     }

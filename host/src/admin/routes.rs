@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
+use super::configured;
 use super::console;
 use super::events;
 use super::explaining;
@@ -25,6 +26,8 @@ use super::gateway::Gateway;
 use super::guard::{self, Denial};
 use super::lately::Lately;
 use super::refused;
+use super::reloads;
+use super::series;
 use super::tapping;
 use super::tenant;
 use super::views::{PolicyView, ReportView, StatusView, TenantView, UpstreamView, WentBackView, failed, success};
@@ -59,7 +62,7 @@ impl Operators {
             if let Some(untold) = self.refusals.due(Instant::now()) {
                 tracing::warn!(%peer, error = %denial, untold, "a request to the admin listener was refused");
             }
-            return denial.response();
+            return denial.response(&self.generations.current().config.admin);
         }
         match self.routes.call(request.map(Body::new)).await {
             Ok(response) => response,
@@ -84,12 +87,16 @@ fn router(gateway: Gateway) -> Router {
         .route("/api/v1/tenants", get(tenants))
         .route("/api/v1/tenants/{tenant}", get(tenant::tenant))
         .route("/api/v1/tenants/{tenant}/rollback", post(roll_back))
+        .route("/api/v1/tenants/{tenant}/drops", get(series::dropped))
+        .route("/api/v1/tenants/{tenant}/cardinality", get(series::newcomers))
         .route("/api/v1/flow", get(flowing::flow))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/refusals", get(refused::refusals))
         .route("/api/v1/policies", get(policies))
         .route("/api/v1/upstreams", get(upstreams))
         .route("/api/v1/status", get(status))
+        .route("/api/v1/reloads", get(reloads::reloads))
+        .route("/api/v1/config", get(configured::configured))
         .route("/api/v1/explain", post(explaining::explained))
         .route("/api/v1/tap", post(tapping::tapped))
         .merge(console::routes())

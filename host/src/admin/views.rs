@@ -19,8 +19,8 @@ use crate::config::{CertificateName, Credential};
 use crate::flow::UpstreamFlow;
 use crate::forward::{EndpointStatus, UpstreamStatus};
 use crate::judge::memo::BudgetStats;
-use crate::reload::Report;
-use crate::sandbox::Usage;
+use crate::reload::{Broken, Report};
+use crate::sandbox::{Line, Usage};
 use crate::tenant::{LastFailure, Snapshot, WentBack};
 
 /// Prometheus' API envelope.
@@ -109,7 +109,7 @@ struct ReloadView {
 }
 
 #[derive(Serialize)]
-struct BrokenView {
+pub(super) struct BrokenView {
     tenant: Option<String>,
     file: String,
     error: String,
@@ -120,14 +120,6 @@ struct BrokenView {
 
 impl ReportView {
     pub(super) fn of(report: &Report) -> Self {
-        let broken = report.broken.iter().map(|broken| BrokenView {
-            tenant: broken.tenant.as_ref().map(ToString::to_string),
-            file: broken.file.display().to_string(),
-            error: broken.error.clone(),
-            serving_generation: broken.serving,
-            restored: broken.is_restored,
-            credentials_unknown: broken.credentials_unknown,
-        });
         Self {
             last_reload: ReloadView {
                 successful: report.is_success(),
@@ -137,7 +129,24 @@ impl ReportView {
                 plugin_errors: report.plugins.clone(),
                 warnings: report.warnings.clone(),
             },
-            broken_tenants: broken.collect(),
+            broken_tenants: broken_views(report),
+        }
+    }
+}
+
+pub(super) fn broken_views(report: &Report) -> Vec<BrokenView> {
+    report.broken.iter().map(BrokenView::of).collect()
+}
+
+impl BrokenView {
+    fn of(broken: &Broken) -> Self {
+        Self {
+            tenant: broken.tenant.as_ref().map(ToString::to_string),
+            file: broken.file.display().to_string(),
+            error: broken.error.clone(),
+            serving_generation: broken.serving,
+            restored: broken.is_restored,
+            credentials_unknown: broken.credentials_unknown,
         }
     }
 }
@@ -195,7 +204,7 @@ struct CredentialView<'a> {
 
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-enum KindView<'a> {
+pub(super) enum KindView<'a> {
     ClientCertificate(NameView<'a>),
     BearerToken,
     BasicAuth { username: &'a str },
@@ -203,7 +212,7 @@ enum KindView<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
-enum NameView<'a> {
+pub(super) enum NameView<'a> {
     UriSan(&'a str),
     DnsSan(&'a str),
     CommonName(&'a str),
@@ -276,7 +285,7 @@ impl<'a> CredentialView<'a> {
 }
 
 impl<'a> KindView<'a> {
-    fn of(credential: &'a Credential) -> Self {
+    pub(super) fn of(credential: &'a Credential) -> Self {
         match credential {
             Credential::ClientCertificate(name) => Self::ClientCertificate(match name {
                 CertificateName::UriSan(name) => NameView::UriSan(name),
@@ -324,10 +333,33 @@ pub(super) struct PolicyView<'a> {
     quarantined_seconds: Option<f64>,
     refused_series: Vec<RefusedSeriesView<'a>>,
     series_per_call: usize,
+    world: &'static str,
+    size_bytes: usize,
+    generation: u64,
+    owner: &'static str,
+    nanoseconds_per_call: Option<u64>,
+    log: Vec<LineView<'a>>,
     #[serde(flatten)]
     usage: UsageView,
     impure: Option<ImpureView<'a>>,
     shadow: Option<ShadowView<'a>>,
+}
+
+#[derive(Serialize)]
+struct LineView<'a> {
+    level: &'static str,
+    text: &'a str,
+    seconds_ago: f64,
+}
+
+impl<'a> LineView<'a> {
+    fn of((line, ago): &'a (Line, Duration)) -> Self {
+        Self {
+            level: line.level,
+            text: &line.text,
+            seconds_ago: ago.as_secs_f64(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -423,6 +455,12 @@ impl<'a> PolicyView<'a> {
             impure: status.impurity.as_ref().map(ImpureView::of),
             shadow: status.shadow.as_ref().map(ShadowView::of),
             series_per_call: status.series_per_call,
+            world: status.info.world,
+            size_bytes: status.info.size,
+            generation: tenant.generation,
+            owner: status.info.owner.word(),
+            nanoseconds_per_call: (status.usage.cpu.as_nanos() as u64).checked_div(status.calls),
+            log: status.log.iter().map(LineView::of).collect(),
             usage: UsageView::of(status.usage),
         })
     }

@@ -34,15 +34,15 @@ const REMEMBERED: usize = 8192;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a sender claims.
-pub(super) struct Pair {
-    pub(super) username: String,
+pub struct Pair {
+    pub username: String,
     password: Zeroizing<Vec<u8>>,
 }
 
 impl Pair {
     /// `None` if it is not base64, not UTF-8 in the name, without a colon or password, or with a control
     /// character, which RFC 7617 section 2 forbids (and NUL means something else to bcrypt).
-    pub(super) fn decode(encoded: &[u8]) -> Option<Self> {
+    pub fn decode(encoded: &[u8]) -> Option<Self> {
         let clear = Zeroizing::new(STANDARD.decode(encoded).ok()?);
         if clear.iter().any(u8::is_ascii_control) {
             return None;
@@ -55,6 +55,10 @@ impl Pair {
             username: std::str::from_utf8(username).ok()?.to_owned(),
             password: Zeroizing::new(password.to_vec()),
         })
+    }
+
+    pub fn password(&self) -> &[u8] {
+        &self.password
     }
 }
 

@@ -15,22 +15,24 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::batch::Batch;
 use super::context::Context;
 use super::pace::Pace;
-use super::purity::{Impurity, Purity};
+use super::purity::Purity;
 use super::quarantine::{Gate, Quarantine};
 use super::samples::Samples;
-use super::shadow::{Shadow, ShadowStatus};
+use super::shadow::Shadow;
 use super::words::Vocabulary;
-use crate::config::{self, Mode, OnFailure, Owner};
-use crate::sandbox::types::{self, Inputs, Scope};
-use crate::sandbox::{Engine, Fault, Instance, Meter, Plugin, PolicyId, Share, Start, Usage};
-use crate::telemetry::Throttle;
+use crate::config::{self, OnFailure};
+use crate::sandbox::types::{self, Inputs};
+use crate::sandbox::{Engine, Fault, Instance, Meter, Plugin, PolicyId, Share, Start};
 use crate::telemetry::metrics::{PolicyLabels, TrapLabels};
+use crate::telemetry::{Metrics, Throttle};
 use crate::wire::labels::label_bytes;
 use crate::wire::{Shown, shown_whole};
 
 mod checked;
+mod status;
 mod timer;
 
+pub use status::{FailedSeries, PolicyFailure, PolicyInfo, PolicyStatus};
 use timer::Timer;
 
 /// Series that a policy fails on and that operators are shown: the last ones.
@@ -40,71 +42,6 @@ const MAX_SHOWN: usize = 512;
 /// Lines about such series in one [`WINDOW`].
 const LINES: u64 = 10;
 const WINDOW: Duration = Duration::from_secs(10);
-
-/// What is known of a policy before it ever ran.
-#[derive(Debug, Clone)]
-pub struct PolicyInfo {
-    /// Unique within the chain.
-    pub name: Arc<str>,
-    pub plugin: String,
-    pub sha256: [u8; 32],
-    pub owner: Owner,
-    pub on_failure: OnFailure,
-    pub mode: Mode,
-    /// What its plugin can be asked about at all.
-    exported: Scope,
-    /// What it said that it judges, of that; not there until it was asked.
-    scope: OnceLock<Scope>,
-}
-
-impl PolicyInfo {
-    pub fn judges_series(&self) -> bool {
-        self.judges(Scope::SERIES)
-    }
-
-    pub fn judges_writes(&self) -> bool {
-        self.judges(Scope::WRITES)
-    }
-
-    fn judges(&self, what: Scope) -> bool {
-        self.scope.get().unwrap_or(&self.exported).contains(what)
-    }
-}
-
-/// How a policy has done.
-#[derive(Debug, Clone)]
-pub struct PolicyStatus {
-    pub info: PolicyInfo,
-    pub calls: u64,
-    pub failures: u64,
-    pub last_failure: Option<PolicyFailure>,
-    /// Series that are refused because it fails on them, the last ones first.
-    pub failed_series: Vec<FailedSeries>,
-    /// How much longer it is kept from running.
-    pub quarantined: Option<Duration>,
-    /// Why it is not asked any more.
-    pub impurity: Option<Impurity>,
-    /// What it would have done where its word does not count.
-    pub shadow: Option<ShadowStatus>,
-    pub usage: Usage,
-    /// How many series one call is asked about at most.
-    pub series_per_call: usize,
-}
-
-#[derive(Debug, Clone)]
-pub struct PolicyFailure {
-    pub fault: Fault,
-    pub at: SystemTime,
-}
-
-/// A series that a policy fails on, alone and with fresh instances.
-#[derive(Debug, Clone)]
-pub struct FailedSeries {
-    /// Metric and labels as they were sent, cut.
-    pub series: String,
-    pub fault: Fault,
-    pub at: SystemTime,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Function {
@@ -152,6 +89,7 @@ pub struct Member {
     inputs: OnceLock<Inputs>,
     settings: String,
     context: Arc<Context>,
+    metrics: Arc<Metrics>,
     share: Arc<Share>,
     quarantine: Mutex<Quarantine>,
     quarantined: Gauge<i64, std::sync::atomic::AtomicI64>,
@@ -169,15 +107,15 @@ pub struct Member {
 }
 
 impl Member {
-    /// `samples` are the tenant's.
+    /// `samples` are the tenant's, `metrics` where it is counted.
     pub fn new(
         engine: &Engine,
+        metrics: &Arc<Metrics>,
         context: &Arc<Context>,
         policy: &config::Policy,
         plugin: Arc<Plugin>,
         samples: &Arc<Samples>,
     ) -> Self {
-        let metrics = engine.metrics();
         let names = (context.tenant.to_string(), policy.name.clone());
         let labels = PolicyLabels {
             tenant: names.0.clone(),
@@ -189,6 +127,8 @@ impl Member {
                 name: Arc::from(policy.name.as_str()),
                 plugin: policy.plugin.name.clone(),
                 sha256: policy.plugin.sha256,
+                size: policy.plugin.bytes.len(),
+                world: plugin.world(),
                 owner: policy.owner,
                 on_failure: policy.on_failure,
                 mode: policy.mode,
@@ -212,6 +152,7 @@ impl Member {
             inputs: OnceLock::new(),
             settings: policy.settings.clone(),
             context: Arc::clone(context),
+            metrics: Arc::clone(metrics),
             share: Arc::new(Share::new(&names.0, &names.1, meter)),
             quarantine: Mutex::new(Quarantine::default()),
             quarantined: metrics.policy_quarantined.get_or_create(&labels),
@@ -295,7 +236,7 @@ impl Member {
             Function::Admit => (&self.admit, "admit"),
         };
         let (tenant, policy) = &self.labels;
-        let timer = timer.get_or_init(|| Timer::new(engine.metrics(), tenant, policy, name));
+        let timer = timer.get_or_init(|| Timer::new(&self.metrics, tenant, policy, name));
         self.calls.fetch_add(1, Ordering::Relaxed);
         let began = Instant::now();
         let outcome = self.run(engine, self.id, warm, judge);
@@ -306,7 +247,7 @@ impl Member {
             if function.is_too_much(fault) {
                 self.halved.inc();
             } else {
-                self.count(engine, fault);
+                self.count(fault);
             }
         })
     }
@@ -383,13 +324,13 @@ impl Member {
         }
     }
 
-    fn count(&self, engine: &Engine, fault: &Fault) {
+    fn count(&self, fault: &Fault) {
         let labels = TrapLabels {
             tenant: self.labels.0.clone(),
             policy: self.labels.1.clone(),
             kind: fault.kind(),
         };
-        engine.metrics().policy_traps.get_or_create(&labels).inc();
+        self.metrics.policy_traps.get_or_create(&labels).inc();
         self.failures.fetch_add(1, Ordering::Relaxed);
         *lock(&self.last_failure) = Some(PolicyFailure {
             fault: fault.clone(),
@@ -434,9 +375,9 @@ impl Member {
     }
 
     /// Holds against the policy that it fails on too much for a search to go on.
-    pub fn fails_on_too_much(&self, engine: &Engine, function: Function, fault: &Fault) {
+    pub fn fails_on_too_much(&self, function: Function, fault: &Fault) {
         if function.is_too_much(fault) {
-            self.count(engine, fault);
+            self.count(fault);
         }
         self.failed(fault);
     }
@@ -467,6 +408,7 @@ impl Member {
             impurity: self.purity.found.get().cloned(),
             shadow: self.shadow.status(),
             usage: self.share.meter.usage(),
+            log: self.share.last(Instant::now()),
             series_per_call: self.pace.most(),
         }
     }

@@ -255,7 +255,7 @@ impl<V> RelabelJob<V> {
         }
         let fault = last.ok_or(CallError::Lost)?;
         if !self.search.found() {
-            return Err(CallError::of(member, question.give_up(&self.members, member, fault)));
+            return Err(CallError::of(member, question.give_up(member, fault)));
         }
         member.refuses(&self.batch, index, fault);
         let unfit = Unfit::of(Refusal::FailsPolicy);
@@ -279,7 +279,7 @@ impl<V> RelabelJob<V> {
         let took = thread_time().saturating_sub(began);
         match self.search.failed(policy, took) {
             true => Missed::InDoubt(fault),
-            false => question.give_up(&self.members, member, fault),
+            false => question.give_up(member, fault),
         }
     }
 }
@@ -483,8 +483,8 @@ impl PolicyQuestion {
     }
 
     /// It is the policy that fails, and no series.
-    fn give_up(&self, members: &Members, member: &Member, fault: Fault) -> Missed {
-        member.fails_on_too_much(&members.engine, self.function(), &fault);
+    fn give_up(&self, member: &Member, fault: Fault) -> Missed {
+        member.fails_on_too_much(self.function(), &fault);
         Missed::Failed(fault)
     }
 

@@ -6,6 +6,7 @@
 //! Never asks a policy.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,12 +25,12 @@ const MAX_SET: usize = 4 << 10;
 const MOST_PER_TENANT: u64 = 64 << 10;
 /// What every tenant has, however many there are.
 const LEAST_PER_TENANT: u64 = 1 << 10;
-/// Percent of the process's memory that the samples of all tenants may take.
+/// Percent of the process's memory that one kind of what all tenants sent may take.
 const PERCENT: u64 = 1;
 /// What keeping a set takes beside its bytes.
 const RECORD: u64 = 64;
 
-/// What policies are watched with. One per process.
+/// What policies are watched with, and what may be kept for it of what tenants send. One per process.
 pub struct PolicyWatch {
     memory: Arc<Memory>,
     tenants: AtomicUsize,
@@ -64,10 +65,22 @@ impl PolicyWatch {
         self.key.hash(labels).low() >> 32 < of_all
     }
 
-    fn most_per_tenant(&self) -> u64 {
+    /// What one tenant may keep of what it sent, in bytes, if all of them have a percent of the process's memory for it; as
+    /// many as are `within`.
+    pub fn share(&self, within: RangeInclusive<u64>) -> u64 {
         let all = self.memory.limit() / 100 * PERCENT;
         let tenants = self.tenants.load(Ordering::Relaxed).max(1) as u64;
-        (all / tenants).clamp(LEAST_PER_TENANT, MOST_PER_TENANT)
+        (all / tenants).clamp(*within.start(), *within.end())
+    }
+
+    /// A hash that no sender can choose.
+    pub fn hash(&self, bytes: &[u8]) -> u64 {
+        self.key.hash(bytes).low()
+    }
+
+    /// Memory for what is kept of what a tenant sent; nothing is held yet.
+    pub fn open(&self) -> Held {
+        self.memory.open(Kind::Plugins)
     }
 }
 
@@ -89,7 +102,7 @@ impl Samples {
         Self {
             kept: Mutex::new(Kept {
                 sets: BTreeMap::new(),
-                held: watch.memory.open(Kind::Plugins),
+                held: watch.open(),
             }),
             watch: Arc::clone(watch),
         }
@@ -106,7 +119,7 @@ impl Samples {
         }
         let name = label_bytes(labels).find(|(name, _)| *name == b"__name__");
         let place = self.watch.key.hash(name.map_or(labels, |(_, value)| value)).low() % PLACES;
-        let most = self.watch.most_per_tenant();
+        let most = self.watch.share(LEAST_PER_TENANT..=MOST_PER_TENANT);
         self.lock().keep(place, labels, most);
     }
 

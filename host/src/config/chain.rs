@@ -12,7 +12,7 @@ use super::file::{Place, Value};
 use super::inputs::sha256;
 use super::nearest::nearest;
 use super::section::{Field, quote};
-use super::{ConfigError, Mode, OnFailure, Owner, PluginSource, Policy, WrittenAt};
+use super::{ConfigError, Mode, OnFailure, Owner, PluginSource, Policy, Tenant, WrittenAt};
 
 /// Longest name of a plugin, policy or upstream. They are label values in metrics.
 const MAX_NAME_LENGTH: usize = 63;
@@ -224,6 +224,80 @@ fn settings(field: &Field<'_>) -> Option<String> {
     }
 }
 
+/// A policy that is asked about and that nobody has configured.
+pub struct Proposed {
+    /// Without one it has that of its plugin.
+    pub name: Option<String>,
+    pub plugin: Arc<PluginSource>,
+    /// JSON.
+    pub settings: String,
+}
+
+/// The tenant with `own` in place of its own policies, between the operator's; and where they are in its chain and how many.
+/// None of its budgets is shown.
+///
+/// # Errors
+/// The place of a policy whose name cannot be, and why.
+pub fn with_own_policies(tenant: &Tenant, own: Vec<Proposed>) -> Result<(Tenant, usize, usize), (usize, String)> {
+    let is_own = |policy: &Policy| policy.owner == Owner::Tenant;
+    let is_after = |policy: &Policy| is_own(policy) || policy.written_at.key.starts_with("policies.after");
+    let first = tenant
+        .policies
+        .iter()
+        .position(is_after)
+        .unwrap_or(tenant.policies.len());
+    let mut taken: BTreeSet<String> = tenant
+        .policies
+        .iter()
+        .filter(|policy| !is_own(policy))
+        .map(|p| p.name.clone())
+        .collect();
+    for (place, name) in own
+        .iter()
+        .enumerate()
+        .filter_map(|(place, one)| Some((place, one.name.as_ref()?)))
+    {
+        check_name(name).map_err(|fault| (place, fault))?;
+        if !taken.insert(name.clone()) {
+            return Err((place, format!("another policy of this chain is named `{name}`")));
+        }
+    }
+    let count = own.len();
+    let named = own.into_iter().map(|Proposed { name, plugin, settings }| Policy {
+        name: name.unwrap_or_else(|| free_name(&plugin.name, &mut taken)),
+        plugin,
+        settings,
+        on_failure: OnFailure::RefuseSeries,
+        mode: Mode::Enforce,
+        owner: Owner::Tenant,
+        written_at: WrittenAt::default(),
+    });
+    let named: Vec<Policy> = named.collect();
+    let mut policies: Vec<Policy> = tenant.policies[..first].to_vec();
+    policies.extend(named);
+    policies.extend(
+        tenant.policies[first..]
+            .iter()
+            .filter(|policy| !is_own(policy))
+            .cloned(),
+    );
+    let tenant = Tenant {
+        policies,
+        shown_budgets: Vec::new(),
+        ..tenant.clone()
+    };
+    Ok((tenant, first, count))
+}
+
+/// The plugin's, numbered from 2 if others have it; taken from then on.
+fn free_name(plugin: &str, taken: &mut BTreeSet<String>) -> String {
+    let numbered = (2..).map(|number: usize| format!("{plugin}-{number}"));
+    let mut names = std::iter::once(plugin.to_owned()).chain(numbered);
+    let name = names.find(|name| !taken.contains(name)).unwrap_or_default();
+    taken.insert(name.clone());
+    name
+}
+
 /// Joins the parts of a chain and names every policy: as given, else as its plugin, repeats numbered from 2.
 pub(super) fn chain<'a>(parts: impl IntoIterator<Item = &'a WrittenPolicy>) -> Vec<Policy> {
     let parts: Vec<&WrittenPolicy> = parts.into_iter().collect();
@@ -234,16 +308,7 @@ pub(super) fn chain<'a>(parts: impl IntoIterator<Item = &'a WrittenPolicy>) -> V
         .collect();
     let named = |part: &WrittenPolicy| match &part.name {
         Some((name, ..)) => name.clone(),
-        None => {
-            let plugin = &part.plugin.name;
-            let numbered = (2..).map(|number: usize| format!("{plugin}-{number}"));
-            let free = std::iter::once(plugin.clone())
-                .chain(numbered)
-                .find(|name| !taken.contains(name));
-            let name = free.unwrap_or_default();
-            taken.insert(name.clone());
-            name
-        }
+        None => free_name(&part.plugin.name, &mut taken),
     };
     let names: Vec<String> = parts.iter().copied().map(named).collect();
     let policy = |(part, name): (&WrittenPolicy, String)| Policy {

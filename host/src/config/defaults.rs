@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Limits, OverRate, Sandbox};
+use super::{DropExamples, Limits, OverRate, Sandbox};
 use crate::model::Protocol;
 
 const KIB: u64 = 1 << 10;
@@ -78,6 +78,9 @@ pub const LIMITS: Limits = Limits {
 };
 
 pub const OVER_RATE: OverRate = OverRate::Retry;
+
+/// What a tenant sends is shown to nobody who was not told that he may see it.
+pub const DROP_EXAMPLES: DropExamples = DropExamples::Off;
 
 /// Somebody notices within it, and a credential that was taken away on purpose is refused the same day.
 pub const CREDENTIAL_GRACE: Duration = Duration::from_secs(60 * 60);

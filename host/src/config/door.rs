@@ -17,7 +17,19 @@ pub const TENANT_PREFIX: &str = "/api/metrics/v1/";
 /// What is answered by the operators' listener, and by this one to balancers.
 const OTHERS: [&str; 2] = ["/metrics", "/-/"];
 /// The operators' API, by the part behind `/api/v1/`.
-const OPERATORS: [&str; 6] = ["tenants", "policies", "upstreams", "status", "explain", "tap"];
+const OPERATORS: [&str; 11] = [
+    "tenants",
+    "policies",
+    "upstreams",
+    "status",
+    "explain",
+    "tap",
+    "reloads",
+    "config",
+    "flow",
+    "events",
+    "refusals",
+];
 /// Each request is compared with all.
 const MAX_PATHS: usize = 16;
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CertificateName, Credential, Limits, Mode, OnFailure, OverRate, Owner, Password, PluginSource, Policy, Tenant,
-    WrittenAt,
+    CertificateName, Credential, DropExamples, Limits, Mode, OnFailure, OverRate, Owner, Password, PluginSource,
+    Policy, Tenant, WrittenAt,
 };
 use crate::model::TenantId;
 
@@ -30,6 +30,8 @@ struct Kept {
     reserved_labels: Vec<String>,
     legacy_names: bool,
     shown_budgets: Vec<String>,
+    #[serde(with = "KeptDropExamples")]
+    drop_examples: DropExamples,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,6 +82,14 @@ enum KeptOverRate {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(remote = "DropExamples")]
+enum KeptDropExamples {
+    Off,
+    Names,
+    Values,
+}
+
+#[derive(Serialize, Deserialize)]
 #[serde(remote = "OnFailure")]
 enum KeptOnFailure {
     RefuseSeries,
@@ -126,6 +136,7 @@ pub fn to_kept(tenant: &Tenant) -> Option<Vec<u8>> {
         reserved_labels: tenant.reserved_labels.clone(),
         legacy_names: tenant.legacy_names,
         shown_budgets: tenant.shown_budgets.clone(),
+        drop_examples: tenant.drop_examples,
     };
     serde_json::to_vec(&kept).ok()
 }
@@ -167,6 +178,7 @@ pub fn from_kept(json: &[u8], mut plugin: impl FnMut(&[u8; 32]) -> Option<Arc<[u
         reserved_labels: kept.reserved_labels,
         legacy_names: kept.legacy_names,
         shown_budgets: kept.shown_budgets,
+        drop_examples: kept.drop_examples,
     })
 }
 

@@ -111,6 +111,10 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
         .field("over_rate")
         .and_then(|field| tenant::over_rate(&field))
         .unwrap_or(OVER_RATE);
+    let drop_examples = root
+        .field("drop_examples")
+        .and_then(|field| tenant::drop_examples(&field))
+        .unwrap_or(defaults::DROP_EXAMPLES);
     let reserved_labels = reserved_labels(root.field("reserved_labels").as_ref());
     let sandbox = root.section("sandbox");
     let sandbox = sandbox.and_then(|section| sandbox_within(section, source, memory_limit));
@@ -135,6 +139,7 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
         after,
         limits,
         over_rate,
+        drop_examples,
         reserved_labels,
         ceiling,
     };
@@ -279,12 +284,18 @@ fn admin(section: Section<'_>) -> Option<Admin> {
     let hosts = section.field("allowed_hosts");
     let allowed_hosts = hosts.map(|list| allowed_hosts(&list)).unwrap_or_default();
     let token = secret::admin_token(&mut section);
+    let basic_auth = section.field("basic_auth");
+    let basic_auth = basic_auth.and_then(|field| secret::admin_basic_auth(&field));
+    let tls = section.field("tls_server_config");
+    let tls = tls.and_then(|field| field.section()).and_then(tls_server);
     let tap = section.boolean("tap", false);
     section.close();
     Some(Admin {
         listen_address: listen_address?,
         allowed_hosts,
         token,
+        basic_auth,
+        tls,
         tap,
     })
 }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::file::Place;
 use super::inputs::sha256;
 use super::section::{Field, Section};
-use super::{AdminToken, CertificateName, Credential, Password};
+use super::{AdminBasicAuth, AdminToken, CertificateName, Credential, Password};
 
 /// Dearest bcrypt cost accepted: about a second of CPU per check, and each further step doubles it. Anyone
 /// who knows a username can ask for a check.
@@ -91,6 +91,27 @@ pub(super) fn admin_token(section: &mut Section<'_>) -> Option<AdminToken> {
         }
     };
     digest.map(AdminToken)
+}
+
+/// An operator's username and password, as [`admin_token`].
+pub(super) fn admin_basic_auth(field: &Field<'_>) -> Option<AdminBasicAuth> {
+    let mut section = field.section()?;
+    let username = section.require("username").and_then(|field| user_name(&field));
+    let hash = section.field("password_sha256");
+    let file = section.field("password_file");
+    let password = match (hash, file) {
+        (Some(field), None) => token_digest(&field),
+        (None, Some(field)) => secret_file(&field).map(|password| sha256(&password)),
+        _ => {
+            section.fail("basic_auth of the admin listener needs exactly one of `password_sha256` and `password_file`");
+            None
+        }
+    };
+    section.close();
+    Some(AdminBasicAuth {
+        username: username?,
+        password: password?,
+    })
 }
 
 fn client_certificate(field: &Field<'_>) -> Option<CertificateName> {

@@ -13,7 +13,7 @@ use super::file::Node;
 use super::nearest::nearest;
 use super::section::{Field, Section, Source, quote};
 use super::units::show_size;
-use super::{Limits, OverRate, Owner, Tenant, secret};
+use super::{DropExamples, Limits, OverRate, Owner, Tenant, secret};
 use crate::memory::{self, Kind};
 use crate::model::{MAX_BUDGET_LENGTH, TenantId};
 
@@ -29,6 +29,7 @@ pub(super) struct House {
     pub(super) after: Vec<chain::WrittenPolicy>,
     pub(super) limits: Limits,
     pub(super) over_rate: OverRate,
+    pub(super) drop_examples: DropExamples,
     pub(super) reserved_labels: Vec<String>,
     pub(super) ceiling: Ceiling,
 }
@@ -89,6 +90,10 @@ pub(super) fn read(mut section: Section<'_>, source: &Source<'_>, file: PathBuf,
         .field("over_rate")
         .and_then(|field| over_rate(&field))
         .unwrap_or(house.over_rate);
+    let drop_examples = section
+        .field("drop_examples")
+        .and_then(|field| drop_examples(&field))
+        .unwrap_or(house.drop_examples);
     let legacy_names = section.boolean("legacy_names", false);
     let shown_budgets = section.field("shown_budgets");
     let shown_budgets = shown_budgets.as_ref().map(shown_budget_names).unwrap_or_default();
@@ -116,6 +121,7 @@ pub(super) fn read(mut section: Section<'_>, source: &Source<'_>, file: PathBuf,
             reserved_labels: house.reserved_labels.clone(),
             legacy_names,
             shown_budgets,
+            drop_examples,
         }))
     };
     let tenant = if sound { tenant() } else { None };
@@ -216,6 +222,12 @@ pub(super) fn over_rate(field: &Field<'_>) -> Option<OverRate> {
         ("retry", OverRate::Retry),
         ("too_many_requests", OverRate::TooManyRequests),
     ])
+}
+
+/// What operators are shown of series that were dropped.
+pub(super) fn drop_examples(field: &Field<'_>) -> Option<DropExamples> {
+    let all = [DropExamples::Off, DropExamples::Names, DropExamples::Values];
+    field.choice(&all.map(|choice| (choice.word(), choice)))
 }
 
 /// Limits in `section`, the rest from `base`.

@@ -16,6 +16,7 @@ mod door;
 mod incumbents;
 mod mistakes;
 mod page;
+mod proposed;
 
 /// A folder with files in it, and the path of its main file.
 struct Folder(TempDir);
@@ -77,6 +78,7 @@ pub(crate) fn bare(id: &str) -> Tenant {
         reserved_labels: Vec::new(),
         legacy_names: false,
         shown_budgets: Vec::new(),
+        drop_examples: defaults::DROP_EXAMPLES,
     }
 }
 
@@ -91,6 +93,7 @@ fn a_tool_without_a_main_file_has_the_bounds_of_one_that_says_nothing() {
     assert_eq!(config.sandbox, defaults::SANDBOX);
     assert_eq!(tenant.limits, defaults::LIMITS);
     assert_eq!(tenant.over_rate, defaults::OVER_RATE);
+    assert_eq!(tenant.drop_examples, defaults::DROP_EXAMPLES);
     assert_eq!(tenant.reserved_labels, defaults::RESERVED_LABELS);
 }
 

@@ -15,6 +15,21 @@ use crate::respond::{Answer, Context, Failure, Stored, stored_as};
 pub struct Inquiry {
     pub tenant: String,
     pub series: Vec<String>,
+    /// In place of the tenant's own policies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<Vec<AskedPolicy>>,
+}
+
+/// A policy that nobody has configured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskedPolicy {
+    /// Its name; without one it has that of its plugin.
+    #[serde(default, alias = "name", skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    pub plugin: String,
+    #[serde(default)]
+    pub settings: serde_json::Value,
 }
 
 /// The answer to one.
@@ -66,6 +81,11 @@ pub struct ExplainedStep {
     /// Its reason, or what went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The series as it came to this step, and as it left it; none of what is about the write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<LabelChange>,
     /// That the series was put into here.

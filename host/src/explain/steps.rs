@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use super::explanation::{AskedBudget, AskedCharge, AskedRoute, ExplainedStep, LabelChange};
+use super::explanation::{AskedBudget, AskedCharge, AskedRoute, ExplainedStep, LabelChange, text_of};
 use crate::chain::{After, CallError, Charge, Decision, Outcome, PolicyInfo, Route, Terms, Testimony};
-use crate::config::{Mode, Owner};
+use crate::config::Mode;
 use crate::judge::{JudgeError, Ruling};
 use crate::model::{Label, Refusal, SeriesBudget};
 use crate::tenant::Generation;
@@ -29,6 +29,8 @@ pub(super) fn of_series(
             Some(After::Series(outcome)) => {
                 let after = Left::of(outcome, sent);
                 judged(&mut step, outcome, &left, &after);
+                step.before = left.labels.as_deref().map(text_of);
+                step.after = after.labels.as_deref().map(text_of);
                 if step.applied != Some(false) {
                     left = after;
                 }
@@ -50,8 +52,10 @@ pub(super) fn of_law(after: Option<&[Label]>, ruling: &Ruling) -> ExplainedStep 
         told(&mut step, "not_asked", None);
         return step;
     };
+    step.before = Some(text_of(after));
     match ruling {
         Ruling::Edit { labels, .. } => {
+            step.after = Some(text_of(labels));
             step.labels = LabelChange::between(after, labels);
             let said = if step.labels.is_empty() { "keep" } else { "edit" };
             told(&mut step, said, None);
@@ -59,7 +63,10 @@ pub(super) fn of_law(after: Option<&[Label]>, ruling: &Ruling) -> ExplainedStep 
         Ruling::Refuse { refusal, blame } => {
             told(&mut step, "refuse", Some(refused_for(*refusal, blame.label.as_deref())));
         }
-        Ruling::Keep { .. } | Ruling::Drop(_) => told(&mut step, "keep", None),
+        Ruling::Keep { .. } | Ruling::Drop(_) => {
+            step.after = step.before.clone();
+            told(&mut step, "keep", None);
+        }
     }
     step
 }
@@ -96,15 +103,11 @@ pub(super) fn of_write(
 }
 
 fn of_policy(info: &PolicyInfo, about: &str) -> ExplainedStep {
-    let owner = match info.owner {
-        Owner::Operator => "operator",
-        Owner::Tenant => "tenant",
-    };
     ExplainedStep {
         about: about.to_owned(),
         policy: Some(info.name.to_string()),
         plugin: Some(info.plugin.clone()),
-        owner: Some(owner.to_owned()),
+        owner: Some(info.owner.word().to_owned()),
         mode: (info.mode != Mode::Enforce).then(|| info.mode.to_string()),
         ..ExplainedStep::default()
     }

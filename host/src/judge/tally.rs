@@ -36,9 +36,11 @@ pub struct Refused {
 /// What one policy dropped for one reason.
 #[derive(Debug, Clone)]
 pub struct Dropped {
-    id: DropId,
+    pub(super) id: DropId,
     pub words: DropWords,
     pub totals: Totals,
+    /// The first one's place among the scanned series.
+    pub(super) first: usize,
 }
 
 /// # Errors
@@ -63,7 +65,7 @@ pub(super) fn tally(scanned: &Scanned, fates: &[Fate], words: &Words, new: &NewS
                 continue;
             }
             Fate::Drop { reason } => {
-                tally.drop(*reason, totals, words)?;
+                tally.drop(*reason, totals, at, words)?;
                 continue;
             }
             Fate::Reject { refusal, blame } => (*refusal, *blame, None),
@@ -94,12 +96,17 @@ impl Tally {
         self.streams[stream] += totals;
     }
 
-    fn drop(&mut self, id: DropId, totals: Totals, words: &Words) -> Result<(), Bug> {
+    fn drop(&mut self, id: DropId, totals: Totals, at: usize, words: &Words) -> Result<(), Bug> {
         match self.dropped.iter_mut().find(|dropped| dropped.id == id) {
             Some(dropped) => dropped.totals += totals,
             None => {
                 let words = words.of_drop(id)?;
-                self.dropped.push(Dropped { id, words, totals });
+                self.dropped.push(Dropped {
+                    id,
+                    words,
+                    totals,
+                    first: at,
+                });
             }
         }
         Ok(())

@@ -64,6 +64,11 @@ impl Plugin {
         self.exports.scope()
     }
 
+    /// Of the contract, that it is of by its exports.
+    pub fn world(&self) -> &'static str {
+        self.exports.world()
+    }
+
     /// Whether it exports `relabel-packed`.
     pub fn takes_packed(&self) -> bool {
         self.exports.takes_packed()

@@ -4,18 +4,22 @@
 //! keep others out for longer than the deadlines below.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::Operators;
 use crate::listener::{Clock, accept, pause_after, serve_requests};
+use crate::tls::{self, ServerConfig};
 
 /// What all connections together may take, and each.
+#[derive(Clone, Copy)]
 pub(super) struct Patience {
     connections: usize,
     head: Duration,
@@ -33,6 +37,7 @@ pub(super) const PATIENCE: Patience = Patience {
 /// Accepts until `stop`; connections, tracked by `tasks`, finish the request they are serving and end.
 pub(super) async fn serve(
     socket: TcpListener,
+    tls: Arc<tls::Source>,
     operators: Operators,
     patience: Patience,
     stop: CancellationToken,
@@ -58,21 +63,61 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let clock = Arc::new(Clock::new(patience.head, patience.idle));
-        let (operators, stop) = (Arc::clone(&operators), stop.clone());
+        let connection = connection(
+            stream,
+            address,
+            tls.subscribe(),
+            patience,
+            Arc::clone(&operators),
+            stop.clone(),
+        );
         tasks.spawn(async move {
             let _slot = slot;
-            let answer = |request| Some(operators.answer(request, address));
-            serve_requests(stream, &clock, stop.cancelled(), || std::future::ready(()), answer).await;
+            connection.await;
         });
+    }
+}
+
+/// One connection, from accepted to closed. It ends after the request that is served when another certificate comes into use.
+async fn connection(
+    stream: TcpStream,
+    address: SocketAddr,
+    mut tls: watch::Receiver<Option<Arc<ServerConfig>>>,
+    patience: Patience,
+    operators: Arc<Operators>,
+    stop: CancellationToken,
+) {
+    let config = tls.borrow_and_update().clone();
+    let last_call = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            // An error means that nothing can replace what this connection began with.
+            Ok(()) = tls.changed() => {}
+        }
+    };
+    let clock = Arc::new(Clock::new(patience.head, patience.idle));
+    let answer = |request| Some(operators.answer(request, address));
+    let speak = || std::future::ready(());
+    let Some(config) = config else {
+        serve_requests(stream, &clock, last_call, speak, answer).await;
+        return;
+    };
+    let finished = tokio::select! {
+        () = stop.cancelled() => return,
+        finished = timeout(patience.head, tls::accept(config, stream)) => finished,
+    };
+    match finished {
+        Ok(Ok((stream, _certificate))) => {
+            serve_requests(stream, &clock, last_call, speak, answer).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%address, %error, "a TLS handshake of an operator failed"),
+        Err(_elapsed) => tracing::debug!(%address, "a TLS handshake of an operator took too long"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
-    use tokio::time::timeout;
 
     use super::super::tests::running;
     use super::*;
@@ -100,7 +145,8 @@ mod tests {
         };
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let operators = Operators::new(running.gateway());
-        let door = tokio::spawn(serve(socket, operators, one, stop.clone(), tasks.clone()));
+        let plain = Arc::new(tls::Source::new(None));
+        let door = tokio::spawn(serve(socket, plain, operators, one, stop.clone(), tasks.clone()));
         for begun in [b"".as_slice(), b"GET /-/hea"] {
             let mut silent = TcpStream::connect(address).await.unwrap();
             silent.write_all(begun).await.unwrap();

@@ -1,6 +1,7 @@
 //! What a tenant has whatever its configuration says now: what is remembered of its series, its buckets, what it has in
 //! flight, what was counted and told of it, the last hour of that and the last refusals, what may be stored of writes that
-//! failed, when its credentials were used, samples of what it sent.
+//! failed, when its credentials were used, samples of what it sent, examples of what came to nothing, and what new series are
+//! called.
 //!
 //! Takes a tenant's id, gives its one account, handed on from generation to generation and gone with the last of them
 //! and the last write under it: nobody has to sweep for tenants that left. Two accounts of one tenant never live at the
@@ -11,8 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use super::counters::Counters;
+use super::examples::Examples;
 use super::failures::Failures;
 use super::flow::TenantFlow;
+use super::newcomers::Newcomers;
 use super::stored_before::StoredBefore;
 use super::uses::Uses;
 use crate::chain::{PolicyWatch, Samples};
@@ -32,6 +35,8 @@ pub struct Account {
     pub(super) buckets: Buckets,
     pub(super) in_flight: Arc<Count>,
     counters: Counters,
+    examples: Examples,
+    newcomers: Arc<Newcomers>,
     flow: TenantFlow,
     failures: Failures,
     refusals: Refusals,
@@ -51,6 +56,8 @@ impl Account {
             memo_generation: Mutex::default(),
             buckets: Buckets::default(),
             in_flight: Arc::default(),
+            examples: Examples::new(watch),
+            newcomers: Newcomers::new(watch),
             flow: TenantFlow::new(&counters),
             counters,
             failures: Failures::default(),
@@ -76,6 +83,16 @@ impl Account {
 
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Series that were dropped and refused lately.
+    pub fn examples(&self) -> &Examples {
+        &self.examples
+    }
+
+    /// What became active lately.
+    pub fn newcomers(&self) -> &Arc<Newcomers> {
+        &self.newcomers
     }
 
     /// What became of its samples in the last hour, as far as somebody gathers it.
@@ -107,6 +124,7 @@ impl Account {
         self.failures.forget_old(now);
         self.refusals.forget_old(now);
         self.stored_before.forget_old(now);
+        self.newcomers.forget_old(now);
     }
 
     /// The memo for the next generation, and the number by which it knows that one's verdicts.

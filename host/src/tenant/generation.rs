@@ -50,6 +50,7 @@ impl Generation {
     ) -> Self {
         let (memo, of_memo) = account.begin_generation();
         account.counters().expect_upstreams(&config.upstreams);
+        account.examples().keep(config.drop_examples);
         let judge = Judge::new(
             &config,
             chain,
@@ -74,6 +75,20 @@ impl Generation {
     pub fn that_went_back(mut self, went_back: WentBack) -> Self {
         self.went_back = Some(went_back);
         self
+    }
+
+    /// The same tenant under another configuration, by which nothing is served: what it is asked it answers, and remembers
+    /// nothing.
+    #[must_use]
+    pub fn aside(&self, config: Arc<config::Tenant>, chain: Chain) -> Self {
+        Self {
+            number: self.number,
+            judge: self.judge.aside(&config, chain),
+            config,
+            went_back: None,
+            clock: self.clock,
+            account: Arc::clone(&self.account),
+        }
     }
 
     pub fn went_back(&self) -> Option<&WentBack> {

@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use super::account::Account;
 use super::counters::Counters;
+use super::examples::Examples;
 use super::generation::Generation;
+use super::newcomers::Newcomers;
 use super::stored_before::StoredBefore;
 use crate::auth::Proof;
 use crate::config;
@@ -123,6 +125,14 @@ impl<'g> Session<'g> {
 
     pub fn counters(&self) -> &'g Counters {
         self.generation.account.counters()
+    }
+
+    pub fn examples(&self) -> &'g Examples {
+        self.generation.account.examples()
+    }
+
+    pub fn newcomers(&self) -> &'g Arc<Newcomers> {
+        self.generation.account.newcomers()
     }
 
     pub fn stored_before(&self) -> &'g StoredBefore {

@@ -79,6 +79,7 @@ async fn live(url: &str, options: &Options) -> Result<Explained, String> {
     let inquiry = Inquiry {
         tenant: options.tenant.to_string(),
         series: options.series.clone(),
+        policies: None,
     };
     let question = serde_json::to_vec(&inquiry).map_err(|error| error.to_string())?;
     let answer = operator::ask(url, &options.token, "/api/v1/explain", question, PATIENCE, MAX_ANSWER).await?;

@@ -53,8 +53,8 @@ tenant_files: [tenants/*.yaml]
     let left_out = &plain.config.tenants[&tenant("a")];
     assert_eq!(written.limits, left_out.limits);
     assert_eq!(
-        (written.over_rate, &written.reserved_labels),
-        (left_out.over_rate, &left_out.reserved_labels)
+        (written.over_rate, &written.reserved_labels, written.drop_examples),
+        (left_out.over_rate, &left_out.reserved_labels, left_out.drop_examples)
     );
 }
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::budgets::Numbered;
 use crate::judge::verdict::{BudgetId, Bug, Verdict};
 use crate::model::SeriesBudget;
-use crate::wire::{AsIs, ProvedHash, SeriesHash};
+use crate::wire::{AsIs, ProvedHash, Recognised, SeriesHash};
 
 /// The bounds one look-up works under.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +67,20 @@ impl NewSeries {
     pub fn budget(&self, number: BudgetId) -> Result<&SeriesBudget, Bug> {
         let known = self.budgets.as_ref().and_then(|of| of.known.get(&number));
         known.map(|numbered| &numbered.budget).ok_or(Bug::NoBudget)
+    }
+
+    /// Where they are among the series of the write, each of them once.
+    pub fn places(&self, series: &Recognised) -> Vec<u32> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let mut seen: HashSet<ProvedHash, AsIs> = HashSet::with_capacity_and_hasher(self.series.len(), AsIs::default());
+        let mut is_first = |at: &usize| {
+            let hash = series.hash(*at);
+            self.contains(hash.hash()) && seen.insert(hash)
+        };
+        let all = 0..series.scanned().series().len();
+        all.filter(|at| is_first(at)).map(|at| at as u32).collect()
     }
 
     pub(super) fn know(&mut self, number: BudgetId, numbered: &Arc<Numbered>) {

@@ -137,6 +137,19 @@ impl Exports {
         of(self.relabel.is_some(), Scope::SERIES) | of(self.admit.is_some(), Scope::WRITES)
     }
 
+    /// The world of `wit/` that these are the exports of.
+    pub fn world(&self) -> &'static str {
+        let scope = self.scope();
+        match (
+            scope.contains(types::Scope::SERIES),
+            scope.contains(types::Scope::WRITES),
+        ) {
+            (true, false) => "gauntlet:policy/relabel-policy@1",
+            (false, true) => "gauntlet:policy/admission-policy@1",
+            _ => "gauntlet:policy/tenant-policy@1",
+        }
+    }
+
     pub fn takes_packed(&self) -> bool {
         self.relabel_packed.is_some()
     }

@@ -4,6 +4,7 @@
 //! events with the tenant's and the policy's name. Never lets a plugin write more than its share of lines or
 //! bytes, nor a control character.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,11 @@ const LINE_LENGTH: usize = 512;
 /// What a standard output takes at once, in bytes.
 const WRITE_SIZE: usize = 4096;
 
+/// Lines of one policy that operators are shown: the last ones.
+const SHOWN_LINES: usize = 16;
+/// And how many bytes they may have together: there may be thousands of policies.
+const SHOWN_BYTES: usize = 4096;
+
 /// Most lines kept for who listens and does not fetch them.
 const MOST_HEARD: usize = 1024;
 
@@ -35,6 +41,7 @@ pub struct Share {
     pub policy: String,
     pub meter: Meter,
     throttle: Throttle,
+    last: Mutex<VecDeque<(Line, Instant)>>,
     /// In place of the log.
     heard: Option<Mutex<Heard>>,
 }
@@ -61,6 +68,7 @@ impl Share {
             policy: policy.to_owned(),
             meter,
             throttle: Throttle::new(LINES_PER_SECOND, Duration::from_secs(1)),
+            last: Mutex::default(),
             heard: None,
         }
     }
@@ -84,6 +92,22 @@ impl Share {
             lines.push(Line { level: "gateway", text });
         }
         lines
+    }
+
+    /// The last lines, the newest first, each with how long ago it was written.
+    pub fn last(&self, now: Instant) -> Vec<(Line, Duration)> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let ago = |(line, at): &(Line, Instant)| (line.clone(), now.saturating_duration_since(*at));
+        last.iter().map(ago).collect()
+    }
+
+    fn remember(&self, line: Line, now: Instant) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.truncate(SHOWN_LINES - 1);
+        last.push_front((line, now));
+        while last.len() > 1 && last.iter().map(|(line, _)| line.text.len()).sum::<usize>() > SHOWN_BYTES {
+            last.pop_back();
+        }
     }
 
     fn take(&self, now: Instant) -> bool {
@@ -143,7 +167,8 @@ impl Lines {
             heard.lines.push(Line { level, text });
             return;
         }
-        if self.written > LINES_PER_CALL || !self.share.take(Instant::now()) {
+        let now = Instant::now();
+        if self.written > LINES_PER_CALL || !self.share.take(now) {
             self.share.meter.log_line_dropped();
             return;
         }
@@ -156,6 +181,8 @@ impl Lines {
             Level::Warn => tracing::warn!(target: "gauntlet::plugin", tenant, policy, "{line}"),
             Level::Error => tracing::error!(target: "gauntlet::plugin", tenant, policy, "{line}"),
         }
+        let (level, text) = (word(level), line);
+        self.share.remember(Line { level, text }, now);
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
@@ -243,5 +270,30 @@ mod tests {
         lines.write(Level::Error, &"x".repeat(10_000));
         lines.begin_call();
         assert_eq!(lines.end_call(), None);
+    }
+
+    #[test]
+    fn the_last_lines_of_a_policy_are_shown_and_bounded_in_number_and_in_bytes() {
+        let meter = Meter::new(&Metrics::new(), &PolicyLabels::default());
+        let share = Arc::new(Share::new("a", "relabel", meter));
+        let mut lines = Lines::new(Arc::clone(&share));
+        let write = |lines: &mut Lines, text: &str| {
+            lines.begin_call();
+            lines.write(Level::Warn, text);
+        };
+        (0..20).for_each(|n| write(&mut lines, &format!("line {n}\n")));
+        let last = share.last(Instant::now());
+        let first = Line {
+            level: "warn",
+            text: "line 19\\n".to_owned(),
+        };
+        assert_eq!((last.len(), &last[0].0), (SHOWN_LINES, &first));
+        (0..12).for_each(|_| write(&mut lines, &"x".repeat(5000)));
+        let last = share.last(Instant::now());
+        let bytes: usize = last.iter().map(|(line, _)| line.text.len()).sum();
+        assert!(bytes <= SHOWN_BYTES && last.len() < SHOWN_LINES, "{bytes}");
+        // What the log is spared is not shown either.
+        (0..100).for_each(|_| write(&mut lines, "flood"));
+        assert!(share.last(Instant::now()).iter().all(|(line, _)| line.text != "flood"));
     }
 }
