@@ -1,4 +1,5 @@
-//! The command line: `serve`, `check`, `dev`, `plugin`, `policy`, and the hidden `compile`.
+//! The command line: `serve`, `check`, `dev`, what asks a running gateway, what tenants, plugins and policies need, and the
+//! hidden `compile`.
 //!
 //! Takes arguments and `GAUNTLET_*` variables, gives an exit code. Flags are dotted as in Prometheus and Thanos.
 
@@ -6,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::config::{self, ConfigError, Loaded};
 #[cfg(feature = "dev")]
@@ -16,13 +18,19 @@ use crate::server;
 use crate::telemetry::{self, LogFormat, LogLevel};
 
 mod answer;
-mod operator;
+mod explain;
+mod pages;
 mod plugin;
 mod policy;
+mod status;
 mod tap;
+mod tenant;
+mod top;
 
+use answer::finish;
 use plugin::PluginCommand;
 use policy::PolicyCommand;
+use tenant::TenantCommand;
 
 /// Takes Prometheus remote write for a multi-tenant Thanos: ends TLS, proves the tenant by its credential, and runs
 /// sandboxed WebAssembly policies on every write.
@@ -50,6 +58,21 @@ enum Command {
     /// Runs the gateway with sample tenants and a receiver in memory, all in one process, to try it out.
     #[cfg(feature = "dev")]
     Dev(dev::Options),
+    /// Shows what flows through a running gateway, tenant by tenant, as it flows; or prints it once. The exit code is then 1
+    /// if something is wrong with the gateway.
+    #[command(after_help = top::EXAMPLE)]
+    Top(top::Options),
+    /// Says on one screen whether a running gateway is well: whether it is ready, its last reload, broken tenants, policies that
+    /// are not called, receivers that are down and why. The exit code is 1 if something is wrong.
+    #[command(after_help = status::EXAMPLE)]
+    Status(status::Options),
+    /// Shows the way of a series through a running gateway, step by step, to its upstream or to what its sender would be told.
+    /// The exit code is 1 if a series would be refused, or its write would be.
+    #[command(after_help = explain::EXAMPLE)]
+    Explain(explain::Options),
+    /// Makes, tries and lists tenants.
+    #[command(subcommand)]
+    Tenant(TenantCommand),
     /// Writes, builds, tests and measures plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -60,6 +83,16 @@ enum Command {
     /// permit it (`admin.tap`). The exit code is 1 if there were none.
     #[command(after_help = tap::EXAMPLE)]
     Tap(tap::Options),
+    /// Writes a script to standard output that completes commands and arguments in a shell.
+    #[command(after_help = pages::COMPLETIONS)]
+    Completions {
+        /// The shell that reads it.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Writes the page of the manual to standard output.
+    #[command(after_help = pages::MAN)]
+    Man,
     /// Compiles one plugin from standard input to standard output, under limits.
     #[command(hide = true)]
     Compile {
@@ -127,9 +160,15 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => refuse(&error.to_string()),
         },
+        Command::Top(options) => finish(top::run(&options)),
+        Command::Status(options) => finish(status::run(&options)),
+        Command::Explain(options) => finish(explain::run(&options)),
+        Command::Tenant(command) => command.run(),
         Command::Plugin(command) => command.run(),
         Command::Policy(command) => command.run(),
         Command::Tap(options) => tap::run(&options),
+        Command::Completions { shell } => finish(pages::completions(shell, Cli::command())),
+        Command::Man => finish(pages::man(Cli::command())),
         Command::Compile { .. } => compile::child_main(),
     }
 }
@@ -171,8 +210,6 @@ fn check(file: &Path, loaded: Result<Loaded, Vec<ConfigError>>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
-
-    use clap::CommandFactory;
 
     use super::*;
 
@@ -272,15 +309,25 @@ mod tests {
     }
 
     #[test]
-    fn every_command_about_policies_has_an_example() {
+    fn every_command_about_policies_and_tenants_has_an_example() {
         let mut cli = Cli::command();
         cli.build();
-        let tap = one_line(cli.find_subcommand("tap").unwrap().get_after_help());
-        assert!(tap.contains("gauntlet tap --tenant"), "{tap}");
-        for command in commands(cli.find_subcommand("policy").unwrap()) {
-            let help = one_line(command.get_after_help());
-            let example = format!("gauntlet policy {}", command.get_name());
-            assert!(help.contains(&example), "{}: {help}", command.get_name());
+        for group in ["policy", "tenant"] {
+            for command in commands(cli.find_subcommand(group).unwrap()) {
+                let help = one_line(command.get_after_help());
+                let example = format!("gauntlet {group} {}", command.get_name());
+                assert!(help.contains(&example), "{}: {help}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_that_asks_a_gateway_has_an_example() {
+        let mut cli = Cli::command();
+        cli.build();
+        for name in ["tap", "top", "status", "explain", "completions", "man"] {
+            let help = one_line(cli.find_subcommand(name).unwrap().get_after_help());
+            assert!(help.contains(&format!("gauntlet {name}")), "{name}: {help}");
         }
     }
 

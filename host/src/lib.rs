@@ -43,6 +43,7 @@ pub mod flow;
 pub mod lab;
 pub mod admin;
 pub mod server;
+pub mod terminal;
 #[cfg(feature = "dev")]
 pub mod dev;
 pub mod cli;

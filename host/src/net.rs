@@ -5,8 +5,8 @@
 //! place to dial from: for receivers today, and for whatever else the gateway will have to ask.
 //!
 //! Its files, each of which uses only those before it: `address` (where a peer is), `resolver` (who is asked for names),
-//! `names` (how a name becomes addresses), `tls` (who is believed, who is presented), `dial` (TCP and TLS up to a
-//! stream), `fault` (why there is none), `connection` (HTTP on it, one exchange after the other), `pool` (connections that
+//! `names` (how a name becomes addresses), `tls` (who is believed, who is presented), `fault` (why there is no
+//! stream), `dial` (TCP and TLS up to one), `connection` (HTTP on it, one exchange after the other), `pool` (connections that
 //! wait for the next exchange).
 
 mod address;

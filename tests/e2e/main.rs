@@ -38,6 +38,8 @@ mod reload;
 mod rollout;
 mod scope;
 mod sent_as_2;
+mod tenants;
+mod terminal;
 mod tools;
 mod turned_away;
 mod turns;

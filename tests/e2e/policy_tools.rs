@@ -227,16 +227,7 @@ fn a_question_that_cannot_be_answered_is_2_and_says_why() {
     let broken = setup.tenant(tenant("a").set("policies", json!([{"plugin": "rellabel"}])));
     broken.write();
     explain(&broken, &["up"]).with(2, &["a.yaml:", "rellabel"]);
-    gauntlet(&[
-        "policy",
-        "explain",
-        "--live",
-        "http://127.0.0.1:1",
-        "--tenant",
-        "a",
-        "up",
-    ])
-    .with(2, &["did not answer"]);
+    gauntlet(&["explain", "--url", "http://127.0.0.1:1", "--tenant", "a", "up"]).with(2, &["did not answer"]);
     // Without its keys a configuration is as good: nothing listens.
     let keyless = whole();
     std::fs::remove_file(keyless.folder().join("server.key")).unwrap();
@@ -245,7 +236,7 @@ fn a_question_that_cannot_be_answered_is_2_and_says_why() {
 
 async fn live(gateway: &Gateway, more: &[&str]) -> Ended {
     let url = format!("http://{}", gateway.admin);
-    let fixed = ["policy", "explain", "--live", &url];
+    let fixed = ["explain", "--url", &url];
     let all = [&fixed, more].concat().into_iter().map(str::to_owned).collect();
     gauntlet_meanwhile(all).await
 }

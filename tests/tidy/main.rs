@@ -40,6 +40,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "config/file.rs",
             "config/kept.rs",
             "explain/explanation.rs",
+            "terminal/seen.rs",
         ],
     ),
     (
@@ -49,8 +50,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("anyhow", &["main.rs"]),
     // A proof is worth what its authenticator was made of: the configuration that serves.
     ("Authenticator::new", &["auth/", "reload/"]),
-    // The demo's certificates, which a build without the demo does not need.
-    ("rcgen", &["dev.rs", "dev/"]),
+    // The demo's certificates and those of new tenants, which a gateway does not need.
+    ("rcgen", &["dev.rs", "dev/", "cli/tenant/certificate.rs"]),
 ];
 
 /// Who may start what runs on by itself; everything else is awaited where it was begun.

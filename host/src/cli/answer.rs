@@ -3,6 +3,7 @@
 //! Takes the answer, gives an exit code: 0 if all is well, 1 if there is something to look at, 2 if the question could not be
 //! answered, which is told on standard error.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -28,6 +29,14 @@ pub(super) fn finish(done: Done) -> ExitCode {
             eprintln!("gauntlet: {error}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// To standard output. A reader that has seen enough closes the pipe, which is no failure.
+pub(super) fn write_out(text: &[u8]) -> Result<(), String> {
+    match std::io::stdout().lock().write_all(text) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("cannot write: {error}")),
+        _ => Ok(()),
     }
 }
 

@@ -9,9 +9,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::answer::{finish, tenant_id, wait_for};
-use super::operator::{self, Token};
 use crate::config;
 use crate::model::TenantId;
+use crate::terminal::{Inquirer, Operator};
 
 pub(super) const EXAMPLE: &str = r"Examples:
   gauntlet tap --tenant kazusa --for 30s
@@ -29,14 +29,19 @@ pub(super) struct Options {
     #[arg(long = "for", value_name = "DURATION", default_value = "30s", value_parser = config::parse_duration)]
     duration: Duration,
     /// The address of the gateway's admin listener.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:10902")]
+    #[arg(
+        long,
+        env = "GAUNTLET_ADMIN_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:10902"
+    )]
     url: String,
     /// Takes the values of labels too, which may be what a policy redacts. Without them each is `_`, but for the name of the
     /// metric.
     #[arg(long)]
     values: bool,
     #[command(flatten)]
-    token: Token,
+    operator: Operator,
 }
 
 pub(super) fn run(options: &Options) -> ExitCode {
@@ -57,14 +62,8 @@ fn tap(options: &Options) -> Result<String, String> {
         "values": options.values,
     });
     let question = question.to_string().into_bytes();
-    let (url, token) = (&options.url, &options.token);
-    let answer = wait_for(operator::ask(
-        url,
-        token,
-        "/api/v1/tap",
-        question,
-        options.duration,
-        MAX_ANSWER,
-    ))?;
+    let url = &options.url;
+    let inquirer = Inquirer::new(url, &options.operator)?;
+    let answer = wait_for(inquirer.ask("/api/v1/tap", question, options.duration, MAX_ANSWER))?;
     String::from_utf8(answer).map_err(|_| format!("{url} did not answer as a gateway does"))
 }

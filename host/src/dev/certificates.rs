@@ -1,8 +1,6 @@
 //! Throw-away certificates of the demo: one authority, one server, one client per tenant that uses one.
 //!
-//! Takes nothing, gives PEM; keys live as long as the demo.
-
-use std::path::PathBuf;
+//! Takes nothing, gives PEM; keys live as long as the demo's folder.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -52,6 +50,23 @@ impl Certificates {
         })
     }
 
+    /// Those of the folder, if all are there: whoever was told to trust them still does.
+    pub(super) fn read(folder: &Folder) -> Option<Self> {
+        let pair = |name: &str| {
+            Some(CertifiedKey {
+                cert: folder.read(&format!("{name}.crt"))?,
+                key: folder.read(&format!("{name}.key"))?,
+            })
+        };
+        let clients = sample::TENANTS.iter().filter(|tenant| tenant.certificate_uri.is_some());
+        let clients = clients.map(|tenant| Some((tenant.name, pair(tenant.name)?)));
+        Some(Self {
+            ca: folder.read("ca.crt")?,
+            server: pair("server")?,
+            clients: clients.collect::<Option<_>>()?,
+        })
+    }
+
     pub(super) fn client(&self, tenant: &str) -> Option<&CertifiedKey> {
         self.clients
             .iter()
@@ -68,20 +83,10 @@ impl Certificates {
             .chain([("server", &self.server)]);
         for (name, pair) in pairs {
             folder.write(&format!("{name}.crt"), &pair.cert)?;
-            let key = folder.write(&format!("{name}.key"), &pair.key)?;
-            restrict(&key)?;
+            folder.write_secret(&format!("{name}.key"), &pair.key)?;
         }
         Ok(())
     }
-}
-
-fn restrict(key: &PathBuf) -> Result<(), DevError> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).map_err(|reason| DevError::File {
-        what: "restrict",
-        path: key.clone(),
-        reason,
-    })
 }
 
 fn sign(params: CertificateParams, authority: &CertifiedIssuer<'_, KeyPair>) -> Result<CertifiedKey, rcgen::Error> {

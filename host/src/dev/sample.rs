@@ -38,6 +38,15 @@ pub(super) const TENANTS: [Sample; 3] = [
     },
 ];
 
+/// The tenant of a plugin that is tried, which the command line writes the file of.
+pub(super) const OWN: Sample = Sample {
+    name: "own",
+    certificate_uri: None,
+    bearer_token: Some("gauntlet-dev-own"),
+    config: "",
+    nodes: 3,
+};
+
 /// One series of a node: name, other labels, and how it moves.
 pub(super) struct Metric {
     pub(super) name: &'static str,

@@ -6,11 +6,12 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::address::Address;
+use super::fault::ConnectFault;
 use super::tls::Tls;
 
 /// How to connect: the same for all peers that are configured together.
@@ -32,6 +33,14 @@ impl Dialer {
         timeout_at(until, self.open(address, until))
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Why the peer ends a connection that says nothing, if it does within `patience`. In TLS 1.3 a client's handshake is over
+    /// before the peer has looked at its certificate, and what it says of that may be lost if a request crosses it.
+    pub async fn late_refusal(&self, address: &Address, patience: Duration) -> Option<ConnectFault> {
+        let mut stream = self.dial(address).await.ok()?;
+        let said = timeout(patience, stream.read_u8()).await.ok()?;
+        said.err().map(|error| ConnectFault::of(&error))
     }
 
     async fn open(&self, address: &Address, until: Instant) -> io::Result<Box<dyn Duplex>> {

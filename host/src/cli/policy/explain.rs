@@ -1,193 +1,35 @@
-//! `gauntlet policy explain`: why a series is kept, changed, dropped or refused.
+//! `gauntlet policy explain`: why the policies of a configuration keep, change, drop or refuse a series.
 //!
-//! Takes series and a configuration, or the address of a running gateway; shows each step on their way. Never changes what it
-//! asks.
+//! Takes series and a configuration, shows each step on their way. `gauntlet explain` asks a running gateway the same.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 
 use super::tenant::lab;
-use crate::cli::answer::{Done, Shape, tenant_id, wait_for};
-use crate::cli::operator::{self, Token};
-use crate::explain::{
-    AskedBudget, AskedCharge, AskedRoute, Explained, ExplainedStep, Explanation, Inquiry, LabelChange, explain_all,
-};
-use crate::model::{Label, TenantId, parse_series};
+use crate::cli::answer::{Done, wait_for};
+use crate::cli::explain::AskedSeries;
+use crate::explain::explain_all;
 
 pub(super) const EXAMPLE: &str = r#"Examples:
   gauntlet policy explain --config gauntlet.yaml --tenant kazusa 'up{job="node",instance="a:9100"}'
-  gauntlet policy explain --live http://127.0.0.1:10902 --tenant kazusa 'up{job="node"}' --format json"#;
-
-/// A gateway may have others' calls to run first.
-const PATIENCE: Duration = Duration::from_secs(60);
-const MAX_ANSWER: usize = 64 << 20;
+  gauntlet policy explain --config gauntlet.yaml --tenant kazusa 'up{job="node"}' --format json"#;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Options {
     /// The main configuration file whose policies are asked.
-    #[arg(long, value_name = "FILE", required_unless_present = "live", conflicts_with = "live")]
-    config: Option<PathBuf>,
-    /// The address of a running gateway's admin listener, such as `http://127.0.0.1:10902`: its policies are asked, and its
-    /// active series and rates count.
-    #[arg(long, value_name = "URL")]
-    live: Option<String>,
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
     #[command(flatten)]
-    token: Token,
-    /// The tenant as whose the series would be sent.
-    #[arg(long, value_name = "ID", value_parser = tenant_id)]
-    tenant: TenantId,
-    /// How the answer is written.
-    #[arg(long, value_enum, default_value_t)]
-    format: Shape,
-    /// Series as Prometheus writes them, such as `up{job="node"}`.
-    #[arg(value_name = "SERIES", required = true)]
-    series: Vec<String>,
+    question: AskedSeries,
 }
 
 pub(super) fn run(options: &Options) -> Done {
-    let parsed = options.series.iter().map(|text| {
-        let parsed = parse_series(text);
-        parsed.map_err(|error| format!("{text:?} is no series: column {}: {}", error.column, error.fault))
-    });
-    let series = parsed.collect::<Result<Vec<Vec<Label>>, String>>()?;
+    let series = options.question.parsed()?;
     let explained = wait_for(async {
-        match (&options.live, &options.config) {
-            (Some(url), _) => live(url, options).await,
-            (None, Some(config)) => {
-                let lab = lab(config, &options.tenant).await?;
-                let generation = lab.generation().map_err(|error| error.to_string())?;
-                Ok(explain_all(generation, &series).await)
-            }
-            (None, None) => Err("give a configuration with --config, or a gateway with --live".to_owned()),
-        }
+        let lab = lab(&options.config, &options.question.tenant).await?;
+        let generation = lab.generation().map_err(|error| error.to_string())?;
+        Ok(explain_all(generation, &series).await)
     })?;
-    let text = match options.format {
-        Shape::Json => serde_json::to_string_pretty(&explained).map_err(|error| error.to_string())?,
-        Shape::Text => {
-            let all: Vec<String> = explained.explanations.iter().map(shown).collect();
-            all.join("\n\n")
-        }
-    };
-    println!("{text}");
-    Ok(explained.explanations.iter().any(|one| !one.answer.is_good()))
-}
-
-async fn live(url: &str, options: &Options) -> Result<Explained, String> {
-    let inquiry = Inquiry {
-        tenant: options.tenant.to_string(),
-        series: options.series.clone(),
-        policies: None,
-    };
-    let question = serde_json::to_vec(&inquiry).map_err(|error| error.to_string())?;
-    let answer = operator::ask(url, &options.token, "/api/v1/explain", question, PATIENCE, MAX_ANSWER).await?;
-    let nonsense = |error: serde_json::Error| format!("{url} did not answer as a gateway does: {error}");
-    let mut envelope: serde_json::Value = serde_json::from_slice(&answer).map_err(nonsense)?;
-    serde_json::from_value(envelope["data"].take()).map_err(nonsense)
-}
-
-fn shown(one: &Explanation) -> String {
-    let mut text = format!("{}\n", one.series);
-    for step in &one.steps {
-        step_shown(step, &mut text);
-    }
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        text,
-        "  active series: {} of {}{}",
-        one.active_series,
-        one.max_active_series,
-        if one.is_new { ", and this one would be new" } else { "" }
-    );
-    if let Some(forwarded) = &one.forwarded {
-        let stream = stream_shown(&forwarded.stream);
-        let _ = writeln!(
-            text,
-            "  forwarded as {} in {stream} to upstream {}",
-            forwarded.series, forwarded.upstream
-        );
-    }
-    let retry = one.answer.retry_after_seconds;
-    let retry = retry
-        .map(|seconds| format!(" (Retry-After: {seconds})"))
-        .unwrap_or_default();
-    let reason = one.answer.reason.iter().map(|reason| format!(" {reason}"));
-    let reason: String = reason.collect();
-    let _ = write!(text, "  answer: {}{reason}{retry}", one.answer.status);
-    if !one.answer.text.is_empty() {
-        let _ = write!(text, ": {}", one.answer.text);
-    }
-    text
-}
-
-fn step_shown(step: &ExplainedStep, text: &mut String) {
-    let who = match (&step.policy, &step.owner) {
-        (Some(policy), Some(owner)) => format!("policy {policy} ({owner}'s)"),
-        (Some(policy), None) => format!("policy {policy}"),
-        (None, _) => "the gateway's own checks".to_owned(),
-    };
-    let about = if step.about == "write" { ", about the write" } else { "" };
-    let said = step.said.replace('_', " ");
-    let detail = step.detail.iter().map(|detail| format!(": {detail}"));
-    let mode = mode_shown(step).unwrap_or_default();
-    let _ = writeln!(text, "  {who}{about}: {said}{}{mode}", detail.collect::<String>());
-    let labels = step.labels.iter().map(change_shown);
-    let stream = step
-        .stream
-        .iter()
-        .map(|stream| format!("into {}", stream_shown(stream)));
-    let budget = step.budget.iter().map(budget_shown);
-    let charges = step.charges.iter().map(charge_shown);
-    let routes = step.routes.iter().map(route_shown);
-    for line in labels.chain(stream).chain(budget).chain(charges).chain(routes) {
-        let _ = writeln!(text, "      {line}");
-    }
-}
-
-/// Of a policy whose word does not count always.
-fn mode_shown(step: &ExplainedStep) -> Option<String> {
-    let what = if step.about == "write" {
-        "the write"
-    } else {
-        "this series"
-    };
-    let applied = if step.applied? { "applied" } else { "asked, not applied" };
-    Some(format!(" (mode {}: {applied} to {what})", step.mode.as_ref()?))
-}
-
-fn change_shown(change: &LabelChange) -> String {
-    let LabelChange { label, from, to } = change;
-    match (from, to) {
-        (Some(from), Some(to)) => format!("~ {label}: {from:?} becomes {to:?}"),
-        (Some(from), None) => format!("- {label}: {from:?}"),
-        (None, to) => format!("+ {label}: {:?}", to.as_deref().unwrap_or_default()),
-    }
-}
-
-fn budget_shown(budget: &AskedBudget) -> String {
-    let AskedBudget {
-        name,
-        max_active_series,
-    } = budget;
-    format!("counts against budget {name:?} of {max_active_series} active series")
-}
-
-fn charge_shown(charge: &AskedCharge) -> String {
-    format!(
-        "takes {} of bucket {}, which holds {} and gains {} a second",
-        charge.tokens, charge.bucket, charge.burst, charge.per_second
-    )
-}
-
-fn route_shown(route: &AskedRoute) -> String {
-    format!("sends {} to upstream {}", stream_shown(&route.stream), route.upstream)
-}
-
-fn stream_shown(stream: &str) -> String {
-    match stream {
-        "" => "the default stream".to_owned(),
-        name => format!("stream {name}"),
-    }
+    options.question.show(&explained)
 }

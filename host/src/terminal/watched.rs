@@ -1,0 +1,24 @@
+//! What is watched, and how.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::operator::Operator;
+use super::table::Sorting;
+
+#[derive(Clone)]
+pub struct Watched {
+    /// Of the admin listener.
+    pub url: String,
+    pub operator: Operator,
+    /// Between two looks.
+    pub interval: Duration,
+    pub sorting: Sorting,
+    /// Only tenants whose name has this in it.
+    pub search: String,
+    /// Lines that stay above the table.
+    pub notes: Vec<String>,
+    /// Ends it.
+    pub stop: CancellationToken,
+}
