@@ -19,7 +19,7 @@ use crate::auth::{Authenticator, Claimed};
 use crate::body::{self, BodyLimits};
 use crate::chain::Charge;
 use crate::config::{Config, OverRate};
-use crate::forward::delivery::{self, Part};
+use crate::forward::delivery::{self, Part, Takes};
 use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet};
 use crate::head;
 use crate::judge::{Admission, Body, Judged, Origin, Recalled};
@@ -288,7 +288,8 @@ impl Pipeline {
         let came = (body.compressed.len() + body.decoded_size) as u64;
         let measured = session.judge().measure(body).await?;
         let written = measured.size();
-        if written >= DECODED_IN_TURN {
+        // What is written out is as little as what is written out in no turn.
+        if written >= DECODED_IN_TURN && !measured.is_written() {
             let need = Need {
                 bytes: came,
                 work: written + written * WORK,
@@ -354,17 +355,21 @@ impl Pipeline {
         let bytes = scanned.body().len() + judged.edits().put_in();
         let elements = scanned.series().len() as u64 + scanned.metadata();
         let (upstreams, tenant) = (Arc::clone(&self.upstreams), Arc::clone(session.config()));
-        let is_translated = |name: &String| upstreams.takes(name).protocol == Protocol::V2;
-        let most = match tenant.upstreams.iter().any(is_translated) {
+        let count = tenant.upstreams.len();
+        let takes = move |at: usize| {
+            tenant
+                .upstreams
+                .get(at)
+                .map_or_else(Takes::default, |name| upstreams.takes(name))
+        };
+        let takes_2 = (0..count).any(|at| takes(at).protocol == Protocol::V2);
+        let most = match takes_2 && delivery::is_translated(&judged, &routes, count, &takes) {
             true => LIGHT_ELEMENTS / 4,
             false => LIGHT_ELEMENTS,
         };
         let is_light = bytes < LIGHT_BYTES && elements <= most as u64;
         let parting = Once::new(is_light, move || {
-            let takes = |at: usize| tenant.upstreams.get(at).map(|name| upstreams.takes(name));
-            delivery::part(&judged, &compressed, &routes, tenant.upstreams.len(), |at| {
-                takes(at).unwrap_or_default()
-            })
+            delivery::part(&judged, &compressed, &routes, count, takes)
         });
         Ok(session.work(parting).await??)
     }

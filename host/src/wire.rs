@@ -35,7 +35,7 @@ pub use scan::{
 pub use series::{InvalidSeries, Patch, Piece, Rejected, ScanError, ScanLimits, Scanned, Series, Torn};
 pub use shown::{Shown, shown_whole};
 pub use snappy::SnappyError;
-pub use v1::encode::{EncodeError, encode, encode_before};
+pub use v1::encode::{EncodeError, encode, encode_before, encode_copied};
 pub use v1::{labels, metadata, splice, write_series};
 pub use v2::Measured;
 pub use v2::encode::encode as encode_v2;

@@ -216,6 +216,13 @@ async fn what_is_no_request_is_400_and_says_why() {
         .header("Content-Type", CONTENT_TYPE);
     let answer = mistaken.send().await;
     assert_eq!(answer.status, 400, "{answer:?}");
+    // Nor is one of 2.0 under the name of 1.0.
+    let answer = sender
+        .request(one(&["", "__name__", "up"], &[1, 2]).body())
+        .send()
+        .await;
+    assert_eq!((answer.status, written(&answer)), (400, None), "{answer:?}");
+    assert!(answer.text.contains("looks like remote write 2.0"), "{answer:?}");
     assert!(receiver.received().is_empty());
     gateway.expect_log(&["write failed", "malformed", "to no symbol"]).await;
 }

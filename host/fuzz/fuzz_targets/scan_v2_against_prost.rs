@@ -2,7 +2,9 @@
 #![no_main]
 
 use gauntlet::model::Protocol::{V1, V2};
-use gauntlet::wire::{Extras, ScanError, ScanLimits, Scanned, frame, measure, scan};
+use gauntlet::wire::{
+    Extras, ScanError, ScanLimits, Scanned, encode_copied, frame, frame_light, measure, scan, snappy,
+};
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../shared/found.rs"]
@@ -37,13 +39,32 @@ fuzz_target!(|data: &[u8]| {
                 (proved.extras(), proved.rejected()),
                 (scanned.extras(), scanned.rejected())
             );
+            assert_at_once(data, &scanned);
         }
-        Err(ScanError::Malformed { .. }) => model_v2::compare(data, None),
-        Err(ScanError::WrittenTooLarge { .. }) => {}
+        Err(error @ (ScanError::Malformed { .. } | ScanError::WrittenTooLarge { .. })) => {
+            if let Ok(Some(_)) = frame_light(V2, &data.to_vec().into(), &LIMITS) {
+                panic!("framed at once, and else: {error}");
+            }
+            if let ScanError::Malformed { .. } = error {
+                model_v2::compare(data, None);
+            }
+        }
         // An input would have to be larger than the fuzzer makes it.
         Err(error) => panic!("{error}"),
     }
 });
+
+/// Written out without being measured first it is the same, and so is what is compressed by what is known of it then.
+fn assert_at_once(data: &[u8], scanned: &Scanned) {
+    let framed = frame_light(V2, &data.to_vec().into(), &LIMITS).expect("what scans is framed");
+    let Some(framed) = framed else { return };
+    let proved = found::proved(framed).into_scanned();
+    assert_eq!((proved.body(), proved.series()), (scanned.body(), scanned.series()));
+    let mut compressed = Vec::new();
+    encode_copied(&proved, &mut compressed).expect("a short body");
+    let decoded = snappy::decode(&compressed, LIMITS.max_decoded_size).expect("what was compressed");
+    assert_eq!(&decoded, proved.body());
+}
 
 fn finding(scanned: &Scanned) -> model_v2::Finding {
     let totals = scanned.extras().map(Extras::totals).unwrap_or_default();

@@ -51,9 +51,7 @@ pub fn part(
     upstreams: usize,
     takes: impl Fn(usize) -> Takes,
 ) -> Result<Vec<Part>, PartError> {
-    let streams = &judged.tally.streams;
-    let mut targets = routes.targets(|stream| streams.get(stream).is_some_and(|totals| totals.series > 0));
-    said::add_targets(judged.scanned(), &mut targets, upstreams, &takes);
+    let targets = targets(judged, routes, upstreams, &takes);
     match targets[..] {
         [upstream] if goes_as_sent(judged, takes(upstream)) => Ok(vec![Part {
             upstream,
@@ -78,6 +76,22 @@ pub fn part(
                 .collect()
         }
     }
+}
+
+/// Whether a body of 2.0 has to be written for one of them, which takes longer than any other.
+pub fn is_translated(judged: &Judged, routes: &Routes, upstreams: usize, takes: impl Fn(usize) -> Takes) -> bool {
+    match targets(judged, routes, upstreams, &takes)[..] {
+        [upstream] if goes_as_sent(judged, takes(upstream)) => false,
+        ref targets => targets.iter().any(|&at| takes(at).protocol == Protocol::V2),
+    }
+}
+
+/// The upstreams that get something, in order.
+fn targets(judged: &Judged, routes: &Routes, upstreams: usize, takes: impl Fn(usize) -> Takes) -> Vec<usize> {
+    let streams = &judged.tally.streams;
+    let mut targets = routes.targets(|stream| streams.get(stream).is_some_and(|totals| totals.series > 0));
+    said::add_targets(judged.scanned(), &mut targets, upstreams, takes);
+    targets
 }
 
 /// Whether the sender's bytes say just what was judged, in the words of who gets them.
@@ -149,10 +163,14 @@ fn encoded<'j>(
         pieces(judged, share.series.clone(), &mut bug),
     );
     let said = said.map_err(EncodeError::from)?;
-    let going = pieces(judged, share.series.clone(), &mut bug);
-    match takes.protocol {
-        Protocol::V1 => wire::encode_before(scanned, going, judged.edits().put_in(), &said.fields, &mut body)?,
-        Protocol::V2 => wire::encode_v2(scanned, going, &mut body)?,
+    if share.is_all && said.fields.is_empty() && takes.protocol == Protocol::V1 && scanned.is_copied() {
+        wire::encode_copied(scanned, &mut body)?;
+    } else {
+        let going = pieces(judged, share.series.clone(), &mut bug);
+        match takes.protocol {
+            Protocol::V1 => wire::encode_before(scanned, going, judged.edits().put_in(), &said.fields, &mut body)?,
+            Protocol::V2 => wire::encode_v2(scanned, going, &mut body)?,
+        }
     }
     if let Some(bug) = bug {
         return Err(bug.into());

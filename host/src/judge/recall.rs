@@ -194,7 +194,7 @@ impl Stage {
                 None => Self::Unframed(body, protocol, limits),
             },
             Self::Unframed(body, protocol, limits) => Self::framed(wire::frame(protocol, body, &limits)?),
-            Self::Measured(measured) => Self::framed(wire::frame_measured(&measured)?),
+            Self::Measured(measured) => Self::framed(wire::frame_measured(measured)?),
             Self::Framed(mut framed, mut recollection) => {
                 let found = &mut Found {
                     fates: &mut recollection.fates,

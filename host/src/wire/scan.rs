@@ -36,7 +36,7 @@ pub fn scan(protocol: Protocol, body: impl Into<Bytes>, limits: &ScanLimits) -> 
 pub fn frame(protocol: Protocol, body: impl Into<Bytes>, limits: &ScanLimits) -> Result<Framed, ScanError> {
     match protocol {
         Protocol::V1 => Ok(Framed::new(v1::frame(body.into(), limits)?, limits.clone(), false)),
-        Protocol::V2 => frame_measured(&v2::measure(body.into(), limits)?),
+        Protocol::V2 => frame_measured(v2::measure(body.into(), limits)?),
     }
 }
 
@@ -51,7 +51,7 @@ pub fn frame_light(protocol: Protocol, body: &Bytes, limits: &ScanLimits) -> Res
             let seeming = v1::frame_within(body, limits, LIGHT_ELEMENTS as u64)?;
             Ok(seeming.map(|seeming| Framed::new(seeming, limits.clone(), false)))
         }
-        Protocol::V2 => measure_light(body, limits)?.as_ref().map(frame_measured).transpose(),
+        Protocol::V2 => measure_light(body, limits)?.map(frame_measured).transpose(),
     }
 }
 
@@ -75,10 +75,11 @@ pub fn measure_light(body: &Bytes, limits: &ScanLimits) -> Result<Option<Measure
 ///
 /// # Errors
 /// See [`ScanError`].
-pub fn frame_measured(measured: &Measured) -> Result<Framed, ScanError> {
-    let framed = Framed::new(v2::frame(measured)?, measured.limits().clone(), false);
+pub fn frame_measured(measured: Measured) -> Result<Framed, ScanError> {
+    let (came_as, limits) = (measured.body().clone(), measured.limits().clone());
+    let framed = Framed::new(v2::frame(measured)?, limits, false);
     Ok(Framed {
-        came_as: Some(measured.body().clone()),
+        came_as: Some(came_as),
         ..framed
     })
 }

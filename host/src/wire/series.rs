@@ -47,6 +47,7 @@ pub struct Scanned {
     metadata: u64,
     is_as_sent: bool,
     extras: Option<Box<Extras>>,
+    sources: Vec<u32>,
 }
 
 /// Where one series lies in its body. Offsets in bytes, counts of its parts. Made only where a body is walked.
@@ -159,14 +160,25 @@ impl Scanned {
             metadata: found.metadata,
             is_as_sent,
             extras: None,
+            sources: Vec::new(),
         }
     }
 
-    /// Of a body of 2.0, written out as `body`.
-    pub(super) fn transcoded(body: Bytes, found: Walked, is_plain: bool, extras: Option<Box<Extras>>) -> Self {
+    /// Of a body of 2.0, written out as `body`, in which each label was copied from its source, if it has one.
+    pub(super) fn transcoded(
+        body: Bytes,
+        found: Walked,
+        is_plain: bool,
+        extras: Option<Box<Extras>>,
+        sources: Vec<u32>,
+    ) -> Self {
         let is_as_sent = is_plain && found.rejected.is_empty();
         let scanned = Self::new(Protocol::V2, body, found, is_as_sent);
-        Self { extras, ..scanned }
+        Self {
+            extras,
+            sources,
+            ..scanned
+        }
     }
 
     /// One series that is nothing but these labels.
@@ -238,6 +250,18 @@ impl Scanned {
         self.extras.as_deref()
     }
 
+    /// Whether it was written out of a body of 2.0 and knows where each of its labels lies before: see
+    /// [`encode_copied`](super::encode_copied).
+    pub fn is_copied(&self) -> bool {
+        !self.sources.is_empty()
+    }
+
+    /// Of each label of each series, in the order they lie in the body, where the same label lies before it: 0 where that is
+    /// not known. Empty where series came as they are, and where one was written otherwise.
+    pub(super) fn sources(&self) -> &[u32] {
+        &self.sources
+    }
+
     /// Whether the body came canonical, with series only and all of them valid. If every series is kept, the
     /// sender's compressed bytes say just what was judged and may go on as they are to who takes its protocol.
     pub fn is_as_sent(&self) -> bool {
@@ -246,6 +270,9 @@ impl Scanned {
 }
 
 impl Series {
+    /// A tag, and the longest length of what has offsets of 32 bits.
+    pub(super) const MOST_HEADER: u64 = 6;
+
     /// The whole field, tag and length included.
     pub fn range(&self) -> Range<usize> {
         self.start as usize..self.end as usize

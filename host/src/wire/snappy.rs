@@ -7,8 +7,8 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 
-mod buffer;
 mod decode;
+pub(super) mod buffer;
 pub(super) mod elements;
 
 use buffer::Buffer;

@@ -2,6 +2,7 @@
 //!
 //! Long because it has a case for every rule.
 
+mod copied;
 mod encode;
 mod model;
 mod model_v2;
@@ -221,6 +222,25 @@ fn recorded_bodies_are_canonical_and_come_out_byte_for_byte() {
             splice::edit(&mut edited, &scanned, series, &Patch::whole(&bytes)).unwrap();
         }
         assert_eq!(edited, body);
+        compare(&body);
+    }
+}
+
+#[test]
+fn a_body_of_2_0_that_is_labelled_as_1_0_is_no_empty_write() {
+    let request = model_v2::as_2_0(&write(&[series(&[("__name__", "up")])])).encode_to_vec();
+    let told = scan(V1, request.clone(), &NO_LIMITS).unwrap_err().to_string();
+    assert!(
+        told.ends_with("it looks like remote write 2.0, and is labelled as 1.0"),
+        "{told}"
+    );
+    compare(&request);
+    compare(&[0x22, 0]);
+    // Beside what 1.0 has, and of another type, they are fields that nobody knows.
+    for known in [&b"\x0a\x00"[..], b"\x1a\x00", b"\x20\x01"] {
+        let others = if known[0] == 0x20 { &[][..] } else { &request[..] };
+        let body = [known, others].concat();
+        assert_eq!(scan(V1, body.clone(), &NO_LIMITS).unwrap().valid().series, 0);
         compare(&body);
     }
 }

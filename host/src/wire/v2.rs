@@ -10,19 +10,21 @@ use bytes::Bytes;
 pub mod encode;
 pub mod extras;
 
+mod at_once;
 mod interned;
 mod measure;
+mod measured;
 mod output;
 mod read;
 mod symbols;
 mod tags;
 mod transcode;
 
-pub use measure::Measured;
+pub use measured::Measured;
 
 use super::series::{ScanError, ScanLimits, Scanned};
-use measure::measured;
-use transcode::{LabelsAre, transcode};
+use measured::measured;
+use transcode::LabelsAre;
 
 /// Finds out how large `body` is as 1.0.
 pub(super) fn measure(body: Bytes, limits: &ScanLimits) -> Result<Measured, ScanError> {
@@ -37,11 +39,11 @@ pub(super) fn measure_light(body: &Bytes, limits: &ScanLimits) -> Result<Option<
 
 /// Writes the series out, each proved here and now, or, if it is a usual one, with its labels taken for what they seem to
 /// be.
-pub(super) fn frame(measured: &Measured) -> Result<Scanned, ScanError> {
-    transcode(measured, LabelsAre::Seeming)
+pub(super) fn frame(measured: Measured) -> Result<Scanned, ScanError> {
+    measured.write(LabelsAre::Seeming)
 }
 
 /// Writes the series out and proves every one.
 pub(super) fn scan(body: Bytes, limits: &ScanLimits) -> Result<Scanned, ScanError> {
-    transcode(&measure(body, limits)?, LabelsAre::Proved)
+    measure(body, limits)?.write(LabelsAre::Proved)
 }

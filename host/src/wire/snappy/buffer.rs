@@ -25,7 +25,7 @@ struct Free {
 }
 
 /// Room of a fixed length. Goes back when it is dropped.
-pub(super) struct Buffer {
+pub(in crate::wire) struct Buffer {
     /// As long as the longest body it held, so that nothing is zeroed twice.
     bytes: Vec<u8>,
     length: usize,
@@ -71,11 +71,16 @@ impl Pool {
 
 impl Buffer {
     /// Room for `length` bytes. They hold whatever was there.
-    pub(super) fn take(length: usize) -> Self {
+    pub(in crate::wire) fn take(length: usize) -> Self {
         POOL.take(length)
     }
 
-    pub(super) fn room_mut(&mut self) -> &mut [u8] {
+    /// Leaves it the first `length` bytes, if it has more.
+    pub(in crate::wire) fn cut(&mut self, length: usize) {
+        self.length = self.length.min(length);
+    }
+
+    pub(in crate::wire) fn room_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[..self.length]
     }
 }

@@ -13,7 +13,7 @@ const COPY: usize = 64;
 const LEAST_COPY: usize = 4;
 const LEAST_FAR_COPY: usize = 8;
 /// Elements with offsets from here on take five bytes in place of three.
-const FAR: usize = 1 << 16;
+pub(in crate::wire) const FAR: usize = 1 << 16;
 
 /// What is written at once, sure of its room: a literal of this many bytes and its tag, then a copy of four elements.
 const SHORT_LITERAL: usize = 32;
@@ -66,10 +66,13 @@ impl<'a> Elements<'a> {
         if from >= at || at > self.bytes.len() {
             return false;
         }
-        let mut stop = at + alike_after(self.bytes, at, from);
-        if stop < least {
-            return false;
-        }
+        let stop = at + alike_after(self.bytes, at, from);
+        stop >= least && self.put(at, from, stop)
+    }
+
+    /// As [`Elements::copy`], where what lies at `at` is the same up to `stop`.
+    #[inline(never)]
+    pub(in crate::wire) fn put(&mut self, at: usize, from: usize, mut stop: usize) -> bool {
         if stop.wrapping_sub(self.fence) < Self::PAST_FENCE {
             stop = self.fence;
         }
@@ -131,14 +134,14 @@ impl<'a> Elements<'a> {
         self.done = to;
         let above = bytes.len() - 1;
         if above < LITERAL_IN_TAG {
-            self.put(&[(above as u8) << 2]);
+            self.append(&[(above as u8) << 2]);
         } else {
             let above = above as u32;
             let width = 4 - above.leading_zeros() as usize / 8;
-            self.put(&[(LITERAL_IN_TAG as u8 - 1 + width as u8) << 2]);
-            self.put(&above.to_le_bytes()[..width]);
+            self.append(&[(LITERAL_IN_TAG as u8 - 1 + width as u8) << 2]);
+            self.append(&above.to_le_bytes()[..width]);
         }
-        self.put(bytes);
+        self.append(bytes);
     }
 
     #[cold]
@@ -148,7 +151,7 @@ impl<'a> Elements<'a> {
             let part = length.min(COPY);
             length -= part;
             let (element, width) = copy_element(offset, part);
-            self.put(&element[..width]);
+            self.append(&element[..width]);
         }
     }
 
@@ -175,7 +178,7 @@ impl<'a> Elements<'a> {
         &out[..end]
     }
 
-    fn put(&mut self, bytes: &[u8]) {
+    fn append(&mut self, bytes: &[u8]) {
         self.reserve(bytes.len());
         self.out[self.end..self.end + bytes.len()].copy_from_slice(bytes);
         self.end += bytes.len();
@@ -210,7 +213,7 @@ fn copy_element(offset: usize, length: usize) -> ([u8; 8], usize) {
 /// more than comparing the rest. By index, for zipping takes more instructions.
 #[inline(never)]
 #[allow(clippy::needless_range_loop)]
-fn alike_after(bytes: &[u8], at: usize, from: usize) -> usize {
+pub(in crate::wire) fn alike_after(bytes: &[u8], at: usize, from: usize) -> usize {
     const WORDS: usize = 4;
     const STEP: usize = 8 * WORDS;
     let (Some(a), Some(b)) = (bytes.get(at..), bytes.get(from..)) else {

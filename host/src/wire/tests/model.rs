@@ -3,6 +3,7 @@
 //! Takes bytes, gives a model, and says what a scan of those bytes has to find. Shares no code with the scanner.
 
 use prost::Message;
+use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 
 // Doubles stand as their bits (the same wire type), so that NaNs compare.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -223,9 +224,11 @@ pub fn compare(body: &[u8], finding: Option<Finding>) {
     let (model, finding) = match (WriteRequest::decode(body), finding) {
         (Ok(model), Some(finding)) => (model, finding),
         (Err(_), None) => return,
+        (Ok(model), None) if model == WriteRequest::default() && has_fields_of_2_0(body) => return,
         (Ok(model), None) => panic!("prost reads what the scan refuses: {model:?}"),
         (Err(error), Some(_)) => panic!("the scan reads what prost refuses: {error}"),
     };
+    assert!(model != WriteRequest::default() || !has_fields_of_2_0(body));
     assert_eq!(finding.metadata, model.metadata.len() as u64);
     let count = |part: fn(&TimeSeries) -> usize| model.timeseries.iter().map(part).sum::<usize>() as u64;
     let received = [
@@ -253,4 +256,15 @@ pub fn compare(body: &[u8], finding: Option<Finding>) {
     }
     assert_eq!(found.next(), None);
     assert_eq!(missing, finding.invalid_histograms);
+}
+
+/// Whether legal protobuf has symbols or series as remote write 2.0 numbers them.
+fn has_fields_of_2_0(mut body: &[u8]) -> bool {
+    let mut has_any = false;
+    while !body.is_empty() {
+        let (number, wire_type) = decode_key(&mut body).unwrap();
+        skip_field(wire_type, number, &mut body, DecodeContext::default()).unwrap();
+        has_any |= wire_type == WireType::LengthDelimited && (number == 4 || number == 5);
+    }
+    has_any
 }

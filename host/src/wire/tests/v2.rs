@@ -7,7 +7,7 @@ use prost::Message;
 
 use super::model::{self, WriteRequest};
 use super::model_v2::{self, Exemplar, Metadata, Request, Said, Sample, Start, TimeSeries, as_2_0};
-use super::{NO_LIMITS, kept, labels, odd, proved, random, recorded_body};
+use super::{NO_LIMITS, copied, kept, labels, odd, proved, random, recorded_body};
 use crate::model::Protocol::{V1, V2};
 use crate::wire::{
     ExtraTotals, Extras, HashKey, InvalidSeries, Proof, ScanError, ScanLimits, Scanned, frame, frame_light, measure,
@@ -76,6 +76,7 @@ fn scanned(body: &[u8]) -> Result<Scanned, ScanError> {
         (Err(scanned), Err(framed)) => assert_eq!(scanned, framed),
         _ => panic!("{scanned:?} is not {framed:?}"),
     }
+    copied::compare(body);
     framed
 }
 

@@ -375,7 +375,7 @@ fn check_utf8(labels: &[u8]) -> Option<()> {
 }
 
 /// A sample with a value and a timestamp of the years 1971 to 2109: six bytes of varint.
-const USUAL_SAMPLE: usize = 18;
+pub(in crate::wire) const USUAL_SAMPLE: usize = 18;
 /// The same with the value left out because it is zero.
 const ZERO_SAMPLE: usize = 9;
 
@@ -388,6 +388,20 @@ fn is_usual_sample(bytes: &[u8], at: usize) -> bool {
         return false;
     };
     matches!(sample, [SAMPLE, 16, SAMPLE_VALUE, _, _, _, _, _, _, _, _, SAMPLE_TIMESTAMP, time @ ..] if is_usual_time(time))
+}
+
+/// As [`is_usual_sample`], of bytes that were cut out: by two comparisons of eight bytes each.
+#[inline(always)]
+pub(in crate::wire) fn is_usual(sample: &[u8; USUAL_SAMPLE]) -> bool {
+    const HEAD: u64 = u64::from_le_bytes([SAMPLE, 16, SAMPLE_VALUE, 0, 0, 0, 0, 0]);
+    const TIME: u64 = u64::from_le_bytes([0, SAMPLE_TIMESTAMP, 0x80, 0x80, 0x80, 0x80, 0x80, 0]);
+    // Of the time the bits that say whether it goes on.
+    const TIME_BITS: u64 = u64::from_le_bytes([0, 0xff, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80]);
+    let (Some(first), Some(last)) = (sample.first_chunk(), sample.last_chunk()) else {
+        return false;
+    };
+    let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+    first << 40 == HEAD << 40 && last & TIME_BITS == TIME && last >> 56 != 0
 }
 
 /// Whether the content of a sample is a usual one's, whose value may be zero.

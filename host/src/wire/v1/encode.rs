@@ -8,23 +8,16 @@
 
 use std::cell::RefCell;
 
+use super::copied;
+use super::places::{LONG_TAIL, MULTIPLIER, NAME, SEAM_BITS, label_end, replace, word};
 use super::splice::{self, Extent};
 use crate::wire::series::{Piece, Scanned, Torn};
 use crate::wire::snappy::SnappyError;
 use crate::wire::snappy::elements::Elements;
 use crate::wire::varint;
 
-/// Entries of the tables, by bits. What collides is forgotten.
-const SEAM_BITS: u32 = 8;
+/// Entries of the table, by bits. What collides is forgotten.
 const LABEL_BITS: u32 = 10;
-
-/// Where a name starts in the first label of a series, `__name__`: behind the tags and lengths of the label, of its
-/// name and of its value, one byte each, and the name's name.
-const NAME: usize = 14;
-
-/// What follows the labels is compared with what followed other labels. If more bytes than this are left, which is never
-/// so with one sample, they are searched as the `snap` crate does it.
-const LONG_TAIL: usize = 128;
 
 /// Scratch space kept for its thread's next body. Larger bodies are rare enough to pay for theirs.
 const KEPT_SCRATCH_BYTES: usize = 2 << 20;
@@ -97,21 +90,57 @@ pub fn encode_before<'a>(
     })
 }
 
+/// Encodes all series of `scanned`, which know the sources of their labels, into `out`, replacing what `out` held.
+///
+/// # Errors
+/// `TooLong` for bodies of 4 GiB and more. `out` is as it was then.
+pub fn encode_copied(scanned: &Scanned, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let Scratch { out: room, snap, .. } = scratch;
+        encode_body(scanned.body(), room, out, |elements| {
+            let mut encoder = copied::Encoder::new(scanned.body(), elements, snap, scanned.sources());
+            scanned.series().iter().for_each(|series| encoder.series(series));
+            encoder.finish()
+        })?;
+        if room.capacity() > KEPT_SCRATCH_BYTES {
+            *room = Vec::new();
+        }
+        Ok(())
+    })
+}
+
 fn encode_spliced(scratch: &mut Scratch, out: &mut Vec<u8>) -> Result<(), SnappyError> {
-    let body = &scratch.body;
+    let Scratch {
+        body,
+        extents,
+        out: room,
+        snap,
+    } = scratch;
+    encode_body(body, room, out, |elements| {
+        let mut encoder = Encoder::new(body, elements, snap);
+        extents.iter().for_each(|extent| encoder.series(extent));
+        encoder.elements.finish()
+    })
+}
+
+/// Puts the elements that `encode` gives of `body`, written in `room`, behind its length in `out`.
+fn encode_body<'a>(
+    body: &'a [u8],
+    room: &'a mut Vec<u8>,
+    out: &mut Vec<u8>,
+    encode: impl FnOnce(Elements<'a>) -> &'a [u8],
+) -> Result<(), SnappyError> {
     if u32::try_from(body.len()).is_err() {
         return Err(SnappyError::TooLong {
             length: body.len() as u64,
         });
     }
     // Zeroed once for the thread, not for each body; by the system, which has no page for what is never written.
-    let room = snap::raw::max_compress_len(body.len());
-    if scratch.out.len() < room {
-        scratch.out = vec![0; room];
+    let least = snap::raw::max_compress_len(body.len());
+    if room.len() < least {
+        *room = vec![0; least];
     }
-    let mut encoder = Encoder::new(body, &mut scratch.out, &mut scratch.snap);
-    scratch.extents.iter().for_each(|extent| encoder.series(extent));
-    let stream = encoder.elements.finish();
+    let stream = encode(Elements::new(body, room));
     out.clear();
     out.reserve_exact(varint::MAX_LENGTH + stream.len());
     varint::put(out, body.len() as u64);
@@ -142,10 +171,10 @@ struct Place {
 }
 
 impl<'a> Encoder<'a> {
-    fn new(body: &'a [u8], out: &'a mut Vec<u8>, snap: &'a mut snap::raw::Encoder) -> Self {
+    fn new(body: &'a [u8], elements: Elements<'a>, snap: &'a mut snap::raw::Encoder) -> Self {
         Self {
             body,
-            elements: Elements::new(body, out),
+            elements,
             snap,
             before: Place::default(),
             seams: [0; 1 << SEAM_BITS],
@@ -233,34 +262,5 @@ impl<'a> Encoder<'a> {
         let known = replace::<LABEL_BITS, _>(&mut self.labels, key, at);
         // Most of those that are not the same are told by their end.
         word(self.body, (known + (end - at)).wrapping_sub(8)) == last && self.elements.copy(at, known, end)
-    }
-}
-
-/// What was noted for `key`, and notes `at`.
-#[inline(always)]
-fn replace<const BITS: u32, const N: usize>(table: &mut [u32; N], key: u64, at: usize) -> usize {
-    const { assert!(N == 1 << BITS) };
-    let entry = (key.wrapping_mul(MULTIPLIER) >> (u64::BITS - BITS)) as usize;
-    std::mem::replace(&mut table[entry], at as u32) as usize
-}
-
-/// Odd, with its bits well mixed: the golden ratio's.
-const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// The eight bytes at `at`; zero at the end of the body.
-#[inline(always)]
-fn word(body: &[u8], at: usize) -> u64 {
-    match body.get(at..).and_then(|body| body.first_chunk()) {
-        Some(bytes) => u64::from_le_bytes(*bytes),
-        None => 0,
-    }
-}
-
-/// The end of the label at `at`.
-#[inline(always)]
-fn label_end(body: &[u8], at: usize) -> usize {
-    match body.get(at + 1) {
-        Some(&length) if length < 0x80 => at + 2 + usize::from(length),
-        _ => varint::read_extent(body, at + 1).map_or(body.len(), |(_, end)| end),
     }
 }

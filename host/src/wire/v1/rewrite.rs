@@ -6,7 +6,7 @@
 
 use super::parts::SeriesParts;
 use super::tags::METADATA;
-use crate::wire::fields::Fields;
+use crate::wire::fields::{Fields, Value, malformed};
 use crate::wire::series::{Rejects, ScanError, ScanLimits};
 use crate::wire::varint;
 
@@ -41,19 +41,25 @@ pub(super) fn rewrite(body: &[u8], limits: &ScanLimits) -> Result<Rewritten, Sca
     Ok(rewritten)
 }
 
-/// A million empty series fit in 100 KB of snappy; counting them costs no memory.
+/// A million empty series fit in 100 KB of snappy; counting them costs no memory. A body that has nothing of this version and
+/// symbols or series of 2.0 is one that was labelled wrongly: taken for an empty write it would be acknowledged.
 fn check_count(body: &[u8], limits: &ScanLimits) -> Result<(), ScanError> {
-    let mut count = 0;
+    let (mut count, mut metadata, mut of_2_0) = (0, false, false);
     let mut fields = Fields::new(body);
-    while let Some((number, _)) = fields.next()? {
+    while let Some((number, value)) = fields.next()? {
         count += u64::from(number == 1);
+        metadata |= number == 3;
+        of_2_0 |= matches!((number, value), (4 | 5, Value::Bytes(_)));
         if count > limits.max_series {
             return Err(ScanError::TooManySeries {
                 limit: limits.max_series,
             });
         }
     }
-    Ok(())
+    match of_2_0 && count == 0 && !metadata {
+        true => Err(malformed("it looks like remote write 2.0, and is labelled as 1.0")),
+        false => Ok(()),
+    }
 }
 
 fn read_series<'a>(parts: &mut SeriesParts<'a>, series: &'a [u8]) -> Result<(), ScanError> {

@@ -4,9 +4,7 @@
 //! any of them is taken. So what is too large is refused for nothing, and the memory for what is not is asked for first.
 //! Never looks at what a symbol says.
 
-use bytes::Bytes;
-
-use super::output::LastLabel;
+use super::output::Output;
 use super::symbols::{MAX_COUNT, Pairs, Symbol, Symbols, label_length};
 use crate::wire::fields::{Fields, Value, malformed};
 use crate::wire::series::{ScanError, ScanLimits};
@@ -15,8 +13,8 @@ use crate::wire::{LIGHT_BYTES, LIGHT_ELEMENTS, varint};
 
 /// Up to so many symbols are found, and so many references followed twice, in about 100 us each. A usual write of 2000
 /// series has 3,000 and 40,000.
-const LIGHT_SYMBOLS: u64 = 4 * LIGHT_ELEMENTS as u64;
-const LIGHT_REFERENCES: u64 = 16 * LIGHT_ELEMENTS as u64;
+pub(super) const LIGHT_SYMBOLS: u64 = 4 * LIGHT_ELEMENTS as u64;
+pub(super) const LIGHT_REFERENCES: u64 = 16 * LIGHT_ELEMENTS as u64;
 
 /// What is kept of a series' metadata, and of the start of each of its samples (`extras`), where room grows by doubling.
 const METADATA_BYTES: u64 = 96;
@@ -25,11 +23,9 @@ const START_BYTES: u64 = 16;
 /// Labels, a sample and metadata.
 const USUAL_FIELDS: u64 = 3;
 
-/// A body of which it is known what it takes to write it out.
+/// What it takes to write out a body.
 #[derive(Debug)]
-pub struct Measured {
-    pub(super) body: Bytes,
-    pub(super) limits: ScanLimits,
+pub(super) struct Sizes {
     pub(super) symbols: Symbols,
     /// Of each series in the order they came, the bytes of its content as 1.0: just as many if it is a usual one, else at
     /// most.
@@ -38,31 +34,17 @@ pub struct Measured {
     pub(super) written: u64,
     /// What is kept besides, at most.
     beside: u64,
+    references: u64,
     /// It has nothing but symbols and series.
     pub(super) is_plain: bool,
-    is_light: bool,
+    pub(super) is_light: bool,
 }
 
-impl Measured {
-    /// Bytes of memory that it takes besides the decoded body until it is judged, at most.
-    pub fn size(&self) -> u64 {
-        let symbols = self.symbols.0.capacity() * (size_of::<Symbol>() + size_of::<LastLabel>());
+impl Sizes {
+    /// Bytes of memory that it takes besides the decoded body, at most.
+    pub(super) fn size(&self) -> u64 {
         let series = self.series.capacity() * size_of::<u32>();
-        self.written + self.beside + (symbols + series) as u64
-    }
-
-    /// The decoded body.
-    pub fn body(&self) -> &Bytes {
-        &self.body
-    }
-
-    pub(in crate::wire) fn limits(&self) -> &ScanLimits {
-        &self.limits
-    }
-
-    /// Whether it is light work to frame it.
-    pub fn is_light(&self) -> bool {
-        self.is_light
+        Output::size(self.written, self.references, &self.symbols) + self.beside + series as u64
     }
 }
 
@@ -70,24 +52,15 @@ impl Measured {
 ///
 /// # Errors
 /// `Malformed`, `TooManySeries`, `TooManySymbols`, `WrittenTooLarge`, `TooLong`.
-pub(super) fn measured(body: Bytes, limits: &ScanLimits, only_light: bool) -> Result<Option<Measured>, ScanError> {
-    let length = body.len() as u64;
-    if u32::try_from(length).is_err() {
-        return Err(ScanError::TooLong { length });
-    }
-    let Some(contents) = Contents::of(&body, limits, only_light)? else {
+pub(super) fn sizes(body: &[u8], limits: &ScanLimits, only_light: bool) -> Result<Option<Sizes>, ScanError> {
+    let Some(contents) = Contents::of(body, limits, only_light)? else {
         return Ok(None);
     };
-    let mut measuring = Measuring {
-        symbols: &contents.symbols,
-        references: 0,
-        parts: 0,
-        beside: 0,
-    };
+    let mut measuring = Measuring::of(&contents.symbols);
     let mut series = Vec::with_capacity(contents.series as usize);
     let mut written = 0;
     let mut is_light = contents.is_light();
-    let mut fields = Fields::new(&body);
+    let mut fields = Fields::new(body);
     while let Some((number, value)) = fields.next()? {
         if number != 5 {
             continue;
@@ -101,16 +74,15 @@ pub(super) fn measured(body: Bytes, limits: &ScanLimits, only_light: bool) -> Re
             return Ok(None);
         }
     }
-    let beside = measuring.beside;
-    Ok(Some(Measured {
-        limits: limits.clone(),
+    let (beside, references) = (measuring.beside, measuring.references);
+    Ok(Some(Sizes {
         symbols: contents.symbols,
         series,
         written,
         beside,
+        references,
         is_plain: contents.is_plain,
         is_light,
-        body,
     }))
 }
 
@@ -190,21 +162,39 @@ impl Contents {
     }
 }
 
-struct Measuring<'s> {
+pub(super) struct Measuring<'s> {
     symbols: &'s Symbols,
-    references: u64,
+    pub(super) references: u64,
     /// All that is in series besides what usual ones have.
     parts: u64,
-    beside: u64,
+    pub(super) beside: u64,
 }
 
-impl Measuring<'_> {
-    fn is_light(&self) -> bool {
+impl<'s> Measuring<'s> {
+    pub(super) fn of(symbols: &'s Symbols) -> Self {
+        Self {
+            symbols,
+            references: 0,
+            parts: 0,
+            beside: 0,
+        }
+    }
+
+    pub(super) fn is_light(&self) -> bool {
         self.references <= LIGHT_REFERENCES && self.parts <= LIGHT_ELEMENTS as u64
     }
 
+    /// A usual one, which was written out.
+    #[inline(always)]
+    pub(super) fn usual(&mut self, references: u64, samples: u32, says_something: bool) {
+        self.references += references;
+        // Its labels and its metadata are the others.
+        self.parts += u64::from(samples.saturating_sub(1));
+        self.beside += if says_something { METADATA_BYTES } else { 0 };
+    }
+
     /// Bytes of its content as 1.0.
-    fn series(&mut self, series: &[u8]) -> Result<u64, ScanError> {
+    pub(super) fn series(&mut self, series: &[u8]) -> Result<u64, ScanError> {
         let (mut labels, mut pairs) = (0, Pairs::default());
         let (mut rest, mut samples, mut may_have_starts) = (0, 0, false);
         let mut count = 0;

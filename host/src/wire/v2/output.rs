@@ -1,46 +1,78 @@
 //! Where a body of 1.0 is written.
 //!
-//! Takes labels by their references and bytes, gives one piece of memory that was measured before. A label that was written
-//! before is copied from there, as a whole: of twenty references of a series two or three are news. Never grows.
+//! Takes labels by their references and bytes, gives one piece of memory whose size was known before, and of each label where
+//! the same one stood last: whoever compresses the body need not look for it. A label that was written before is copied from
+//! there, as a whole: of twelve references of a series one or two are news. Never grows.
 
-use super::symbols::Symbols;
-use crate::wire::series::ScanError;
-use crate::wire::v1::tags::{LABEL, NAME, VALUE};
+use std::ops::Range;
+
+use super::symbols::{MAX_COUNT, References, Symbol, Symbols, odd_number, out_of_range};
+use crate::wire::series::{ScanError, Series};
+use crate::wire::snappy::buffer::Buffer;
+use crate::wire::v1::tags::{LABEL, NAME, SERIES, VALUE};
 use crate::wire::varint;
 
-/// As many bytes are copied of a label that has no more: what is too much is written over. Nearly all have fewer.
+/// As many bytes are copied of a label that has no more, or of a sample: what is too much is written over.
 const CHUNK: usize = 32;
+/// A label of more bytes than this is copied by its length.
+const TWO_CHUNKS: usize = 2 * CHUNK;
+
+/// Bytes of a label, at about the most on average.
+const USUAL_LABEL: usize = 32;
+/// Where one came from.
+const SOURCE_BYTES: u64 = size_of::<u32>() as u64;
 
 pub(super) struct Output {
-    bytes: Vec<u8>,
-    /// How many of them are written.
+    room: Buffer,
+    /// How many bytes are written.
     at: usize,
     /// By the reference to a value.
-    last: Vec<LastLabel>,
+    known: Vec<KnownLabel>,
+    /// Of each label of a usual series, where the same one stood last. 0: nowhere, for there is the tag of a series.
+    sources: Vec<u32>,
+    /// Bytes of the tag and the length of the last series: the next one most likely has as many.
+    header: usize,
 }
 
-/// Where the label with a value was written last.
+/// Where the label with a value is written.
 #[derive(Clone, Copy)]
-pub(super) struct LastLabel {
+struct KnownLabel {
     /// A reference; of nothing yet one that there is not.
     name: u32,
-    at: u32,
     length: u32,
+    /// Where it came first, which is where it is copied from: what was written just now is still on its way to memory, and
+    /// reading pieces of it would wait for that.
+    first: u32,
+    last: u32,
 }
 
 impl Output {
-    /// For so many bytes and symbols.
+    /// Bytes of room that are written over and are none of the body, behind a length that is shorter than expected.
+    pub(super) const SPARE: usize = TWO_CHUNKS + Series::MOST_HEADER as usize;
+
+    /// For so many bytes and symbols, with [`Output::SPARE`] besides.
     pub(super) fn new(length: u64, symbols: &Symbols) -> Self {
-        let none = LastLabel {
+        let none = KnownLabel {
             name: u32::MAX,
-            at: 0,
             length: 0,
+            first: 0,
+            last: 0,
         };
         Self {
-            bytes: vec![0; length as usize + CHUNK],
+            room: Buffer::take(length as usize + Self::SPARE),
             at: 0,
-            last: vec![none; symbols.0.len()],
+            known: vec![none; symbols.0.len()],
+            sources: Vec::with_capacity(length as usize / USUAL_LABEL),
+            header: 3,
         }
+    }
+
+    /// Bytes of memory that it takes for so many bytes and references, at most, with the symbols.
+    pub(super) fn size(length: u64, references: u64, symbols: &Symbols) -> u64 {
+        // One source for two references, and room that grows by doubling.
+        let sources = SOURCE_BYTES * references.max(length / USUAL_LABEL as u64);
+        let symbols = symbols.0.capacity() * (size_of::<Symbol>() + size_of::<KnownLabel>());
+        length + Self::SPARE as u64 + sources + symbols as u64
     }
 
     /// How many bytes are written.
@@ -48,71 +80,297 @@ impl Output {
         self.at
     }
 
-    /// What is written.
-    pub(super) fn done(mut self) -> Vec<u8> {
-        self.bytes.truncate(self.at);
-        self.bytes
+    /// How many more there is room for.
+    pub(super) fn left(&self) -> usize {
+        self.room.as_ref().len().saturating_sub(self.at + Self::SPARE)
     }
 
-    #[inline(always)]
-    pub(super) fn put(&mut self, byte: u8) -> Result<(), ScanError> {
-        *self.bytes.get_mut(self.at).ok_or(ScanError::NotRewritten)? = byte;
-        self.at += 1;
-        Ok(())
+    /// What is written, and the sources of the labels of usual series.
+    pub(super) fn done(mut self) -> (Buffer, Vec<u32>) {
+        self.room.cut(self.at);
+        (self.room, self.sources)
     }
 
-    #[inline(always)]
-    pub(super) fn put_varint(&mut self, mut value: u64) -> Result<(), ScanError> {
-        while value >= 0x80 {
-            self.put(value as u8 | 0x80)?;
-            value >>= 7;
-        }
-        self.put(value as u8)
-    }
-
-    #[inline(always)]
     pub(super) fn put_all(&mut self, bytes: &[u8]) -> Result<(), ScanError> {
-        let room = self.bytes.get_mut(self.at..self.at + bytes.len());
+        let room = self.room.room_mut().get_mut(self.at..self.at + bytes.len());
         room.ok_or(ScanError::NotRewritten)?.copy_from_slice(bytes);
         self.at += bytes.len();
         Ok(())
     }
 
-    /// The label of these references into `body`.
+    /// Writes a series of the labels whose references lie there in `series`, and of these samples, which are not empty. Gives
+    /// where its tag, its labels and its samples lie, and how many references there were.
     #[inline(always)]
-    pub(super) fn put_label(&mut self, body: &[u8], symbols: &Symbols, name: u32, value: u32) -> Result<(), ScanError> {
-        match self.last.get(value as usize) {
-            Some(last) if last.name == name && last.length as usize <= CHUNK => {
-                let (at, length) = (last.at as usize, last.length as usize);
-                let chunk: Option<&[u8; CHUNK]> = self.bytes.get(at..).and_then(|bytes| bytes.first_chunk());
-                let chunk = *chunk.ok_or(ScanError::NotRewritten)?;
-                let room = self.bytes.get_mut(self.at..).and_then(|bytes| bytes.first_chunk_mut());
-                *room.ok_or(ScanError::NotRewritten)? = chunk;
-                self.at += length;
-                Ok(())
-            }
-            _ => self.put_new_label(body, symbols, name, value),
+    pub(super) fn put_series(
+        &mut self,
+        texts: (&[u8], &Symbols),
+        series: &[u8],
+        references: Range<usize>,
+        samples: &[u8],
+    ) -> Result<Placed, ScanError> {
+        let start = self.at;
+        let labels_start = start + self.header;
+        self.at = labels_start;
+        let count = self.put_labels(&texts, series, references.clone())?;
+        let labels_end = self.at;
+        self.put_samples(samples)?;
+        let mut written = Placed {
+            start,
+            labels_start,
+            labels_end,
+            end: self.at,
+            references: 2 * count,
+        };
+        let length = (self.at - labels_start) as u64;
+        if 1 + varint::length(length) != self.header {
+            self.move_series(&mut written, &series[references], length)?;
         }
+        let header = self.room.room_mut().get_mut(start..written.labels_start);
+        put_header(header.ok_or(ScanError::NotRewritten)?, length);
+        Ok(written)
     }
 
-    fn put_new_label(&mut self, body: &[u8], symbols: &Symbols, name: u32, value: u32) -> Result<(), ScanError> {
-        let (name_text, value_text) = symbols.texts(body, name, value)?;
-        let at = self.at;
-        let field = |text: &[u8]| 1 + varint::length(text.len() as u64) + text.len();
-        self.put(LABEL)?;
-        self.put_varint((field(name_text) + field(value_text)) as u64)?;
-        for (tag, text) in [(NAME, name_text), (VALUE, value_text)] {
-            self.put(tag)?;
-            self.put_varint(text.len() as u64)?;
-            self.put_all(text)?;
-        }
-        if let Some(last) = self.last.get_mut(value as usize) {
-            *last = LastLabel {
-                name,
-                at: at as u32,
-                length: (self.at - at) as u32,
+    /// Not to be inlined: all registers are needed here.
+    #[inline(never)]
+    fn put_labels(
+        &mut self,
+        texts: &(&[u8], &Symbols),
+        series: &[u8],
+        references: Range<usize>,
+    ) -> Result<u64, ScanError> {
+        let Self {
+            room,
+            known: all,
+            sources,
+            ..
+        } = self;
+        let (room, all, before) = (room.room_mut(), &mut all[..], sources.len());
+        let (mut next, mut at) = (references.start, self.at);
+        while next < references.end {
+            let (name, value);
+            (name, value, next) = match short_pair(series, next) {
+                Some(pair) if pair.2 <= references.end => pair,
+                _ => any_pair(series, next..references.end)?,
             };
+            let known = all.get_mut(value as usize).ok_or_else(out_of_range)?;
+            let source = if known.name == name {
+                let (first, length) = (known.first as usize, known.length as usize);
+                copy_chunk(room, first, at)?;
+                if length > CHUNK {
+                    copy_more(room, first, at, length)?;
+                }
+                let last = std::mem::replace(&mut known.last, at as u32);
+                at += length;
+                last
+            } else {
+                let end = put_new_label(room, at, texts, (name, value))?;
+                known.name = name;
+                known.length = (end - at) as u32;
+                known.first = at as u32;
+                known.last = at as u32;
+                at = end;
+                0
+            };
+            sources.push(source);
+        }
+        self.at = at;
+        Ok((self.sources.len() - before) as u64)
+    }
+
+    #[inline(always)]
+    fn put_samples(&mut self, samples: &[u8]) -> Result<(), ScanError> {
+        const USUAL: usize = 18;
+        let Some(samples): Option<&[u8; USUAL]> = samples.as_array() else {
+            return self.put_all(samples);
+        };
+        let room = self
+            .room
+            .room_mut()
+            .get_mut(self.at..)
+            .and_then(|room| room.first_chunk_mut());
+        *room.ok_or(ScanError::NotRewritten)? = *samples;
+        self.at += USUAL;
+        Ok(())
+    }
+
+    /// The last series has another length than there was room for in front of it.
+    #[cold]
+    #[inline(never)]
+    fn move_series(&mut self, written: &mut Placed, references: &[u8], length: u64) -> Result<(), ScanError> {
+        let header = 1 + varint::length(length);
+        let (from, to) = (written.labels_start, written.start + header);
+        if to + length as usize > self.room.as_ref().len() {
+            return Err(ScanError::NotRewritten);
+        }
+        self.room.room_mut().copy_within(from..self.at, to);
+        self.at = to + length as usize;
+        written.labels_end = to + (written.labels_end - from);
+        written.labels_start = to;
+        written.end = self.at;
+        self.header = header;
+        for source in self.sources.iter_mut().rev().take(written.references as usize / 2) {
+            // Twice in one series.
+            if *source as usize >= written.start {
+                *source = 0;
+            }
+        }
+        // What is known of its labels is where they were.
+        let (mut references, mut at) = (References(references), to);
+        while let Some(name) = references.next()? {
+            let value = references.next()?.ok_or_else(odd_number)?;
+            let known = self.known.get_mut(value as usize).ok_or_else(out_of_range)?;
+            if known.name == name {
+                known.last = at as u32;
+                if known.first as usize >= written.start {
+                    known.first = at as u32;
+                }
+            }
+            let end = varint::read_extent(self.room.as_ref(), at + 1);
+            at = end.ok_or(ScanError::NotRewritten)?.1;
         }
         Ok(())
+    }
+}
+
+/// Where a series was written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Placed {
+    pub(super) start: usize,
+    pub(super) labels_start: usize,
+    pub(super) labels_end: usize,
+    pub(super) end: usize,
+    pub(super) references: u64,
+}
+
+/// Two references at `at` and what follows them, if each takes one byte or two. By branches: those of one series are mostly
+/// as long as those of the one before, and where the next label begins is not waited for then.
+#[inline(always)]
+fn short_pair(series: &[u8], at: usize) -> Option<(u32, u32, usize)> {
+    let bytes = u32::from_le_bytes(*series.get(at..)?.first_chunk()?);
+    let (one, two) = (
+        |bytes: u32| bytes & 0x7f,
+        |bytes: u32| bytes & 0x7f | bytes >> 1 & 0x3f80,
+    );
+    if bytes & 0x80 == 0 {
+        if bytes & 0x8000 == 0 {
+            return Some((one(bytes), one(bytes >> 8), at + 2));
+        }
+        return (bytes & 0x80_0000 == 0).then(|| (one(bytes), two(bytes >> 8), at + 3));
+    }
+    if bytes & 0x8000 != 0 {
+        return None;
+    }
+    if bytes & 0x80_0000 == 0 {
+        return Some((two(bytes), one(bytes >> 16), at + 3));
+    }
+    (bytes & 0x8000_0000 == 0).then(|| (two(bytes), two(bytes >> 16), at + 4))
+}
+
+/// The same for references of any length, of which these bytes are all there are.
+#[cold]
+#[inline(never)]
+fn any_pair(series: &[u8], bytes: Range<usize>) -> Result<(u32, u32, usize), ScanError> {
+    let mut references = References(series.get(bytes.clone()).ok_or(ScanError::NotRewritten)?);
+    let name = references.next()?.ok_or_else(odd_number)?;
+    let value = references.next()?.ok_or_else(odd_number)?;
+    // Not to be taken for the name of a label that is not known yet.
+    match u64::from(name) < MAX_COUNT {
+        true => Ok((name, value, bytes.end - references.0.len())),
+        false => Err(out_of_range()),
+    }
+}
+
+#[inline(always)]
+fn copy_chunk(room: &mut [u8], from: usize, to: usize) -> Result<(), ScanError> {
+    let chunk: Option<&[u8; CHUNK]> = room.get(from..).and_then(|bytes| bytes.first_chunk());
+    let chunk = *chunk.ok_or(ScanError::NotRewritten)?;
+    let place = room.get_mut(to..).and_then(|bytes| bytes.first_chunk_mut());
+    *place.ok_or(ScanError::NotRewritten)? = chunk;
+    Ok(())
+}
+
+/// What a label of `length` has besides its first chunk.
+#[inline(always)]
+fn copy_more(room: &mut [u8], from: usize, to: usize, length: usize) -> Result<(), ScanError> {
+    if length <= TWO_CHUNKS {
+        return copy_chunk(room, from + CHUNK, to + CHUNK);
+    }
+    if to + length > room.len() {
+        return Err(ScanError::NotRewritten);
+    }
+    room.copy_within(from..from + length, to);
+    Ok(())
+}
+
+/// Writes the label of these references, and says where it ends.
+#[inline(never)]
+fn put_new_label(
+    room: &mut [u8],
+    at: usize,
+    &(body, symbols): &(&[u8], &Symbols),
+    (name, value): (u32, u32),
+) -> Result<usize, ScanError> {
+    let (name, value) = (symbols.get(name)?, symbols.get(value)?);
+    let mut end = put_tag(room, at, LABEL, (name.field_length() + value.field_length()) as usize)?;
+    for (tag, symbol) in [(NAME, name), (VALUE, value)] {
+        end = put_tag(room, end, tag, symbol.length as usize)?;
+        end = put_text(room, end, body, symbol)?;
+    }
+    Ok(end)
+}
+
+/// Writes what a symbol says, and says where it ends.
+#[inline(always)]
+fn put_text(room: &mut [u8], at: usize, body: &[u8], symbol: Symbol) -> Result<usize, ScanError> {
+    let end = at + symbol.length as usize;
+    if symbol.length as usize <= CHUNK
+        && let Some(chunk) = body
+            .get(symbol.start as usize..)
+            .and_then(|text| text.first_chunk::<CHUNK>())
+        && let Some(place) = room.get_mut(at..).and_then(|room| room.first_chunk_mut::<CHUNK>())
+    {
+        *place = *chunk;
+    } else {
+        let place = room.get_mut(at..end).ok_or(ScanError::NotRewritten)?;
+        place.copy_from_slice(symbol.text(body)?);
+    }
+    Ok(end)
+}
+
+/// Writes a tag and a length, and says where what follows them begins.
+#[inline(always)]
+fn put_tag(room: &mut [u8], at: usize, tag: u8, length: usize) -> Result<usize, ScanError> {
+    if length < 0x80 {
+        let header = room.get_mut(at..).and_then(|room| room.first_chunk_mut());
+        *header.ok_or(ScanError::NotRewritten)? = [tag, length as u8];
+        return Ok(at + 2);
+    }
+    let end = at + 1 + varint::length(length as u64);
+    let header = room.get_mut(at..end).ok_or(ScanError::NotRewritten)?;
+    header[0] = tag;
+    put_length(&mut header[1..], length as u64);
+    Ok(end)
+}
+
+#[inline(always)]
+fn put_header(header: &mut [u8], length: u64) {
+    match header {
+        [tag, low, high] => (*tag, *low, *high) = (SERIES, length as u8 | 0x80, (length >> 7) as u8),
+        [tag, rest @ ..] => {
+            *tag = SERIES;
+            put_length(rest, length);
+        }
+        [] => {}
+    }
+}
+
+/// As a varint of just so many bytes.
+fn put_length(bytes: &mut [u8], mut length: u64) {
+    if let Some((last, before)) = bytes.split_last_mut() {
+        for byte in before {
+            *byte = length as u8 | 0x80;
+            length >>= 7;
+        }
+        *last = length as u8;
     }
 }

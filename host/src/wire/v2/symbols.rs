@@ -50,7 +50,7 @@ impl Symbol {
 
     /// Bytes of a field that holds it: a tag of one byte, its length, its text.
     #[inline(always)]
-    fn field_length(self) -> u64 {
+    pub(super) fn field_length(self) -> u64 {
         match self.length {
             length @ ..0x80 => u64::from(length) + 2,
             length => varint::length(length.into()) as u64 + u64::from(length) + 1,
@@ -146,7 +146,7 @@ impl References<'_> {
 }
 
 #[cold]
-fn out_of_range() -> ScanError {
+pub(super) fn out_of_range() -> ScanError {
     malformed("a reference is to no symbol")
 }
 

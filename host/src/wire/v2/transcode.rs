@@ -5,18 +5,20 @@
 //! byte, which are the same in both versions. That its labels are in order is left to be proved where nobody knows it. Any
 //! other is read to its parts and written canonically, or rejected. Never writes more than was measured.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::extras::{Besides, Extras};
-use super::measure::Measured;
-use super::output::Output;
+use super::measure::Sizes;
+use super::output::{Output, Placed};
 use super::read::Reader;
-use super::symbols::{References, odd_number};
+use super::symbols::Symbols;
 use super::tags::{LABELS_REFS, METADATA};
 use crate::model::Totals;
 use crate::wire::fields::Fields;
-use crate::wire::series::{Rejects, ScanError, Scanned, Series, Walked};
-use crate::wire::v1::{self, SeriesParts, is_usual_content, tags};
+use crate::wire::series::{Rejects, ScanError, ScanLimits, Scanned, Series, Walked};
+use crate::wire::v1::{self, SeriesParts, USUAL_SAMPLE, is_usual, is_usual_content, tags};
 use crate::wire::varint;
 
 /// How much is done about labels.
@@ -27,28 +29,20 @@ pub(super) enum LabelsAre {
     Seeming,
 }
 
-/// Writes all series of a body.
+/// Writes all series of a body that was measured.
 ///
 /// # Errors
 /// `Malformed`, `TooManyHistograms`, `TooManyLabels`.
-pub(super) fn transcode(measured: &Measured, labels: LabelsAre) -> Result<Scanned, ScanError> {
-    let body: &[u8] = &measured.body;
-    let mut transcoder = Transcoder {
-        reader: Reader {
-            body,
-            symbols: &measured.symbols,
-        },
-        out: Output::new(measured.written, &measured.symbols),
-        scratch: Vec::new(),
-        found: Vec::with_capacity(measured.series.len()),
-        totals: Totals::default(),
-        rejected: Rejects::default(),
-        parts: SeriesParts::default(),
-        said: Besides::default(),
-        extras: Extras::of_body(&measured.body),
-    };
-    let mut is_plain = measured.is_plain;
-    let mut lengths = measured.series.iter();
+pub(super) fn transcode(
+    body: &Bytes,
+    sizes: &Sizes,
+    limits: &ScanLimits,
+    labels: LabelsAre,
+) -> Result<Scanned, ScanError> {
+    let out = Output::new(sizes.written, &sizes.symbols);
+    let mut transcoder = Transcoder::new(body, &sizes.symbols, out, sizes.series.len());
+    let mut lengths = sizes.series.iter();
+    let mut is_plain = sizes.is_plain;
     let mut fields = Fields::new(body);
     while let Some((number, value)) = fields.next()? {
         if number != 5 {
@@ -58,19 +52,27 @@ pub(super) fn transcode(measured: &Measured, labels: LabelsAre) -> Result<Scanne
         let length = *lengths.next().ok_or(ScanError::NotRewritten)?;
         let usual = Usual::of(series).filter(|_| labels == LabelsAre::Seeming);
         match usual {
-            Some(usual) => transcoder.usual(&usual, length)?,
+            Some(usual) => {
+                let written = transcoder.usual(series, &usual)?;
+                if written.end - written.labels_start != length as usize {
+                    return Err(ScanError::NotRewritten);
+                }
+            }
             None => {
                 is_plain = false;
                 transcoder.any(series)?;
             }
         }
     }
-    transcoder.done(measured, labels, is_plain)
+    match labels {
+        LabelsAre::Proved => transcoder.proved(is_plain, limits),
+        LabelsAre::Seeming => Ok(transcoder.done(is_plain)),
+    }
 }
 
-struct Transcoder<'a> {
+pub(super) struct Transcoder<'a> {
     reader: Reader<'a>,
-    out: Output,
+    pub(super) out: Output,
     scratch: Vec<u8>,
     found: Vec<Series>,
     totals: Totals,
@@ -81,8 +83,22 @@ struct Transcoder<'a> {
 }
 
 impl<'a> Transcoder<'a> {
-    /// Content of a `length` that was measured.
-    fn usual(&mut self, usual: &Usual<'_>, length: u32) -> Result<(), ScanError> {
+    pub(super) fn new(body: &'a Bytes, symbols: &'a Symbols, out: Output, series: usize) -> Self {
+        Self {
+            reader: Reader { body, symbols },
+            out,
+            scratch: Vec::new(),
+            found: Vec::with_capacity(series),
+            totals: Totals::default(),
+            rejected: Rejects::default(),
+            parts: SeriesParts::default(),
+            said: Besides::default(),
+            extras: Extras::of_body(body),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn usual(&mut self, series: &[u8], usual: &Usual<'_>) -> Result<Placed, ScanError> {
         let Reader { body, symbols } = self.reader;
         if !usual.metadata.is_empty() {
             self.said.clear();
@@ -90,36 +106,25 @@ impl<'a> Transcoder<'a> {
             self.reader.texts(&mut self.said)?;
             self.extras.add(self.found.len(), &self.said);
         }
-        let start = self.out.at();
-        self.out.put(tags::SERIES)?;
-        self.out.put_varint(length.into())?;
-        let labels_start = self.out.at();
-        let mut references = References(usual.references);
-        while let Some(name) = references.next()? {
-            let value = references.next()?.ok_or_else(odd_number)?;
-            self.out.put_label(body, symbols, name, value)?;
-        }
-        let labels_end = self.out.at();
-        self.out.put_all(usual.samples)?;
-        let end = self.out.at();
-        if end - labels_start != length as usize {
-            return Err(ScanError::NotRewritten);
-        }
+        let references = usual.references.clone();
+        let written = self
+            .out
+            .put_series((body, symbols), series, references, usual.samples)?;
         self.totals.series += 1;
         self.totals.samples += u64::from(usual.count);
         self.found.push(Series {
-            start: start as u32,
-            labels_start: labels_start as u32,
-            labels_end: labels_end as u32,
-            end: end as u32,
+            start: written.start as u32,
+            labels_start: written.labels_start as u32,
+            labels_end: written.labels_end as u32,
+            end: written.end as u32,
             samples: usual.count,
             histograms: 0,
             exemplars: 0,
         });
-        Ok(())
+        Ok(written)
     }
 
-    fn any(&mut self, series: &[u8]) -> Result<(), ScanError> {
+    pub(super) fn any(&mut self, series: &'a [u8]) -> Result<(), ScanError> {
         self.reader.series(series, &mut self.parts, &mut self.said)?;
         self.scratch.clear();
         if let Some(series) = self.parts.write(&mut self.scratch, &mut self.rejected) {
@@ -132,48 +137,51 @@ impl<'a> Transcoder<'a> {
         Ok(())
     }
 
-    fn done(self, measured: &Measured, labels: LabelsAre, is_plain: bool) -> Result<Scanned, ScanError> {
-        let body = self.out.done();
-        let mut found = Walked {
+    /// Labels of usual series are what they seem to be.
+    pub(super) fn done(self, is_plain: bool) -> Scanned {
+        let (body, sources) = self.out.done();
+        // Of others nothing was noted.
+        let sources = if is_plain { sources } else { Vec::new() };
+        let found = Walked {
             series: self.found,
             totals: self.totals,
             rejected: self.rejected,
             metadata: self.extras.totals().metadata,
         };
-        if labels == LabelsAre::Proved {
-            // No second opinion, but the one that counts.
-            let proved = v1::prove(&body, &measured.limits)?;
-            if proved.series != found.series || !proved.rejected.is_empty() {
-                return Err(ScanError::NotRewritten);
-            }
-            found.series = proved.series;
+        Scanned::transcoded(Bytes::from_owner(body), found, is_plain, self.extras.if_any(), sources)
+    }
+
+    fn proved(self, is_plain: bool, limits: &ScanLimits) -> Result<Scanned, ScanError> {
+        let scanned = self.done(is_plain);
+        // No second opinion, but the one that counts.
+        let proved = v1::prove(scanned.body(), limits)?;
+        if proved.series != scanned.series() || !proved.rejected.is_empty() {
+            return Err(ScanError::NotRewritten);
         }
-        Ok(Scanned::transcoded(
-            Bytes::from(body),
-            found,
-            is_plain,
-            self.extras.if_any(),
-        ))
+        Ok(scanned)
     }
 }
 
 /// A series as senders write nearly all of them.
-struct Usual<'a> {
-    references: &'a [u8],
+pub(super) struct Usual<'a> {
+    /// Where they lie in the series.
+    references: Range<usize>,
     /// With their tags and lengths.
     samples: &'a [u8],
-    count: u32,
-    metadata: &'a [u8],
+    pub(super) count: u32,
+    pub(super) metadata: &'a [u8],
 }
 
 impl<'a> Usual<'a> {
     #[inline(always)]
-    fn of(series: &'a [u8]) -> Option<Self> {
+    pub(super) fn of(series: &'a [u8]) -> Option<Self> {
+        if let Some(short) = Self::short(series) {
+            return Some(short);
+        }
         if *series.first()? != LABELS_REFS {
             return None;
         }
         let (start, end) = varint::read_extent(series, 1)?;
-        let references = series.get(start..end)?;
         let mut count = 0;
         let mut at = end;
         while let Some(&[tags::SAMPLE, length @ ..0x80]) = series.get(at..at + 2) {
@@ -186,7 +194,7 @@ impl<'a> Usual<'a> {
         }
         let samples = series.get(end..at)?;
         let metadata = match series.get(at..)? {
-            [] => &[],
+            [] | [METADATA, 0] => &[],
             [METADATA, ..] => {
                 let (start, end) = varint::read_extent(series, at + 1)?;
                 series.get(start..end).filter(|_| end == series.len())?
@@ -194,10 +202,26 @@ impl<'a> Usual<'a> {
             _ => return None,
         };
         (count > 0).then_some(Self {
-            references,
+            references: start..end,
             samples,
             count,
             metadata,
+        })
+    }
+
+    /// One sample with a value, and nothing else that takes more than a byte to say its length.
+    #[inline(always)]
+    fn short(series: &'a [u8]) -> Option<Self> {
+        let [LABELS_REFS, length @ ..0x80, ..] = *series else {
+            return None;
+        };
+        let end = 2 + usize::from(length);
+        let (sample, rest) = series.get(end..)?.split_first_chunk::<USUAL_SAMPLE>()?;
+        (is_usual(sample) && matches!(rest, [] | [METADATA, 0])).then_some(Self {
+            references: 2..end,
+            samples: sample,
+            count: 1,
+            metadata: &[],
         })
     }
 }

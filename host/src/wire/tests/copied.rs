@@ -1,0 +1,222 @@
+//! Bodies of 2.0 that are written out at once: the same as those that are measured first, with labels that lie where they
+//! are said to, and compressed by that so that one who knows nothing of it reads the same bytes.
+
+use proptest::prelude::*;
+use prost::Message;
+
+use super::super::labels::label_bytes;
+use super::super::{Piece, ScanError, ScanLimits, Scanned, encode, encode_copied, v2};
+use super::model::WriteRequest;
+use super::model_v2::{Metadata, Request, Sample, TimeSeries, as_2_0};
+use super::{NO_LIMITS, recorded_body, snappy};
+use crate::model::Protocol::V1;
+
+const TIME: i64 = 1_700_000_000_000;
+
+/// What is written out of `body` at once is what is written out of it once it was measured. None where it is not written.
+pub fn compare(body: &[u8]) -> Option<Scanned> {
+    let measured_first = v2::measure(body.to_vec().into(), &NO_LIMITS).and_then(v2::frame);
+    let at_once = match v2::measure_light(&body.to_vec().into(), &NO_LIMITS) {
+        Ok(measured) => measured.filter(|measured| measured.is_written())?,
+        Err(error) => {
+            assert_eq!(measured_first.err(), Some(error));
+            return None;
+        }
+    };
+    let size = at_once.size();
+    let at_once = v2::frame(at_once).unwrap();
+    assert_eq!(at_once, measured_first.unwrap());
+    assert!(at_once.body().len() as u64 <= size);
+    assert_sources(&at_once);
+    assert_comes_back(&at_once);
+    Some(at_once)
+}
+
+/// Where a label is said to lie before, there it lies.
+fn assert_sources(scanned: &Scanned) {
+    let body = scanned.body();
+    let mut sources = scanned.sources().iter();
+    for series in scanned.series().iter().filter(|_| scanned.is_copied()) {
+        let (mut at, end) = (series.labels_range().start, series.labels_range().end);
+        while at < end {
+            let label_end = super::super::varint::read_extent(body, at + 1).unwrap().1;
+            let source = *sources.next().unwrap() as usize;
+            if source > 0 {
+                assert!(source < at);
+                assert_eq!(&body[source..source + (label_end - at)], &body[at..label_end]);
+            }
+            at = label_end;
+        }
+        assert_eq!(at, end);
+    }
+    assert_eq!(sources.next(), None);
+}
+
+/// Gives how many bytes it takes.
+fn assert_comes_back(scanned: &Scanned) -> usize {
+    // Whatever was there goes.
+    let mut encoded = vec![7; 3];
+    encode_copied(scanned, &mut encoded).unwrap();
+    assert_eq!(
+        &snap::raw::Decoder::new().decompress_vec(&encoded).unwrap(),
+        scanned.body()
+    );
+    // A copy saves what its element costs; long literals take two bytes and more.
+    assert!(encoded.len() <= scanned.body().len() + scanned.body().len() / 32 + 8);
+    encoded.len()
+}
+
+#[test]
+fn recorded_bodies_are_no_larger_than_where_each_label_is_looked_for() {
+    for compressed in super::recorded() {
+        let sent = snappy::decode(&compressed, 32 << 20).unwrap();
+        let write = WriteRequest::decode(sent.clone()).unwrap();
+        let scanned = compare(&as_2_0(&write).encode_to_vec()).expect("a usual write is written at once");
+        assert_eq!(scanned.body(), &sent);
+        assert!(scanned.is_copied());
+        let mut looked_for = Vec::new();
+        encode(&scanned, scanned.series().iter().map(Piece::Keep), 0, &mut looked_for).unwrap();
+        let copied = assert_comes_back(&scanned);
+        assert!(copied <= looked_for.len(), "{copied} of {}", looked_for.len());
+    }
+}
+
+#[test]
+fn what_did_not_come_as_2_0_has_no_sources_and_is_encoded_all_the_same() {
+    let scanned = super::scan(V1, recorded_body(), &NO_LIMITS).unwrap();
+    assert!(!scanned.is_copied());
+    assert_comes_back(&scanned);
+}
+
+#[test]
+fn a_reference_to_the_last_number_there_is_is_no_label_that_was_left_out() {
+    for reference in [u32::MAX, 1 << 20, 3] {
+        let mut request = request(&["", "__name__", "up"], &[&[1, 2, reference, 2]]);
+        for _ in 0..2 {
+            let body = request.encode_to_vec();
+            assert!(matches!(
+                v2::measure_light(&body.into(), &NO_LIMITS),
+                Err(ScanError::Malformed { .. })
+            ));
+            request.timeseries[0].labels_refs.rotate_left(2);
+        }
+    }
+}
+
+#[test]
+fn a_body_that_grows_more_than_there_is_room_for_is_measured_first() {
+    let long = "x".repeat(1000);
+    let growing = |count: usize| request(&["", "__name__", &long], &vec![&[1, 2][..]; count]).encode_to_vec();
+    let is_written = |body: Vec<u8>| {
+        v2::measure_light(&body.into(), &NO_LIMITS)
+            .unwrap()
+            .unwrap()
+            .is_written()
+    };
+    assert!(is_written(growing(3)));
+    assert!(!is_written(growing(100)));
+    compare(&growing(100));
+    // Up to what may be written, to the byte.
+    let body = growing(2);
+    let written = compare(&body).unwrap().body().len() as u64;
+    for (most, expected) in [
+        (written, None),
+        (written - 1, Some(ScanError::WrittenTooLarge { limit: written - 1 })),
+    ] {
+        let limits = ScanLimits {
+            max_decoded_size: most,
+            ..NO_LIMITS
+        };
+        assert_eq!(v2::measure_light(&body.clone().into(), &limits).err(), expected);
+    }
+}
+
+#[test]
+fn the_same_labels_are_found_whatever_lengths_lie_between_them() {
+    // Series of fewer than 128 bytes beside those of more, and of more than 16383: their lengths take one byte to three.
+    let (long, longer) = ("x".repeat(150), "y".repeat(20_000));
+    let symbols = ["", "__name__", "up", "job", "a", &long, &longer];
+    let series: Vec<&[u32]> = vec![
+        &[1, 2],
+        &[1, 2, 3, 4],
+        &[1, 5, 3, 4],
+        &[1, 2, 3, 4],
+        &[1, 6, 3, 5],
+        &[1, 2, 3, 5],
+        &[1, 6],
+        // Twice in one series: refused later, and not to be seen where it is not.
+        &[1, 6, 3, 4, 3, 4],
+        &[3, 4, 3, 4],
+        &[1, 5, 1, 5],
+    ];
+    let body = request(&symbols, &series).encode_to_vec();
+    compare(&body);
+}
+
+fn request(symbols: &[&str], series: &[&[u32]]) -> Request {
+    let timeseries = series.iter().map(|references| TimeSeries {
+        labels_refs: references.to_vec(),
+        samples: vec![Sample {
+            value: 1f64.to_bits(),
+            timestamp: TIME,
+            start_timestamp: 0,
+        }],
+        metadata: Some(Metadata::default()),
+        ..TimeSeries::default()
+    });
+    Request {
+        symbols: symbols.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        timeseries: timeseries.collect(),
+    }
+}
+
+/// Symbols of which a few are long, series of any of them and one to three samples: most are no valid series.
+fn any_references() -> impl Strategy<Value = Request> {
+    let text = prop_oneof![4 => "[a-z]{0,20}", 1 => "[a-z]{60,70}", 1 => "[ab]{130,400}"];
+    let symbols = prop::collection::vec(text, 1..300);
+    symbols.prop_flat_map(|mut symbols| {
+        symbols[0].clear();
+        let reference = 0..symbols.len() as u32;
+        let sample = (any::<u64>(), 0..3i64).prop_map(|(value, later)| Sample {
+            value: value % 3,
+            timestamp: TIME + later,
+            start_timestamp: 0,
+        });
+        let references = prop::collection::vec((0..reference.end.min(6), reference), 0..12);
+        let series = (references, prop::collection::vec(sample, 1..4), any::<bool>());
+        let series = series.prop_map(|(pairs, samples, says)| TimeSeries {
+            labels_refs: pairs.into_iter().flat_map(|(name, value)| [name, value]).collect(),
+            samples,
+            metadata: says.then(Metadata::default),
+            ..TimeSeries::default()
+        });
+        prop::collection::vec((series, 1..4usize), 0..60).prop_map(move |series| Request {
+            symbols: symbols.iter().map(|text| text.clone().into_bytes()).collect(),
+            timeseries: series.into_iter().flat_map(|(one, times)| vec![one; times]).collect(),
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn whatever_is_referred_to_is_written_alike_and_comes_back(request in any_references()) {
+        compare(&request.encode_to_vec());
+    }
+
+    #[test]
+    fn labels_of_usual_series_are_those_of_their_references(request in any_references()) {
+        if let Some(scanned) = compare(&request.encode_to_vec()) {
+            let text = |reference: &u32| request.symbols[*reference as usize].clone();
+            for (series, sent) in scanned.series().iter().zip(&request.timeseries).filter(|_| scanned.is_copied()) {
+                let mut read = Vec::new();
+                // An empty text stands there as any other: it is proved later that there is none.
+                for (name, value) in label_bytes(scanned.label_bytes(series)) {
+                    read.extend([name.to_vec(), value.to_vec()]);
+                }
+                prop_assert_eq!(read, sent.labels_refs.iter().map(text).collect::<Vec<_>>());
+            }
+        }
+    }
+}

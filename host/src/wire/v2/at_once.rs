@@ -1,0 +1,99 @@
+//! From a body of 2.0 to one of 1.0 in one go, where that is light work.
+//!
+//! Takes a decoded body as senders write nearly all of them, symbols first and then series; gives what is written out of it,
+//! or gives up: whoever calls measures the body then, and says what is wrong with it if anything is. Takes no more memory
+//! than is asked for before it is known to be needed: six times the body, and less than light work may have.
+
+use bytes::Bytes;
+
+use super::measure::{LIGHT_REFERENCES, LIGHT_SYMBOLS, Measuring};
+use super::output::Output;
+use super::symbols::{Symbol, Symbols};
+use super::tags::{SERIES, SYMBOL};
+use super::transcode::{Transcoder, Usual};
+use crate::wire::series::{ScanLimits, Scanned, Series};
+use crate::wire::{LIGHT_BYTES, LIGHT_ELEMENTS, varint};
+
+/// How many bytes of 1.0 there is room for in place of one of 2.0. With the labels of node_exporter it takes 4.
+const ROOM_PER_BYTE: usize = 6;
+/// Bytes of a series of 2.0, at about the least.
+const LEAST_SERIES: usize = 28;
+
+/// Labels of usual series are what they seem to be.
+#[derive(Debug)]
+pub(super) struct WrittenOut {
+    pub(super) scanned: Scanned,
+    /// Bytes of memory that it took, besides the decoded body.
+    pub(super) size: u64,
+}
+
+/// None where it is more than light work, where it takes more room than is tried with, and where anything is wrong with it.
+pub(super) fn written_out(body: &Bytes, limits: &ScanLimits) -> Option<WrittenOut> {
+    let (symbols, mut at) = symbols(body)?;
+    let room = (ROOM_PER_BYTE * body.len()).min(LIGHT_BYTES - Output::SPARE);
+    let expected = ((body.len() - at) / LEAST_SERIES + 1).min(LIGHT_ELEMENTS);
+    let mut measuring = Measuring::of(&symbols);
+    let mut transcoder = Transcoder::new(body, &symbols, Output::new(room as u64, &symbols), expected);
+    let most = limits.max_series.min(LIGHT_ELEMENTS as u64);
+    let (mut written, mut count, mut is_plain) = (0, 0, true);
+    while let Some((series, end)) = field(body, at, SERIES) {
+        at = end;
+        count += 1;
+        // A reference takes a byte: of too many at once, no more than these are followed.
+        if series.len() as u64 > LIGHT_REFERENCES {
+            return None;
+        }
+        match Usual::of(series) {
+            Some(usual) => {
+                let place = transcoder.usual(series, &usual).ok()?;
+                measuring.usual(place.references, usual.count, !usual.metadata.is_empty());
+                written += (place.end - place.start) as u64;
+            }
+            None => {
+                is_plain = false;
+                let content = measuring.series(series).ok()?;
+                if content + Series::MOST_HEADER > transcoder.out.left() as u64 {
+                    return None;
+                }
+                written += 1 + varint::length(content) as u64 + content;
+                transcoder.any(series).ok()?;
+            }
+        }
+        if written > limits.max_decoded_size || count > most || !measuring.is_light() {
+            return None;
+        }
+    }
+    if at < body.len() {
+        return None;
+    }
+    let series = expected.max(2 * count as usize) * size_of::<Series>();
+    let size = Output::size(room as u64, measuring.references, &symbols) + measuring.beside + series as u64;
+    let scanned = transcoder.done(is_plain);
+    Some(WrittenOut { scanned, size })
+}
+
+/// The symbols that `body` begins with, of which the first is empty, and where they end.
+fn symbols(body: &[u8]) -> Option<(Symbols, usize)> {
+    let (mut symbols, mut at) = (Vec::new(), 0);
+    while let Some((text, end)) = field(body, at, SYMBOL) {
+        if symbols.len() as u64 == LIGHT_SYMBOLS {
+            return None;
+        }
+        symbols.push(Symbol {
+            start: (end - text.len()) as u32,
+            length: text.len() as u32,
+        });
+        at = end;
+    }
+    (symbols.first()?.length == 0).then_some((Symbols(symbols), at))
+}
+
+/// The content of the field with this tag at `at`, and where it ends.
+#[inline(always)]
+fn field(body: &[u8], at: usize, tag: u8) -> Option<(&[u8], usize)> {
+    if *body.get(at)? != tag {
+        return None;
+    }
+    let (start, end) = varint::read_extent(body, at + 1)?;
+    Some((body.get(start..end)?, end))
+}
