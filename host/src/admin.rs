@@ -14,7 +14,6 @@ mod lately;
 mod paste;
 mod question;
 mod refused;
-mod reloaded;
 mod reloads;
 mod routes;
 mod series;

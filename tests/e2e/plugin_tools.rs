@@ -430,12 +430,86 @@ fn a_new_project_has_all_it_needs_and_overwrites_nothing() {
     let project = folder.path().join("no-go");
     let read = |file: &str| std::fs::read_to_string(project.join(file)).unwrap();
     assert!(read("Cargo.toml").contains("name = \"no-go\""));
-    assert!(read("src/lib.rs").contains("relabel_policy!(NoGo)"));
+    // Whatever the project is called, its type is not called what the SDK has already.
+    assert!(read("src/lib.rs").contains("relabel_policy!(MyPolicy)"));
     assert!(read("gauntlet-test.yaml").contains("plugin: no-go.wasm"));
     assert_eq!(read("gauntlet-policy/wit/policy.wit"), plugin(&["wit"]).out);
     plugin(&["new", "no-go", "--in", place]).with(2, &["is there already"]);
     plugin(&["new", "../up", "--in", place]).with(2, &["can be no project's name"]);
     plugin(&["new", "x", "--lang", "cobol"]).with(2, &["rust"]);
+    plugin(&["new", "self", "--in", place]).with(2, &["a word of the language"]);
+    plugin(&["new", "fmt", "--lang", "go", "--in", place]).with(0, &["gauntlet plugin build"]);
+    let module = std::fs::read_to_string(folder.path().join("fmt/go.mod")).unwrap();
+    assert!(module.starts_with("module policy.example/fmt\n"), "{module}");
+    plugin(&["new", "x", "--in", "/nonexistent/place"]).with(2, &["there is no folder /nonexistent/place"]);
+}
+
+#[test]
+fn a_component_older_than_its_project_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let component = path("old.wasm").to_str().unwrap().to_owned();
+    std::fs::copy(fixture("pass"), &component).unwrap();
+    std::fs::write(path("Cargo.toml"), "").unwrap();
+    std::fs::create_dir(path("src")).unwrap();
+    std::fs::write(path("src/lib.rs"), "").unwrap();
+    let set = |file: &str, seconds| {
+        let file = std::fs::File::options().write(true).open(path(file)).unwrap();
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        file.set_modified(time).unwrap();
+    };
+    set("old.wasm", 2000);
+    set("src/lib.rs", 1000);
+    let told = plugin(&["run", &component, "up"]).with(0, &["keep"]);
+    assert_eq!(told.err, "");
+    set("src/lib.rs", 3000);
+    let told = plugin(&["run", &component, "up"]).with(0, &["keep"]);
+    assert!(
+        told.err.contains("src/lib.rs: `gauntlet plugin build` makes it anew"),
+        "{}",
+        told.err
+    );
+}
+
+#[test]
+fn a_compiler_that_is_not_there_is_named_with_how_to_get_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let tools = folder.path().join("tools");
+    std::fs::create_dir(&tools).unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    for tool in ["sh", "dirname"] {
+        let found = std::env::split_paths(&path).map(|folder| folder.join(tool));
+        let found = found.into_iter().find(|file| file.is_file()).unwrap();
+        std::os::unix::fs::symlink(found, tools.join(tool)).unwrap();
+    }
+    for (language, install) in [
+        ("go", "install Go 1.24 or newer"),
+        ("javascript", "install Node 20 or newer"),
+        ("typescript", "install Node 20 or newer"),
+        ("assemblyscript", "install Node 20 or newer"),
+        ("python", "install Python 3.10 or newer"),
+        ("zig", "apt-get install python3-venv"),
+        ("c", "apt-get install clang-19"),
+        ("cpp", "apt-get install clang-19"),
+    ] {
+        plugin(&[
+            "new",
+            language,
+            "--lang",
+            language,
+            "--in",
+            folder.path().to_str().unwrap(),
+        ])
+        .with(0, &[]);
+        let built = Command::new(env!("CARGO_BIN_EXE_gauntlet"))
+            .args(["plugin", "build"])
+            .arg(folder.path().join(language))
+            .env("PATH", &tools)
+            .output()
+            .unwrap();
+        let told = String::from_utf8(built.stderr).unwrap();
+        assert!(!built.status.success() && told.contains(install), "{language}: {told}");
+    }
 }
 
 /// A module as a compiler without bindings leaves it: exports by the names of the canonical ABI, and nothing that says so.

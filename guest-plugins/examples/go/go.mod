@@ -1,3 +1,3 @@
-module my-policy
+module policy.example/my-policy
 
 go 1.24

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"my-policy/gauntlet"
+	"policy.example/my-policy/gauntlet"
 )
 
 type MyPolicy struct {

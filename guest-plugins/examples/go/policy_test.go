@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"my-policy/gauntlet"
+	"policy.example/my-policy/gauntlet"
 )
 
 // A policy is an ordinary type, so `go test` tests it as one; `gauntlet plugin test` asks the component itself.

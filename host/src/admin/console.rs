@@ -72,15 +72,15 @@ static TAGS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
 });
 
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new()
-        .route(
-            "/",
-            get(|headers: HeaderMap| async move { answer("index.html", &headers) }),
-        )
-        .route(
-            "/console/{name}",
-            get(|Path(name): Path<String>, headers: HeaderMap| async move { answer(&name, &headers) }),
-        )
+    Router::new().route("/", get(page)).route("/console/{name}", get(file))
+}
+
+async fn page(headers: HeaderMap) -> Response {
+    answer("index.html", &headers)
+}
+
+async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    answer(&name, &headers)
 }
 
 fn answer(name: &str, asked: &HeaderMap) -> Response {

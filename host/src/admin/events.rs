@@ -23,11 +23,12 @@ use super::flowing::{FlowEvent, TenantsEvent};
 use super::gateway::Gateway;
 use super::lately::Lately;
 use super::refused::RefusalEvent;
-use super::reloaded::ReloadEvent;
+use super::reloads::ReloadedView;
 use super::streams::STREAMS;
 use super::views::failed;
 use crate::listener::lasting;
 use crate::refusals::KeptRefusal;
+use crate::reload::Reloaded;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Of these a table of all tenants comes with each.
@@ -142,14 +143,14 @@ impl Gateway {
 /// What was told last.
 struct Told {
     table: Instant,
-    reload: ReloadEvent,
+    reload: Option<Arc<Reloaded>>,
 }
 
 impl Told {
     fn of(gateway: &Gateway) -> Self {
         Self {
             table: Instant::now(),
-            reload: ReloadEvent::of(&gateway.generations.report()),
+            reload: gateway.generations.history().into_iter().next(),
         }
     }
 
@@ -158,10 +159,8 @@ impl Told {
         let send = |event| drop(gateway.events.listeners.send(event));
         let (interval, seconds) = gateway.flow.take_lately(now);
         send(event("flow", &FlowEvent::of(&gateway.flow, &interval, seconds)));
-        let reload = ReloadEvent::of(&gateway.generations.report());
-        if reload != self.reload {
-            send(event("reload", &reload));
-            self.reload = reload;
+        for reload in self.new_reloads(gateway).iter().rev() {
+            send(event("reload", &ReloadedView::of(reload)));
         }
         if round.is_multiple_of(OF_A_TABLE) {
             let current = gateway.generations.current();
@@ -173,12 +172,22 @@ impl Told {
 
     fn forget(&mut self, gateway: &Gateway, now: Instant) {
         self.reset(now);
-        self.reload = ReloadEvent::of(&gateway.generations.report());
+        self.new_reloads(gateway);
         gateway.flow.take_lately(now);
         let current = gateway.generations.current();
         current.tenants.accounts().for_each(|account| {
             account.flow().take_lately();
         });
+    }
+
+    /// Those since the last look, the newest first.
+    fn new_reloads(&mut self, gateway: &Gateway) -> Vec<Arc<Reloaded>> {
+        let mut all = gateway.generations.history();
+        let newest = all.first().cloned();
+        let is_known = |reload: &Arc<Reloaded>| self.reload.as_ref().is_some_and(|told| Arc::ptr_eq(told, reload));
+        all.truncate(all.iter().position(is_known).unwrap_or(all.len()));
+        self.reload = newest;
+        all
     }
 
     /// How many seconds the next table is of.

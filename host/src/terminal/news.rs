@@ -23,13 +23,18 @@ impl News {
             .iter()
             .map(|seen| (seen.tenant.clone(), seen.generation));
         let now: BTreeMap<String, u64> = now.collect();
+        let went_back = |tenant: &str, generation| {
+            let mut back = reading.status.went_back.iter();
+            back.any(|back| back.tenant == tenant && back.generation == generation)
+        };
         let mut lines = Vec::new();
         if let Some(before) = &self.generations {
             let gone = before.keys().filter(|tenant| !now.contains_key(*tenant));
             lines.extend(gone.map(|tenant| format!("* {tenant}: the tenant is gone and its writes are refused")));
             lines.extend(now.iter().filter_map(|(tenant, generation)| match before.get(tenant) {
                 None => Some(format!("* {tenant}: a new tenant is served")),
-                Some(old) if old != generation => {
+                // What it went back to is no news of its own: why it did is told below.
+                Some(old) if old != generation && !went_back(tenant, *generation) => {
                     Some(format!("* {tenant}: new policies in use (generation {generation})"))
                 }
                 Some(_) => None,
@@ -57,6 +62,7 @@ mod tests {
     use std::time::Instant;
 
     use super::super::rows::tests::reading;
+    use super::super::seen::WentBackSeen;
     use super::*;
 
     #[test]
@@ -76,6 +82,22 @@ mod tests {
         assert!(news.of(&now).is_empty());
         now.tenants[1].tenant = "e".to_owned();
         assert_eq!(news.of(&now)[1], "* e: a new tenant is served");
+    }
+
+    #[test]
+    fn a_tenant_that_went_back_has_no_new_policies() {
+        let mut news = News::default();
+        let mut now = reading(Instant::now(), 0, 1.0);
+        news.of(&now);
+        now.tenants[0].generation = 4;
+        now.status.went_back = vec![WentBackSeen {
+            tenant: "a".to_owned(),
+            generation: 4,
+            why: "policy p gave two answers about one series".to_owned(),
+            to_generation: Some(2),
+        }];
+        let told = ["! tenant a went back to its policies before: policy p gave two answers about one series"];
+        assert_eq!(news.of(&now), told);
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub struct BrokenSeen {
 #[serde(default)]
 pub struct WentBackSeen {
     pub tenant: String,
+    pub generation: u64,
     pub why: String,
     pub to_generation: Option<u64>,
 }

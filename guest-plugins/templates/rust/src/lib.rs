@@ -28,3 +28,27 @@ impl Relabel for MyPolicy {
 }
 
 relabel_policy!(MyPolicy);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gauntlet_policy::Label;
+
+    fn series(labels: &[(&str, &str)]) -> Series {
+        let label = |(name, value): &(&str, &str)| Label {
+            name: (*name).to_owned(),
+            value: (*value).to_owned(),
+        };
+        Series::new(labels.iter().map(label).collect())
+    }
+
+    #[test]
+    fn a_series_gets_its_cluster() -> Result<(), String> {
+        let context = Context::new("kazusa", &["main"]);
+        let policy = MyPolicy::configure(r#"{"cluster": "eu-1"}"#, &context)?;
+        let mut up = series(&[("__name__", "up"), ("job", "api")]);
+        assert_eq!(policy.relabel(&mut up), Fate::Keep);
+        assert_eq!(up.value("cluster"), "eu-1");
+        Ok(())
+    }
+}

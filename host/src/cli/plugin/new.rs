@@ -32,9 +32,18 @@ const NAME: [&str; 2] = ["my-policy", "my_policy"];
 const SDK: &str = "gauntlet-policy";
 const CONTRACT_OF_SDK: [&str; 2] = ["\"../../wit\"", "\"wit\""];
 
+/// What no crate can be called: the language's words, and the crates that are there without being named.
+const RUST_WORDS: &[&str] = &[
+    "abstract", "alloc", "as", "async", "await", "become", "box", "break", "const", "continue", "core", "crate", "do",
+    "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro",
+    "match", "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "self", "static", "std", "struct",
+    "super", "test", "trait", "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "while",
+    "yield",
+];
+
 #[derive(Debug, Args)]
 pub struct Options {
-    /// The name of the project and of its folder: letters, digits and `-`.
+    /// The name of the project and of its folder: lower-case letters, digits and `-`, a letter first and no `-` last.
     #[arg(value_name = "NAME")]
     name: String,
     /// The language it is written in.
@@ -57,6 +66,15 @@ fn languages() -> clap::builder::PossibleValuesParser {
 /// If the name can be no project's, or its folder has something in it.
 pub fn run(options: &Options) -> Result<Sound, Wrong> {
     check_name(&options.name)?;
+    if options.language == "rust" && RUST_WORDS.contains(&options.name.as_str()) {
+        return Err(format!(
+            "`{}` can be no project's name in Rust, where it is a word of the language",
+            options.name
+        ));
+    }
+    if !options.place.is_dir() {
+        return Err(format!("there is no folder {} to make it in", options.place.display()));
+    }
     let folder = options.place.join(&options.name);
     let has_something = fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some());
     if has_something || folder.is_file() {
@@ -86,25 +104,19 @@ fn check_name(name: &str) -> Result<(), Wrong> {
     match begins && name.chars().all(legal) && name.len() <= 63 {
         true => Ok(()),
         false => Err(format!(
-            "`{name}` can be no project's name: it has up to 63 of a-z, 0-9 and -, and begins with a letter"
+            "`{name}` can be no project's name: it has up to 63 of a-z, 0-9 and -, begins with a letter and does not end with -"
         )),
     }
 }
 
-/// A file with the project's name in it; what is no text stays as it is.
+/// A file with the project's name in it; what is no text stays as it is. Types keep theirs: a project may be called what a type of
+/// the language is.
 fn named(bytes: &[u8], name: &str) -> Vec<u8> {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return bytes.to_vec();
     };
-    let pascal: String = name.split('-').map(capital).collect();
     let text = text.replace(NAME[0], name).replace(NAME[1], &name.replace('-', "_"));
-    text.replace("MyPolicy", &pascal).into_bytes()
-}
-
-fn capital(word: &str) -> String {
-    let mut letters = word.chars();
-    let first = letters.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(letters).collect()
+    text.into_bytes()
 }
 
 fn write_rust_sdk(folder: &Path) -> Result<(), Wrong> {

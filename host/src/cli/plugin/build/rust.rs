@@ -3,6 +3,7 @@
 //! Takes its folder, gives the component that cargo and then this program make of it. Finds a compiler with a library for
 //! wasm32: rustup's target, or else Debian's packages. Never installs one.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -22,7 +23,7 @@ const DEBIAN: [&str; 3] = ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/bin/wasm-ld
 /// What is missing, or what cargo could not build, which it has told itself.
 pub fn build(folder: &Path) -> Result<Option<PathBuf>, String> {
     let mut cargo = compiler(folder)?;
-    let (name, target) = package(folder)?;
+    let (name, target) = package(folder, cargo.get_program())?;
     let status = cargo
         .args(["build", "--release", "--target", TARGET])
         .current_dir(folder)
@@ -88,16 +89,20 @@ fn output(command: &mut Command) -> Option<String> {
 }
 
 /// The package of this folder, and where cargo builds.
-fn package(folder: &Path) -> Result<(String, PathBuf), String> {
-    let mut cargo = Command::new("cargo");
-    let metadata = output(
-        cargo
-            .args(["metadata", "--no-deps", "--format-version=1"])
-            .current_dir(folder),
-    );
-    let metadata: Value = metadata
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .ok_or_else(|| format!("cargo does not read {}", folder.join("Cargo.toml").display()))?;
+fn package(folder: &Path, cargo: &OsStr) -> Result<(String, PathBuf), String> {
+    let asked = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--format-version=1"])
+        .current_dir(folder)
+        .output();
+    let told = asked.map_err(|error| format!("cannot run {}: {error}; {MISSING}", cargo.display()))?;
+    let metadata: Value = serde_json::from_slice(&told.stdout).map_err(|_| {
+        let why = String::from_utf8_lossy(&told.stderr);
+        format!(
+            "cargo does not read {}: {}",
+            folder.join("Cargo.toml").display(),
+            why.trim()
+        )
+    })?;
     let manifest = std::fs::canonicalize(folder.join("Cargo.toml")).unwrap_or_default();
     let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let this = packages.iter().find(|package| {
