@@ -505,7 +505,9 @@ await check("500 tenants: every frame stays under 100 ms, only rows in view exis
   );
   none(page.complaints, "complaints");
   await page.close();
-  return `longest frame ${Math.min(...worst)} ms, ${rows} rows in the page`;
+  // What the browser counts as a long frame begins at 50 ms.
+  const longest = Math.min(...worst);
+  return `${longest ? `longest frame ${longest} ms` : "no frame of 50 ms"}, ${rows} rows in the page`;
 });
 
 await check("strangers' words in a row, a reason and a refusal are text", async () => {

@@ -1,4 +1,6 @@
 //! `gauntlet plugin ..`: what authors of policies are told, and how each command ends.
+//!
+//! Long because a command has one line of tests for each thing it says.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

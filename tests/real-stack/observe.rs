@@ -146,7 +146,7 @@ fn ask_all(api: &Api, prometheus: &mut Process) -> Result<String> {
     ensure!(queries.len() > 40, "{} queries are in the dashboard", queries.len());
     let is_there = |name: &&str| queries.iter().any(|(panel, _)| panel == name);
     ensure!(
-        MAY_BE_EMPTY.iter().all(|name| is_there(&name)),
+        MAY_BE_EMPTY.iter().all(is_there),
         "a panel that may be empty is not there"
     );
     for (panel, query) in &queries {

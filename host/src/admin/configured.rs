@@ -153,7 +153,7 @@ struct PolicyView<'a> {
 }
 
 #[derive(Serialize)]
-struct LimitsView {
+pub(super) struct LimitsView {
     max_body_size: u64,
     max_decoded_size: u64,
     max_in_flight_size: u64,
@@ -362,7 +362,7 @@ impl<'a> PolicyView<'a> {
 }
 
 impl LimitsView {
-    fn of(limits: &Limits) -> Self {
+    pub(super) fn of(limits: &Limits) -> Self {
         // Named one by one, so that a new one cannot be forgotten here.
         let Limits {
             max_body_size,

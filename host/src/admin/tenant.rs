@@ -11,13 +11,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 
+use super::configured::LimitsView;
 use super::gateway::Gateway;
 use super::lately::{Lately, rounded};
 use super::paste::remote_write;
 use super::question::{NoAnswer, serving, tenant_id};
 use super::refused::RefusalView;
 use super::views::{PolicyView, TenantView, failed, success};
-use crate::config::Limits;
 use crate::limits::BucketLevel;
 use crate::tenant::{Counted, Generation, Snapshot};
 
@@ -44,19 +44,6 @@ struct UseView {
     /// How fast what is used comes back; only of buckets.
     #[serde(skip_serializing_if = "Option::is_none")]
     per_second: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct LimitsView {
-    max_body_size: u64,
-    max_decoded_size: u64,
-    max_in_flight_size: u64,
-    max_concurrent_requests: usize,
-    max_active_series: u64,
-    max_series_per_request: u64,
-    max_labels_per_series: usize,
-    max_label_name_length: usize,
-    max_label_value_length: usize,
 }
 
 /// Samples since the process began.
@@ -164,33 +151,6 @@ impl UseView {
             max: level.burst,
             unit: "tokens",
             per_second: Some(level.per_second),
-        }
-    }
-}
-
-impl LimitsView {
-    fn of(limits: &Limits) -> Self {
-        let Limits {
-            max_body_size,
-            max_decoded_size,
-            max_in_flight_size,
-            max_concurrent_requests,
-            max_active_series,
-            max_series_per_request,
-            max_labels_per_series,
-            max_label_name_length,
-            max_label_value_length,
-        } = *limits;
-        Self {
-            max_body_size,
-            max_decoded_size,
-            max_in_flight_size,
-            max_concurrent_requests,
-            max_active_series,
-            max_series_per_request,
-            max_labels_per_series,
-            max_label_name_length,
-            max_label_value_length,
         }
     }
 }
