@@ -440,6 +440,7 @@ fn a_new_project_has_all_it_needs_and_overwrites_nothing() {
     plugin(&["new", "../up", "--in", place]).with(2, &["can be no project's name"]);
     plugin(&["new", "x", "--lang", "cobol"]).with(2, &["rust"]);
     plugin(&["new", "self", "--in", place]).with(2, &["a word of the language"]);
+    plugin(&["new", "esbuild", "--lang", "javascript", "--in", place]).with(2, &["projects are made of"]);
     plugin(&["new", "fmt", "--lang", "go", "--in", place]).with(0, &["gauntlet plugin build"]);
     let module = std::fs::read_to_string(folder.path().join("fmt/go.mod")).unwrap();
     assert!(module.starts_with("module policy.example/fmt\n"), "{module}");
@@ -494,18 +495,11 @@ fn a_compiler_that_is_not_there_is_named_with_how_to_get_it() {
         ("c", "apt-get install clang-19"),
         ("cpp", "apt-get install clang-19"),
     ] {
-        plugin(&[
-            "new",
-            language,
-            "--lang",
-            language,
-            "--in",
-            folder.path().to_str().unwrap(),
-        ])
-        .with(0, &[]);
+        let (name, place) = (format!("in-{language}"), folder.path().to_str().unwrap());
+        plugin(&["new", &name, "--lang", language, "--in", place]).with(0, &[]);
         let built = Command::new(env!("CARGO_BIN_EXE_gauntlet"))
             .args(["plugin", "build"])
-            .arg(folder.path().join(language))
+            .arg(folder.path().join(name))
             .env("PATH", &tools)
             .output()
             .unwrap();

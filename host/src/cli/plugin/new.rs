@@ -41,6 +41,17 @@ const RUST_WORDS: &[&str] = &[
     "yield",
 ];
 
+/// Packages that projects are made of.
+const TAKEN: &[&str] = &[
+    "assemblyscript",
+    "componentize-qjs",
+    "esbuild",
+    "gauntlet-policy",
+    "serde",
+    "typescript",
+    "wit-bindgen",
+];
+
 #[derive(Debug, Args)]
 pub struct Options {
     /// The name of the project and of its folder: lower-case letters, digits and `-`, a letter first and no `-` last.
@@ -66,6 +77,12 @@ fn languages() -> clap::builder::PossibleValuesParser {
 /// If the name can be no project's, or its folder has something in it.
 pub fn run(options: &Options) -> Result<Sound, Wrong> {
     check_name(&options.name)?;
+    if TAKEN.contains(&options.name.as_str()) {
+        return Err(format!(
+            "`{}` can be no project's name: a package that projects are made of has it",
+            options.name
+        ));
+    }
     if options.language == "rust" && RUST_WORDS.contains(&options.name.as_str()) {
         return Err(format!(
             "`{}` can be no project's name in Rust, where it is a word of the language",
