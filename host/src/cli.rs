@@ -67,7 +67,8 @@ enum Command {
     #[command(after_help = status::EXAMPLE)]
     Status(status::Options),
     /// Shows the way of a series through a running gateway, step by step, to its upstream or to what its sender would be told.
-    /// The exit code is 1 if a series would be refused, or its write would be.
+    /// Its policies are asked, and its active series and rates count. The exit code is 1 if a series would be refused, or its write
+    /// would be.
     #[command(after_help = explain::EXAMPLE)]
     Explain(explain::Options),
     /// Makes, tries and lists tenants.

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config;
 use crate::server::{self, Running};
-use crate::terminal::{self, Column, Operator, Sorting, Watched};
+use crate::terminal::{self, Column, Operator, RunningGateway, Sorting, Watched};
 
 mod certificates;
 mod folder;
@@ -198,8 +198,10 @@ async fn watch(options: &Options, running: &Running, notes: Vec<String>) -> Resu
     let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
     let watched = Watched {
-        url: format!("http://{}", running.admin),
-        operator: Operator::default(),
+        gateway: RunningGateway {
+            url: format!("http://{}", running.admin),
+            operator: Operator::default(),
+        },
         interval: REFRESH,
         sorting: Sorting {
             by: Column::Tenant,

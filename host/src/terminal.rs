@@ -21,7 +21,7 @@ mod table;
 mod watched;
 
 pub use alarms::alarms;
-pub use operator::{Inquirer, Operator, authorization, located};
+pub use operator::{Inquirer, Operator, RunningGateway, authorization, located};
 pub use printed::{follow, once};
 pub use reading::look_at;
 #[cfg(feature = "top")]

@@ -10,38 +10,15 @@ use gauntlet_tests::{Setup, relabel};
 use serde_json::{Value, json};
 
 use crate::tenant;
+use crate::tools::{Ended, gauntlet};
 
 fn fixture(name: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-plugins/fixtures/built");
     root.join(format!("{name}.wasm")).to_str().unwrap().to_owned()
 }
 
-/// How a command ended.
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ended {
-    #[track_caller]
-    fn with(self, code: i32, parts: &[&str]) -> Self {
-        let all = format!("{}{}", self.out, self.err);
-        assert_eq!(self.code, code, "{all}");
-        for part in parts {
-            assert!(all.contains(part), "{part:?} is not in:\n{all}");
-        }
-        self
-    }
-
-    #[track_caller]
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err))
-    }
-}
-
 fn plugin(arguments: &[&str]) -> Ended {
-    plugin_told(arguments, "")
+    gauntlet(&[&["plugin"], arguments].concat())
 }
 
 fn plugin_told(arguments: &[&str], input: &str) -> Ended {
@@ -54,12 +31,7 @@ fn plugin_told(arguments: &[&str], input: &str) -> Ended {
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let ended = child.wait_with_output().unwrap();
-    Ended {
-        code: ended.status.code().unwrap(),
-        out: String::from_utf8(ended.stdout).unwrap(),
-        err: String::from_utf8(ended.stderr).unwrap(),
-    }
+    child.wait_with_output().unwrap().into()
 }
 
 /// A file of cases in a folder of its own.

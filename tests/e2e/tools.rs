@@ -1,7 +1,7 @@
 //! Commands that answer a question: how they are run, and how they end.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use gauntlet_tests::Setup;
 use serde_json::{Value, json};
@@ -31,16 +31,19 @@ impl Ended {
     }
 }
 
-pub fn gauntlet(arguments: &[&str]) -> Ended {
-    let ended = Command::new(env!("CARGO_BIN_EXE_gauntlet"))
-        .args(arguments)
-        .output()
-        .unwrap();
-    Ended {
-        code: ended.status.code().unwrap(),
-        out: String::from_utf8(ended.stdout).unwrap(),
-        err: String::from_utf8(ended.stderr).unwrap(),
+impl From<Output> for Ended {
+    fn from(ended: Output) -> Self {
+        Self {
+            code: ended.status.code().unwrap(),
+            out: String::from_utf8(ended.stdout).unwrap(),
+            err: String::from_utf8(ended.stderr).unwrap(),
+        }
     }
+}
+
+pub fn gauntlet(arguments: &[&str]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gauntlet"));
+    command.args(arguments).output().unwrap().into()
 }
 
 /// On a thread of its own, for tests that have something to do meanwhile.

@@ -13,7 +13,7 @@ use crate::explain::{
     AskedBudget, AskedCharge, AskedRoute, Explained, ExplainedStep, Explanation, Inquiry, LabelChange,
 };
 use crate::model::{Label, TenantId, parse_series};
-use crate::terminal::{Inquirer, Operator};
+use crate::terminal::{Inquirer, RunningGateway};
 
 pub(super) const EXAMPLE: &str = r#"Examples:
   gauntlet explain --tenant kazusa 'up{job="node",instance="a:9100"}'
@@ -25,16 +25,8 @@ const MAX_ANSWER: usize = 64 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// The address of the gateway's admin listener. Its policies are asked, and its active series and rates count.
-    #[arg(
-        long,
-        env = "GAUNTLET_ADMIN_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:10902"
-    )]
-    url: String,
     #[command(flatten)]
-    operator: Operator,
+    gateway: RunningGateway,
     #[command(flatten)]
     question: AskedSeries,
 }
@@ -67,7 +59,7 @@ async fn live(options: &Options) -> Result<Explained, String> {
         policies: None,
     };
     let inquiry = serde_json::to_vec(&inquiry).map_err(|error| error.to_string())?;
-    let inquirer = Inquirer::new(&options.url, &options.operator)?;
+    let inquirer = Inquirer::new(&options.gateway.url, &options.gateway.operator)?;
     let answer = inquirer.ask("/api/v1/explain", inquiry, PATIENCE, MAX_ANSWER).await?;
     let data = inquirer.data_of(&answer)?;
     serde_json::from_value(data).map_err(|error| inquirer.nonsense(&error))

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Done, Shape, wait_for, write_out};
 use crate::model::{plain, seconds_since_1970};
-use crate::terminal::{Inquirer, Operator, PolicySeen, StatusSeen, UpstreamSeen, alarms, look_at};
+use crate::terminal::{Inquirer, PolicySeen, RunningGateway, StatusSeen, UpstreamSeen, alarms, look_at};
 
 pub(super) const EXAMPLE: &str = r"Examples:
   gauntlet status
@@ -20,16 +20,8 @@ const MAX_SHOWN: usize = 200;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// The address of the gateway's admin listener.
-    #[arg(
-        long,
-        env = "GAUNTLET_ADMIN_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:10902"
-    )]
-    url: String,
     #[command(flatten)]
-    operator: Operator,
+    gateway: RunningGateway,
     /// How the answer is written.
     #[arg(long, value_enum, default_value_t)]
     format: Shape,
@@ -45,14 +37,14 @@ struct Told {
 pub(super) fn run(options: &Options) -> Done {
     let told = wait_for(ask(options))?;
     match options.format {
-        Shape::Text => write_out(text(&options.url, &told, seconds_since_1970()).as_bytes())?,
+        Shape::Text => write_out(text(&options.gateway.url, &told, seconds_since_1970()).as_bytes())?,
         Shape::Json => write_out(format!("{:#}\n", as_json(&told)).as_bytes())?,
     }
     Ok(!told.alarms.is_empty())
 }
 
 async fn ask(options: &Options) -> Result<Told, String> {
-    let inquirer = Inquirer::new(&options.url, &options.operator)?;
+    let inquirer = Inquirer::new(&options.gateway.url, &options.gateway.operator)?;
     let status = look_at(&inquirer, "/api/v1/status").await?;
     let upstreams: Vec<UpstreamSeen> = look_at(&inquirer, "/api/v1/upstreams").await?;
     let policies: Vec<PolicySeen> = look_at(&inquirer, "/api/v1/policies").await?;

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::answer::{finish, tenant_id, wait_for};
 use crate::config;
 use crate::model::TenantId;
-use crate::terminal::{Inquirer, Operator};
+use crate::terminal::{Inquirer, RunningGateway};
 
 pub(super) const EXAMPLE: &str = r"Examples:
   gauntlet tap --tenant kazusa --for 30s
@@ -28,20 +28,12 @@ pub(super) struct Options {
     /// How long they are taken, in whole seconds.
     #[arg(long = "for", value_name = "DURATION", default_value = "30s", value_parser = config::parse_duration)]
     duration: Duration,
-    /// The address of the gateway's admin listener.
-    #[arg(
-        long,
-        env = "GAUNTLET_ADMIN_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:10902"
-    )]
-    url: String,
+    #[command(flatten)]
+    gateway: RunningGateway,
     /// Takes the values of labels too, which may be what a policy redacts. Without them each is `_`, but for the name of the
     /// metric.
     #[arg(long)]
     values: bool,
-    #[command(flatten)]
-    operator: Operator,
 }
 
 pub(super) fn run(options: &Options) -> ExitCode {
@@ -62,8 +54,8 @@ fn tap(options: &Options) -> Result<String, String> {
         "values": options.values,
     });
     let question = question.to_string().into_bytes();
-    let url = &options.url;
-    let inquirer = Inquirer::new(url, &options.operator)?;
+    let url = &options.gateway.url;
+    let inquirer = Inquirer::new(&options.gateway.url, &options.gateway.operator)?;
     let answer = wait_for(inquirer.ask("/api/v1/tap", question, options.duration, MAX_ANSWER))?;
     String::from_utf8(answer).map_err(|_| format!("{url} did not answer as a gateway does"))
 }

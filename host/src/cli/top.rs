@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{Done, wait_for, write_out};
 use crate::config;
-use crate::terminal::{self, Column, Operator, Sorting, Watched};
+use crate::terminal::{self, Column, RunningGateway, Sorting, Watched};
 
 pub(super) const EXAMPLE: &str = r"Examples:
   gauntlet top
@@ -22,16 +22,8 @@ down scroll, space pauses.";
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// The address of the gateway's admin listener.
-    #[arg(
-        long,
-        env = "GAUNTLET_ADMIN_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:10902"
-    )]
-    url: String,
     #[command(flatten)]
-    operator: Operator,
+    gateway: RunningGateway,
     /// The column that rows are sorted by.
     #[arg(long, value_enum, default_value_t)]
     sort: Column,
@@ -56,8 +48,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 pub(super) fn run(options: &Options) -> Done {
     let watched = Watched {
-        url: options.url.clone(),
-        operator: options.operator.clone(),
+        gateway: options.gateway.clone(),
         interval: options.interval,
         sorting: Sorting {
             by: options.sort,

@@ -58,6 +58,16 @@ pub struct Operator {
     ca_file: Option<PathBuf>,
 }
 
+/// A running gateway, and as whom it is asked.
+#[derive(Debug, Clone, Args)]
+pub struct RunningGateway {
+    /// The address of the gateway's admin listener.
+    #[arg(long, env = "GAUNTLET_ADMIN_URL", value_name = "URL", default_value = EXAMPLE)]
+    pub url: String,
+    #[command(flatten)]
+    pub operator: Operator,
+}
+
 /// Asks one gateway; a connection that is still good is used again.
 pub struct Inquirer {
     url: String,

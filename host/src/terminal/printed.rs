@@ -20,7 +20,7 @@ use super::watched::Watched;
 /// # Errors
 /// A sentence for the operator.
 pub async fn once(watched: &Watched) -> Result<(String, bool), String> {
-    let inquirer = Inquirer::new(&watched.url, &watched.operator)?;
+    let inquirer = Inquirer::new(&watched.gateway.url, &watched.gateway.operator)?;
     let mut flow = Looks::default();
     flow.add(Reading::take(&inquirer).await?);
     sleep(watched.interval).await;
@@ -39,7 +39,7 @@ pub async fn once(watched: &Watched) -> Result<(String, bool), String> {
 /// # Errors
 /// A sentence for the operator.
 pub async fn follow(watched: &Watched) -> Result<(), String> {
-    let inquirer = Inquirer::new(&watched.url, &watched.operator)?;
+    let inquirer = Inquirer::new(&watched.gateway.url, &watched.gateway.operator)?;
     let (mut flow, mut news) = (Looks::default(), News::default());
     loop {
         let reading = Reading::take(&inquirer).await?;

@@ -41,7 +41,7 @@ type Look = Result<Reading, String>;
 /// # Errors
 /// A sentence for the operator: the gateway did not answer the first time, or there is no terminal.
 pub async fn watch(watched: &Watched) -> Result<(), String> {
-    let inquirer = Inquirer::new(&watched.url, &watched.operator)?;
+    let inquirer = Inquirer::new(&watched.gateway.url, &watched.gateway.operator)?;
     let first = Reading::take(&inquirer).await?;
     let (send, looks) = mpsc::channel(1);
     let looking = look_on(&inquirer, watched.interval, send);
@@ -131,7 +131,7 @@ struct Screen {
 impl Screen {
     fn new(watched: &Watched) -> Self {
         Self {
-            url: watched.url.clone(),
+            url: watched.gateway.url.clone(),
             notes: watched.notes.clone(),
             sorting: watched.sorting,
             search: watched.search.clone(),

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::operator::Operator;
+use super::operator::RunningGateway;
 use super::table::Sorting;
 
 #[derive(Clone)]
 pub struct Watched {
-    /// Of the admin listener.
-    pub url: String,
-    pub operator: Operator,
+    pub gateway: RunningGateway,
     /// Between two looks.
     pub interval: Duration,
     pub sorting: Sorting,

@@ -7,14 +7,16 @@ use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 use tokio_util::sync::CancellationToken;
 
-use super::super::operator::Operator;
+use super::super::operator::{Operator, RunningGateway};
 use super::super::rows::tests::reading;
 use super::*;
 
 fn screen() -> Screen {
     let mut screen = Screen::new(&Watched {
-        url: "http://127.0.0.1:10902".to_owned(),
-        operator: Operator::default(),
+        gateway: RunningGateway {
+            url: "http://127.0.0.1:10902".to_owned(),
+            operator: Operator::default(),
+        },
         interval: Duration::from_secs(1),
         sorting: Sorting::default(),
         search: String::new(),
