@@ -14,12 +14,13 @@ use bytes::Bytes;
 use crate::chain::PolicyWatch;
 use crate::memory::Held;
 use crate::sandbox::{Effort, Rank, Work};
-use crate::wire::labels::label_bytes;
 
+mod run;
 mod sketch;
 #[cfg(test)]
 mod tests;
 
+use run::Run;
 pub use sketch::CountedName;
 use sketch::{Sketch, names_of};
 
@@ -36,7 +37,6 @@ const PER_STEP: u32 = 16 << 10;
 const MOST_PER_TENANT: u64 = 256 << 10;
 /// What every tenant has, however many there are.
 const LEAST_PER_TENANT: u64 = 4 << 10;
-const METRIC_NAME: &[u8] = b"__name__";
 
 /// One tenant's, over all its generations.
 pub struct Newcomers {
@@ -58,25 +58,6 @@ struct Slot {
     series: u64,
     metrics: Sketch,
     labels: Sketch,
-}
-
-/// Series that follow one another are mostly alike: names are counted together as long as they are the same, and values are
-/// looked at where they differ from those before.
-#[derive(Default)]
-struct Run<'a> {
-    metric: &'a [u8],
-    of_metric: u64,
-    /// Of the last series, but for its metric's name.
-    labels: Vec<(&'a [u8], &'a [u8])>,
-    /// How many series had these names that are not counted yet.
-    of_labels: u64,
-    spare: Vec<(&'a [u8], &'a [u8])>,
-}
-
-impl Run<'_> {
-    fn has_names_of(&self, labels: &[(&[u8], &[u8])]) -> bool {
-        self.labels.len() == labels.len() && self.labels.iter().zip(labels).all(|(was, is)| was.0 == is.0)
-    }
 }
 
 /// What became active within a time.
@@ -211,31 +192,20 @@ impl Kept {
     }
 
     fn note_one<'a>(&mut self, label_set: &'a [u8], run: &mut Run<'a>, watch: &PolicyWatch, most: u64) {
-        let (mut metric, mut labels): (&[u8], Vec<_>) = (b"", std::mem::take(&mut run.spare));
-        for (name, value) in label_bytes(label_set) {
-            match name == METRIC_NAME {
-                true => metric = value,
-                false => labels.push((name, value)),
+        let goes_on = run.goes_on(label_set, |name, value| self.see(name, watch.hash(value)));
+        if !goes_on {
+            self.add_labels(run, watch, most);
+            run.begin(label_set);
+            for (name, value) in run.labels() {
+                self.add(name, 1, Some(watch.hash(value)), most);
             }
         }
+        let metric = run.metric_name();
         if metric != run.metric {
             self.add(run.metric, run.of_metric, None, most);
             (run.metric, run.of_metric) = (metric, 0);
         }
         run.of_metric += 1;
-        if run.has_names_of(&labels) {
-            run.of_labels += 1;
-            let differ = run.labels.iter().zip(&labels).filter(|(was, is)| was.1 != is.1);
-            differ.for_each(|(_, (name, value))| self.see(name, watch.hash(value)));
-        } else {
-            self.add_labels(run, watch, most);
-            run.of_labels = 0;
-            for (name, value) in &labels {
-                self.add(name, 1, Some(watch.hash(value)), most);
-            }
-        }
-        run.spare = std::mem::replace(&mut run.labels, labels);
-        run.spare.clear();
         if let Some(current) = self.slots.back_mut() {
             current.series += 1;
         }
@@ -244,7 +214,7 @@ impl Kept {
     /// As often as series had the same ones, whose values were seen.
     fn add_labels(&mut self, run: &Run<'_>, watch: &PolicyWatch, most: u64) {
         if run.of_labels > 0 {
-            for (name, value) in &run.labels {
+            for (name, value) in run.labels() {
                 self.add(name, run.of_labels, Some(watch.hash(value)), most);
             }
         }

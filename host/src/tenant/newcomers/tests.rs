@@ -125,6 +125,56 @@ fn series_that_are_alike_are_counted_one_by_one_all_the_same() {
 }
 
 #[test]
+fn what_series_have_alike_changes_no_count() {
+    use std::collections::{BTreeMap, BTreeSet};
+    let memory = memory();
+    let newcomers = newcomers(&memory);
+    let mut noise = 7_u64;
+    let mut any = |of: u64| {
+        noise = noise
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (noise >> 33) % of
+    };
+    let mut counted: BTreeMap<String, (u64, BTreeSet<String>)> = BTreeMap::new();
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    for _ in 0..5000 {
+        let mut labels = BTreeMap::new();
+        for name in ["A", "__name__", "le", "mode", "pod"] {
+            if name == "__name__" || any(8) > 0 {
+                // Some are one another's beginning, some long, and most are those of the series before.
+                let value = any(3).to_string().repeat([1, 2, 20, 200][any(4) as usize]);
+                labels.insert(name, if any(4) == 0 { value } else { "x".repeat(17) });
+            }
+        }
+        for (name, value) in &labels {
+            let key = if *name == "__name__" { value } else { *name };
+            let (count, values) = counted.entry(key.to_owned()).or_default();
+            *count += 1;
+            values.insert(value.clone());
+        }
+        let mut bytes = Vec::new();
+        encode_labels(labels.iter().map(|(name, value)| (*name, value.as_str())), &mut bytes);
+        all.push(bytes);
+    }
+    newcomers.note(all.iter().map(Vec::as_slice), newcomers.began);
+    let window = newcomers.windows(newcomers.began).remove(0);
+    assert_eq!((window.new_series, window.error), (5000, 0));
+    assert_eq!(window.labels.len(), 4);
+    assert_eq!(window.metrics.len() + window.labels.len(), counted.len());
+    for shown in window.metrics.iter().chain(&window.labels) {
+        let key = counted.iter().find(|(key, _)| key[..key.len().min(128)] == *shown.name);
+        let (_, (count, values)) = key.expect("a name that was sent");
+        assert_eq!(shown.new_series, *count, "{}", shown.name);
+        let of = values.len() as u64;
+        assert!(
+            shown.values.is_none_or(|values| values + 3 > of && values < of + 3),
+            "{shown:?} {of}"
+        );
+    }
+}
+
+#[test]
 fn a_window_forgets_what_lies_before_it_and_the_rest_goes_after_an_hour() {
     let memory = memory();
     let newcomers = newcomers(&memory);

@@ -40,7 +40,7 @@ fn not_proved() -> ! {
 }
 
 /// Name and value of the first label of `bytes`, and what follows it. None if they do not begin with one.
-pub(in crate::wire) fn read_one(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+pub(crate) fn read_one(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (label, rest) = read_field(bytes, LABEL)?;
     let (name, value) = read_field(label, NAME)?;
     let (value, end) = read_field(value, VALUE)?;
