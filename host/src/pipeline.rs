@@ -17,22 +17,22 @@ use hyper::body::Incoming;
 
 use crate::auth::{Authenticator, Claimed};
 use crate::body::{self, BodyLimits};
-use crate::chain::Charge;
 use crate::config::{Config, OverRate};
 use crate::forward::delivery::{self, Part, Takes};
 use crate::forward::{self, ForwardError, ForwardedHeaders, Outgoing, UpstreamSet};
 use crate::head;
-use crate::judge::{Admission, Body, Judged, Origin, Recalled};
-use crate::limits::{ChargeError, Need, Withdrawal};
+use crate::judge::{Body, Judged, Recalled};
+use crate::limits::Need;
 use crate::listener::last;
 use crate::model::{Peer, Protocol, Totals};
 use crate::respond::{self, Context, Failure, Fullness, RefusedSeries, Stored};
-use crate::route::{self, Routes};
+use crate::route::Routes;
 use crate::sandbox::Once;
-use crate::tenant::{Account, Session, Tenants};
+use crate::tenant::{Account, InOrder, Session, Tenants};
 use crate::wire::{LIGHT_BYTES, LIGHT_ELEMENTS, ScanLimits, Scanned, snappy};
 
 mod accessed;
+mod admit;
 mod ledger;
 mod logged;
 mod settling;
@@ -40,6 +40,7 @@ mod shared;
 mod tap;
 mod untold;
 
+use admit::admit;
 use ledger::{Ledger, is_dropped};
 use settling::{NO_SUCH_UPSTREAM, PartOutcome, Settling};
 pub use shared::{Shared, SharedError};
@@ -84,6 +85,8 @@ struct Trace<'g> {
     samples: Option<u64>,
     /// The upstreams that get something of it, a bit for each of the tenant's first 64.
     parts: u64,
+    /// Its place among those that wait for one another.
+    in_order: Option<InOrder<'g>>,
 }
 
 /// How a request is answered, and whose it is.
@@ -103,6 +106,11 @@ impl Pipeline {
         let mut trace = Trace::default();
         let result = self.write(request, peer, started, &mut trace).await;
         let result = result.map_err(|failure| (failure.answer(&self.context(&trace, peer, number)), failure));
+        let again = result.as_ref().err().and_then(|(answer, _)| answer.retry_after_seconds);
+        if let Some((account, seconds)) = trace.of.zip(again) {
+            let write = trace.in_order.take();
+            account.order().told_to_wait(write, seconds, Instant::now());
+        }
         // Where the rest is sent again, what was refused comes with it.
         let is_dropped = result
             .as_ref()
@@ -199,7 +207,21 @@ impl Pipeline {
         let compressed = self.read_body(incoming, &mut session).await?;
         trace.bytes = compressed.len() as u64;
         session.take_place()?;
-        let processed = self.process(&mut session, protocol, compressed).await?;
+        let passed = self.pass(&mut session, protocol, compressed, headers, trace).await;
+        trace.in_order = session.leave_order();
+        passed
+    }
+
+    /// Of a body that is in.
+    async fn pass<'g>(
+        &'g self,
+        session: &mut Session<'g>,
+        protocol: Protocol,
+        compressed: Bytes,
+        headers: &HeaderMap,
+        trace: &mut Trace<'g>,
+    ) -> Result<Stored, Failure> {
+        let processed = self.process(session, protocol, compressed).await?;
 
         // Forward: one request per upstream that gets something.
         let Processed {
@@ -213,7 +235,7 @@ impl Pipeline {
         // All else is gone.
         session.keep(parts.iter().map(|part| part.body.len() as u64).sum());
         let headers = forward::forwarded_headers(headers);
-        let forwarded = self.forward(&session, parts, headers, &mut ledger).await;
+        let forwarded = self.forward(session, parts, headers, &mut ledger).await;
         trace.written = trace.written.map(|_| ledger.stored());
         forwarded?;
         ledger.edited(edited);
@@ -258,6 +280,10 @@ impl Pipeline {
             // In a box: the writes of every other day are not to be larger for it.
             Box::pin(self.tap(session, scanned)).await;
         }
+        if session.has_an_order() {
+            // In a box, as above.
+            Box::pin(session.wait_in_order(recalled.scanned())).await;
+        }
         let framed = written + recalled.size();
         let most = framed + recalled.most_edited();
         session.hold_work(most).map_err(|e| ledger.fail(e.into()))?;
@@ -269,6 +295,9 @@ impl Pipeline {
         let made = framed + judged.size() as u64;
         session.hold_work(made).map_err(|e| ledger.fail(e.into()))?;
         let admitted = admit(session, &mut judged, compressed.len()).await;
+        if let Err(Failure::OverRate { .. }) = admitted {
+            session.be_known(judged.scanned());
+        }
         let routes = admitted.map_err(|e| ledger.fail(e))?;
 
         // Part and encode. The receivers may take seconds: of all this only the parts are held for them.
@@ -406,51 +435,6 @@ impl Pipeline {
         };
         settling.settle(&parts, outcomes, ledger)
     }
-}
-
-/// Asks the policies that judge writes, resolves their routes, and charges what they ask for.
-async fn admit(session: &Session<'_>, judged: &mut Judged, compressed: usize) -> Result<Routes, Failure> {
-    let origin = Origin {
-        subject: session.subject(),
-        protocol: judged.scanned().protocol(),
-        compressed_bytes: compressed as u64,
-    };
-    let admitted = match session.judge().admit(judged, &origin).await? {
-        Admission::Admit(admitted) => admitted,
-        Admission::Reject { reason } => {
-            return Err(Failure::Refused {
-                text: reason.to_string(),
-            });
-        }
-    };
-    // A write that cannot be routed costs nothing, so charging comes last.
-    let routes = route::route(admitted.streams(), admitted.routes(), &session.config().upstreams)?;
-    charge(session, admitted.charges())?;
-    session.judge().admitted(judged)?;
-    if judged.became_active().len() > 0 {
-        // In a box: a write without new series is not to be larger for it.
-        Box::pin(note_newcomers(session, judged)).await;
-    }
-    Ok(routes)
-}
-
-/// For operators who ask what makes a tenant grow. What could not be looked at is counted.
-async fn note_newcomers(session: &Session<'_>, judged: &Judged) {
-    let newcomers = session.newcomers();
-    let noting = newcomers.noting(judged.scanned().body(), judged.became_active());
-    if session.work(noting).await.is_err() {
-        newcomers.missed(judged.became_active().len() as u64, Instant::now());
-    }
-}
-
-fn charge(session: &Session<'_>, charges: &[Charge]) -> Result<(), Failure> {
-    let withdrawals: Vec<Withdrawal<'_>> = charges.iter().map(Withdrawal::from).collect();
-    session.charge(&withdrawals, Instant::now()).map_err(|error| {
-        if let ChargeError::Empty(empty) = &error {
-            session.counters().limited(&empty.policy);
-        }
-        error.into()
-    })
 }
 
 /// A write that is ready to go on.

@@ -36,6 +36,7 @@ pub use series::{InvalidSeries, Patch, Piece, Rejected, ScanError, ScanLimits, S
 pub use shown::{Shown, shown_whole};
 pub use snappy::SnappyError;
 pub use v1::encode::{EncodeError, encode, encode_before, encode_copied};
+pub use v1::tail::first_time;
 pub use v1::{labels, metadata, splice, write_series};
 pub use v2::Measured;
 pub use v2::encode::encode as encode_v2;

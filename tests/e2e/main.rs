@@ -27,6 +27,7 @@ mod limits;
 mod measured;
 mod observed;
 mod operators;
+mod ordering;
 mod pages;
 mod places;
 mod plugin_tools;

@@ -112,6 +112,8 @@ metrics! {
          already_stored ones are not lost, and of upstream_unknown ones the receiver did not say";
     waiting_samples: Counters<TenantLabels>, "waiting_samples",
         "Samples among the rejected ones that the sender keeps and sends again, because their write was answered 5xx or not at all";
+    held_writes: Counters<TenantLabels>, "held_writes",
+        "Writes that waited for an older one with the same series, which had been told to come again, so that no receiver refuses the older";
     refused_exemplars: Counters<TenantLabels>, "refused_exemplars",
         "Exemplars that receivers refused, as far as they counted them; the samples beside them are forwarded or rejected";
     limited_requests: Counters<PolicyLabels>, "limited_requests",

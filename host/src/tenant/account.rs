@@ -1,7 +1,7 @@
 //! What a tenant has whatever its configuration says now: what is remembered of its series, its buckets, what it has in
 //! flight, what was counted and told of it, the last hour of that and the last refusals, what may be stored of writes that
-//! failed, when its credentials were used, samples of what it sent, examples of what came to nothing, and what new series are
-//! called.
+//! failed, when its credentials were used, samples of what it sent, examples of what came to nothing, what new series are called, and
+//! which writes wait for others.
 //!
 //! Takes a tenant's id, gives its one account, handed on from generation to generation and gone with the last of them
 //! and the last write under it: nobody has to sweep for tenants that left. Two accounts of one tenant never live at the
@@ -16,6 +16,7 @@ use super::examples::Examples;
 use super::failures::Failures;
 use super::flow::TenantFlow;
 use super::newcomers::Newcomers;
+use super::order::Order;
 use super::stored_before::StoredBefore;
 use super::uses::Uses;
 use crate::chain::{PolicyWatch, Samples};
@@ -37,6 +38,7 @@ pub struct Account {
     counters: Counters,
     examples: Examples,
     newcomers: Arc<Newcomers>,
+    order: Order,
     flow: TenantFlow,
     failures: Failures,
     refusals: Refusals,
@@ -58,6 +60,7 @@ impl Account {
             in_flight: Arc::default(),
             examples: Examples::new(watch),
             newcomers: Newcomers::new(watch),
+            order: Order::new(watch),
             flow: TenantFlow::new(&counters),
             counters,
             failures: Failures::default(),
@@ -95,6 +98,11 @@ impl Account {
         &self.newcomers
     }
 
+    /// Writes that were told to wait, and those that wait for them.
+    pub fn order(&self) -> &Order {
+        &self.order
+    }
+
     /// What became of its samples in the last hour, as far as somebody gathers it.
     pub fn flow(&self) -> &TenantFlow {
         &self.flow
@@ -125,6 +133,7 @@ impl Account {
         self.refusals.forget_old(now);
         self.stored_before.forget_old(now);
         self.newcomers.forget_old(now);
+        self.order.forget_old(now);
     }
 
     /// The memo for the next generation, and the number by which it knows that one's verdicts.

@@ -170,6 +170,11 @@ impl Counters {
         }
     }
 
+    /// A write waits for an older one with the same series.
+    pub fn held(&self) {
+        self.metrics.held_writes.get_or_create(&self.labels()).inc();
+    }
+
     pub fn edited(&self, samples: u64) {
         if samples > 0 {
             let family = &self.metrics.edited_samples;

@@ -12,6 +12,7 @@ use super::counters::Counters;
 use super::examples::Examples;
 use super::generation::Generation;
 use super::newcomers::Newcomers;
+use super::order::{InOrder, Order};
 use super::stored_before::StoredBefore;
 use crate::auth::Proof;
 use crate::config;
@@ -19,6 +20,7 @@ use crate::judge::Judge;
 use crate::limits::{BoundMet, ChargeError, InFlight, Need, Permit, Turns, Withdrawal};
 use crate::model::TenantId;
 use crate::sandbox::{Undone, Work};
+use crate::wire::Scanned;
 
 /// A proof and what there is of the tenant that it proves. Made by [`Tenants::of`](super::Tenants::of) alone.
 pub struct Proved<'g> {
@@ -77,6 +79,7 @@ impl<'g> Ready<'g> {
             permit: in_flight.enter(count, limits)?,
             proof: self.proof,
             generation: self.generation,
+            in_order: None,
         })
     }
 }
@@ -86,6 +89,7 @@ pub struct Session<'g> {
     proof: Proof,
     generation: &'g Generation,
     permit: Permit,
+    in_order: Option<InOrder<'g>>,
 }
 
 /// Whose a request to a receiver is: what `THANOS-TENANT` says. Given by a [`Session`] alone.
@@ -137,6 +141,35 @@ impl<'g> Session<'g> {
 
     pub fn stored_before(&self) -> &'g StoredBefore {
         &self.generation.account.stored_before
+    }
+
+    fn order(&self) -> &'g Order {
+        self.generation.account.order()
+    }
+
+    /// Whether writes of the tenant were told to wait lately, so that others may have to wait for them.
+    pub fn has_an_order(&self) -> bool {
+        self.order().matters()
+    }
+
+    /// Waits for older writes with the same series, some seconds at most.
+    pub async fn wait_in_order(&mut self, scanned: &Scanned) {
+        if let Some(write) = self.order().register(scanned, Instant::now()) {
+            self.order().wait(&write, self.counters()).await;
+            self.in_order = Some(write);
+        }
+    }
+
+    /// Lets the write be known before it is told to wait, if it is not.
+    pub fn be_known(&mut self, scanned: &Scanned) {
+        if self.in_order.is_none() {
+            self.in_order = self.order().register(scanned, Instant::now());
+        }
+    }
+
+    /// Its place, to be given back when it is known how it is answered.
+    pub fn leave_order(&mut self) -> Option<InOrder<'g>> {
+        self.in_order.take()
     }
 
     /// Takes its place among the requests in flight, until the write is answered.

@@ -5,7 +5,7 @@
 //! that a name without a counter can have come (`floor`), and so what a count may be too high. Sketches are merged as they
 //! are read, and their floors add. Never gives a count that is too low.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crate::model::plain;
 
@@ -31,13 +31,15 @@ pub struct CountedName {
 
 #[derive(Default)]
 pub(super) struct Sketch {
-    counters: HashMap<Box<[u8]>, Counter>,
+    /// So few that they are read through.
+    counters: Vec<Counter>,
     /// The most that a name can have come that has no counter.
     floor: u64,
     bytes: u64,
 }
 
 struct Counter {
+    name: Box<[u8]>,
     count: u64,
     values: Option<Box<Values>>,
 }
@@ -59,19 +61,22 @@ impl Sketch {
 
     /// Notes the hash of a value of the label `name`, as far as that is counted.
     pub(super) fn see(&mut self, name: &[u8], value: u64) {
-        let name = &name[..name.len().min(MAX_NAME)];
-        if let Some(counter) = self.counters.get_mut(name) {
+        if let Some(counter) = self.find(name) {
             counter.see(Some(value));
         }
     }
 
     /// Counts `name` so many times more, with the hash of a value if it is a label's; false if it has no counter.
     pub(super) fn add_known(&mut self, name: &[u8], times: u64, value: Option<u64>) -> bool {
-        let known = self.counters.get_mut(&name[..name.len().min(MAX_NAME)]);
-        let Some(counter) = known else { return false };
+        let Some(counter) = self.find(name) else { return false };
         counter.count += times;
         counter.see(value);
         true
+    }
+
+    fn find(&mut self, name: &[u8]) -> Option<&mut Counter> {
+        let name = &name[..name.len().min(MAX_NAME)];
+        self.counters.iter_mut().find(|counter| *counter.name == *name)
     }
 
     /// The same of one that has no counter. `may_grow`: there is memory for one more.
@@ -89,37 +94,37 @@ impl Sketch {
             self.forget_smallest();
         }
         let mut counter = Counter {
+            name: name.into(),
             count: self.floor + times,
             values: value.map(|_| Box::new(Values([0; REGISTERS]))),
         };
         counter.see(value);
         self.bytes += need;
-        self.counters.insert(name.into(), counter);
+        self.counters.push(counter);
     }
 
     /// So many came that nobody looked at: each may be any name.
     pub(super) fn missed(&mut self, names: u64) {
         self.floor += names;
-        self.counters.values_mut().for_each(|counter| counter.count += names);
+        self.counters.iter_mut().for_each(|counter| counter.count += names);
     }
 
     /// Gives its memory back. What is known then is that no name came more often than the commonest.
     pub(super) fn forget(&mut self) {
-        let most = self.counters.values().map(|counter| counter.count).max();
+        let most = self.counters.iter().map(|counter| counter.count).max();
         self.floor = self.floor.max(most.unwrap_or(0));
-        self.counters = HashMap::new();
+        self.counters = Vec::new();
         self.bytes = 0;
     }
 
     fn forget_smallest(&mut self) {
-        let smallest = self.counters.iter().min_by_key(|(_, counter)| counter.count);
-        let Some((name, count)) = smallest.map(|(name, counter)| (name.clone(), counter.count)) else {
-            return;
-        };
-        let gone = self.counters.remove(&name);
-        let has_values = gone.is_some_and(|gone| gone.values.is_some());
-        self.bytes -= Self::most_for(&name, has_values);
-        self.floor = self.floor.max(count);
+        let places = self.counters.iter().enumerate();
+        let smallest = places.min_by_key(|(_, counter)| counter.count).map(|(at, _)| at);
+        if let Some(at) = smallest {
+            let gone = self.counters.swap_remove(at);
+            self.bytes -= Self::most_for(&gone.name, gone.values.is_some());
+            self.floor = self.floor.max(gone.count);
+        }
     }
 }
 
@@ -163,9 +168,9 @@ pub(super) fn names_of<'s>(sketches: impl Iterator<Item = &'s Sketch> + Clone, m
     let error: u64 = sketches.clone().map(|sketch| sketch.floor).sum();
     let mut all: BTreeMap<&[u8], (u64, Option<Values>)> = BTreeMap::new();
     for sketch in sketches {
-        for (name, counter) in &sketch.counters {
+        for counter in &sketch.counters {
             // Where a name has no counter it may have come as often as the floor says.
-            let (over, values) = all.entry(name).or_default();
+            let (over, values) = all.entry(&counter.name).or_default();
             *over += counter.count - sketch.floor.min(counter.count);
             match (values, &counter.values) {
                 (Some(values), Some(more)) => values.merge(more),

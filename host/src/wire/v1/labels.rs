@@ -40,7 +40,29 @@ fn not_proved() -> ! {
 }
 
 /// Name and value of the first label of `bytes`, and what follows it. None if they do not begin with one.
+#[inline]
 pub(crate) fn read_one(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    read_short(bytes).or_else(|| read_any(bytes))
+}
+
+/// As nearly all are: each length is one byte.
+#[inline]
+fn read_short(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let [LABEL, length @ ..0x80, rest @ ..] = bytes else {
+        return None;
+    };
+    let (label, rest) = rest.split_at_checked(usize::from(*length))?;
+    let [NAME, length @ ..0x80, label @ ..] = label else {
+        return None;
+    };
+    let (name, label) = label.split_at_checked(usize::from(*length))?;
+    let [VALUE, length @ ..0x80, value @ ..] = label else {
+        return None;
+    };
+    (value.len() == usize::from(*length)).then_some((name, value, rest))
+}
+
+fn read_any(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (label, rest) = read_field(bytes, LABEL)?;
     let (name, value) = read_field(label, NAME)?;
     let (value, end) = read_field(value, VALUE)?;

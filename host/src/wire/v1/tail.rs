@@ -5,8 +5,13 @@
 
 use super::labels::read_field;
 use super::tags::{EXEMPLAR, EXEMPLAR_LABEL, HISTOGRAM, NAME, SAMPLE, VALUE};
+use crate::wire::fields::{Fields, Value};
 use crate::wire::series::Torn;
 use crate::wire::varint;
+
+/// `Sample.timestamp` and `Histogram.timestamp`.
+const SAMPLE_TIME: u32 = 2;
+const HISTOGRAM_TIME: u32 = 15;
 
 /// One part of a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +33,26 @@ pub fn parts(tail: &[u8]) -> impl Iterator<Item = Result<SeriesPart<'_>, Torn>> 
         rest = part.map_or(&[], |(_, next)| next);
         Some(part.map(|(part, _)| part).ok_or(Torn))
     })
+}
+
+/// The time of the first sample or histogram, in milliseconds. None if there is neither.
+pub fn first_time(tail: &[u8]) -> Option<i64> {
+    parts(tail).map_while(Result::ok).find_map(|part| match part {
+        SeriesPart::Sample(sample) => time_of(sample, SAMPLE_TIME),
+        SeriesPart::Histogram(histogram) => time_of(histogram, HISTOGRAM_TIME),
+        SeriesPart::Exemplar { .. } => None,
+    })
+}
+
+/// It is left out where it is zero.
+fn time_of(message: &[u8], number: u32) -> Option<i64> {
+    let mut fields = Fields::new(message);
+    while let Ok(Some((field, value))) = fields.next() {
+        if let (true, Value::Varint(time)) = (field == number, value) {
+            return Some(time as i64);
+        }
+    }
+    Some(0)
 }
 
 fn part(bytes: &[u8], tag: u8) -> Option<(SeriesPart<'_>, &[u8])> {
