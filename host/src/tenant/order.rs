@@ -6,7 +6,8 @@
 //! what is new never comes with the same write again: after some of those nobody is held. Costs nothing while nobody waits.
 //! Never refuses a write.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cmp::Ordering::{self, Equal, Greater, Less};
+use std::sync::atomic::{self, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use tokio::sync::Notify;
 use super::counters::Counters;
 use crate::chain::PolicyWatch;
 use crate::memory::Held;
-use crate::wire::{Scanned, first_time};
+use crate::wire::{Scanned, Series, first_time};
 
 /// For how long after a write was told to wait others are looked at.
 const AFTERMATH: Duration = Duration::from_secs(30);
@@ -23,16 +24,21 @@ const AFTERMATH: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(4);
 /// How much later than it was told a sender may come.
 const LATE: Duration = Duration::from_secs(2);
-/// Writes that are known at a time: as many as a Prometheus has connections, and some. Others are not held, and hold none.
-const MOST: usize = 64;
+/// Writes that are known at a time: as many as a Prometheus has connections, and some; each is a bit. Others are not held, and
+/// hold none.
+const MOST: usize = u64::BITS as usize;
+/// Bytes of them, where all tenants together have room for it, and what each has however many there are.
+const MOST_BYTES: u64 = 128 << 10;
+const LEAST_BYTES: u64 = 8 << 10;
 /// How many of them are held at a time. Each has its place among the requests in flight.
 const MOST_HELD: usize = 16;
 /// Writes that did not come again, one after the other, before nobody is held, and for how long.
 const MOST_MISSED: u32 = 3;
 const RESPITE: Duration = Duration::from_secs(300);
-/// Series by which a write is known: those of the least hashes, so that writes with most series in common share some.
-const SIGNS: usize = 16;
-/// Series that are looked at for them: some 60 us.
+/// Series by which a write is known to those that come after it: those of the least hashes, so that writes with most series in
+/// common share some.
+const SIGNS: usize = 128;
+/// Series that are looked at in all: some 100 us.
 const LOOKED_AT: usize = 2048;
 
 /// One tenant's.
@@ -46,8 +52,8 @@ pub struct Order {
 }
 
 struct Line {
-    writes: Vec<Write>,
-    number: u64,
+    /// By their places, which they keep while they are known.
+    writes: Vec<Option<Write>>,
     waiting: usize,
     missed: u32,
     rests_until: Option<Instant>,
@@ -56,10 +62,11 @@ struct Line {
 }
 
 struct Write {
-    number: u64,
     signs: Box<[Sign]>,
     /// None while it is here, else how long it is waited for.
     expected: Option<Instant>,
+    /// The places of those that are older and have some of its series, a bit each.
+    older: u64,
 }
 
 /// One of its series, and the time of the first sample.
@@ -72,7 +79,7 @@ struct Sign {
 /// A write that is here. Others wait for it until this is gone.
 pub struct InOrder<'o> {
     order: &'o Order,
-    number: u64,
+    place: usize,
 }
 
 impl Order {
@@ -82,7 +89,6 @@ impl Order {
             until: AtomicU64::new(0),
             line: Mutex::new(Line {
                 writes: Vec::new(),
-                number: 0,
                 waiting: 0,
                 missed: 0,
                 rests_until: None,
@@ -95,7 +101,7 @@ impl Order {
 
     /// Whether somebody was told to wait lately.
     pub fn matters(&self) -> bool {
-        match self.until.load(Ordering::Relaxed) {
+        match self.until.load(atomic::Ordering::Relaxed) {
             0 => false,
             until => self.began.elapsed().as_millis() < u128::from(until),
         }
@@ -103,9 +109,10 @@ impl Order {
 
     /// Lets the write know its place, without waiting for it. None if it is not to be known.
     pub fn register(&self, scanned: &Scanned, now: Instant) -> Option<InOrder<'_>> {
-        let signs = self.signs(scanned);
-        let number = self.lock().take_in(signs, now)?;
-        Some(InOrder { order: self, number })
+        let series = self.series(scanned);
+        let most = self.watch.share(LEAST_BYTES..=MOST_BYTES);
+        let place = self.lock().take_in(&series, most, now)?;
+        Some(InOrder { order: self, place })
     }
 
     /// Waits until no older write is here or expected.
@@ -117,7 +124,7 @@ impl Order {
             tokio::pin!(moved);
             moved.as_mut().enable();
             let now = Instant::now();
-            let Some(expected) = self.lock().waits_for(write.number, now).filter(|_| now < deadline) else {
+            let Some(expected) = self.lock().waits_for(write.place, now).filter(|_| now < deadline) else {
                 return;
             };
             if waits.is_none() {
@@ -136,38 +143,34 @@ impl Order {
     /// The sender was told to send a write again in so many `seconds`; which one is known if it was here to be known.
     pub fn told_to_wait(&self, write: Option<InOrder<'_>>, seconds: u64, now: Instant) {
         let until = now.saturating_duration_since(self.began) + AFTERMATH;
-        self.until.store(until.as_millis() as u64, Ordering::Relaxed);
+        self.until.store(until.as_millis() as u64, atomic::Ordering::Relaxed);
         if let Some(write) = write {
             let expected = now + Duration::from_secs(seconds) + LATE;
-            self.lock().expect(write.number, expected);
+            self.lock().expect(write.place, expected);
         }
     }
 
     pub(super) fn forget_old(&self, now: Instant) {
         let mut line = self.lock();
         line.forget_missed(now);
-        if line.writes.is_empty() {
+        if line.writes.iter().all(Option::is_none) {
             line.writes = Vec::new();
         }
     }
 
-    fn signs(&self, scanned: &Scanned) -> Box<[Sign]> {
-        let mut least: Vec<Sign> = Vec::with_capacity(SIGNS + 1);
-        for series in scanned.series().iter().take(LOOKED_AT) {
-            let hash = self.watch.hash(scanned.label_bytes(series));
-            if least.len() == SIGNS && least.last().is_some_and(|last| last.hash < hash) {
-                continue;
-            }
-            let Some(time) = first_time(&scanned.body()[series.tail_range()]) else {
-                continue;
-            };
-            match least.binary_search_by_key(&hash, |sign| sign.hash) {
-                Ok(at) => least[at].time = least[at].time.min(time),
-                Err(at) => least.insert(at, Sign { hash, time }),
-            }
-            least.truncate(SIGNS);
-        }
-        least.into()
+    /// By hash, each once, with the oldest of its samples' times.
+    fn series(&self, scanned: &Scanned) -> Vec<Sign> {
+        let looked_at = scanned.series().iter().take(LOOKED_AT);
+        let sign = |series: &Series| {
+            Some(Sign {
+                time: first_time(&scanned.body()[series.tail_range()])?,
+                hash: self.watch.hash(scanned.label_bytes(series)),
+            })
+        };
+        let mut series: Vec<Sign> = looked_at.filter_map(sign).collect();
+        series.sort_unstable();
+        series.dedup_by_key(|sign| sign.hash);
+        series
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {
@@ -176,91 +179,133 @@ impl Order {
 }
 
 impl Line {
-    /// Gives its number: a new one, or that by which it is expected.
-    fn take_in(&mut self, signs: Box<[Sign]>, now: Instant) -> Option<u64> {
+    /// Gives its place: a new one, or that where it is expected.
+    fn take_in(&mut self, series: &[Sign], most: u64, now: Instant) -> Option<usize> {
         self.forget_missed(now);
-        if signs.is_empty() || self.rests_until.is_some_and(|until| now < until) {
+        if series.is_empty() || self.rests_until.is_some_and(|until| now < until) {
             return None;
         }
-        let again = |write: &&mut Write| write.expected.is_some() && write.signs == signs;
-        if let Some(write) = self.writes.iter_mut().find(again) {
+        let signs = &series[..series.len().min(SIGNS)];
+        let is_again = |write: &Write| write.expected.is_some() && *write.signs == *signs;
+        let again = self
+            .writes
+            .iter()
+            .position(|write| write.as_ref().is_some_and(is_again));
+        if let Some(write) = again.and_then(|place| self.write(place)) {
             (write.expected, self.missed) = (None, 0);
-            return Some(write.number);
+            return again;
         }
-        if self.writes.len() == MOST || self.held.grow(Write::bytes(&signs)).is_err() {
+        let place = self.room_for(Write::bytes(signs), most)?;
+        let older = self.compare(series, place);
+        self.writes[place] = Some(Write {
+            signs: signs.into(),
+            expected: None,
+            older,
+        });
+        Some(place)
+    }
+
+    fn room_for(&mut self, bytes: u64, most: u64) -> Option<usize> {
+        let place = self
+            .writes
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(self.writes.len());
+        if place == MOST || self.held.bytes() + bytes > most || self.held.grow(bytes).is_err() {
             return None;
         }
-        self.number += 1;
-        self.writes.push(Write {
-            number: self.number,
-            signs,
-            expected: None,
-        });
-        Some(self.number)
+        if place == self.writes.len() {
+            self.writes.push(None);
+        }
+        Some(place)
+    }
+
+    /// Which are older than one of these `series`, and tells those that are newer that one is in this place.
+    fn compare(&mut self, series: &[Sign], place: usize) -> u64 {
+        let mut older = 0;
+        for (at, write) in self.writes.iter_mut().enumerate() {
+            let Some(write) = write else { continue };
+            match write.compared_with(series) {
+                Less => older |= 1 << at,
+                Equal => {}
+                Greater => write.older |= 1 << place,
+            }
+        }
+        older
     }
 
     /// Nobody is held for what does not come.
     fn forget_missed(&mut self, now: Instant) {
-        let is_missed = |write: &Write| write.expected.is_some_and(|expected| expected <= now);
-        let missed = self.writes.extract_if(.., |write| is_missed(write));
-        let (count, bytes) = missed.fold((0, 0), |(count, bytes), write| {
-            (count + 1, bytes + Write::bytes(&write.signs))
-        });
-        self.held.shrink(bytes);
-        self.missed += count;
+        for place in 0..self.writes.len() {
+            let expected = self.write(place).and_then(|write| write.expected);
+            if expected.is_some_and(|expected| expected <= now) {
+                self.forget(place);
+                self.missed += 1;
+            }
+        }
         if self.missed >= MOST_MISSED {
             (self.missed, self.rests_until) = (0, Some(now + RESPITE));
         }
     }
 
     /// Whether it waits for another, and until when at most if that one is not here.
-    fn waits_for(&mut self, number: u64, now: Instant) -> Option<Option<Instant>> {
+    fn waits_for(&mut self, place: usize, now: Instant) -> Option<Option<Instant>> {
         self.forget_missed(now);
-        let write = self.writes.iter().find(|write| write.number == number)?;
+        let older = self.write(place)?.older;
+        let writes = self.writes.iter().enumerate();
+        let waited_for = writes
+            .filter(|(at, _)| older & 1 << at != 0)
+            .filter_map(|(_, write)| write.as_ref());
         // For one that comes later than anybody is held nobody needs to be.
-        let is_near = |other: &&Write| other.expected.is_none_or(|expected| expected < now + LONGEST + LATE);
-        let older = self.writes.iter().filter(|other| other.is_older_than(write));
-        older.filter(is_near).map(|other| other.expected).min()
+        let is_near = |expected: &Option<Instant>| expected.is_none_or(|expected| expected < now + LONGEST + LATE);
+        waited_for.map(|write| write.expected).filter(is_near).min()
     }
 
-    fn expect(&mut self, number: u64, at: Instant) {
-        if let Some(write) = self.writes.iter_mut().find(|write| write.number == number) {
+    fn expect(&mut self, place: usize, at: Instant) {
+        if let Some(write) = self.write(place) {
             write.expected = Some(at);
         }
     }
 
     /// One that is here no longer and is not expected.
-    fn leave(&mut self, number: u64) {
-        let gone = self
-            .writes
-            .extract_if(.., |write| write.number == number && write.expected.is_none());
-        let bytes = gone.map(|write| Write::bytes(&write.signs)).sum();
-        self.held.shrink(bytes);
+    fn leave(&mut self, place: usize) {
+        if self.write(place).is_some_and(|write| write.expected.is_none()) {
+            self.forget(place);
+        }
+    }
+
+    fn forget(&mut self, place: usize) {
+        let gone = self.writes.get_mut(place).and_then(Option::take);
+        self.held.shrink(gone.map_or(0, |gone| Write::bytes(&gone.signs)));
+        self.writes
+            .iter_mut()
+            .flatten()
+            .for_each(|write| write.older &= !(1 << place));
+    }
+
+    fn write(&mut self, place: usize) -> Option<&mut Write> {
+        self.writes.get_mut(place)?.as_mut()
     }
 }
 
 impl Write {
     fn bytes(signs: &[Sign]) -> u64 {
-        (size_of::<Self>() + size_of_val(signs)) as u64
+        (size_of::<Option<Self>>() + size_of_val(signs)) as u64
     }
 
-    /// By the first series that both have. Two that have none in common wait for neither.
-    fn is_older_than(&self, other: &Self) -> bool {
-        let (mut ours, mut theirs) = (self.signs.iter().peekable(), other.signs.iter().peekable());
-        while let (Some(our), Some(their)) = (ours.peek(), theirs.peek()) {
-            match our.hash.cmp(&their.hash) {
-                std::cmp::Ordering::Less => drop(ours.next()),
-                std::cmp::Ordering::Greater => drop(theirs.next()),
-                std::cmp::Ordering::Equal => return our.time < their.time,
-            }
-        }
-        false
+    /// By the first series that both have. One that has none of these is neither older nor newer.
+    fn compared_with(&self, series: &[Sign]) -> Ordering {
+        let shared = self.signs.iter().find_map(|sign| {
+            let at = series.binary_search_by_key(&sign.hash, |other| other.hash).ok()?;
+            Some(sign.time.cmp(&series[at].time))
+        });
+        shared.unwrap_or(Equal)
     }
 }
 
 impl Drop for InOrder<'_> {
     fn drop(&mut self) {
-        self.order.lock().leave(self.number);
+        self.order.lock().leave(self.place);
         self.order.moved.notify_waiters();
     }
 }

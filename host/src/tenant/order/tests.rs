@@ -44,7 +44,7 @@ fn a_newer_write_waits_for_an_older_one_of_its_series_until_that_is_answered() {
     let (older, newer) = (at(1000, 0..100), at(2000, 0..100));
     told(&order, &older, now);
     assert!(order.matters());
-    let waits_for = |write: &InOrder<'_>| order.lock().waits_for(write.number, now);
+    let waits_for = |write: &InOrder<'_>| order.lock().waits_for(write.place, now);
     let waiting = order.register(&newer, now).unwrap();
     assert_eq!(waits_for(&waiting), Some(Some(now + Duration::from_secs(1) + LATE)));
     let back = order.register(&older, now).unwrap();
@@ -63,7 +63,7 @@ fn whoever_has_other_series_or_the_same_time_does_not_wait() {
     told(&order, &at(1000, 0..100), now);
     for scanned in [at(2000, 100..200), at(1000, 0..100), at(999, 0..100)] {
         let write = order.register(&scanned, now).unwrap();
-        assert_eq!(order.lock().waits_for(write.number, now), None);
+        assert_eq!(order.lock().waits_for(write.place, now), None);
     }
 }
 
@@ -73,7 +73,7 @@ fn writes_that_have_most_series_in_common_know_each_other_and_the_oldest_sample_
     let (order, now) = (order(&memory), Instant::now());
     told(&order, &at(1000, 0..1500), now);
     let write = order.register(&at(2000, 300..1800), now).unwrap();
-    assert!(order.lock().waits_for(write.number, now).is_some());
+    assert!(order.lock().waits_for(write.place, now).is_some());
     // Several samples of one series, the newest first.
     let mut body = Vec::new();
     for time in [3000, 500] {
@@ -83,8 +83,26 @@ fn writes_that_have_most_series_in_common_know_each_other_and_the_oldest_sample_
             [(1.0, time)].into_iter(),
         );
     }
-    let signs = order.signs(&scan(Protocol::V1, body, &ScanLimits::NONE).unwrap());
-    assert_eq!((signs.len(), signs[0].time), (1, 500));
+    let series = order.series(&scan(Protocol::V1, body, &ScanLimits::NONE).unwrap());
+    assert_eq!((series.len(), series[0].time), (1, 500));
+}
+
+#[test]
+fn few_series_are_known_among_many_and_who_comes_later_and_is_older_goes_first_too() {
+    let memory = memory();
+    let (order, now) = (order(&memory), Instant::now());
+    told(&order, &at(1000, 1500..1501), now);
+    let many = order.register(&at(2000, 0..2000), now).unwrap();
+    assert!(order.lock().waits_for(many.place, now).is_some());
+    drop(order.register(&at(1000, 1500..1501), now));
+    assert_eq!(order.lock().waits_for(many.place, now), None);
+    let late = order.register(&at(500, 0..2000), now).unwrap();
+    assert_eq!(order.lock().waits_for(many.place, now), Some(None));
+    assert_eq!(order.lock().waits_for(late.place, now), None);
+    // Its place is another's then, for whom nobody waits.
+    drop(late);
+    let other = order.register(&at(1, 5000..5001), now).unwrap();
+    assert_eq!((other.place, order.lock().waits_for(many.place, now)), (0, None));
 }
 
 #[test]
@@ -114,7 +132,7 @@ fn there_are_not_more_than_so_many_and_without_memory_none() {
     let all: Vec<_> = (0..100).filter_map(|n| order.register(&at(n, 0..100), now)).collect();
     assert_eq!(all.len(), MOST);
     let held = memory.held(Kind::Plugins);
-    assert!((1..32 << 10).contains(&held), "{held}");
+    assert!((1..=MOST_BYTES).contains(&held), "{held}");
     drop(all);
     assert_eq!(memory.held(Kind::Plugins), 0);
     let most = crate::memory::most(memory.limit(), Kind::Plugins);
