@@ -109,6 +109,9 @@ impl Order {
 
     /// Lets the write know its place, without waiting for it. None if it is not to be known.
     pub fn register(&self, scanned: &Scanned, now: Instant) -> Option<InOrder<'_>> {
+        if self.lock().rests(now) {
+            return None;
+        }
         let series = self.series(scanned);
         let most = self.watch.share(LEAST_BYTES..=MOST_BYTES);
         let place = self.lock().take_in(&series, most, now)?;
@@ -182,7 +185,7 @@ impl Line {
     /// Gives its place: a new one, or that where it is expected.
     fn take_in(&mut self, series: &[Sign], most: u64, now: Instant) -> Option<usize> {
         self.forget_missed(now);
-        if series.is_empty() || self.rests_until.is_some_and(|until| now < until) {
+        if series.is_empty() || self.rests(now) {
             return None;
         }
         let signs = &series[..series.len().min(SIGNS)];
@@ -203,6 +206,10 @@ impl Line {
             older,
         });
         Some(place)
+    }
+
+    fn rests(&self, now: Instant) -> bool {
+        self.rests_until.is_some_and(|until| now < until)
     }
 
     fn room_for(&mut self, bytes: u64, most: u64) -> Option<usize> {
