@@ -282,7 +282,8 @@ impl Pipeline {
         }
         if session.has_an_order() {
             // In a box, as above.
-            Box::pin(session.wait_in_order(recalled.scanned())).await;
+            let its_turn = Box::pin(session.wait_in_order(recalled.scanned())).await;
+            its_turn.map_err(|e| ledger.fail(e.into()))?;
         }
         let framed = written + recalled.size();
         let most = framed + recalled.most_edited();

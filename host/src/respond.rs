@@ -22,7 +22,7 @@ use crate::limits::{BoundMet, ChargeError};
 use crate::model::{Protocol, Refusal, SeriesBudget, Totals};
 use crate::route::RouteError;
 use crate::sandbox::Undone;
-use crate::tenant::NotReady;
+use crate::tenant::{NotReady, OutOfTurn};
 use crate::wire::labels::label_bytes;
 use crate::wire::{EncodeError, ScanError, Shown, SnappyError};
 
@@ -53,6 +53,8 @@ pub enum Failure {
     PathTenant,
     #[error(transparent)]
     NotReady(#[from] NotReady),
+    #[error(transparent)]
+    OutOfTurn(#[from] OutOfTurn),
     #[error(transparent)]
     BoundMet(#[from] BoundMet),
     #[error(transparent)]
@@ -226,6 +228,10 @@ impl Failure {
             Self::Auth(error) => auth_answer(error, &keep, &full, &refuse),
             Self::PathTenant => refuse(StatusCode::FORBIDDEN, "path_tenant", self.to_string()),
             Self::NotReady(NotReady) => keep("no_generation", "the tenant's policies are not ready"),
+            Self::OutOfTurn(OutOfTurn { retry_after }) => Answer {
+                retry_after_seconds: Some(retry::once_paid(*retry_after)),
+                ..keep("out_of_turn", &self.to_string())
+            },
             Self::BoundMet(bound) => {
                 let (reason, text) = match bound {
                     BoundMet::Requests => ("overloaded_requests", OVERLOADED),

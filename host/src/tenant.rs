@@ -32,7 +32,7 @@ pub use failures::{Failures, LastFailure, Untold};
 pub use flow::{Minute, Moved, TenantFlow};
 pub use generation::{Generation, WentBack};
 pub use newcomers::{CountedName, Newcomers, NewcomersWindow};
-pub use order::{InOrder, Order};
+pub use order::{InOrder, Order, OutOfTurn};
 pub use session::{Attribution, NotReady, Proved, Ready, Session};
 pub use snapshot::Snapshot;
 pub use stored_before::{Before, StoredBefore};

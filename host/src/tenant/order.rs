@@ -2,9 +2,9 @@
 //!
 //! Takes a tenant's writes and which of them are told to come again; holds a newer one until the older has come and is
 //! answered, for some seconds at most. A receiver refuses what is older than what it has, and a sender with several queues
-//! (vmagent has two for each processor) sends the next block while the last one waits. Who sends what waits in one with
-//! what is new never comes with the same write again: after some of those nobody is held. Costs nothing while nobody waits.
-//! Never refuses a write.
+//! (vmagent has two for each processor) sends the next block while the last one waits. A newer one whose turn is further off
+//! is told to come after the older. Who sends what waits in one with what is new never comes with the same write again: after
+//! some of those nobody is held. Costs nothing while nobody waits.
 
 use std::cmp::Ordering::{self, Equal, Greater, Less};
 use std::sync::atomic::{self, AtomicU64};
@@ -18,12 +18,17 @@ use crate::chain::PolicyWatch;
 use crate::memory::Held;
 use crate::wire::{Scanned, Series, first_time};
 
+/// How much later than the older the newer is told to come.
+const AFTER: Duration = Duration::from_secs(1);
 /// For how long after a write was told to wait others are looked at.
 const AFTERMATH: Duration = Duration::from_secs(30);
 /// Longest that a write is held. The OpenTelemetry collector gives up after 5 s.
 const LONGEST: Duration = Duration::from_secs(4);
 /// How much later than it was told a sender may come.
 const LATE: Duration = Duration::from_secs(2);
+/// Longest that a write is waited for which was told to come then: as long as a bucket tells, and what is late. A receiver may say
+/// an hour.
+const LONGEST_EXPECTED: Duration = Duration::from_secs(62);
 /// Writes that are known at a time: as many as a Prometheus has connections, and some; each is a bit. Others are not held, and
 /// hold none.
 const MOST: usize = u64::BITS as usize;
@@ -76,6 +81,13 @@ struct Sign {
     time: i64,
 }
 
+/// An older write with the same series is to come first, and later than anybody is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an older write with the same series was told to wait and comes first, try again")]
+pub struct OutOfTurn {
+    pub retry_after: Duration,
+}
+
 /// A write that is here. Others wait for it until this is gone.
 pub struct InOrder<'o> {
     order: &'o Order,
@@ -119,7 +131,10 @@ impl Order {
     }
 
     /// Waits until no older write is here or expected.
-    pub async fn wait(&self, write: &InOrder<'_>, counters: &Counters) {
+    ///
+    /// # Errors
+    /// If it would have to wait for too long. One that is here for as long is waited for no more.
+    pub async fn wait(&self, write: &InOrder<'_>, counters: &Counters) -> Result<(), OutOfTurn> {
         let deadline = Instant::now() + LONGEST;
         let mut waits = None;
         loop {
@@ -127,13 +142,18 @@ impl Order {
             tokio::pin!(moved);
             moved.as_mut().enable();
             let now = Instant::now();
-            let Some(expected) = self.lock().waits_for(write.place, now).filter(|_| now < deadline) else {
-                return;
+            let expected = match self.lock().waits_for(write.place, now) {
+                Some(Some(expected)) if now >= deadline || expected > deadline + LATE => {
+                    let retry_after = (expected - LATE).saturating_duration_since(now) + AFTER;
+                    return Err(OutOfTurn { retry_after });
+                }
+                Some(expected) if now < deadline => expected,
+                _ => return Ok(()),
             };
             if waits.is_none() {
                 waits = Waiting::begin(self);
                 if waits.is_none() {
-                    return;
+                    return Ok(());
                 }
                 counters.held();
             }
@@ -263,9 +283,9 @@ impl Line {
         let waited_for = writes
             .filter(|(at, _)| older & 1 << at != 0)
             .filter_map(|(_, write)| write.as_ref());
-        // For one that comes later than anybody is held nobody needs to be.
-        let is_near = |expected: &Option<Instant>| expected.is_none_or(|expected| expected < now + LONGEST + LATE);
-        waited_for.map(|write| write.expected).filter(is_near).min()
+        let is_near = |expected: &Option<Instant>| expected.is_none_or(|expected| expected <= now + LONGEST_EXPECTED);
+        // The last of them, or else who is here.
+        waited_for.map(|write| write.expected).filter(is_near).max()
     }
 
     fn expect(&mut self, place: usize, at: Instant) {

@@ -12,7 +12,7 @@ use super::counters::Counters;
 use super::examples::Examples;
 use super::generation::Generation;
 use super::newcomers::Newcomers;
-use super::order::{InOrder, Order};
+use super::order::{InOrder, Order, OutOfTurn};
 use super::stored_before::StoredBefore;
 use crate::auth::Proof;
 use crate::config;
@@ -153,10 +153,15 @@ impl<'g> Session<'g> {
     }
 
     /// Waits for older writes with the same series, some seconds at most.
-    pub async fn wait_in_order(&mut self, scanned: &Scanned) {
-        if let Some(write) = self.order().register(scanned, Instant::now()) {
-            self.order().wait(&write, self.counters()).await;
-            self.in_order = Some(write);
+    ///
+    /// # Errors
+    /// If one of them comes later.
+    pub async fn wait_in_order(&mut self, scanned: &Scanned) -> Result<(), OutOfTurn> {
+        let (order, counters) = (self.order(), self.counters());
+        self.in_order = order.register(scanned, Instant::now());
+        match &self.in_order {
+            Some(write) => order.wait(write, counters).await,
+            None => Ok(()),
         }
     }
 

@@ -82,6 +82,7 @@ const REASONS = {
   tenant_broken: ["The tenant's configuration cannot be used, and there is no older one to serve it.", TENANT, "Mend the file: the error is on the overview, with file, line and column."],
   credentials_unknown: ["Nobody is known to have the credential, but a tenant file cannot be read: it may be that tenant's.", OPERATOR, "Mend the broken tenant file that is named on the overview."],
   credential_removed: ["The credential was in use until it was taken out of the configuration.", SENDER, "Give the sender its new credential before `credential_grace` is over, or put the old one back."],
+  out_of_turn: ["An older write with the same series was told to wait, and comes first.", SENDER, "Nothing: look at what the older write waits for, most often a rate."],
   no_generation: ["The tenant is configured, but its policies could not be made ready.", OPERATOR, "Look at the plugin errors of the last reload under Policies."],
   policy_failed: ["A policy failed.", TENANT, "Look at the policy's failure and log under Policies. `on_failure: bypass` lets writes past it meanwhile."],
   policy_quarantined: ["A policy keeps failing and is not called for a while.", TENANT, "Look at the policy's failure and log under Policies, mend it, or go back to the policies before."],

@@ -148,23 +148,41 @@ async fn a_write_that_waits_goes_on_when_the_older_one_is_answered() {
     let (order, (counters, metrics)) = (order(&memory), counters());
     let now = Instant::now();
     let (older, newer) = (at(1000, 0..10), at(2000, 0..10));
-    order.told_to_wait(order.register(&older, now), 60, now);
-    // It comes later than anybody is held.
+    order.told_to_wait(order.register(&older, now), 1, now);
     let write = order.register(&newer, now).unwrap();
-    order.wait(&write, &counters).await;
     let back = order.register(&older, now).unwrap();
     let answered = async {
         tokio::task::yield_now().await;
         assert_eq!(order.lock().waiting, 1);
         drop(back);
     };
-    tokio::join!(order.wait(&write, &counters), answered);
+    let (waited, ()) = tokio::join!(order.wait(&write, &counters), answered);
+    assert_eq!(waited, Ok(()));
     assert_eq!(order.lock().waiting, 0);
     let text = metrics.text();
     assert!(
         text.contains("gauntlet_held_writes_total{tenant=\"kazusa\"} 1"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_write_whose_turn_is_further_off_than_it_may_be_held_is_told_to_come_after_the_older_one() {
+    let memory = memory();
+    let (order, (counters, metrics)) = (order(&memory), counters());
+    let now = Instant::now();
+    order.told_to_wait(order.register(&at(1000, 0..10), now), 10, now);
+    let write = order.register(&at(2000, 0..10), now).unwrap();
+    let told = order.wait(&write, &counters).await.unwrap_err();
+    let seconds = Duration::from_secs(10)..=Duration::from_secs(11);
+    assert!(seconds.contains(&told.retry_after), "{told:?}");
+    assert!(!metrics.text().contains("gauntlet_held_writes_total{"));
+    // Nobody waits for what a receiver had told to come in an hour.
+    drop(write);
+    let back = order.register(&at(1000, 0..10), now);
+    order.told_to_wait(back, 3600, now);
+    let write = order.register(&at(2000, 0..10), now).unwrap();
+    assert_eq!(order.wait(&write, &counters).await, Ok(()));
 }
 
 #[tokio::test]
