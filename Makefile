@@ -2,9 +2,9 @@
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gauntlet
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: checkout book demo test unit lint doc plugins plugins-all plugins-common stack stack-up observe instructions attack attack-quick senders senders-quick console console-shots canary fuzz bench build
+.PHONY: checkout book demo test unit lint doc plugins plugins-all plugins-common stack stack-up observe traces instructions attack attack-quick senders senders-quick console console-shots canary fuzz bench build
 
-demo unit lint doc plugins plugins-all plugins-common stack stack-up observe instructions attack attack-quick senders senders-quick console console-shots canary fuzz bench build: checkout
+demo unit lint doc plugins plugins-all plugins-common stack stack-up observe traces instructions attack attack-quick senders senders-quick console console-shots canary fuzz bench build: checkout
 
 # Checkouts share the cache, and cargo tells sources by their times alone: it would take what was built from another
 # checkout, with that one's paths and text in it, for this one's. So a checkout that takes over makes its sources new.
@@ -74,6 +74,12 @@ observe:
 	scripts/provision observe
 	cargo build --locked --workspace
 	$(CARGO_TARGET_DIR)/debug/real-stack observe
+
+## Spans of a gateway in a real OpenTelemetry collector, which is away for a while.
+traces:
+	scripts/provision traces
+	cargo build --locked --workspace
+	$(CARGO_TARGET_DIR)/debug/real-stack traces
 
 ## Instructions per write, counted by callgrind and compared with host/benches/instructions.baseline.
 instructions:

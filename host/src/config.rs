@@ -1,8 +1,8 @@
 //! Configuration, resolved: what every other stage is built from.
 //!
 //! Takes what `file` parsed and `resolve` checked; gives immutable values with every default filled in,
-//! every path absolute and every named file read. Never holds a secret in clear text: tokens and
-//! passwords are digests by the time they are here.
+//! every path absolute and every named file read. Never holds a secret of others in clear text: tokens and
+//! passwords are digests by the time they are here. What the gateway itself presents (keys, the collector's headers) is.
 //!
 //! Two configs, as in ripgrep: `file` has the text as written (the only serde types), this file has
 //! what it means.
@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use crate::model::{Protocol, TenantId};
@@ -43,6 +44,7 @@ mod section;
 mod tenant;
 #[cfg(test)]
 pub(crate) mod tests;
+mod traces;
 mod units;
 mod written_at;
 
@@ -158,6 +160,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// The log of answers; `None` keeps none.
     pub access_log: Option<AccessLogSettings>,
+    /// Spans of writes; `None` records none.
+    pub traces: Option<TraceSettings>,
     /// How long a credential that was in use and is not configured any more is told to wait; zero: it is refused at once.
     pub credential_grace: Duration,
     /// Only the tenants whose file is sound; the others are in [`Loaded::broken`].
@@ -172,6 +176,34 @@ pub struct AccessLogSettings {
     pub format: LogFormat,
     /// The share of stored writes that have a line, 0 to 1.
     pub sample: f64,
+}
+
+/// Spans of writes, and the OpenTelemetry collector that they are sent to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TraceSettings {
+    pub https: bool,
+    pub host: String,
+    pub port: u16,
+    /// Absolute, without a query.
+    pub path: String,
+    /// The share of requests that have a span, whatever they ask for, 0 to 1.
+    pub sample: f64,
+    /// Sent with each request to the collector. Each is marked as a secret.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// For https.
+    pub tls: Option<TlsClient>,
+}
+
+impl TraceSettings {
+    /// Of the collector, whole.
+    pub fn url(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        let Self { host, port, path, .. } = self;
+        match host.contains(':') {
+            true => format!("{scheme}://[{host}]:{port}{path}"),
+            false => format!("{scheme}://{host}:{port}{path}"),
+        }
+    }
 }
 
 /// The public listener.

@@ -23,6 +23,7 @@ use crate::pipeline::{Pipeline, Shared, SharedError};
 use crate::reload::{Generations, ReloadError};
 use crate::respond::Failure;
 use crate::tenant::{Generation, Session};
+use crate::traces::Recording;
 
 mod questions;
 
@@ -98,7 +99,10 @@ impl Lab {
     /// Whatever a write is refused for.
     pub async fn process(&self, protocol: Protocol, body: &Bytes) -> Result<Vec<Part>, Failure> {
         let mut session = self.enter()?;
-        let processed = self.pipeline.process(&mut session, protocol, body.clone()).await?;
+        let processed = self
+            .pipeline
+            .process(&mut session, protocol, body.clone(), &Recording::default())
+            .await?;
         Ok(processed.into_parts())
     }
 

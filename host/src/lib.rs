@@ -13,6 +13,7 @@ pub mod turn;
 pub mod config;
 pub mod refusals;
 pub mod net;
+pub mod traces;
 
 // The way in: socket, TLS, what the head claims, who it is, the body. Where one needs the other it stands below it.
 pub mod tls;

@@ -4,6 +4,8 @@
 //! ARCHITECTURE.md's line does: head, auth, session, body, decode, frame, judge, route, charge, part, forward. A pipeline
 //! is one immutable generation of configuration; what must outlive it is in [`Shared`], and of each tenant in its
 //! account.
+//!
+//! Long because it is all of that in one place.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -29,6 +32,7 @@ use crate::respond::{self, Context, Failure, Fullness, RefusedSeries, Stored};
 use crate::route::Routes;
 use crate::sandbox::Once;
 use crate::tenant::{Account, InOrder, Session, Tenants};
+use crate::traces::{Collector, Reached, Recording, WriteSize};
 use crate::wire::{LIGHT_BYTES, LIGHT_ELEMENTS, ScanLimits, Scanned, snappy};
 
 mod accessed;
@@ -38,6 +42,7 @@ mod logged;
 mod settling;
 mod shared;
 mod tap;
+mod traced;
 mod untold;
 
 use admit::admit;
@@ -63,6 +68,8 @@ pub struct Pipeline {
     pub authenticator: Arc<Authenticator>,
     pub tenants: Tenants,
     pub upstreams: Arc<UpstreamSet>,
+    /// Where spans go; `None`: no write has one.
+    pub traces: Option<Arc<Collector>>,
     pub shared: Arc<Shared>,
 }
 
@@ -87,6 +94,8 @@ struct Trace<'g> {
     parts: u64,
     /// Its place among those that wait for one another.
     in_order: Option<InOrder<'g>>,
+    /// Its span, if it has one.
+    recording: Recording,
 }
 
 /// How a request is answered, and whose it is.
@@ -104,7 +113,11 @@ impl Pipeline {
         let number = self.shared.requests.fetch_add(1, Ordering::Relaxed);
         let id = request_id(request.headers(), number);
         let mut trace = Trace::default();
-        let result = self.write(request, peer, started, &mut trace).await;
+        let (head, body) = request.into_parts();
+        if let Some(collector) = &self.traces {
+            trace.recording = self.begin_span(collector, &head, peer, number, started);
+        }
+        let result = self.write(&head, body, peer, started, &mut trace).await;
         let result = result.map_err(|failure| (failure.answer(&self.context(&trace, peer, number)), failure));
         let again = result.as_ref().err().and_then(|(answer, _)| answer.retry_after_seconds);
         if let Some((account, seconds)) = trace.of.zip(again) {
@@ -149,14 +162,17 @@ impl Pipeline {
             Some(account) => account.counters().request(status, seconds),
             None => ledger::count_stranger(&self.shared.metrics, status, seconds),
         }
+        let answering = Answering {
+            status,
+            duration,
+            id: &id,
+            peer,
+        };
         if let Some(log) = self.shared.access_log.get() {
-            let answering = Answering {
-                status,
-                duration,
-                id: &id,
-                peer,
-            };
             self.log_access(log, &trace, &result, &answering);
+        }
+        if trace.recording.is_on() {
+            self.end_span(&mut trace, &result, &answering);
         }
         response
     }
@@ -175,16 +191,16 @@ impl Pipeline {
 
     async fn write<'g>(
         &'g self,
-        request: Request<Incoming>,
+        request: &Parts,
+        incoming: Incoming,
         peer: &Peer,
         started: Instant,
         trace: &mut Trace<'g>,
     ) -> Result<Stored, Failure> {
-        let (parts, incoming) = request.into_parts();
-        let headers = &parts.headers;
+        let headers = &request.headers;
 
         // Head and auth: no byte of the body is read for a stranger.
-        let head = head::head(&parts.method, parts.uri.path(), &self.config.remote_write.paths)?;
+        let head = head::head(&request.method, request.uri.path(), &self.config.remote_write.paths)?;
         let verified = &self.shared.verified;
         let proof = self.authenticator.authenticate(headers, peer, verified).await;
         let proof = proof.inspect_err(|_| trace.claimed = Some(self.authenticator.claimed(headers)))?;
@@ -193,6 +209,9 @@ impl Pipeline {
             "a credential proves a tenant that this generation does not have",
         ))?;
         trace.of = Some(proved.account());
+        if self.traces.is_some() {
+            self.prove_span(&mut trace.recording, request, peer, proved.id(), started);
+        }
         peer.proved.get_or_init(|| proved.id().clone());
         if head.path_tenant.is_some_and(|named| named.as_ref() != Ok(proved.id())) {
             return Err(Failure::PathTenant);
@@ -206,6 +225,7 @@ impl Pipeline {
         trace.over_rate = Some(session.config().over_rate);
         let compressed = self.read_body(incoming, &mut session).await?;
         trace.bytes = compressed.len() as u64;
+        trace.recording.reached(Reached::BodyRead);
         session.take_place()?;
         let passed = self.pass(&mut session, protocol, compressed, headers, trace).await;
         trace.in_order = session.leave_order();
@@ -221,7 +241,8 @@ impl Pipeline {
         headers: &HeaderMap,
         trace: &mut Trace<'g>,
     ) -> Result<Stored, Failure> {
-        let processed = self.process(session, protocol, compressed).await?;
+        let recording = &trace.recording;
+        let processed = self.process(session, protocol, compressed, recording).await?;
 
         // Forward: one request per upstream that gets something.
         let Processed {
@@ -234,8 +255,12 @@ impl Pipeline {
         trace.parts = parts.iter().fold(0, |all, part| all | bit(part.upstream));
         // All else is gone.
         session.keep(parts.iter().map(|part| part.body.len() as u64).sum());
-        let headers = forward::forwarded_headers(headers);
-        let forwarded = self.forward(session, parts, headers, &mut ledger).await;
+        let mut headers = forward::forwarded_headers(headers);
+        if let Some(span) = recording.parent() {
+            headers.become_part_of(span);
+        }
+        let forwarded = self.forward(session, parts, headers, &mut ledger, recording).await;
+        recording.settled(|| ledger.sums());
         trace.written = trace.written.map(|_| ledger.stored());
         forwarded?;
         ledger.edited(edited);
@@ -251,6 +276,7 @@ impl Pipeline {
         session: &mut Session<'g>,
         protocol: Protocol,
         compressed: Bytes,
+        recording: &Recording,
     ) -> Result<Processed<'g>, Failure> {
         let limits = &session.config().limits;
         let decoded_size = snappy::decoded_length(&compressed, limits.max_decoded_size)?;
@@ -276,6 +302,11 @@ impl Pipeline {
             compressed.len(),
             session.config().over_rate,
         );
+        recording.decoded(|| WriteSize {
+            series: scanned.series().len(),
+            unknown: recalled.unknown(),
+            samples: ledger.received(),
+        });
         if self.shared.tap.is_open() {
             // In a box: the writes of every other day are not to be larger for it.
             Box::pin(self.tap(session, scanned)).await;
@@ -284,6 +315,7 @@ impl Pipeline {
             // In a box, as above.
             let its_turn = Box::pin(session.wait_in_order(recalled.scanned())).await;
             its_turn.map_err(|e| ledger.fail(e.into()))?;
+            recording.reached(Reached::Ordered);
         }
         let framed = written + recalled.size();
         let most = framed + recalled.most_edited();
@@ -292,6 +324,7 @@ impl Pipeline {
         // Policy: every series gets its fate, host checks included.
         let judging = session.judge().judge(recalled).await;
         let mut judged = judging.map_err(|e| ledger.fail(e.into()))?;
+        recording.reached(Reached::Judged);
         // Of series that were known no edits have been held yet.
         let made = framed + judged.size() as u64;
         session.hold_work(made).map_err(|e| ledger.fail(e.into()))?;
@@ -300,6 +333,7 @@ impl Pipeline {
             session.be_known(judged.scanned());
         }
         let routes = admitted.map_err(|e| ledger.fail(e))?;
+        recording.reached(Reached::Admitted);
 
         // Part and encode. The receivers may take seconds: of all this only the parts are held for them.
         ledger.judged(&judged);
@@ -309,6 +343,7 @@ impl Pipeline {
         let edited = judged.tally.edited.all_samples();
         let parts = self.part(session, judged, compressed, routes).await;
         let parts = parts.map_err(|e| ledger.fail(e))?;
+        recording.counted(Reached::Encoded, || ledger.sums());
         Ok(Processed { parts, edited, ledger })
     }
 
@@ -411,6 +446,7 @@ impl Pipeline {
         parts: Vec<Part>,
         headers: ForwardedHeaders,
         ledger: &mut Ledger<'_>,
+        recording: &Recording,
     ) -> Result<(), Failure> {
         let deadline = tokio::time::Instant::now() + FORWARD_DEADLINE;
         let is_sent_again = is_sent_again(headers.as_map());
@@ -425,7 +461,9 @@ impl Pipeline {
                 let name = session.config().upstreams.get(part.upstream);
                 let name = name.ok_or(NO_SUCH_UPSTREAM)?;
                 let upstream = self.upstreams.find(name).ok_or(ForwardError::NoEndpoint)?;
-                Ok(upstream.send(&outgoing, deadline).await?)
+                let outcome = upstream.send(&outgoing, deadline).await.map_err(Failure::from);
+                recording.sent(name, || outcome.as_ref().err().map(Failure::reason));
+                outcome
             }
         });
         let outcomes: Vec<PartOutcome> = futures_util::future::join_all(sends).await;

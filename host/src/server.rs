@@ -28,6 +28,7 @@ use crate::pipeline::{Shared, SharedError};
 use crate::reload::{Generations, Kept, ReloadError};
 use crate::telemetry::Throttles;
 use crate::tls;
+use crate::traces;
 
 mod access_log;
 mod balancers;
@@ -44,6 +45,10 @@ const CONTROL_THREADS: usize = 2;
 /// Below the threads that serve connections, as far as those of plugins: reading 500 tenants' files must not hold up
 /// anybody's writes. Beside a reactor that is never idle it is a quarter of its processor.
 const CONTROL_NICE: i32 = 5;
+/// What the last spans have at the end of the process, of the time that is left for it.
+const LAST_SPANS: Duration = Duration::from_secs(5);
+/// And what all tasks have, whatever is left.
+const LAST_SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -85,6 +90,8 @@ pub struct Running {
     stop: CancellationToken,
     connections: TaskTracker,
     tasks: TaskTracker,
+    /// What sends spans: it has something to do when all else has ended.
+    exporter: TaskTracker,
     flow: Arc<Flow>,
     events: Arc<Events>,
     /// Where connections live; they end with it.
@@ -267,6 +274,7 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
         stop: CancellationToken::new(),
         connections: TaskTracker::new(),
         tasks: TaskTracker::new(),
+        exporter: TaskTracker::new(),
         reactors: Arc::new(reactors),
         _watch: watch,
         access_log,
@@ -276,6 +284,7 @@ pub async fn start(options: &Options) -> Result<Running, StartError> {
     running.spawn_remote_write(listener);
     running.spawn_upkeep(options.poll_interval);
     running.spawn_telling(refusals);
+    running.spawn_exporter();
     let tls = config.remote_write.tls.is_some();
     tracing::info!(listener = "remote_write", address = %running.remote_write, tls, "listening");
     let tls = config.admin.tls.is_some();
@@ -404,9 +413,19 @@ impl Running {
         });
     }
 
+    /// Sends spans wherever the configuration of the time says.
+    fn spawn_exporter(&self) {
+        let (generations, stop) = (Arc::clone(&self.generations), self.stop.clone());
+        let tracer = Arc::clone(&self.shared.tracer);
+        let collector = move || generations.current().traces.clone();
+        self.exporter
+            .spawn(async move { traces::export(&tracer, collector, &stop).await });
+    }
+
     /// Not ready, no new connections, finish what is in flight inside `timeout`, stop.
     pub async fn drain(self, timeout: Duration) {
         tracing::info!(timeout_seconds = timeout.as_secs(), "draining");
+        let until = tokio::time::Instant::now() + timeout;
         self.ready.store(false, Ordering::Release);
         self.stop_writes.cancel();
         self.connections.close();
@@ -418,8 +437,17 @@ impl Running {
         }
         self.stop.cancel();
         self.tasks.close();
-        // Only the admin listener can be slow here, with a scrape that never ends.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await;
+        self.exporter.close();
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        let for_spans = left.clamp(LAST_SECOND, LAST_SPANS);
+        let (_, exported) = tokio::join!(
+            // Only the admin listener can be slow here, with a scrape that never ends.
+            tokio::time::timeout(LAST_SECOND, self.tasks.wait()),
+            tokio::time::timeout(for_spans, self.exporter.wait()),
+        );
+        if exported.is_err() {
+            tracing::warn!("the collector of traces did not take the last spans in time");
+        }
         tracing::info!("stopped");
     }
 }

@@ -42,6 +42,7 @@ mod sent_as_2;
 mod tenants;
 mod terminal;
 mod tools;
+mod traced;
 mod turned_away;
 mod turns;
 mod upstreams;

@@ -13,6 +13,7 @@
 pub mod bar;
 pub mod bodies;
 pub mod certs;
+pub mod collector;
 pub mod deadline;
 pub mod exporter;
 pub mod gateway;
@@ -29,6 +30,7 @@ pub mod setup;
 pub mod sink;
 
 pub use certs::{Certs, ClientCertificate};
+pub use collector::{FakeCollector, SpanSeen};
 pub use deadline::{eventually, within};
 pub use gateway::{Checked, Gateway};
 pub use metrics::Metrics;

@@ -159,6 +159,11 @@ impl Setup {
         *place = value.into();
     }
 
+    /// Takes a key out of the main file.
+    pub fn remove(&mut self, key: &str) {
+        self.main.as_object_mut().unwrap().remove(key);
+    }
+
     /// Plain HTTP.
     pub fn insecure(mut self) -> Self {
         let listener = self.main["remote_write"].as_object_mut().unwrap();

@@ -2,7 +2,8 @@
 //!
 //! `real-stack check` brings it all up in a temporary folder, tries what must hold and says one line for each;
 //! `real-stack up` brings it up and stays until ^C, for looking at; `healing` and `order` measure what senders feel of a
-//! fault, for docs/senders.md; `observe` tries the rules and the dashboard. Real Prometheus senders, TLS, Gauntlet, real
+//! fault, for docs/senders.md; `observe` tries the rules and the dashboard, `traces` an
+//! OpenTelemetry collector. Real Prometheus senders, TLS, Gauntlet, real
 //! Thanos. Takes the programs that `scripts/provision stack` installs and the `gauntlet` binary beside this one;
 //! gives exit 0 only when every check held. Never touches a process it did not start or a port that is in use.
 
@@ -23,6 +24,7 @@ mod query;
 mod refusals;
 mod sender;
 mod thanos;
+mod traced;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -56,8 +58,9 @@ fn main() -> ExitCode {
         "healing" => measured(healing::measure),
         "order" => measured(order::measure),
         "observe" => measured(observe::observe),
+        "traces" => measured(traced::traced),
         _ => {
-            eprintln!("usage: real-stack check|up|healing|order|observe");
+            eprintln!("usage: real-stack check|up|healing|order|observe|traces");
             return ExitCode::from(2);
         }
     };

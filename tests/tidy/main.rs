@@ -30,7 +30,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hickory_resolver", &["net/"]),
     // One place to dial from. The demo's sender is not the gateway: it dials it.
     ("TcpStream::connect", &["net/", "dev/"]),
-    ("prost", &["wire.rs", "wire/"]),
+    ("prost", &["wire.rs", "wire/", "traces/otlp.rs"]),
     // What is written and read as text by people: the configuration and the admin API's answers.
     // And what one process keeps for the next, or asks another.
     (

@@ -17,7 +17,7 @@ use super::question::{NoAnswer, serving, tenant_id};
 use super::views::{KindView, failed, success};
 use crate::config::{
     Admin, ClientAuthType, Config, Credential, EndpointSpec, Limits, OnFailure, OverRate, Policy, RemoteWrite, Sandbox,
-    Tenant, TlsClient, TlsServer, TlsVersion, Upstream,
+    Tenant, TlsClient, TlsServer, TlsVersion, TraceSettings, Upstream,
 };
 
 const SECRET: &str = "<secret>";
@@ -37,6 +37,7 @@ struct ConfigView<'a> {
     sandbox: SandboxView,
     memory_limit: Option<u64>,
     state_dir: Option<String>,
+    traces: Option<TracesView<'a>>,
     credential_grace: f64,
     tenants: Vec<&'a str>,
 }
@@ -105,6 +106,14 @@ struct TlsClientView<'a> {
     ca: bool,
     client_certificate: bool,
     server_name: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct TracesView<'a> {
+    endpoint: String,
+    sample: f64,
+    headers: BTreeMap<&'a str, &'static str>,
+    tls_config: Option<TlsClientView<'a>>,
 }
 
 #[derive(Serialize)]
@@ -195,6 +204,7 @@ impl<'a> ConfigView<'a> {
             sandbox: SandboxView::of(&config.sandbox),
             memory_limit: config.memory_limit,
             state_dir: config.state_dir.as_ref().map(|folder| folder.display().to_string()),
+            traces: config.traces.as_ref().map(TracesView::of),
             credential_grace: config.credential_grace.as_secs_f64(),
             tenants: config.tenants.keys().map(|id| id.as_str()).collect(),
         }
@@ -290,6 +300,17 @@ impl<'a> TlsClientView<'a> {
             ca: tls.ca.is_some(),
             client_certificate: tls.client.is_some(),
             server_name: tls.server_name.as_deref(),
+        }
+    }
+}
+
+impl<'a> TracesView<'a> {
+    fn of(traces: &'a TraceSettings) -> Self {
+        Self {
+            endpoint: traces.url(),
+            sample: traces.sample,
+            headers: traces.headers.iter().map(|(name, _)| (name.as_str(), SECRET)).collect(),
+            tls_config: traces.tls.as_ref().map(TlsClientView::of),
         }
     }
 }

@@ -58,6 +58,17 @@ pub(super) fn parse(text: &str) -> Result<EndpointSpec, (String, Option<&'static
     Ok(EndpointSpec::Static { https, host, port })
 }
 
+/// An address with a path: `http://host:port/path`; its parts, of which the path may be empty.
+///
+/// # Errors
+/// What is wrong.
+pub(super) fn url(text: &str) -> Result<(bool, String, u16, &str), String> {
+    let (https, rest) = web_scheme(text).ok_or("expected `http://host:port/path` or `https://host:port/path`")?;
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (host, port) = authority(host)?;
+    Ok((https, host, port, path))
+}
+
 fn web_scheme(text: &str) -> Option<(bool, &str)> {
     let https = text.strip_prefix("https://").map(|rest| (true, rest));
     https.or_else(|| text.strip_prefix("http://").map(|rest| (false, rest)))

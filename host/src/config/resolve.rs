@@ -20,10 +20,11 @@ use super::pem;
 use super::secret;
 use super::section::{Field, Section, Source, quote};
 use super::tenant::{self, Ceiling, House};
+use super::traces;
 use super::units::show_size;
 use super::{
     AccessLogSettings, Admin, ClientAuthType, Config, EndpointSpec, Owner, RemoteWrite, Sandbox, Tenant, TlsClient,
-    TlsServer, TlsVersion, Upstream,
+    TlsServer, TlsVersion, TraceSettings, Upstream,
 };
 use crate::memory;
 use crate::model::{Protocol, TenantId};
@@ -45,6 +46,7 @@ pub(super) struct Parts {
     memory_limit: Option<u64>,
     state_dir: Option<PathBuf>,
     access_log: Option<AccessLogSettings>,
+    traces: Option<TraceSettings>,
     credential_grace: Duration,
 }
 
@@ -58,6 +60,7 @@ impl Parts {
             memory_limit: self.memory_limit,
             state_dir: self.state_dir,
             access_log: self.access_log,
+            traces: self.traces,
             credential_grace: self.credential_grace,
             tenants,
         })
@@ -122,6 +125,8 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
     let state_dir = state_dir.and_then(|field| field.text().map(|text| source.path(text)));
     let access_log = root.field("access_log").and_then(|field| field.section());
     let access_log = access_log.and_then(|section| access_log::access_log(section, source));
+    let traces = root.field("traces").and_then(|field| field.section());
+    let traces = traces.and_then(|section| traces::traces(section, tls_client));
     let credential_grace = root
         .field("credential_grace")
         .and_then(|field| field.duration_or_none())
@@ -151,6 +156,7 @@ pub(super) fn main<'a>(mut root: Section<'a>, source: &Source<'a>) -> Main<'a> {
         memory_limit,
         state_dir,
         access_log,
+        traces,
         credential_grace,
     };
     Main {

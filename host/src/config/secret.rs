@@ -218,7 +218,7 @@ fn bcrypt_hash(field: &Field<'_>) -> Option<String> {
 
 /// The file's content without the blanks and line ends around it, as Prometheus reads the files of a sender's secrets;
 /// not empty.
-fn secret_file(field: &Field<'_>) -> Option<Zeroizing<Vec<u8>>> {
+pub(super) fn secret_file(field: &Field<'_>) -> Option<Zeroizing<Vec<u8>>> {
     let path = field.source.path(field.text()?);
     if field.source.files.lacks_secret(&path) {
         // What stands in for it is the same for the same file, and for no other.

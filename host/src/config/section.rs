@@ -337,6 +337,19 @@ impl<'a> Field<'a> {
         Some(size)
     }
 
+    /// From none, 0, to all, 1.
+    pub(super) fn share(&self) -> Option<f64> {
+        let text = self.text()?;
+        let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+        if share.is_none() {
+            let found = quote(text);
+            self.fail(format!(
+                "expected a share from `0` to `1`, such as `0.01`, found `{found}`"
+            ));
+        }
+        share
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
         let text = self.text()?;

@@ -12,18 +12,15 @@ use http_body_util::Full;
 
 use crate::model::{Protocol, Totals};
 use crate::tenant::Attribution;
+use crate::traces::{SenderContext, TRACE_PARENT, TRACE_STATE, TraceParent};
 
 const TENANT: HeaderName = HeaderName::from_static("thanos-tenant");
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
 const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
-const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const AGENT: &str = concat!("gauntlet/", env!("CARGO_PKG_VERSION"));
 
-/// W3C Trace Context, section 3.3.1.5: what a vendor has to pass on at least, and all that is passed on here.
-const MAX_TRACE_STATE: usize = 512;
 const MAX_REQUEST_ID: usize = 128;
 
 /// One write for one upstream.
@@ -45,6 +42,11 @@ impl ForwardedHeaders {
     pub fn as_map(&self) -> &HeaderMap {
         &self.0
     }
+
+    /// Has receivers know their part as part of a span of ours, and no more as one of the sender's.
+    pub fn become_part_of(&mut self, span: TraceParent) {
+        self.0.insert(TRACE_PARENT, span.header());
+    }
 }
 
 /// The allow-list: `Retry-Attempt`, `traceparent`, `tracestate` and `X-Request-ID`, each only once and only where it is
@@ -61,15 +63,9 @@ pub fn forwarded_headers(sender: &HeaderMap) -> ForwardedHeaders {
         (1..=10).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_digit())
     });
     pass(REQUEST_ID, is_request_id);
-    pass(TRACE_PARENT, is_trace_parent);
-    // Trace Context section 3.3: a tracestate means nothing without its traceparent.
-    if allowed.contains_key(TRACE_PARENT) {
-        let value = only(sender, &TRACE_STATE).filter(|v| {
-            (1..=MAX_TRACE_STATE).contains(&v.len()) && v.as_bytes().iter().all(|b| (0x20..0x7f).contains(b))
-        });
-        if let Some(value) = value {
-            allowed.insert(TRACE_STATE, value.clone());
-        }
+    if let Some(context) = SenderContext::of(sender) {
+        allowed.insert(TRACE_PARENT, context.parent.header());
+        allowed.extend(context.state.map(|state| (TRACE_STATE, state)));
     }
     ForwardedHeaders(allowed)
 }
@@ -89,17 +85,6 @@ fn is_request_id(text: &str) -> bool {
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
-}
-
-/// `00-<32 hex>-<16 hex>-<2 hex>` in lower case, neither id all zero (Trace Context section 3.2).
-fn is_trace_parent(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &str, length: usize| {
-        part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    };
-    let zero = |part: &str| part.bytes().all(|b| b == b'0');
-    matches!(parts.as_slice(), ["00", trace, parent, flags]
-        if hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && !zero(trace) && !zero(parent))
 }
 
 /// What all requests to one upstream have in common.
@@ -215,7 +200,7 @@ mod tests {
     #[test]
     fn a_header_that_is_not_what_its_name_says_does_not_pass() {
         let long_id = "a".repeat(MAX_REQUEST_ID + 1);
-        let long_state = "a".repeat(MAX_TRACE_STATE + 1);
+        let long_state = format!("a={}", "b".repeat(511));
         for bad in [
             ("retry-attempt", ""),
             ("retry-attempt", "-1"),
@@ -244,14 +229,21 @@ mod tests {
     }
 
     #[test]
+    fn receivers_are_part_of_a_span_of_ours_with_what_was_said_before_it() {
+        let sender = headers(&[("traceparent", PARENT), ("tracestate", "a=1")]);
+        let mut forwarded = forwarded_headers(&sender);
+        let other = PARENT.replace("00f067aa0ba902b7", "1111111111111111");
+        let other = headers(&[("traceparent", &other)]);
+        forwarded.become_part_of(TraceParent::of(&other).unwrap());
+        let values = |name| forwarded.0.get_all(name).iter().collect::<Vec<_>>();
+        assert_eq!(values(TRACE_PARENT), [&other[TRACE_PARENT]]);
+        assert_eq!(values(TRACE_STATE), ["a=1"]);
+    }
+
+    #[test]
     fn bounds_are_inclusive() {
         let id = "a".repeat(MAX_REQUEST_ID);
-        let state = "a".repeat(MAX_TRACE_STATE);
         assert_eq!(passed(&[("x-request-id", &id)]), ["x-request-id"]);
-        assert_eq!(
-            passed(&[("traceparent", PARENT), ("tracestate", &state)]),
-            ["traceparent", "tracestate"]
-        );
         assert_eq!(passed(&[("retry-attempt", "1234567890")]), ["retry-attempt"]);
     }
 

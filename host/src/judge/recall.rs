@@ -97,6 +97,11 @@ impl Recalled {
         self.series.scanned()
     }
 
+    /// Series that policies are to be asked about.
+    pub fn unknown(&self) -> usize {
+        self.series.unknown().len()
+    }
+
     /// Bytes of memory that it takes besides its body until it is judged: of each series its place, hash and fate, of each
     /// that is not known what policies are asked as well.
     pub fn size(&self) -> u64 {

@@ -27,14 +27,11 @@ impl Pipeline {
             time: SystemTime::now(),
             tenant: trace.of.map(|of| of.tenant().to_string()).unwrap_or_default(),
             status: answering.status.as_u16(),
-            reason: match result {
-                Ok(stored) => stored.refused.first().map_or("", |refused| refused.reason),
-                Err((answer, _)) => answer.reason,
-            },
+            reason: reason(result),
             bytes: trace.bytes,
             samples: trace.samples,
             duration: answering.duration,
-            upstreams: self.names_of(trace),
+            upstreams: self.upstreams_of(trace).join(","),
             request_id: answering.id.to_owned(),
             peer: answering.peer.address,
             credential: match trace.of {
@@ -53,11 +50,19 @@ impl Pipeline {
     }
 
     /// The upstreams that something was sent to.
-    fn names_of(&self, trace: &Trace<'_>) -> String {
+    pub(super) fn upstreams_of(&self, trace: &Trace<'_>) -> Vec<String> {
         let generation = trace.of.and_then(|of| self.tenants.get(of.tenant()));
         let names = generation.map_or(&[][..], |generation| &generation.config().upstreams);
         let is_sent_to = |at: &usize| trace.parts.checked_shr(*at as u32).unwrap_or_default() & 1 == 1;
         let sent_to = (0..names.len()).filter(is_sent_to).filter_map(|at| names.get(at));
-        sent_to.map(String::as_str).collect::<Vec<_>>().join(",")
+        sent_to.cloned().collect()
+    }
+}
+
+/// Why it was refused, or the first of what was refused of it; empty if nothing was.
+pub(super) fn reason(result: &Result<Stored, (Answer, Failure)>) -> &'static str {
+    match result {
+        Ok(stored) => stored.refused.first().map_or("", |refused| refused.reason),
+        Err((answer, _)) => answer.reason,
     }
 }

@@ -15,6 +15,7 @@ use crate::respond::{Context, Failure, RefusedSeries, Stored, reason_of};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{CredentialLabels, FailureLabels, RequestLabels, TenantLabels};
 use crate::tenant::Counters;
+use crate::traces::SampleSums;
 use crate::wire::Scanned;
 
 /// One write's samples.
@@ -140,6 +141,15 @@ impl<'g> Ledger<'g> {
     /// What receivers have acknowledged so far.
     pub(super) fn stored(&self) -> Totals {
         self.stored.forwarded
+    }
+
+    /// For a span.
+    pub(super) fn sums(&self) -> SampleSums {
+        SampleSums {
+            received: self.received(),
+            forwarded: self.stored.forwarded.all_samples(),
+            dropped: self.stored.dropped.all_samples(),
+        }
     }
 
     pub(super) fn edited(&mut self, samples: u64) {

@@ -20,6 +20,7 @@ use crate::memory::Memory;
 use crate::refusals::LastRefusals;
 use crate::sandbox::{Compiler, Engine, EngineError};
 use crate::telemetry::{AccessLog, Metrics, Throttles};
+use crate::traces::Tracer;
 use crate::wire::{HashKey, NoRandomness};
 
 /// One per process.
@@ -39,6 +40,7 @@ pub struct Shared {
     pub tap: Arc<Tap>,
     /// Set once, at the start, if there is one.
     pub access_log: OnceLock<AccessLog>,
+    pub tracer: Arc<Tracer>,
     pub requests: AtomicU64,
     /// Which requests that proved no tenant are told, by network and reason.
     pub strangers: Throttles<(IpAddr, &'static str)>,
@@ -91,6 +93,7 @@ impl Shared {
             clock: MemoClock::start(),
             tap: Arc::default(),
             access_log: OnceLock::new(),
+            tracer: Tracer::new(Arc::clone(&metrics)),
             requests: AtomicU64::new(0),
             strangers: Throttles::new(1, TELL_EVERY, MAX_STRANGERS),
             refused: Arc::default(),

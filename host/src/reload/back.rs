@@ -202,6 +202,7 @@ pub(super) fn replace(current: &Pipeline, generations: Vec<Arc<Generation>>) -> 
         authenticator: Arc::clone(&current.authenticator),
         tenants,
         upstreams: Arc::clone(&current.upstreams),
+        traces: current.traces.clone(),
         shared: Arc::clone(&current.shared),
     }
 }

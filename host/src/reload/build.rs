@@ -22,6 +22,7 @@ use crate::model::TenantId;
 use crate::model::breaker::{Breaker, Rests};
 use crate::pipeline::{Pipeline, Shared};
 use crate::tenant::{Account, Accounts, Generation, Tenants};
+use crate::traces::Collector;
 
 /// Chains built at once: compiling is one at a time anyway, configuring a few plugins is not.
 const BUILDS_AT_ONCE: usize = 4;
@@ -55,7 +56,7 @@ pub(super) struct Lineage {
 }
 
 /// # Errors
-/// If an upstream cannot be set up. Nothing has changed then.
+/// If an upstream or the collector of traces cannot be set up. Nothing has changed then.
 pub(super) async fn build(
     shared: &Arc<Shared>,
     lineage: &mut Lineage,
@@ -95,6 +96,7 @@ pub(super) async fn build(
     report.log();
 
     keep_needed_upstreams(&mut config, &tenants, previous);
+    let traces = collector(&config, previous)?;
     let upstreams = shared.upstreams.apply(&config.upstreams)?;
     let provable = provable(&config, &tenants);
     let grace = config.credential_grace;
@@ -120,9 +122,22 @@ pub(super) async fn build(
         authenticator: Arc::new(Authenticator::new(provable.into_values(), waiting)),
         tenants: all,
         upstreams,
+        traces,
         shared: Arc::clone(shared),
     };
     Ok((pipeline, report))
+}
+
+/// One whose settings did not change keeps its connections.
+fn collector(config: &Config, previous: Option<&Pipeline>) -> Result<Option<Arc<Collector>>, ReloadError> {
+    let Some(settings) = &config.traces else {
+        return Ok(None);
+    };
+    let before = previous.and_then(|previous| previous.traces.as_ref());
+    match before.filter(|before| before.settings == *settings) {
+        Some(before) => Ok(Some(Arc::clone(before))),
+        None => Ok(Some(Arc::new(Collector::new(settings)?))),
+    }
 }
 
 struct Building<'a> {

@@ -9,6 +9,7 @@ use crate::config::ConfigError;
 use crate::forward::ForwardSetupError;
 use crate::model::TenantId;
 use crate::tls::TlsError;
+use crate::traces::TraceSetupError;
 
 /// Why a configuration, or a part of it, is not in use.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,8 @@ pub enum ReloadError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Upstream(#[from] ForwardSetupError),
+    #[error(transparent)]
+    Traces(#[from] TraceSetupError),
 }
 
 /// One mistake a line.

@@ -219,6 +219,10 @@ metrics! {
         "Lines of the access log that were written";
     access_log_dropped: Counters<ReasonLabels>, "access_log_dropped",
         "Lines of the access log that were not written, by reason; no write waits for it, and no data is lost";
+    trace_spans: Counter, "trace_spans",
+        "Spans of writes that the OpenTelemetry collector took";
+    trace_spans_dropped: Counters<ReasonLabels>, "trace_spans_dropped",
+        "Spans of writes that no OpenTelemetry collector got, by reason; no write waits for one, and no data is lost";
     reload_successful: Gauge, "config_last_reload_successful",
         "1 if the newest configuration is in use as a whole, 0 if any part of it could not be used";
     reload_timestamp: Gauge, "config_last_reload_success_timestamp_seconds",

@@ -65,6 +65,7 @@ fn the_reference_page_knows_every_key() {
         include_str!("../resolve.rs"),
         include_str!("../secret.rs"),
         include_str!("../tenant.rs"),
+        include_str!("../traces.rs"),
     ];
     let asked =
         regex::Regex::new(r#"\b(?:field|require|section|duration|size|count|length|boolean|read)\(\s*"([a-z0-9_]+)""#)
