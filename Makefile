@@ -2,9 +2,9 @@
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gauntlet
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: checkout book demo test unit lint doc plugins plugins-all plugins-common stack stack-up observe traces instructions attack attack-quick senders senders-quick console console-shots canary fuzz bench build
+.PHONY: checkout book demo test unit lint doc plugins plugins-all plugins-common stack stack-up observe traces instructions attack attack-quick senders senders-quick console console-shots console-trial canary fuzz bench build
 
-demo unit lint doc plugins plugins-all plugins-common stack stack-up observe traces instructions attack attack-quick senders senders-quick console console-shots canary fuzz bench build: checkout
+demo unit lint doc plugins plugins-all plugins-common stack stack-up observe traces instructions attack attack-quick senders senders-quick console console-shots console-trial canary fuzz bench build: checkout
 
 # Checkouts share the cache, and cargo tells sources by their times alone: it would take what was built from another
 # checkout, with that one's paths and text in it, for this one's. So a checkout that takes over makes its sources new.
@@ -121,6 +121,14 @@ console-shots:
 	scripts/provision console
 	cargo build --locked -p gauntlet --bin gauntlet
 	node tests/console/shots.mjs $(CARGO_TARGET_DIR)/debug/gauntlet $(CARGO_TARGET_DIR)/debug/deps/artefacts
+
+## Fifty tenants, some with a fault, and what their people complain of: find out why by the console alone. Other ones by SEED.
+SEED = 1
+MINUTES = 20
+console-trial:
+	scripts/provision console
+	cargo build --locked -p gauntlet --bin gauntlet
+	node tests/console/trial.mjs $(CARGO_TARGET_DIR)/debug/gauntlet $(CARGO_TARGET_DIR)/debug/deps/artefacts $(SEED) $(MINUTES)
 
 ## The cross-tenant canary in its nightly form: one tenant's policy fills its memory, another's looks for it, 100,000 times.
 canary:

@@ -12,6 +12,7 @@ mod gateway;
 mod guard;
 mod lately;
 mod paste;
+mod policies;
 mod question;
 mod refused;
 mod reloads;

@@ -35,6 +35,7 @@ pub struct Proof {
     id: TenantId,
     subject: String,
     credential: usize,
+    expires: Option<i64>,
 }
 
 impl Proof {
@@ -51,6 +52,11 @@ impl Proof {
     /// were several, any of them.
     pub fn credential(&self) -> usize {
         self.credential
+    }
+
+    /// When the certificate ends that proved it, in seconds since 1970; nothing else is known to end.
+    pub fn expires(&self) -> Option<i64> {
+        self.expires
     }
 }
 
@@ -135,7 +141,7 @@ impl Authenticator {
         verified: &VerifiedPasswords,
     ) -> Result<Proof, AuthError> {
         let certified = self.names.owner(peer.certificate.as_ref(), &self.stranger);
-        let (owner, subject) = match self.by_header(headers, verified).await? {
+        let ((owner, subject), expires) = match self.by_header(headers, verified).await? {
             Some(found) => match certified {
                 // Whether they agree shows once the tenant is sound again.
                 Ok(Some((Holder::Broken, _))) => return Err(AuthError::Broken),
@@ -143,10 +149,13 @@ impl Authenticator {
                     return Err(AuthError::Ambiguous);
                 }
                 Err(AuthError::Ambiguous) => return Err(AuthError::Ambiguous),
-                _ => found,
+                _ => (found, None),
             },
             None => match certified? {
-                Some((owner, name)) => (owner, name.to_owned()),
+                Some((owner, name)) => {
+                    let expires = peer.certificate.as_ref().map(|certificate| certificate.not_after);
+                    ((owner, name.to_owned()), expires)
+                }
                 None => return Err(AuthError::NoCredential),
             },
         };
@@ -166,6 +175,7 @@ impl Authenticator {
             id: config.id.clone(),
             subject,
             credential,
+            expires,
         })
     }
 

@@ -27,7 +27,7 @@ mod tap;
 mod tenant;
 mod top;
 
-use answer::finish;
+use answer::{end_where_nobody_reads, finish};
 use plugin::PluginCommand;
 use policy::PolicyCommand;
 use tenant::TenantCommand;
@@ -133,7 +133,11 @@ struct Log {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
+    let command = Cli::parse().command;
+    if !matches!(command, Command::Serve(_) | Command::Compile { .. }) {
+        end_where_nobody_reads();
+    }
+    match command {
         Command::Serve(serve) => {
             if let Err(error) = telemetry::init(&serve.log.level, serve.log.format) {
                 return refuse(&error);

@@ -2,7 +2,7 @@
 //!
 //! Takes the refusals that the log tells, gives them to operators: the newest of each tenant, those of nobody in particular,
 //! and each as it comes to whoever listens. Bounded by number, in bytes over all of them, and by time; the log's own throttle
-//! bounds how many come. Never has a label's value in it, nor a secret.
+//! bounds how many come. Never has a secret in it, nor a label's value unless the tenant has these shown.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -48,14 +48,14 @@ pub struct ToldRefusal {
     pub status: Option<u16>,
     /// The metric's and the log's word.
     pub reason: &'static str,
-    /// What the sender saw, without values of labels.
+    /// What the sender saw; without values of labels, unless they may be shown.
     pub text: String,
     pub address: SocketAddr,
     /// The kind and the public name of the credential, or what was shown in its place.
     pub identity: Option<String>,
     /// Names that were claimed and not proved: a user's, or those of [`claims_of`].
     pub claims: Vec<String>,
-    /// One of those that were refused, without values.
+    /// One of those that were refused, as far as it may be shown.
     pub series: Option<String>,
 }
 
@@ -193,6 +193,11 @@ impl Refusals {
         self.locked().iter().rev().find(|one| one.reason == reason).cloned()
     }
 
+    /// Those of series, of which less may be shown from now on.
+    pub fn forget_series(&self) {
+        self.locked().retain(|one| one.series.is_none());
+    }
+
     pub fn forget_old(&self, now: Instant) {
         let is_new = |one: &Arc<KeptRefusal>| now.saturating_duration_since(one.at) < REMEMBERED;
         let mut kept = self.locked();
@@ -282,6 +287,19 @@ mod tests {
         assert_eq!(texts(&newest)[..2], ["99", "98"]);
         assert_eq!(texts(&newest).last(), Some(&"first"));
         assert_eq!(of.newest_of("over_rate").unwrap().text, "99");
+    }
+
+    #[test]
+    fn those_of_series_are_forgotten_alone() {
+        let (refused, of, start) = (LastRefusals::default(), Refusals::of_a_tenant(), Instant::now());
+        refused.keep(&of, refusal("snappy", "of a write", start));
+        let of_series = ToldRefusal {
+            series: Some("up{job=\"a\"}".to_owned()),
+            ..refusal("over_budget", "of series", start)
+        };
+        refused.keep(&of, of_series);
+        of.forget_series();
+        assert_eq!(texts(&of.newest()), ["of a write"]);
     }
 
     #[test]

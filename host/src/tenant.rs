@@ -36,6 +36,7 @@ pub use order::{InOrder, Order, OutOfTurn};
 pub use session::{Attribution, NotReady, Proved, Ready, Session};
 pub use snapshot::Snapshot;
 pub use stored_before::{Before, StoredBefore};
+pub use uses::CredentialUsed;
 use uses::LastUse;
 
 /// The tenants of one generation of everything.
@@ -84,7 +85,7 @@ impl Tenants {
     pub fn of(&self, proof: Proof, now: Instant) -> Option<Proved<'_>> {
         let entry = self.0.get(proof.id())?;
         if let Some(last_use) = entry.uses.get(proof.credential()) {
-            last_use.note(now);
+            last_use.note(now, proof.expires());
         }
         Some(Proved::new(proof, &entry.account, entry.serving.as_deref()))
     }

@@ -26,6 +26,6 @@ pub use printed::{follow, once};
 pub use reading::look_at;
 #[cfg(feature = "top")]
 pub use screen::watch;
-pub use seen::{PolicySeen, StatusSeen, TenantSeen, UpstreamSeen};
+pub use seen::{CredentialSeen, PolicySeen, StatusSeen, TenantSeen, UpstreamSeen};
 pub use table::{Column, Sorting};
 pub use watched::Watched;

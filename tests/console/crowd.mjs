@@ -13,6 +13,9 @@ const KINDS = { html: "text/html", js: "text/javascript", css: "text/css", svg: 
 const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/** The end of everybody's certificate. */
+const ENDS = Math.round(Date.now() / 1000) + 9 * 86_400;
+
 const WORDS = [
   "atlas",
   "borealis",
@@ -200,7 +203,7 @@ class Crowd {
       case "/api/v1/tenants":
         return this.#tenants.map((tenant) => this.#row(tenant));
       case "/api/v1/policies":
-        return this.#tenants.flatMap((tenant) => policies(tenant));
+        return this.#tenants.flatMap((tenant) => policies(tenant)).map((row) => withAlone(row, params.get("fields")));
       case "/api/v1/upstreams":
         return UPSTREAMS;
       case "/api/v1/flow":
@@ -305,8 +308,8 @@ class Crowd {
         memory_peak_bytes: 1179648,
       },
       credentials: [
-        { kind: "client_certificate", uri_san: `spiffe://${name}/prometheus`, last_used_seconds_ago: 2 },
-        { kind: "bearer_token", last_used_seconds_ago: null },
+        { kind: "client_certificate", uri_san: `spiffe://${name}/prometheus`, last_used_seconds_ago: 2, expires_timestamp_seconds: ENDS },
+        { kind: "bearer_token", last_used_seconds_ago: null, expires_timestamp_seconds: null },
       ],
       p99_seconds: p99,
       received_per_second: received,
@@ -459,6 +462,9 @@ const policies = ({ name }) =>
     shadow: null,
     log: [{ seconds_ago: 30, level: "warn", text: "no rule for up" }],
   }));
+
+const withAlone = (row, fields) =>
+  fields ? Object.fromEntries(Object.entries(row).filter(([field]) => fields.split(",").includes(field))) : row;
 
 const drops = ({ dropped }) => ({
   tenant: "",

@@ -20,8 +20,8 @@ export class Gateway {
   #receiver;
   #process;
 
-  /** `tenants`: files without credentials; each gets a token that is its name. */
-  static async start(program, tenants, { admin = {}, cache } = {}) {
+  /** `tenants`: files, each with a token that is its name unless it has credentials; `main`: keys of the main file. */
+  static async start(program, tenants, { admin = {}, cache, ...main } = {}) {
     const gateway = new Gateway();
     const receiver = await gateway.#receive();
     mkdirSync(join(gateway.#folder, "tenants"));
@@ -32,6 +32,7 @@ export class Gateway {
       upstreams: { soft: { endpoints: [receiver] }, dead: { endpoints: ["http://127.0.0.1:1"] } },
       sandbox: { call_timeout: "5s", ...(cache ? { cache_dir: cache } : {}) },
       tenant_files: ["tenants/*.yaml"],
+      ...main,
     });
     await gateway.#run(program);
     return gateway;
@@ -98,7 +99,7 @@ export class Gateway {
   async send(tenant, ...series) {
     const response = await fetch(this.remoteWrite, {
       method: "POST",
-      body: snappy(message(series)),
+      body: written(series),
       headers: {
         authorization: `Bearer ${tenant}`,
         "content-type": "application/x-protobuf",
@@ -188,13 +189,16 @@ function varint(value) {
 
 const field = (number, bytes) => Buffer.concat([varint((number << 3) | 2), varint(bytes.length), bytes]);
 
-function message(series) {
+/** The body of a write. */
+export const written = (series, time = Date.now()) => snappy(message(series, time));
+
+function message(series, time) {
   return Buffer.concat(
     series.map((labels) => {
       const sorted = Object.entries(labels).sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
       const value = Buffer.alloc(8);
       value.writeDoubleLE(1);
-      const sample = Buffer.concat([Buffer.from([0x09]), value, Buffer.from([0x10]), varint(Date.now())]);
+      const sample = Buffer.concat([Buffer.from([0x09]), value, Buffer.from([0x10]), varint(time)]);
       return field(
         1,
         Buffer.concat([
@@ -274,7 +278,7 @@ function* fields(bytes) {
 }
 
 /** The series of a body of remote write 1.0, as text. */
-function decoded(body) {
+export function decoded(body) {
   const all = [];
   for (const [number, series] of fields(unsnappy(body))) {
     if (number !== 1) continue;

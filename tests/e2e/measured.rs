@@ -108,6 +108,38 @@ async fn limits_stand_beside_what_is_used_of_them() {
 }
 
 #[tokio::test]
+async fn a_credential_says_when_the_certificate_ends_that_it_was_used_with() {
+    let receiver = Receiver::start().await;
+    let a = usual("a").certificate("uri_san", "spiffe://a");
+    let gateway = Gateway::start(Setup::with_receiver(&receiver).tenant(a)).await;
+    let certificate = gateway.setup.certs.client_uri("spiffe://a");
+    let sender = gateway.sender_with(&certificate);
+    assert_eq!(sender.write(&small_write()).await.status, 204);
+    assert_eq!(
+        gateway.sender().bearer("a-token").write(&small_write()).await.status,
+        204
+    );
+    let metrics = gateway.metrics().await;
+    let end = metrics.sum(
+        "gauntlet_credential_expires_timestamp_seconds",
+        &[("tenant", "a"), ("credential", "client_certificate uri_san=spiffe://a")],
+    );
+    // As the toolkit's certificates have it: that of rcgen.
+    assert!(end > 4e10, "{end} {metrics:?}");
+    let token = [("tenant", "a"), ("credential", "bearer_token")];
+    assert!(!metrics.has("gauntlet_credential_expires_timestamp_seconds", &token));
+    let credentials = gateway.api("/api/v1/tenants/a").await["credentials"].take();
+    let told: Vec<_> = credentials
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["expires_timestamp_seconds"])
+        .filter(|end| !end.is_null())
+        .collect();
+    assert_eq!(told, [&json!(end as i64)], "{credentials}");
+}
+
+#[tokio::test]
 async fn a_credential_says_when_it_was_used_last_and_a_wrong_one_of_which_kind_it_is() {
     let receiver = Receiver::start().await;
     let gateway = Gateway::start(Setup::with_receiver(&receiver).tenant(usual("a"))).await;

@@ -77,6 +77,69 @@ async fn series_that_came_to_nothing_are_shown_as_far_as_the_tenant_permits_it()
 }
 
 #[tokio::test]
+async fn refusals_show_of_a_series_what_the_tenant_permits_and_the_log_no_value() {
+    let receiver = Receiver::start().await;
+    let a = tenant("a").limit("max_label_value_length", 100);
+    let mut gateway = Gateway::start(Setup::with_receiver(&receiver).tenant(a.clone())).await;
+    let told = async |gateway: &Gateway| {
+        let all = gateway.api("/api/v1/refusals").await;
+        let of_tenant = gateway.api("/api/v1/tenants/a").await["refusals"].take();
+        assert_eq!(all.as_array().unwrap().len(), of_tenant.as_array().unwrap().len());
+        all.as_array().unwrap().first().map(|newest| {
+            assert_eq!(newest["series"], of_tenant[0]["series"]);
+            let text = |key: &str| newest[key].as_str().unwrap().to_owned();
+            (text("series"), text("text"))
+        })
+    };
+    assert_eq!(send(&gateway, "secret").await, 400);
+    let (series, text) = told(&gateway).await.unwrap();
+    assert_eq!(series, "up{long}");
+    assert!(text.ends_with("as in up{long}"), "{text}");
+
+    gateway.reload_tenant(a.clone().set("drop_examples", "names")).await;
+    assert_eq!(told(&gateway).await, None);
+    assert_eq!(send(&gateway, "secret").await, 400);
+    let (series, text) = told(&gateway).await.unwrap();
+    assert_eq!(series, "up{long=\"_\"}");
+    assert!(!text.contains("secret"), "{text}");
+
+    gateway.reload_tenant(a.clone().set("drop_examples", "values")).await;
+    assert_eq!(send(&gateway, "secret").await, 400);
+    let (series, text) = told(&gateway).await.unwrap();
+    assert!(series.starts_with("up{long=\"secretsecret"), "{series}");
+    assert!(text.contains("as in up{long=\"secret"), "{text}");
+    assert!(!gateway.log().contains("secret"), "{}", gateway.log());
+
+    // What may not be shown any more is not there any more.
+    gateway.reload_tenant(a).await;
+    assert_eq!(told(&gateway).await, None);
+}
+
+#[tokio::test]
+async fn policies_are_told_of_one_tenant_and_with_no_more_than_is_asked_for() {
+    let receiver = Receiver::start().await;
+    let both = ["a", "b"].map(|name| tenant(name).policy("relabel", drops_go()));
+    let setup = both.into_iter().fold(Setup::with_receiver(&receiver), Setup::tenant);
+    let gateway = Gateway::start(setup).await;
+    let of = async |query: &str| gateway.api(&format!("/api/v1/policies{query}")).await;
+    let all = of("").await;
+    assert_eq!(all.as_array().unwrap().len(), 2);
+    assert_eq!(of("?tenant=b").await[0], all[1]);
+    assert_eq!(
+        of("?fields=tenant,policy&tenant=a").await,
+        json!([{"tenant": "a", "policy": "relabel"}])
+    );
+    let wrong = gateway.admin("GET", "/api/v1/policies?fields=tenant,nmae").await;
+    assert_eq!(wrong.status, 400, "{wrong:?}");
+    assert!(
+        wrong.text.contains("no field") && wrong.text.contains("nmae"),
+        "{wrong:?}"
+    );
+    let nobody = gateway.admin("GET", "/api/v1/policies?tenant=c").await;
+    assert_eq!(nobody.status, 404, "{nobody:?}");
+}
+
+#[tokio::test]
 async fn what_makes_a_tenant_grow_is_told_by_metric_and_label() {
     let receiver = Receiver::start().await;
     let a = tenant("a").limit("max_active_series", 320);

@@ -226,9 +226,9 @@ async fn credentials_are_told_by_kind_and_name_and_never_by_their_secret() {
     assert_eq!(
         tenants[0]["credentials"],
         json!([
-            {"kind": "bearer_token", "last_used_seconds_ago": null},
-            {"kind": "client_certificate", "dns_san": "a.example.com", "last_used_seconds_ago": null},
-            {"kind": "basic_auth", "username": "user", "last_used_seconds_ago": null},
+            {"kind": "bearer_token", "last_used_seconds_ago": null, "expires_timestamp_seconds": null},
+            {"kind": "client_certificate", "dns_san": "a.example.com", "last_used_seconds_ago": null, "expires_timestamp_seconds": null},
+            {"kind": "basic_auth", "username": "user", "last_used_seconds_ago": null, "expires_timestamp_seconds": null},
         ])
     );
 }

@@ -165,6 +165,16 @@ fn a_shell_and_a_manual_are_served() {
     gauntlet(&["man"]).with(0, &[".TH GAUNTLET", "gauntlet tenant try"]);
 }
 
+#[test]
+fn a_command_whose_reader_is_gone_ends_without_a_word() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gauntlet"));
+    let ended = command.args(["plugin", "wit"]).stdout(writer).output().unwrap();
+    assert_eq!(ended.status.code(), Some(141), "{ended:?}");
+    assert_eq!(ended.stderr, b"", "{ended:?}");
+}
+
 fn demo(folder: &str, more: &[&str]) -> Ended {
     let fixed = [
         "dev",

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::gateway::Gateway;
-use super::question::{NoAnswer, serving, tenant_id};
+use super::question::{NoAnswer, asked, serving, tenant_id};
 use super::views::{KindView, failed, success};
 use crate::config::{
     Admin, ClientAuthType, Config, Credential, EndpointSpec, Limits, OnFailure, OverRate, Policy, RemoteWrite, Sandbox,
@@ -176,8 +176,7 @@ pub(super) struct LimitsView {
 
 pub(super) async fn configured(State(gateway): State<Gateway>, uri: Uri) -> Response {
     let current = gateway.generations.current();
-    let mut asked = uri.query().unwrap_or_default().split('&');
-    let Some(tenant) = asked.find_map(|one| one.strip_prefix("tenant=")) else {
+    let Some(tenant) = asked(&uri, "tenant") else {
         let file = gateway.generations.path().display().to_string();
         let config = ConfigView::of(&current.config);
         return success(Configured { file, config });

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::gateway::Gateway;
 use super::lately::{Lately, rounded};
-use super::question::{NoAnswer, tenant_id};
+use super::question::{NoAnswer, asked, tenant_id};
 use super::views::{failed, success};
 use crate::flow::{Flow, INTERVAL, INTERVALS, Interval};
 use crate::model::{TenantId, seconds_since_1970};
@@ -55,7 +55,8 @@ struct TenantFlowView {
 pub(super) async fn flow(State(gateway): State<Gateway>, uri: Uri) -> Response {
     gateway.look(Instant::now());
     let current = gateway.generations.current();
-    match asked_tenant(&uri).and_then(|asked| tenants_of(&current, asked.as_ref())) {
+    let tenant = asked(&uri, "tenant").map(tenant_id).transpose();
+    match tenant.and_then(|tenant| tenants_of(&current, tenant.as_ref())) {
         Ok((tenants, is_one)) => success(FlowView {
             now: seconds_since_1970(),
             interval_seconds: INTERVAL.as_secs(),
@@ -66,13 +67,6 @@ pub(super) async fn flow(State(gateway): State<Gateway>, uri: Uri) -> Response {
         }),
         Err((status, error)) => failed(status, &error),
     }
-}
-
-/// Ids have no characters that are written otherwise in a query.
-fn asked_tenant(uri: &Uri) -> Result<Option<TenantId>, NoAnswer> {
-    let mut pairs = uri.query().unwrap_or_default().split('&');
-    let asked = pairs.find_map(|pair| pair.strip_prefix("tenant="));
-    asked.map(tenant_id).transpose()
 }
 
 fn tenants_of<'a>(

@@ -1,4 +1,4 @@
-//! Questions that come as JSON.
+//! Questions that come as JSON, or in the address.
 //!
 //! Takes a request, gives what it asks, or the status and the sentence that say why that is not to be known. Never reads
 //! more than a small body, nor for long: a question comes from nearby.
@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, StatusCode};
+use axum::http::{Request, StatusCode, Uri};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -48,6 +48,13 @@ pub(super) async fn read<T: DeserializeOwned>(request: Request<Body>, example: &
     })?;
     let body = body.map_err(|_| bad(format!("the question has more than {MAX_QUESTION} bytes, or broke off")))?;
     serde_json::from_slice(&body).map_err(|error| bad(format!("expected JSON such as {example}: {error}")))
+}
+
+/// What is asked for by `key` in an address. As it is written: tenants and fields have no characters that are written otherwise.
+pub(super) fn asked<'u>(uri: &'u Uri, key: &str) -> Option<&'u str> {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    let mut pairs = pairs.filter_map(|pair| pair.split_once('='));
+    pairs.find(|(name, _)| *name == key).map(|(_, value)| value)
 }
 
 pub(super) fn tenant_id(text: &str) -> Result<TenantId, NoAnswer> {

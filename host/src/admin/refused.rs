@@ -1,8 +1,10 @@
 //! `GET /api/v1/refusals`: what senders were refused lately, whoever they are.
 //!
-//! Takes what is kept of refusals, gives the newest ones as rows, and each as an event. Without values of labels, as they are
-//! kept.
+//! Takes what is kept of refusals, gives the newest ones as rows, and each as an event. Shows as much as is kept. Never lets those
+//! that come often hide those that come seldom.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -48,9 +50,26 @@ pub(super) async fn refusals(State(gateway): State<Gateway>) -> Response {
             .accounts()
             .flat_map(|account| account.refusals().newest()),
     );
-    all.sort_by_key(|refusal| std::cmp::Reverse(refusal.at));
-    all.truncate(MOST);
-    success(RefusalView::all(&all, &lately))
+    success(RefusalView::all(&newest_of_all(all, MOST), &lately))
+}
+
+/// The `most` newest, newest first; of each sender and reason the newest before the second of any.
+fn newest_of_all(mut all: Vec<Arc<KeptRefusal>>, most: usize) -> Vec<Arc<KeptRefusal>> {
+    all.sort_by_key(|refusal| Reverse(refusal.at));
+    let mut seen = HashMap::new();
+    let mut ranked: Vec<(u32, Arc<KeptRefusal>)> = Vec::with_capacity(all.len());
+    for refusal in all {
+        let who = (refusal.tenant.clone(), refusal.reason);
+        let stranger = refusal.tenant.is_none().then(|| refusal.address.ip());
+        let rank = seen.entry((who, stranger)).or_insert(0);
+        ranked.push((*rank, refusal));
+        *rank += 1;
+    }
+    // It is stable: of one rank the newest are the first.
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.truncate(most);
+    ranked.sort_by_key(|(_, refusal)| Reverse(refusal.at));
+    ranked.into_iter().map(|(_, refusal)| refusal).collect()
 }
 
 impl<'a> RefusalView<'a> {
@@ -77,5 +96,30 @@ impl<'a> RefusalEvent<'a> {
             reason: refusal.reason,
             text: &refusal.text,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::refusals::{LastRefusals, ToldRefusal};
+
+    #[test]
+    fn who_is_refused_seldom_is_not_hidden_by_who_is_refused_often() {
+        let (refused, start) = (LastRefusals::default(), Instant::now());
+        let of = |after, address: &str, reason| {
+            refused.stranger(ToldRefusal {
+                at: start + Duration::from_secs(after),
+                ..ToldRefusal::of_connection(reason, after.to_string(), address.parse().unwrap(), None)
+            });
+        };
+        of(0, "192.0.2.1:1", "tls_expired_certificate");
+        (1..20).for_each(|after| of(after, "192.0.2.2:2", "tls_not_tls"));
+        of(20, "192.0.2.2:2", "tls_version");
+        let shown = newest_of_all(refused.strangers(), 4);
+        let texts: Vec<&str> = shown.iter().map(|one| one.text.as_str()).collect();
+        assert_eq!(texts, ["20", "19", "18", "0"]);
     }
 }

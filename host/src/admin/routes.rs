@@ -25,12 +25,13 @@ use super::flowing;
 use super::gateway::Gateway;
 use super::guard::{self, Denial};
 use super::lately::Lately;
+use super::policies;
 use super::refused;
 use super::reloads;
 use super::series;
 use super::tapping;
 use super::tenant;
-use super::views::{PolicyView, ReportView, StatusView, TenantView, UpstreamView, WentBackView, failed, success};
+use super::views::{ReportView, StatusView, TenantView, UpstreamView, WentBackView, failed, success};
 use crate::forward::UpstreamStatus;
 use crate::model::TenantId;
 use crate::reload::{Generations, NoWayBack};
@@ -92,7 +93,7 @@ fn router(gateway: Gateway) -> Router {
         .route("/api/v1/flow", get(flowing::flow))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/refusals", get(refused::refusals))
-        .route("/api/v1/policies", get(policies))
+        .route("/api/v1/policies", get(policies::policies))
         .route("/api/v1/upstreams", get(upstreams))
         .route("/api/v1/status", get(status))
         .route("/api/v1/reloads", get(reloads::reloads))
@@ -171,10 +172,6 @@ async fn roll_back(State(gateway): State<Gateway>, Path(tenant): Path<String>) -
     }
 }
 
-async fn policies(State(gateway): State<Gateway>) -> Response {
-    success(snapshots(&gateway).iter().flat_map(PolicyView::all).collect::<Vec<_>>())
-}
-
 async fn upstreams(State(gateway): State<Gateway>) -> Response {
     let status = gateway.upstreams.status();
     gateway.flow.know_upstreams(&status);
@@ -185,12 +182,4 @@ async fn upstreams(State(gateway): State<Gateway>) -> Response {
         UpstreamView::of(status, flow)
     };
     success(status.into_iter().map(view).collect::<Vec<_>>())
-}
-
-/// By name.
-fn snapshots(gateway: &Gateway) -> Vec<Snapshot> {
-    let current = gateway.generations.current();
-    let mut all: Vec<Snapshot> = current.tenants.serving().map(|g| Snapshot::of(g)).collect();
-    all.sort_by(|a, b| a.config.id.cmp(&b.config.id));
-    all
 }

@@ -21,7 +21,7 @@ use crate::forward::{EndpointStatus, UpstreamStatus};
 use crate::judge::memo::BudgetStats;
 use crate::reload::{Broken, Report};
 use crate::sandbox::{Line, Usage};
-use crate::tenant::{LastFailure, Snapshot, WentBack};
+use crate::tenant::{CredentialUsed, LastFailure, Snapshot, WentBack};
 
 /// Prometheus' API envelope.
 #[derive(Serialize)]
@@ -200,6 +200,7 @@ struct CredentialView<'a> {
     #[serde(flatten)]
     kind: KindView<'a>,
     last_used_seconds_ago: Option<u64>,
+    expires_timestamp_seconds: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -276,10 +277,11 @@ impl UsageView {
 }
 
 impl<'a> CredentialView<'a> {
-    fn of((credential, last_used): (&'a Credential, &Option<Duration>)) -> Self {
+    fn of((credential, last_used): (&'a Credential, &Option<CredentialUsed>)) -> Self {
         Self {
             kind: KindView::of(credential),
-            last_used_seconds_ago: last_used.map(|ago| ago.as_secs()),
+            last_used_seconds_ago: last_used.map(|used| used.ago.as_secs()),
+            expires_timestamp_seconds: last_used.and_then(|used| used.expires),
         }
     }
 }

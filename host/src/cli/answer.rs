@@ -18,6 +18,9 @@ pub(super) enum Shape {
     Json,
 }
 
+/// What a shell says of a program that SIGPIPE ended. Not 0: what could not be told may have been that all is not well.
+const CLOSED_PIPE: i32 = 128 + 13;
+
 /// Whether there is something to look at; or a sentence that says why there is no answer.
 pub(super) type Done = Result<bool, String>;
 
@@ -38,6 +41,19 @@ pub(super) fn write_out(text: &[u8]) -> Result<(), String> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("cannot write: {error}")),
         _ => Ok(()),
     }
+}
+
+/// Ends the program as SIGPIPE would, without a word, where it prints for a reader that is gone; Rust's `println!` panics there.
+/// Not for what serves: it has better to do than to print.
+pub(super) fn end_where_nobody_reads() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>();
+        if text.is_some_and(|text| text.starts_with("failed printing to std") && text.contains("Broken pipe")) {
+            std::process::exit(CLOSED_PIPE);
+        }
+        tell(panic);
+    }));
 }
 
 pub(super) fn tenant_id(text: &str) -> Result<TenantId, String> {

@@ -14,6 +14,8 @@ pub(super) const EXAMPLE: &str = r"Examples:
   gauntlet status --url https://gauntlet.example.com:10902 --token-file operator-token --ca-file ca.crt
   gauntlet status --format json";
 
+/// As much of each as alarms are made of.
+const POLICIES: &str = "/api/v1/policies?fields=tenant,policy,last_failure,quarantined_seconds,impure";
 /// More are counted, and not shown.
 const MAX_ALARMS: usize = 20;
 const MAX_SHOWN: usize = 200;
@@ -47,7 +49,7 @@ async fn ask(options: &Options) -> Result<Told, String> {
     let inquirer = Inquirer::new(&options.gateway.url, &options.gateway.operator)?;
     let status = look_at(&inquirer, "/api/v1/status").await?;
     let upstreams: Vec<UpstreamSeen> = look_at(&inquirer, "/api/v1/upstreams").await?;
-    let policies: Vec<PolicySeen> = look_at(&inquirer, "/api/v1/policies").await?;
+    let policies: Vec<PolicySeen> = look_at(&inquirer, POLICIES).await?;
     Ok(Told {
         alarms: alarms(&status, &upstreams, &policies),
         status,

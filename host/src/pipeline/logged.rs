@@ -11,6 +11,7 @@ use http::StatusCode;
 use super::ledger::is_dropped;
 use super::{Pipeline, Trace, ledger};
 use crate::auth::{AuthError, Claimed};
+use crate::config::DropExamples;
 use crate::model::Peer;
 use crate::refusals::{ToldRefusal, claims_of};
 use crate::respond::{self, Failure, RefusedSeries, Stored};
@@ -134,8 +135,9 @@ impl Pipeline {
         }
     }
 
-    /// The first series that was refused for each reason, without the value of its label. A tenant that sends such ones all
-    /// day fills no disk. `stored` is what became of the others, if the write was not refused as a whole.
+    /// The first series that was refused for each reason, without the value of its label: the log has none, and operators are
+    /// shown what the tenant's `drop_examples` permit. A tenant that sends such ones all day fills no disk. `stored` is what
+    /// became of the others, if the write was not refused as a whole.
     pub(super) fn log_refused(
         &self,
         trace: &Trace<'_>,
@@ -160,12 +162,18 @@ impl Pipeline {
             tell!(is_dropped, "series refused", %tenant, reason, series, request_id = id, error = text(), untold);
             if let Some(stored) = stored {
                 let told = self.told(trace, account, StatusCode::BAD_REQUEST, reason, peer);
-                let refusal = ToldRefusal {
-                    text: respond::refused_text(stored, Shown::without_value),
-                    series: Some(first.without_value().to_string()),
-                    ..told
-                };
-                self.shared.refused.keep(account.refusals(), refusal);
+                account.examples().of_refused(reason, |what, newest| {
+                    let shown = match what {
+                        DropExamples::Values => Shown::clone,
+                        DropExamples::Off | DropExamples::Names => Shown::without_value,
+                    };
+                    let refusal = ToldRefusal {
+                        text: respond::refused_text(stored, shown),
+                        series: Some(newest.map_or_else(|| shown(first).to_string(), str::to_owned)),
+                        ..told
+                    };
+                    self.shared.refused.keep(account.refusals(), refusal);
+                });
             }
         }
     }

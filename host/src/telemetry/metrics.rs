@@ -153,6 +153,9 @@ metrics! {
     credential_last_used: Gauges<CredentialUse>, "credential_last_used_timestamp_seconds",
         "Unix time at which a credential last proved its tenant, of those that did since the process began; of a tenant's bearer \
          tokens together, and of its first 16 names";
+    credential_expires: Gauges<CredentialUse>, "credential_expires_timestamp_seconds",
+        "Unix time at which the client certificate ends with which a credential last proved its tenant; of the same credentials as \
+         gauntlet_credential_last_used_timestamp_seconds";
     removed_credential_requests: Counters<CredentialLabels>, "removed_credential_requests",
         "Requests told to wait because their credential was in use and is not configured any more (credential_grace); after \
          that time such requests are refused and their data is lost";

@@ -87,11 +87,13 @@ impl Examples {
         }
     }
 
-    /// Keeps `what` from now on. What was kept under another word is forgotten: it may show more.
-    pub fn keep(&self, what: DropExamples) {
+    /// Keeps `what` from now on. What was kept under another word is forgotten, since it may show more: here, and elsewhere by
+    /// `forget`, while nobody is in [`Examples::of_refused`].
+    pub fn keep(&self, what: DropExamples, forget: impl FnOnce()) {
         let mut kept = self.lock();
         if kept.what != what {
             kept.forget();
+            forget();
             kept.what = what;
             self.is_on.store(what != DropExamples::Off, Ordering::Relaxed);
         }
@@ -137,6 +139,16 @@ impl Examples {
                 kept.put(&cause, plain(&shown.to_string(), MAX_TEXT), now, most);
             }
         }
+    }
+
+    /// Tells what may be shown of a series that was refused for `reason`, and the newest one of those that are kept.
+    pub fn of_refused(&self, reason: &'static str, tell: impl FnOnce(DropExamples, Option<&str>)) {
+        let kept = self.lock();
+        let sets = kept.causes.get(&WhyGone::Refused(reason));
+        tell(
+            kept.what,
+            sets.and_then(|of| of.sets.front()).map(|(text, _)| text.as_str()),
+        );
     }
 
     /// What is kept, and of each cause the label sets, each with how long ago it was last seen, the newest first.
@@ -282,7 +294,7 @@ mod tests {
 
     fn examples(memory: &Arc<Memory>, what: DropExamples) -> Examples {
         let examples = Examples::new(&PolicyWatch::new(memory).unwrap());
-        examples.keep(what);
+        examples.keep(what, || ());
         examples
     }
 
@@ -341,13 +353,13 @@ mod tests {
         let memory = memory();
         let (examples, start, go) = (examples(&memory, DropExamples::Values), Instant::now(), dropped("go"));
         note(&examples, &go, &series("up", "secret"), start);
-        examples.keep(DropExamples::Values);
+        examples.keep(DropExamples::Values, || ());
         assert_eq!(texts(&examples, &go, start), ["up{job=\"secret\"}"]);
-        examples.keep(DropExamples::Names);
+        examples.keep(DropExamples::Names, || ());
         assert!(examples.kept(start).1.is_empty());
         note(&examples, &go, &series("up", "secret"), start);
         assert_eq!(texts(&examples, &go, start), ["up{job=\"_\"}"]);
-        examples.keep(DropExamples::Off);
+        examples.keep(DropExamples::Off, || ());
         assert!(!note(&examples, &go, &series("up", "secret"), start));
         assert!(examples.kept(start).1.is_empty());
         assert_eq!(memory.held(Kind::Plugins), 0);

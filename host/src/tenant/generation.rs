@@ -50,7 +50,10 @@ impl Generation {
     ) -> Self {
         let (memo, of_memo) = account.begin_generation();
         account.counters().expect_upstreams(&config.upstreams);
-        account.examples().keep(config.drop_examples);
+        let refusals = account.refusals();
+        account
+            .examples()
+            .keep(config.drop_examples, || refusals.forget_series());
         let judge = Judge::new(
             &config,
             chain,

@@ -1,5 +1,5 @@
 //! What is not counted as it happens, and told of each tenant when metrics are read: its limits and what it has of them, and
-//! when its credentials were used.
+//! when its credentials were used, and end.
 //!
 //! Takes the tenants of a generation and the time, gives gauges, each family in one step, so that nothing stays of what is gone.
 //! Never called for a write.
@@ -31,11 +31,12 @@ impl Tenants {
         }
         metrics.limits.replace(limits);
         metrics.limit_use.replace(uses);
-        let mut last_used = All::new();
+        let (mut last_used, mut expires) = (All::new(), All::new());
         for account in self.accounts() {
-            add_last_uses(account, now, &mut last_used);
+            add_last_uses(account, now, &mut last_used, &mut expires);
         }
         metrics.credential_last_used.replace(last_used);
+        metrics.credential_expires.replace(expires);
     }
 }
 
@@ -69,14 +70,22 @@ fn add_limits(generation: &Generation, limits: &mut All<LimitLabels>, uses: &mut
     }
 }
 
-fn add_last_uses(account: &Account, now: Instant, last_used: &mut All<CredentialUse>) {
+fn add_last_uses(
+    account: &Account,
+    now: Instant,
+    last_used: &mut All<CredentialUse>,
+    expires: &mut All<CredentialUse>,
+) {
     let today = seconds_since_1970();
-    for (credential, ago) in account.uses.latest(TOLD, now) {
+    for (credential, used) in account.uses.latest(TOLD, now) {
         let labels = CredentialUse {
             tenant: account.tenant().to_string(),
             credential,
         };
-        last_used.insert(labels, gauge(today - signed(ago.as_secs())));
+        if let Some(end) = used.expires {
+            expires.insert(labels.clone(), gauge(end));
+        }
+        last_used.insert(labels, gauge(today - signed(used.ago.as_secs())));
     }
 }
 

@@ -4,11 +4,12 @@
 //! nothing. Never called for a write.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::counters::Counted;
 use super::failures::LastFailure;
 use super::generation::{Generation, WentBack};
+use super::uses::CredentialUsed;
 use crate::chain::PolicyStatus;
 use crate::config;
 use crate::judge::memo::{BudgetStats, MemoStats};
@@ -36,8 +37,8 @@ pub struct Snapshot {
     pub request_duration: Vec<(f64, u64)>,
     /// Newest first.
     pub failures: Vec<LastFailure>,
-    /// How long ago each credential of `config` proved the tenant; `None` if it did not since it became known.
-    pub last_used: Vec<Option<Duration>>,
+    /// How each credential of `config` proved the tenant last; `None` if it did not since it became known.
+    pub last_used: Vec<Option<CredentialUsed>>,
 }
 
 impl Snapshot {
@@ -56,7 +57,7 @@ impl Snapshot {
             fullest_budgets,
             request_duration: account.counters().durations().buckets(),
             failures: account.failures().last(now),
-            last_used: account.uses.ago(&generation.config().credentials, now),
+            last_used: account.uses.last(&generation.config().credentials, now),
         }
     }
 }

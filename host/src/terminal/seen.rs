@@ -75,6 +75,7 @@ pub struct CredentialSeen {
     pub common_name: Option<String>,
     pub username: Option<String>,
     pub last_used_seconds_ago: Option<u64>,
+    pub expires_timestamp_seconds: Option<i64>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -31,6 +31,9 @@ const FULL = 0.95;
 const sentence = (level, title, text, more = {}) => ({ level, title, text, ...more });
 
 /** Everything that these (each null if unknown) give reason for. */
+/** What `problems` knows of a policy, and no more: there may be thousands. */
+export const NEEDED = ["tenant", "policy", "impure", "quarantined_seconds", "last_failure", "refused_series"];
+
 export function problems({ status, tenants, policies, upstreams, refusals }) {
   const found = [
     ...ofStatus(status),

@@ -54,6 +54,9 @@ export async function ask(path, question, signal) {
   throw new NoAnswer(response.status, why(response.status, said?.error ?? text.trim().slice(0, 500)));
 }
 
+/** Of every policy no more than these fields. */
+export const policiesWith = (fields) => `api/v1/policies?fields=${fields.join(",")}`;
+
 /** The same; null where the gateway has no such route or nothing by that name. */
 export async function askIfThere(path, signal) {
   try {

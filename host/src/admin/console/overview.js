@@ -5,7 +5,7 @@
 
 import * as attention from "./attention.js";
 import { drawSparkline, FlowDiagram, sparkline } from "./charts.js";
-import { ask, askIfThere, every, live, on, rowsOf } from "./data.js";
+import { ask, askIfThere, every, live, on, policiesWith, rowsOf } from "./data.js";
 import { h, say, set } from "./dom.js";
 import { ago, count, percent, perSecond, rate, span } from "./format.js";
 import { choices, empty, hash, plainTable, refresh, section, since, tenantLink, together } from "./parts.js";
@@ -134,7 +134,7 @@ export function open(main, { params, signal }) {
     look();
   });
   every(30, signal, async (signal) => {
-    known.policies = await ask("api/v1/policies", undefined, signal);
+    known.policies = await ask(policiesWith(attention.NEEDED), undefined, signal);
     look();
   });
   every(10, signal, async (signal) => {

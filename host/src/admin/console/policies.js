@@ -1,6 +1,6 @@
 // `#/policies`: every policy of every tenant, what they took, and how the configuration came into use.
 
-import { ask, askIfThere, every, on, tenantPath } from "./data.js";
+import { ask, askIfThere, every, on, policiesWith, tenantPath } from "./data.js";
 import { append, h, say } from "./dom.js";
 import { bytes, clock, count, NONE, of, span } from "./format.js";
 import {
@@ -22,6 +22,20 @@ import { configuration, policyState, timeOfCall } from "./tenant.js";
 
 export const title = ({ tenant, policy }) => (policy ? `${policy} of ${tenant}` : "Policies");
 
+const OF_PLUGINS = ["plugin", "sha256", "world", "size_bytes", "calls", "failures", "cpu_seconds"];
+const OF_POLICIES = [
+  "tenant",
+  "policy",
+  "plugin",
+  "mode",
+  "calls",
+  "failures",
+  "cpu_seconds",
+  "memory_peak_bytes",
+  "impure",
+  "quarantined_seconds",
+  "refused_series",
+];
 /** At first; a button shows the others. */
 const RELOADS = 5;
 
@@ -58,11 +72,13 @@ export function open(main, context) {
   every(10, signal, history);
   on("reload", signal, () => history(signal).catch(() => {}));
   every(10, signal, async (signal) => {
-    const rows = await ask("api/v1/policies", undefined, signal);
+    const rows = await ask(policiesWith(OF_POLICIES), undefined, signal);
     for (const row of rows) row.text = `${row.tenant} ${row.policy} ${row.plugin} ${row.mode}`.toLowerCase();
     table.update(rows);
-    refresh(plugins, pluginsOf(rows), pluginTable);
   });
+  every(60, signal, async (signal) =>
+    refresh(plugins, pluginsOf(await ask(policiesWith(OF_PLUGINS), undefined, signal)), pluginTable),
+  );
   every(60, signal, async (signal) => refresh(config, await askIfThere("api/v1/config", signal), configuration));
 }
 
@@ -222,7 +238,7 @@ function policyTable(params, signal) {
       number(
         "time",
         "Time a call",
-        (row) => row.nanoseconds_per_call ?? (row.calls ? (row.cpu_seconds / row.calls) * 1e9 : null),
+        (row) => (row.calls ? (row.cpu_seconds / row.calls) * 1e9 : null),
         (_, row) => timeOfCall(row),
       ),
       number("cpu", "Processor time", (row) => row.cpu_seconds, span, { class: "least" }),
@@ -236,7 +252,7 @@ function openOne(main, { tenant, policy, signal }) {
   main.append(h("p", { class: "lead" }, "A policy of ", tenantLink(tenant), "."), all);
   every(3, signal, async (signal) => {
     const rows =
-      (await askIfThere(tenantPath(tenant), signal))?.chain ?? (await ask("api/v1/policies", undefined, signal));
+      (await askIfThere(tenantPath(tenant), signal))?.chain ?? (await ask(`api/v1/policies?tenant=${encodeURIComponent(tenant)}`, undefined, signal));
     const row = rows.find((one) => one.tenant === tenant && one.policy === policy) ?? null;
     refresh(all, row, () => (row ? detail(row) : empty(`Tenant \`${tenant}\` has no policy \`${policy}\` now.`)));
   });

@@ -6,7 +6,7 @@ import { samples } from "./counted.js";
 import { FlowDiagram, HourChart, legend } from "./charts.js";
 import { ask, askIfThere, every, tenantPath } from "./data.js";
 import { h } from "./dom.js";
-import { bytes, count, inUnit, NONE, percent, perSecond, span } from "./format.js";
+import { bytes, clock, count, inUnit, NONE, percent, perSecond, span } from "./format.js";
 import {
   badge,
   choices,
@@ -27,6 +27,9 @@ import {
 import { explain } from "./words.js";
 
 export const title = ({ tenant }) => tenant;
+
+/** In seconds: a certificate that ends within it wants renewing. */
+const ENDS_SOON = 14 * 86_400;
 
 const box = () => h("div", null);
 
@@ -404,8 +407,8 @@ function credentials(rows) {
     bearer_token: "bearer token",
     basic_auth: "username and password",
   };
-  const isLong = rows.some((row) => row.expires_at_seconds !== undefined || row.expiry_timestamp_seconds !== undefined);
-  const heads = ["Kind", "Name", "Last used", ...(isLong ? ["Expires"] : [])];
+  const ends = rows.some((row) => row.expires_timestamp_seconds);
+  const heads = ["Kind", "Name", "Last used", ...(ends ? ["Certificate ends"] : [])];
   return plainTable(
     "Credentials",
     heads,
@@ -419,10 +422,18 @@ function credentials(rows) {
         kinds[row.kind] ?? row.kind,
         name ? h("code", null, name) : NONE,
         used,
-        ...(isLong ? [String(row.expires_at_seconds ?? row.expiry_timestamp_seconds ?? NONE)] : []),
+        ...(ends ? [end(row.expires_timestamp_seconds)] : []),
       ];
     }),
   );
+}
+
+/** Of the certificate that was used last: when it ends, and a badge if that is soon. */
+function end(timestamp) {
+  if (!timestamp) return NONE;
+  const left = timestamp - Date.now() / 1000;
+  if (left < 0) return [badge("bad", "expired"), " ", clock(timestamp)];
+  return [left < ENDS_SOON ? [badge("warn", "soon"), " "] : null, `in ${span(left)}, ${clock(timestamp)}`];
 }
 
 export function configuration(answer) {

@@ -9,14 +9,16 @@ use serde_json::{Value, json};
 
 use crate::cli::answer::{Done, Shape, wait_for, write_out};
 use crate::config::{self, CertificateName, Credential};
-use crate::model::plain;
-use crate::terminal::{Inquirer, Operator, StatusSeen, TenantSeen, look_at};
+use crate::model::{plain, seconds_since_1970};
+use crate::terminal::{CredentialSeen, Inquirer, Operator, StatusSeen, TenantSeen, look_at};
 
 pub(super) const EXAMPLE: &str = r"Examples:
   gauntlet tenant list --config gauntlet.yaml
   gauntlet tenant list --live http://127.0.0.1:10902 --format json";
 
 const MAX_SHOWN: usize = 300;
+/// In seconds.
+const DAY: i64 = 86_400;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Options {
@@ -91,13 +93,12 @@ async fn live(url: &str, operator: &Operator) -> Result<Vec<Listed>, String> {
     let inquirer = Inquirer::new(url, operator)?;
     let status: StatusSeen = look_at(&inquirer, "/api/v1/status").await?;
     let tenants: Vec<TenantSeen> = look_at(&inquirer, "/api/v1/tenants").await?;
-    let mut broken = status.broken_tenants;
+    let (mut broken, now) = (status.broken_tenants, seconds_since_1970());
     let mut all: Vec<Listed> = tenants
         .into_iter()
         .map(|seen| {
             let error = broken.iter().position(|one| one.tenant.as_ref() == Some(&seen.tenant));
             let error = error.map(|at| broken.swap_remove(at).error);
-            let last = |used: Option<u64>| used.map_or(String::new(), |seconds| format!(" (used {seconds} s ago)"));
             Listed {
                 state: match (&error, seen.enabled) {
                     (Some(_), _) => "broken",
@@ -107,7 +108,7 @@ async fn live(url: &str, operator: &Operator) -> Result<Vec<Listed>, String> {
                 credentials: seen
                     .credentials
                     .iter()
-                    .map(|one| one.shown() + &last(one.last_used_seconds_ago))
+                    .map(|one| one.shown() + &last_use(one, now))
                     .collect(),
                 tenant: seen.tenant,
                 file: seen.file,
@@ -125,6 +126,20 @@ async fn live(url: &str, operator: &Operator) -> Result<Vec<Listed>, String> {
         ..Listed::default()
     }));
     Ok(all)
+}
+
+/// When it was used last, and when the certificate ends that it was used with.
+fn last_use(credential: &CredentialSeen, now: i64) -> String {
+    let Some(ago) = credential.last_used_seconds_ago else {
+        return String::new();
+    };
+    let end = credential
+        .expires_timestamp_seconds
+        .map(|end| match end.saturating_sub(now) {
+            left if left < 0 => ", certificate has expired".to_owned(),
+            left => format!(", certificate ends in {} days", left / DAY),
+        });
+    format!(" (used {ago} s ago{})", end.unwrap_or_default())
 }
 
 /// Its kind and its public name.
@@ -182,6 +197,28 @@ fn text(all: &[Listed]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_credential_says_when_it_was_used_and_when_its_certificate_ends() {
+        let used = |ago, expires| {
+            let credential = CredentialSeen {
+                last_used_seconds_ago: ago,
+                expires_timestamp_seconds: expires,
+                ..CredentialSeen::default()
+            };
+            last_use(&credential, 100 * DAY)
+        };
+        assert_eq!(used(None, None), "");
+        assert_eq!(used(Some(5), None), " (used 5 s ago)");
+        assert_eq!(
+            used(Some(5), Some(112 * DAY + 7)),
+            " (used 5 s ago, certificate ends in 12 days)"
+        );
+        assert_eq!(
+            used(Some(5), Some(100 * DAY - 1)),
+            " (used 5 s ago, certificate has expired)"
+        );
+    }
 
     #[test]
     fn a_line_for_each_tenant_and_below_it_what_is_wrong() {
