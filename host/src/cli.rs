@@ -18,6 +18,8 @@ use crate::server;
 use crate::telemetry::{self, LogFormat, LogLevel};
 
 mod answer;
+#[cfg(test)]
+mod documented;
 mod explain;
 mod pages;
 mod plugin;
@@ -185,7 +187,7 @@ fn refuse(error: &str) -> ExitCode {
 
 /// Everything a start would do short of listening: files, certificates, and every tenant's plugins compiled and configured.
 fn check(file: &Path, loaded: Result<Loaded, Vec<ConfigError>>) -> ExitCode {
-    let loaded = match loaded {
+    let mut loaded = match loaded {
         Ok(loaded) => loaded,
         Err(errors) => {
             errors.iter().for_each(|error| eprintln!("{error}"));
@@ -202,6 +204,7 @@ fn check(file: &Path, loaded: Result<Loaded, Vec<ConfigError>>) -> ExitCode {
         .chain(loaded.broken.iter().flat_map(|broken| &broken.errors));
     let mut errors: Vec<String> = faults.map(ToString::to_string).collect();
     let tenants = loaded.config.tenants.len();
+    loaded.config.sandbox = loaded.config.sandbox.keeping_compiled();
     errors.extend(server::check(loaded));
     if errors.is_empty() {
         println!("{}: ok, {tenants} tenant(s)", file.display());

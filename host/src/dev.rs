@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config;
+use crate::sandbox::kept_in;
 use crate::server::{self, Running};
 use crate::terminal::{self, Column, Operator, RunningGateway, Sorting, Watched};
 
@@ -120,6 +121,8 @@ fn write_config(folder: &Folder, options: &Options, receiver: SocketAddr) -> Res
         folder.write_once(&format!("tenants/{}.yaml", tenant.name), tenant.config)?;
     }
     let plugins = write_own(folder, options)?;
+    let sandbox = kept_in().map(|folder| format!("sandbox: {{cache_dir: {}}}\n", quoted(&folder)));
+    let sandbox = sandbox.unwrap_or_default();
     folder.write_main(&format!(
         "remote_write:\n  \
            listen_address: {}\n  \
@@ -133,7 +136,7 @@ fn write_config(folder: &Folder, options: &Options, receiver: SocketAddr) -> Res
          upstreams:\n  \
            soft-tenants: {{endpoints: [\"http://{receiver}\"]}}\n  \
            soft-replicated: {{endpoints: [\"http://{receiver}\"]}}\n\
-         {plugins}\
+         {plugins}{sandbox}\
          tenant_files: [\"tenants/*.yaml\"]\n",
         options.remote_write, options.admin
     ))
@@ -161,8 +164,12 @@ fn write_own(folder: &Folder, options: &Options) -> Result<String, DevError> {
         ),
     )?;
     let plugin = std::path::absolute(plugin).unwrap_or_else(|_| plugin.clone());
-    let path = serde_json::Value::from(plugin.display().to_string());
-    Ok(format!("plugins:\n  {name}: {{file: {path}}}\n"))
+    Ok(format!("plugins:\n  {name}: {{file: {}}}\n", quoted(&plugin)))
+}
+
+/// A path as YAML.
+fn quoted(path: &Path) -> serde_json::Value {
+    path.display().to_string().into()
 }
 
 /// What a Prometheus needs to write as the tenant `local`.

@@ -15,7 +15,7 @@ mod plain;
 mod refusal;
 mod series_text;
 
-pub use plain::plain;
+pub use plain::{joined, plain, plain_lines};
 pub use refusal::Refusal;
 pub use series_text::{TextError, TextFault, parse_exposition, parse_series, series_text};
 

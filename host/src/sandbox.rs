@@ -6,7 +6,7 @@
 //! Never judges what a plugin said: that is `chain`'s.
 //!
 //! From the outside in: [`engine`] (what all plugins share), `target`, `quota`, [`compile`] and `artefact` (how they are compiled
-//! and loaded), `contract`, `outline`, `surface` and `plugin` (what a plugin is), `instance` and `state` (one that runs), `arguments` (its arguments),
+//! and loaded), `kept` (where they are kept for a user), `contract`, `outline`, `surface` and `plugin` (what a plugin is), `instance` and `state` (one that runs), `arguments` (its arguments),
 //! `warm` (those that wait), `threads` and `queue` (who runs next, and where), `deadline` (for how long), `meter` (what it
 //! took), `imports` (what a plugin may call).
 
@@ -19,6 +19,7 @@ mod contract;
 mod deadline;
 mod imports;
 mod instance;
+mod kept;
 mod meter;
 mod outline;
 mod plugin;
@@ -41,6 +42,7 @@ pub use engine::{Engine, EngineError, LoadError};
 pub(crate) use imports::log::{Line, Share};
 pub use instance::Fault;
 pub(crate) use instance::{Instance, Start};
+pub use kept::folder as kept_in;
 pub(crate) use meter::Meter;
 pub use meter::Usage;
 pub use outline::check as check_outline;

@@ -39,6 +39,7 @@ mod reload;
 mod rollout;
 mod scope;
 mod sent_as_2;
+mod snippets;
 mod tenants;
 mod terminal;
 mod tools;

@@ -6,11 +6,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use gauntlet_tests::gateway::keeping_nothing;
 use gauntlet_tests::{Setup, relabel};
 use serde_json::{Value, json};
 
 use crate::tenant;
-use crate::tools::{Ended, gauntlet};
+use crate::tools::{Ended, gauntlet, unreached};
 
 fn fixture(name: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-plugins/fixtures/built");
@@ -24,7 +25,7 @@ fn plugin(arguments: &[&str]) -> Ended {
 fn plugin_told(arguments: &[&str], input: &str) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gauntlet"));
     command.arg("plugin").args(arguments);
-    let mut child = command
+    let mut child = keeping_nothing(&mut command)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -107,6 +108,67 @@ fn the_bounds_are_those_of_the_configuration() {
     let main = setup.main_file();
     plugin(&["inspect", "route", "--config", main.to_str().unwrap()]).with(1, &["refuses it"]);
     plugin(&["inspect", "route", "--config", "no-such.yaml"]).with(2, &["no-such.yaml"]);
+}
+
+#[test]
+fn a_plugin_is_compiled_once_and_nothing_is_loaded_that_another_may_have_left() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = tempfile::tempdir().unwrap();
+    let caches = home.path().join("caches");
+    // What compiles under this has not been compiled.
+    let strict = unreached()
+        .set("/sandbox", json!({"compile_timeout": "1ms"}))
+        .tenant(tenant("a").policy("route", json!({"routes": []})));
+    strict.write();
+    let config = strict.main_file().to_str().unwrap().to_owned();
+    let run = |arguments: &[&str]| -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gauntlet"));
+        command.args(arguments).env("XDG_CACHE_HOME", &caches);
+        command.output().unwrap().into()
+    };
+    let usual = || run(&["plugin", "run", "route", "up"]).with(0, &["keep"]);
+    let finds = |found: bool| match found {
+        true => run(&["plugin", "run", "route", "up", "--config", &config]).with(0, &["keep"]),
+        false => run(&["plugin", "run", "route", "up", "--config", &config]).with(1, &["could not be compiled within"]),
+    };
+    finds(false);
+    usual();
+    finds(true);
+    run(&["check", &config]).with(0, &["ok"]);
+    run(&["policy", "explain", "--config", &config, "--tenant", "a", "up"]).with(0, &["forwarded as up"]);
+    // It tells what compiling takes.
+    run(&["plugin", "inspect", "route", "--config", &config]).with(1, &["could not be compiled within"]);
+
+    let folder = caches.join("gauntlet/plugins");
+    let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o700);
+    let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let compiled = files.into_iter().find(|file| file.extension().is_some()).unwrap();
+    let mut bytes = std::fs::read(&compiled).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&compiled, bytes).unwrap();
+    finds(false);
+    usual();
+    finds(true);
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o770)).unwrap();
+    finds(false);
+    usual();
+    std::fs::remove_dir_all(&caches).unwrap();
+    // Nothing can be kept there, and all goes on.
+    std::fs::write(&caches, "").unwrap();
+    usual();
+    finds(false);
+}
+
+#[test]
+fn a_core_module_is_told_apart_with_what_makes_a_component_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = folder.path().join("core.wasm").to_str().unwrap().to_owned();
+    std::fs::write(&module, core_module("relabel", "")).unwrap();
+    let told = "is a core WebAssembly module, not a component: `gauntlet plugin build` makes one of it";
+    plugin(&["inspect", &module]).with(1, &[told]);
+    plugin(&["run", &module, "up"]).with(1, &[told]);
 }
 
 #[test]
@@ -392,8 +454,10 @@ fn instructions_are_the_same_every_time() {
     );
     let decided = plugin(&["bench", "limits", "--settings", "{samples: {per_second: 5}}"]);
     decided.with(0, &["decision", "instructions", "memory"]);
-    plugin(&["bench", &fixture("hostile"), "--settings", "{mode: loop}"])
-        .with(1, &["ran out of the time that `sandbox.call_timeout` allows a call"]);
+    plugin(&["bench", &fixture("hostile"), "--settings", "{mode: loop}"]).with(
+        1,
+        &["ran out of the 50ms of processor time that `sandbox.call_timeout` allows a call"],
+    );
 }
 
 #[test]
@@ -434,6 +498,7 @@ fn a_component_older_than_its_project_is_told() {
         file.set_modified(time).unwrap();
     };
     set("old.wasm", 2000);
+    set("Cargo.toml", 1000);
     set("src/lib.rs", 1000);
     let told = plugin(&["run", &component, "up"]).with(0, &["keep"]);
     assert_eq!(told.err, "");
@@ -509,7 +574,11 @@ fn a_core_module_becomes_a_component_that_the_gateway_takes() {
     let wasi = r#"(import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#;
     for imports in ["", wasi] {
         std::fs::write(&module, core_module("relabel", imports)).unwrap();
-        plugin(&["build", &module, "--out", &component]).with(0, &["policy.wasm"]);
+        let said = plugin(&["build", &module, "--out", &component]).with(0, &[]).out;
+        let bytes = std::fs::metadata(&component).unwrap().len();
+        assert_eq!(said, format!("made {component}, a component of {bytes} bytes\n"));
+        let quiet = plugin(&["build", &module, "--out", &component, "--quiet"]).with(0, &[]);
+        assert_eq!(quiet.out, "");
         plugin(&["run", &component, "up{a=\"1\"}"]).with(0, &["up{a=\"1\"}\n  keep"]);
     }
     std::fs::write(&module, core_module("judge", "")).unwrap();
@@ -529,8 +598,21 @@ fn a_projects_own_build_is_run_and_finds_this_program() {
     };
     std::fs::write(folder.path().join("core.wasm"), core_module("relabel", "")).unwrap();
     write("#!/bin/sh\nset -eu\ngauntlet plugin build core.wasm --out built.wasm\n");
-    plugin(&["build", &folder.path().to_string_lossy()]).with(0, &["built.wasm"]);
-    assert!(folder.path().join("built.wasm").is_file());
+    std::fs::copy(fixture("pass"), folder.path().join("old.wasm")).unwrap();
+    let built = plugin(&["build", &folder.path().to_string_lossy()]).with(0, &["built.wasm"]);
+    let bytes = std::fs::metadata(folder.path().join("built.wasm")).unwrap().len();
+    // The last word is the same in every language.
+    let last = format!("built.wasm, a component of {bytes} bytes\n");
+    assert!(
+        built.out.ends_with(&last) && !built.out.contains("old.wasm"),
+        "{}",
+        built.out
+    );
+    write("#!/bin/sh\nset -eu\n$COMPONENTIZE core.wasm --out built.wasm\n");
+    let built = plugin(&["build", &folder.path().to_string_lossy()]).with(0, &[]);
+    assert_eq!(built.out.lines().count(), 1, "{}", built.out);
+    write("#!/bin/sh\n");
+    plugin(&["build", &folder.path().to_string_lossy()]).with(0, &["ended well", "no component"]);
     write("#!/bin/sh\necho 'apt-get install what-is-missing' >&2\nexit 1\n");
     plugin(&["build", &folder.path().to_string_lossy()]).with(1, &["apt-get install what-is-missing", "failed"]);
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use gauntlet_tests::Setup;
+use gauntlet_tests::gateway::keeping_nothing;
 use serde_json::{Value, json};
 
 /// How a command ended.
@@ -43,7 +44,7 @@ impl From<Output> for Ended {
 
 pub fn gauntlet(arguments: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gauntlet"));
-    command.args(arguments).output().unwrap().into()
+    keeping_nothing(command.args(arguments)).output().unwrap().into()
 }
 
 /// On a thread of its own, for tests that have something to do meanwhile.

@@ -103,3 +103,36 @@ fn what_is_changed_replaced_or_back_is_tested_again_until_it_is_interrupted() {
     assert!(Command::new("sh").args(["-c", &interrupt]).status().unwrap().success());
     assert_eq!(watching.child.wait().unwrap().signal(), Some(2));
 }
+
+#[test]
+fn a_source_that_changes_is_built_and_tested_again_and_a_compiler_that_fails_is_heard() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("cases.yaml"), CASES).unwrap();
+    // Its source says which component it makes; it leaves a file behind, as bundlers do.
+    let script = r#"#!/bin/sh
+set -eu
+cd "$(dirname "$0")"
+echo compiling
+cp policy.c bundle.js
+cp "$(cat policy.c)" policy.wasm || { echo "policy.c:1: error: no such thing" >&2; exit 1; }
+"#;
+    fs::write(path("build"), script).unwrap();
+    fs::set_permissions(path("build"), fs::Permissions::from_mode(0o755)).unwrap();
+    let source = |text: &str| fs::write(path("policy.c"), text).unwrap();
+    source(built("pass").to_str().unwrap());
+    let watching = Watching::start(&path("cases.yaml"));
+    let told = watching.told();
+    let (made, tested) = (told.find("policy.wasm, a component of"), told.find("1 cases, 0 failed"));
+    assert!(made.is_some() && made < tested, "{told}");
+    let sources = format!("the sources in {}", folder.path().display());
+    assert!(told.contains(&sources), "{told}");
+    source("nothing");
+    let told = watching.told();
+    assert!(told.contains("policy.c:1: error: no such thing"), "{told}");
+    assert!(!told.contains("cases,"), "nothing new is there to be tested: {told}");
+    source(built("missing-export").to_str().unwrap());
+    let told = watching.told();
+    assert!(told.contains("it exports neither"), "{told}");
+}

@@ -53,7 +53,10 @@ pub enum Function {
 impl Function {
     /// Whether what was asked may have been too much for one call, and nothing else. The policy is not at fault then.
     fn is_too_much(self, fault: &Fault) -> bool {
-        matches!((self, fault), (Self::Relabel(2..), Fault::Timeout))
+        matches!(
+            (self, fault),
+            (Self::Relabel(2..), Fault::Timeout(_) | Fault::SlowStart(_))
+        )
     }
 }
 

@@ -538,7 +538,7 @@ impl PolicyQuestion {
     fn verdicts(&self, instance: &mut Instance, allowance: Duration, member: &Member) -> Result<Vec<Verdict>, Fault> {
         let (answer, asked) = (instance.relabel(&self.asked, allowance), self.asked.series_count());
         // Any other failure may have come at once, and says nothing of how long its series take.
-        if matches!(answer, Ok(_) | Err(Fault::Timeout)) {
+        if matches!(answer, Ok(_) | Err(Fault::Timeout(_))) {
             member.pace.judged(asked, self.of, instance.took(), allowance);
         }
         let verdicts = answer?;

@@ -2,7 +2,7 @@
 //!
 //! Takes one command's arguments, gives an exit code: 0 if all is well, 1 if there is something to mend in the plugin, 2 if
 //! the call itself is wrong. One file per command. Beside them: `arguments` (what several take), `workshop` (the sandbox without
-//! a gateway), `subject` (one plugin with settings), `corpus` (made-up series), `said` (what it
+//! a gateway), `subject` (one plugin with settings), `corpus` (made-up series), `project` (an author's folder), `said` (what it
 //! says), `shown` (how series are shown).
 
 use std::process::ExitCode;
@@ -16,6 +16,7 @@ mod corpus;
 mod inspect;
 mod new;
 mod outcome;
+mod project;
 mod run;
 mod said;
 mod shown;

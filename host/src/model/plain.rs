@@ -1,6 +1,10 @@
 //! Text of a stranger, made fit to be shown.
 //!
-//! Takes any string, gives one that is bounded in length and free of control characters. Never fails.
+//! Takes any string, gives one that is bounded in length and free of control characters; of a text with lines, such as a stack,
+//! one that keeps them, or one line of it. Never fails.
+
+/// What stands for a tab in a text with lines.
+const TAB: &str = "    ";
 
 /// `text` with control characters escaped, cut to `most` bytes (a mark for the cut comes on top).
 ///
@@ -26,6 +30,40 @@ pub fn plain(text: &str, most: usize) -> String {
     plain
 }
 
+/// As [`plain`], of a text whose lines stay lines. Where they are too many, those in the middle are left out: a stack begins or
+/// ends with what went wrong, depending on the language.
+pub fn plain_lines(text: &str, most: usize) -> String {
+    let text = text.trim_end();
+    if !text.contains('\n') {
+        return plain(text, most);
+    }
+    let (mut lines, mut begin, mut end, mut left) = (text.lines(), Vec::new(), Vec::new(), most);
+    // In turns, so that neither end goes without.
+    loop {
+        let from_begin = begin.len() <= end.len();
+        let rest = lines.clone();
+        let Some(line) = (if from_begin { lines.next() } else { lines.next_back() }) else {
+            break;
+        };
+        // No more of a line is looked at than may be shown.
+        let line: String = line.chars().take(most).collect();
+        let line = plain(&line.replace('\t', TAB), most / 2);
+        if line.len() + 1 > left {
+            begin.push(format!("… lines left out: {}", rest.count()));
+            break;
+        }
+        left -= line.len() + 1;
+        if from_begin { &mut begin } else { &mut end }.push(line);
+    }
+    begin.extend(end.into_iter().rev());
+    begin.join("\n")
+}
+
+/// What [`plain_lines`] gives, on one line.
+pub fn joined(lines: &str) -> String {
+    lines.replace('\n', "\\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +76,22 @@ mod tests {
         );
         assert_eq!(plain("a\u{202e}b\u{200b}", 100), "a\\u{202e}b\\u{200b}");
         assert_eq!(plain("grün 火", 100), "grün 火");
+    }
+
+    #[test]
+    fn lines_stay_lines_and_what_is_too_much_is_left_out_of_the_middle() {
+        assert_eq!(plain_lines("", 10), "");
+        assert_eq!(plain_lines("one\n", 10), "one");
+        assert_eq!(plain_lines("abcdefghijkl", 10), "abcdefghij…");
+        assert_eq!(plain_lines("a\r\n\tb\x1b\n", 100), "a\n    b\\u{1b}");
+        let stack: Vec<String> = (0..100).map(|n| format!("frame {n:02}")).collect();
+        let cut = plain_lines(&stack.join("\n"), 40);
+        assert_eq!(cut, "frame 00\nframe 01\n… lines left out: 96\nframe 98\nframe 99");
+        assert_eq!(joined(&plain_lines("a\nb\x1b\n", 100)), "a\\nb\\u{1b}");
+        // One of them may be as long as it likes.
+        let cut = plain_lines(&format!("begins\n{}\nends", "x".repeat(1000)), 40);
+        assert_eq!(cut, format!("begins\n{}…\nends", "x".repeat(20)));
+        assert!(plain_lines(&"x\n".repeat(100_000), 40).len() < 80);
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub struct Compiler {
 pub enum CompileError {
     #[error("has {0} bytes, more than the {MAX_PLUGIN} a plugin may have")]
     TooLarge(usize),
-    #[error("is a core WebAssembly module, not a component")]
+    #[error("is a core WebAssembly module, not a component: `gauntlet plugin build` makes one of it")]
     CoreModule,
     #[error("is not WebAssembly")]
     NotWasm,

@@ -19,7 +19,7 @@ use super::compile::{self, CompileError, Compiler};
 use super::contract::{self, ContractError};
 use super::deadline::Busy;
 use super::imports::wasi;
-use super::instance::{Instance, Slot, Slots};
+use super::instance::{Instance, START, Slot, Slots};
 use super::plugin::Plugin;
 use super::quota::Quotas;
 use super::state::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES, State};
@@ -38,8 +38,6 @@ const WARM: usize = 2048;
 const KEEP_RESIDENT: usize = 1 << 20;
 /// Slots that were used and are not, each of which keeps as much.
 const KEPT_SLOTS: u32 = 16;
-/// Configuring may compile hundreds of regular expressions, and happens once per instance.
-const CONFIGURE: u32 = 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -292,7 +290,7 @@ impl Engine {
     }
 
     pub(crate) fn start_allowance(&self) -> Duration {
-        self.sandbox.call_timeout * CONFIGURE
+        self.sandbox.call_timeout * START
     }
 
     pub(crate) fn warm(&self) -> &Warm<Instance> {

@@ -18,7 +18,7 @@ use super::imports::log::Share;
 use super::plugin::Plugin;
 use super::state::State;
 use crate::memory::Held;
-use crate::model::plain;
+use crate::model::{joined, plain, plain_lines};
 
 /// What a plugin can make the host copy in one direction of one call, in bytes. A batch is at most
 /// `chain::relabel::BATCH_BYTES` of labels; edited and lifted those are 0.5 MiB of text and, at the shortest
@@ -30,16 +30,25 @@ const MAX_HANDLES: usize = 1024;
 const MAX_CALLS: u32 = 100_000;
 /// And after this time, for the same reason.
 const MAX_AGE: Duration = Duration::from_secs(600);
+/// Starting and configuring may take so many times what a call may: it may compile hundreds of regular expressions, and happens
+/// once per instance.
+pub const START: u32 = 20;
 /// Longest fault text kept, in bytes: a reason and a few frames.
 const MAX_FAULT_LENGTH: usize = 1024;
 
 /// Why a call into a plugin gave nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    #[error("trapped: {0}")]
+    /// The text may have lines, which are shown on one.
+    #[error("trapped: {}", joined(.0))]
     Trap(String),
-    #[error("ran out of the time that `sandbox.call_timeout` allows a call")]
-    Timeout,
+    #[error("ran out of the {0:?} of processor time that `sandbox.call_timeout` allows a call")]
+    Timeout(Duration),
+    #[error(
+        "ran out of the {0:?} of processor time in which it must start and take its settings, {START} times \
+         `sandbox.call_timeout`"
+    )]
+    SlowStart(Duration),
     /// The system's doing, not the plugin's.
     #[error("was kept from the processor for too long")]
     HeldUp,
@@ -61,11 +70,19 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// As it is told, with its lines as lines: for its author, and never for a log.
+    pub fn on_lines(&self) -> String {
+        match self {
+            Self::Trap(text) => format!("trapped: {text}"),
+            other => other.to_string(),
+        }
+    }
+
     /// For the metric.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Trap(_) => "trap",
-            Self::Timeout => "timeout",
+            Self::Timeout(_) | Self::SlowStart(_) => "timeout",
             Self::HeldUp => "held_up",
             Self::Memory(_) => "memory",
             Self::WrongLength { .. } => "wrong_length",
@@ -83,7 +100,10 @@ impl Fault {
 
     /// One series may be what leads to it. An answer that is broken as a whole says nothing of any.
     pub fn may_lie_in_a_series(&self) -> bool {
-        matches!(self, Self::Trap(_) | Self::Timeout | Self::Memory(_) | Self::Error(_))
+        matches!(
+            self,
+            Self::Trap(_) | Self::Timeout(_) | Self::SlowStart(_) | Self::Memory(_) | Self::Error(_)
+        )
     }
 }
 
@@ -177,10 +197,14 @@ impl Instance {
             calls: 0,
             took: Duration::ZERO,
         };
-        let (functions, configured) = guest.guarded(start.allowance, |store| {
+        let started = guest.guarded(start.allowance, |store| {
             let functions = start.plugin.instantiate(&mut *store)?;
             let configured = functions.configure(store, start.settings, start.context)?;
             Ok((functions, configured))
+        });
+        let (functions, configured) = started.map_err(|fault| match fault {
+            Fault::Timeout(allowance) => Fault::SlowStart(allowance),
+            fault => fault,
         })?;
         own_word(configured)?;
         Ok(Self {
@@ -305,7 +329,7 @@ impl Guest {
         state.share.meter.called(self.took, state.growth.memory);
         match result {
             _ if late || state.deadline.expired => Err(match deadline.is_used_up(self.took) {
-                true => Fault::Timeout,
+                true => Fault::Timeout(allowance),
                 false => Fault::HeldUp,
             }),
             Ok(value) => Ok(value),
@@ -328,7 +352,8 @@ fn own_word<T>(said: Result<T, String>) -> Result<T, Fault> {
 fn trap_text(error: &wasmtime::Error, last_word: Option<String>) -> String {
     let mut text = error.root_cause().to_string();
     if let Some(word) = last_word {
-        text = format!("{word} ({text})");
+        let between = if word.contains('\n') { '\n' } else { ' ' };
+        text = format!("{word}{between}({text})");
     }
     for frame in error
         .downcast_ref::<WasmBacktrace>()
@@ -339,7 +364,7 @@ fn trap_text(error: &wasmtime::Error, last_word: Option<String>) -> String {
             None => text.push_str(&format!(", in function {}", frame.func_index())),
         }
     }
-    plain(&text, MAX_FAULT_LENGTH)
+    plain_lines(&text, MAX_FAULT_LENGTH)
 }
 
 #[cfg(test)]
@@ -353,5 +378,12 @@ mod tests {
         assert!(without.starts_with("wasm trap: wasm `unreachable`"), "{without}");
         let with = trap_text(&trap, Some("panicked at src/lib.rs:7:5: no such team".to_owned()));
         assert_eq!(with, format!("panicked at src/lib.rs:7:5: no such team ({without})"));
+        // What is logged is one line, whatever a plugin writes.
+        let stack = trap_text(&trap, Some("no such team\n  at relabel\n  at call".to_owned()));
+        assert_eq!(stack, format!("no such team\n  at relabel\n  at call\n({without})"));
+        let fault = Fault::Trap(stack);
+        let told = format!("trapped: no such team\\n  at relabel\\n  at call\\n({without})");
+        assert_eq!(fault.to_string(), told);
+        assert_eq!(fault.on_lines(), told.replace("\\n", "\n"));
     }
 }

@@ -50,7 +50,7 @@ async fn a_plugin_is_stopped_whatever_it_spends_its_time_on() {
         );
         let allowance = Duration::from_millis(2);
         let fault = instance.relabel(&asked(TRIGGER), allowance).unwrap_err();
-        assert_eq!(fault, Fault::Timeout, "{mode}");
+        assert_eq!(fault, Fault::Timeout(allowance), "{mode}");
         assert!(instance.took() >= allowance, "{mode}: {:?}", instance.took());
     }
 }

@@ -31,15 +31,22 @@ fn fault<T: std::fmt::Debug>(result: Result<T, CallError>) -> Fault {
     }
 }
 
+/// What a call may take under [`sandbox`].
+const TIMEOUT: Duration = Duration::from_millis(50);
+
 #[tokio::test]
 async fn an_endless_loop_is_stopped_at_its_deadline() {
     let chain = chain("loop", &[hostile("loop", "relabel")]).await;
     let began = Instant::now();
-    assert_eq!(fault(chain.relabel(batch(&[TRIGGER])).await), Fault::Timeout);
+    assert_eq!(fault(chain.relabel(batch(&[TRIGGER])).await), Fault::Timeout(TIMEOUT));
     // 50 ms of processor time; only a machine that is held up comes near the forty times that of wall time.
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(
+        Fault::Timeout(TIMEOUT).to_string(),
+        "ran out of the 50ms of processor time that `sandbox.call_timeout` allows a call"
+    );
     assert_eq!(chain.relabel(batch(&[UP])).await.unwrap().outcomes, kept(1));
-    assert_eq!(fault(admitted("loop").await), Fault::Timeout);
+    assert_eq!(fault(admitted("loop").await), Fault::Timeout(TIMEOUT));
 }
 
 #[tokio::test]
@@ -74,7 +81,7 @@ async fn a_leaking_instance_is_replaced_before_it_fails() {
 
 #[tokio::test]
 async fn a_straight_line_fill_that_no_epoch_interrupts_is_late_all_the_same() {
-    assert_eq!(fault(relabelled("fill").await), Fault::Timeout);
+    assert_eq!(fault(relabelled("fill").await), Fault::Timeout(TIMEOUT));
 }
 
 #[tokio::test]
@@ -254,7 +261,7 @@ async fn a_policy_that_fails_at_configure_builds_no_chain() {
             panic!("{mode}: {error}")
         };
         match mode {
-            "loop" => assert_eq!(*fault, Fault::Timeout),
+            "loop" => assert_eq!(*fault, Fault::SlowStart(20 * TIMEOUT)),
             "grow" => assert!(matches!(fault, Fault::Memory(_)), "{fault}"),
             "error" | "huge-error" => assert!(matches!(fault, Fault::Error(_)), "{mode}: {fault}"),
             _ => assert!(matches!(fault, Fault::Trap(_)), "{mode}: {fault}"),
@@ -361,7 +368,7 @@ async fn while_one_tenant_loops_the_others_go_on() {
                 timeouts += usize::from(matches!(
                     call.await,
                     Err(CallError::Failed {
-                        fault: Fault::Timeout,
+                        fault: Fault::Timeout(_),
                         ..
                     })
                 ));

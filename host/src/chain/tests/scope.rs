@@ -59,7 +59,7 @@ async fn a_policy_that_fails_to_say_what_it_judges_is_refused() {
         let policies = [dropping(code)];
         let error = Chain::build(shared(), &tenant("mute"), &policies, 1).await.unwrap_err();
         assert!(
-            matches!(&error.fault, BuildFault::Scope(Fault::Trap(_) | Fault::Timeout)),
+            matches!(&error.fault, BuildFault::Scope(Fault::Trap(_) | Fault::Timeout(_))),
             "{error}"
         );
         let told = "policy dropping: plugin dropping does not say what it judges: ";

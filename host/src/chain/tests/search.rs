@@ -125,7 +125,7 @@ async fn a_policy_that_takes_all_its_time_on_everything_holds_a_thread_only_so_l
         matches!(
             &result,
             Err(CallError::Failed {
-                fault: Fault::Timeout,
+                fault: Fault::Timeout(_),
                 ..
             })
         ),

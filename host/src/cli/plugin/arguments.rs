@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::outcome::Wrong;
+use super::project::newer_source;
 use crate::config::{self, PluginSource, Sandbox, defaults};
 use crate::memory::NO_LIMIT;
 use crate::model::TenantId;
@@ -85,14 +86,14 @@ impl UnderBounds {
     pub fn read(&self) -> Result<Confines, Wrong> {
         let Some(file) = &self.config else {
             return Ok(Confines {
-                sandbox: defaults::SANDBOX,
+                sandbox: defaults::SANDBOX.keeping_compiled(),
                 memory: NO_LIMIT,
             });
         };
         let loaded = config::load_without_secrets(file).map_err(|errors| lines(&errors))?;
         Ok(Confines {
             memory: loaded.config.memory_limit(),
-            sandbox: loaded.config.sandbox,
+            sandbox: loaded.config.sandbox.keeping_compiled(),
         })
     }
 }
@@ -150,56 +151,4 @@ pub fn plugin(named: &Path) -> Result<Arc<PluginSource>, Wrong> {
         );
     }
     Ok(config::plugin_source(&name, &bytes, Some(named.to_owned())))
-}
-
-/// Folders of a project are looked into this deep, and so many files in all.
-const DEPTH: usize = 4;
-const FILES: usize = 1000;
-
-/// A file of the project that was changed after its component was made, if the component stands in a project's folder. What
-/// cannot be read is not asked about.
-fn newer_source(component: &Path) -> Option<PathBuf> {
-    let folder = component
-        .parent()
-        .filter(|folder| *folder != Path::new(""))
-        .unwrap_or(Path::new("."));
-    if !folder.join("build").is_file() && !folder.join("Cargo.toml").is_file() {
-        return None;
-    }
-    let made = std::fs::metadata(component).and_then(|data| data.modified()).ok()?;
-    let (mut folders, mut files) = (vec![(folder.to_owned(), 0)], 0);
-    while let Some((folder, depth)) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let (path, name) = (entry.path(), entry.file_name());
-            let name = name.to_string_lossy();
-            let Ok(data) = entry.metadata() else { continue };
-            if data.is_dir() && depth < DEPTH && !is_made(&name) {
-                folders.push((path, depth + 1));
-            } else if data.is_file() && is_source(&name) && data.modified().is_ok_and(|changed| changed > made) {
-                return Some(path);
-            }
-            files += 1;
-            if files > FILES {
-                return None;
-            }
-        }
-    }
-    None
-}
-
-/// What builds and package managers put into a project.
-fn is_made(folder: &str) -> bool {
-    matches!(folder, "target" | "node_modules" | "__pycache__" | "wit_world") || folder.starts_with('.')
-}
-
-fn is_source(file: &str) -> bool {
-    let end = Path::new(file)
-        .extension()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    [
-        "rs", "go", "js", "mjs", "ts", "py", "c", "h", "cpp", "hpp", "zig", "wit",
-    ]
-    .contains(&end.as_str())
 }

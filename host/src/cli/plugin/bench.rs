@@ -85,7 +85,7 @@ pub fn run(options: &OnePlugin) -> Result<Sound, Wrong> {
 }
 
 fn measure(limits: &Confines, source: &PluginSource, context: &Configured) -> Result<Result<Costs, String>, Wrong> {
-    let workshop = Workshop::open(limits)?;
+    let workshop = Workshop::compiling(limits)?;
     let began = Instant::now();
     let plugin = match workshop.load(source) {
         Ok(plugin) => plugin,
@@ -183,7 +183,7 @@ fn fits(subject: &Subject) -> Result<usize, Fault> {
     let mut fits = MOST_SERIES;
     loop {
         match subject.ask(&mut subject.start()?, &full_call(0, fits), Form::Usual) {
-            Err(Fault::Timeout) if fits > 1 => fits /= 4,
+            Err(Fault::Timeout(_)) if fits > 1 => fits /= 4,
             Err(fault) => return Err(fault),
             Ok(_) => return Ok(fits),
         }

@@ -57,7 +57,7 @@ pub fn run(options: &OnePlugin) -> Result<Sound, Wrong> {
 }
 
 fn look(limits: &Confines, source: Arc<PluginSource>, context: &Configured) -> Result<Findings, Wrong> {
-    let workshop = Workshop::open(limits)?;
+    let workshop = Workshop::compiling(limits)?;
     let surface = Surface::read(&source.bytes);
     let began = Instant::now();
     let plugin = workshop.load(&source);

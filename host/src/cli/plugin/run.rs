@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::arguments::{Format, OnePlugin};
 use super::outcome::{Sound, Wrong};
 use super::said::{Passed, Said};
-use super::shown::{difference, quoted, show_series};
+use super::shown::{difference, quoted, show_series, shown_fault, shown_lines};
 use super::subject::{Form, LabelList, Subject, calls};
 use super::workshop::Workshop;
 use crate::chain::{Opinion, Write};
@@ -80,14 +80,14 @@ pub fn run(options: &Options) -> Result<Sound, Wrong> {
         Ok(instance) => instance,
         Err(fault) => {
             print_lines(&printed);
-            let fault = format!("the plugin does not take its settings: {fault}");
+            let fault = format!("the plugin does not take its settings: {}", shown_fault(&fault));
             return Ok(unusable(options.of.format, &fault));
         }
     };
     let scope = match subject.scope(&mut configured) {
         Ok(scope) => scope,
         Err(fault) => {
-            let fault = format!("the plugin does not say what it judges: {fault}");
+            let fault = format!("the plugin does not say what it judges: {}", shown_fault(&fault));
             return Ok(unusable(options.of.format, &fault));
         }
     };
@@ -225,7 +225,7 @@ fn text(subject: &Subject, answers: &[Answer], decided: Option<&Decided>) {
                     .series
                     .iter()
                     .for_each(|series| println!("{}", show_series(series)));
-                println!("  the plugin {fault}");
+                println!("  the plugin {}", shown_fault(fault));
             }
             Ok(said) => answer
                 .series
@@ -241,7 +241,7 @@ fn text(subject: &Subject, answers: &[Answer], decided: Option<&Decided>) {
             Ok(opinion) => opinion_lines(opinion, subject)
                 .iter()
                 .for_each(|line| println!("  {line}")),
-            Err(fault) => println!("  the plugin {fault}"),
+            Err(fault) => println!("  the plugin {}", shown_fault(fault)),
         }
         print_lines(&decided.printed);
     }
@@ -259,9 +259,7 @@ fn one(series: &[Label], said: &Said) {
 }
 
 fn print_lines(lines: &[Line]) {
-    for line in lines {
-        println!("    | {}: {}", line.level, line.text);
-    }
+    shown_lines(lines).iter().for_each(|line| println!("    {line}"));
 }
 
 /// A decision, line by line.

@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 use std::iter::once;
 
 use crate::model::{Label, series_text};
+use crate::sandbox::{Fault, Line};
 
 /// `up{job="node"}`.
 pub fn show_series(labels: &[Label]) -> String {
@@ -24,6 +25,22 @@ pub fn show_name(name: &str) -> String {
     let labelled = series_text(once((name, "")));
     let shown = labelled.strip_prefix('{').and_then(|rest| rest.strip_suffix("=\"\"}"));
     shown.unwrap_or(name).to_owned()
+}
+
+/// A fault below a line that is indented; a stack has lines of its own.
+pub fn shown_fault(fault: &Fault) -> String {
+    fault.on_lines().replace('\n', "\n    ")
+}
+
+/// What a plugin printed.
+pub fn shown_lines(printed: &[Line]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in printed {
+        let mut text = line.text.lines();
+        lines.push(format!("| {}: {}", line.level, text.next().unwrap_or_default()));
+        lines.extend(text.map(|line| format!("|   {line}")));
+    }
+    lines
 }
 
 /// What is on the series now and was not, and the other way round: `+ name="value"`, `- ..`, `~ name="old" -> "new"`.

@@ -11,7 +11,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::arguments::{self, Configured, Confines, Format, UnderBounds, lines};
+use super::build;
 use super::outcome::{Sound, Wrong};
+use super::project::{newer_source, project_of};
+use super::shown::shown_lines;
 use super::subject::Subject;
 use super::workshop::Workshop;
 use crate::config::{self, Matter, PluginSource, Suite, Tested};
@@ -25,7 +28,7 @@ mod watch;
 
 use cases::Came;
 use outcome::{FileOutcome, asked_under};
-use watch::WatchedFiles;
+use watch::{Change, WatchedFiles};
 
 pub const EXAMPLES: &str = "Examples:
   gauntlet plugin test
@@ -52,7 +55,8 @@ pub struct Options {
     /// Writes what came in place of what was expected into the files, for cases that stand on lines of their own.
     #[arg(long)]
     update: bool,
-    /// Runs again whenever a file changes, until ^C.
+    /// Runs again whenever a file changes, until ^C. A plugin that stands in its project is built again when one of its sources
+    /// changes.
     #[arg(long, conflicts_with = "update")]
     watch: bool,
     /// Leaves out the checks that are made whatever the cases are.
@@ -77,8 +81,33 @@ pub fn run(options: &Options) -> Result<Sound, Wrong> {
         if let Err(wrong) = outcome {
             eprintln!("gauntlet: {wrong}");
         }
-        watch.wait();
-        watch.begin();
+        while !is_ready(watch.wait(), &mut watch) {}
+    }
+}
+
+/// Whether there is something to test again: all that is to be built was. A compiler says itself what is wrong.
+fn is_ready(change: Change, watch: &mut WatchedFiles) -> bool {
+    let Change::Sources(folders) = change else { return true };
+    // Also those behind one that fails.
+    let built: Vec<bool> = folders.iter().map(|folder| build_again(folder, watch)).collect();
+    built.into_iter().all(|built| built)
+}
+
+fn build_again(folder: &Path, watch: &mut WatchedFiles) -> bool {
+    let built = build::project(folder).unwrap_or_else(|| Err(format!("{} is no project any more", folder.display())));
+    watch.built(folder);
+    match &built {
+        Ok(component) => eprintln!("{}", build::made(component.as_deref())),
+        Err(fault) => eprintln!("{fault}"),
+    }
+    built.is_ok()
+}
+
+/// Watches what `component` is made of; builds it where it is older than that, or not there.
+fn watch_project(component: &Path, watch: &mut WatchedFiles) {
+    let Some(folder) = project_of(component) else { return };
+    if !watch.note_project(folder) && (!component.exists() || newer_source(component).is_some()) {
+        build_again(folder, watch);
     }
 }
 
@@ -125,6 +154,9 @@ fn one_file(
                 tenant: tenant.clone(),
                 upstreams: upstreams.clone(),
             };
+            if options.watch {
+                watch_project(plugin, watch);
+            }
             let source = arguments::plugin(plugin).inspect_err(|_| watch.note(plugin))?;
             source.file.iter().for_each(|file| watch.note(file));
             of_plugin(suite, &source, &context, limits, !options.cases_only)
@@ -164,7 +196,12 @@ fn of_plugin(
             )
         });
         let came = Came::of_plugin(subject, &case.question);
-        compared.push(cases::compare(case, came));
+        let printed = subject.printed();
+        let mut case = cases::compare(case, came);
+        if let Some(differs) = &mut case.differs {
+            differs.lines.extend(shown_lines(&printed));
+        }
+        compared.push(case);
     }
     let mut outcome = FileOutcome {
         compared,
@@ -223,7 +260,7 @@ fn text(file: &Path, outcome: &FileOutcome) {
     }
     for check in &outcome.checks {
         for finding in &check.findings {
-            println!("{file}: {}: {finding}", check.name);
+            println!("{file}: {}: {}", check.name, finding.replace('\n', "\n    "));
         }
         if !check.findings.is_empty() {
             println!("  {}", check.why());

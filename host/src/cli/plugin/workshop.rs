@@ -1,7 +1,6 @@
 //! The gateway's sandbox without a gateway: its engine, its compiling child and its bounds.
 //!
-//! Takes bounds, gives plugins loaded as a gateway loads them. Never relaxes a bound; compiled plugins are kept nowhere, so
-//! that each time is the first one.
+//! Takes bounds, gives plugins loaded as a gateway loads them, kept compiled where its bounds say. Never relaxes a bound.
 
 use std::sync::Arc;
 
@@ -29,6 +28,16 @@ impl Workshop {
         Self::with(limits, Engine::new)
     }
 
+    /// One that compiles everything anew, for whoever is told what that takes.
+    ///
+    /// # Errors
+    /// As [`Workshop::open`].
+    pub fn compiling(limits: &Confines) -> Result<Self, Wrong> {
+        let mut limits = limits.clone();
+        limits.sandbox.cache_dir = None;
+        Self::open(&limits)
+    }
+
     /// One whose plugins count their instructions.
     ///
     /// # Errors
@@ -46,15 +55,11 @@ impl Workshop {
             program: program.map_err(|error| format!("cannot find this program, which compiles plugins: {error}"))?,
             args: vec!["compile".into()],
         };
-        let sandbox = Sandbox {
-            cache_dir: None,
-            ..limits.sandbox.clone()
-        };
         let metrics = Arc::new(Metrics::new());
         let memory = Memory::new(limits.memory, Arc::clone(&metrics));
         Ok(Self {
             runtime: runtime()?,
-            engine: engine(&sandbox, compiler, &memory, metrics).map_err(|error| error.to_string())?,
+            engine: engine(&limits.sandbox, compiler, &memory, metrics).map_err(|error| error.to_string())?,
             memory,
         })
     }

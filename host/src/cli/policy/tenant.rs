@@ -29,6 +29,7 @@ pub(super) async fn lab(file: &Path, tenant: &TenantId) -> Result<Lab, String> {
     loaded.broken.clear();
     // Nothing listens here.
     loaded.config.remote_write.tls = None;
+    loaded.config.sandbox = loaded.config.sandbox.keeping_compiled();
     let lab = Lab::new(loaded, tenant).await;
     lab.map_err(|error| format!("{}: {error}", file.display()))
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::model::plain;
+use crate::model::{joined, plain_lines};
 use crate::sandbox::contract::log::Level;
 use crate::sandbox::meter::Meter;
 use crate::telemetry::metrics::PolicyLabels;
@@ -31,7 +31,9 @@ const SHOWN_LINES: usize = 16;
 /// And how many bytes they may have together: there may be thousands of policies.
 const SHOWN_BYTES: usize = 4096;
 
-/// Most lines kept for who listens and does not fetch them.
+/// Longest message for who listens, in bytes: a stack.
+const HEARD_LENGTH: usize = 4096;
+/// Most messages kept for who listens and does not fetch them.
 const MOST_HEARD: usize = 1024;
 
 /// One policy's share of the log.
@@ -57,7 +59,7 @@ struct Heard {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     pub level: &'static str,
-    /// Without control characters.
+    /// Without control characters; with lines where its author alone reads it.
     pub text: String,
 }
 
@@ -155,7 +157,7 @@ impl Lines {
     pub fn write(&mut self, level: Level, message: &str) {
         self.written = self.written.saturating_add(1);
         if level == Level::Error {
-            self.last_error = Some(plain(message, LINE_LENGTH));
+            self.last_error = Some(plain_lines(message, LINE_LENGTH));
         }
         if let Some(heard) = &self.share.heard {
             let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,7 +165,7 @@ impl Lines {
                 heard.dropped += 1;
                 return;
             }
-            let (level, text) = (word(level), plain(message, LINE_LENGTH));
+            let (level, text) = (word(level), plain_lines(message, HEARD_LENGTH));
             heard.lines.push(Line { level, text });
             return;
         }
@@ -172,7 +174,7 @@ impl Lines {
             self.share.meter.log_line_dropped();
             return;
         }
-        let line = plain(message, LINE_LENGTH);
+        let line = joined(&plain_lines(message, LINE_LENGTH));
         self.share.meter.logged(line.len());
         let (tenant, policy) = (&*self.share.tenant, &*self.share.policy);
         match level {
@@ -281,11 +283,11 @@ mod tests {
             lines.begin_call();
             lines.write(Level::Warn, text);
         };
-        (0..20).for_each(|n| write(&mut lines, &format!("line {n}\n")));
+        (0..20).for_each(|n| write(&mut lines, &format!("line {n}\n  at f\n")));
         let last = share.last(Instant::now());
         let first = Line {
             level: "warn",
-            text: "line 19\\n".to_owned(),
+            text: "line 19\\n  at f".to_owned(),
         };
         assert_eq!((last.len(), &last[0].0), (SHOWN_LINES, &first));
         (0..12).for_each(|_| write(&mut lines, &"x".repeat(5000)));

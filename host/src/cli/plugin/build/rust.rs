@@ -21,7 +21,7 @@ const DEBIAN: [&str; 3] = ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/bin/wasm-ld
 
 /// # Errors
 /// What is missing, or what cargo could not build, which it has told itself.
-pub fn build(folder: &Path) -> Result<Option<PathBuf>, String> {
+pub fn build(folder: &Path) -> Result<PathBuf, String> {
     let mut cargo = compiler(folder)?;
     let (name, target) = package(folder, cargo.get_program())?;
     let status = cargo
@@ -45,7 +45,7 @@ pub fn build(folder: &Path) -> Result<Option<PathBuf>, String> {
     let component = component::of(&bytes).map_err(|fault| format!("{} {fault}", module.display()))?;
     let out = folder.join(format!("{name}.wasm"));
     std::fs::write(&out, component).map_err(|error| format!("cannot write {}: {error}", out.display()))?;
-    Ok(Some(out))
+    Ok(out)
 }
 
 /// Cargo, set up to compile for the target.

@@ -44,12 +44,16 @@ impl Came {
         let mut instance = match (started, question) {
             (Ok(_), Matter::Settings) => return Self::Settings(Ok(())),
             (Err(crate::sandbox::Fault::Error(error)), Matter::Settings) => return Self::Settings(Err(error)),
-            (Err(fault), _) => return Self::Nothing(format!("the plugin does not take its settings: {fault}")),
+            (Err(fault), _) => {
+                return Self::Nothing(format!("the plugin does not take its settings: {}", fault.on_lines()));
+            }
             (Ok(instance), _) => instance,
         };
         let scope = match subject.scope(&mut instance) {
             Ok(scope) => scope,
-            Err(fault) => return Self::Nothing(format!("the plugin does not say what it judges: {fault}")),
+            Err(fault) => {
+                return Self::Nothing(format!("the plugin does not say what it judges: {}", fault.on_lines()));
+            }
         };
         let exported = subject.plugin.scope();
         let came = match question {
@@ -76,11 +80,11 @@ impl Came {
         };
         match came {
             Ok(came) => came.unwrap_or_else(|| Self::Nothing("the plugin gave no verdict".to_owned())),
-            Err(fault) => Self::Nothing(format!("the plugin {fault}")),
+            Err(fault) => Self::Nothing(format!("the plugin {}", fault.on_lines())),
         }
     }
 
-    /// In one line.
+    /// In one line, but for a stack.
     fn line(&self, sent: Option<&[Label]>) -> String {
         match self {
             Self::Series(Said::Pass(passed)) => {
@@ -199,7 +203,10 @@ pub fn compare(case: &Case, came: Came) -> Compared {
             Some(expected) => format!("expected  {}", line(expected, sent)),
             None => "expected  nothing yet; `--update` writes what came".to_owned(),
         });
-        lines.push(format!("came      {}", came.line(sent)));
+        let came_line = came.line(sent);
+        let mut told = came_line.lines();
+        lines.push(format!("came      {}", told.next().unwrap_or_default()));
+        lines.extend(told.map(|line| format!("          {line}")));
         lines.extend(
             between(case.expect.as_ref(), &came, sent)
                 .iter()

@@ -43,6 +43,7 @@ pub fn test(
     // The others are not asked; nobody comes by TLS.
     loaded.config.tenants.retain(|id, _| id == tenant);
     loaded.config.remote_write.tls = None;
+    loaded.config.sandbox = loaded.config.sandbox.keeping_compiled();
     if loaded.config.tenants.is_empty() {
         return Err(format!("{} has no tenant {tenant}", file.display()));
     }

@@ -16,7 +16,7 @@ use crate::sandbox::{Fault, Instance};
 mod alone;
 mod declared;
 
-use alone::{MADE_UP, Reference, described, masked, opinion, shown};
+use alone::{FRESH, LEAST_FRESH, MADE_UP, Reference, described, masked, opinion, shown};
 
 /// What was looked for, and what was found.
 pub struct Check {
@@ -49,7 +49,7 @@ impl Check {
 /// Other series that are asked about before.
 const OTHERS: u64 = 10_000;
 /// One by one, as long as that takes no longer; the rest by the call.
-const OTHERS_ALONE: Duration = Duration::from_secs(3);
+const OTHERS_ALONE: Duration = Duration::from_millis(300);
 const MOST_WRITES: usize = 64;
 const OTHER_WRITES: u64 = 500;
 const MOST_FINDINGS: usize = 3;
@@ -64,7 +64,7 @@ pub fn all(subject: &Subject, series: &[LabelList], writes: &[Write]) -> Vec<Che
     let mut instance = match subject.start() {
         Ok(instance) => instance,
         Err(fault) => {
-            let fault = format!("the plugin does not take its settings: {fault}");
+            let fault = format!("the plugin does not take its settings: {}", fault.on_lines());
             check("starts", vec![fault]);
             return checks;
         }
@@ -78,7 +78,7 @@ pub fn all(subject: &Subject, series: &[LabelList], writes: &[Write]) -> Vec<Che
                 scope = said;
                 declared::undeclared(subject, said, series, &writes)
             }
-            Err(fault) => vec![format!("asked what it judges, the plugin {fault}")],
+            Err(fault) => vec![format!("asked what it judges, the plugin {}", fault.on_lines())],
         };
         check("judges as declared", findings);
     }
@@ -97,7 +97,10 @@ pub fn all(subject: &Subject, series: &[LabelList], writes: &[Write]) -> Vec<Che
     if scope.contains(Scope::WRITES) {
         let (difference, failure) = match pure_decisions(subject, &writes) {
             Ok(difference) => (difference, None),
-            Err(fault) => (None, Some(format!("asked about a plain write, the plugin {fault}"))),
+            Err(fault) => (
+                None,
+                Some(format!("asked about a plain write, the plugin {}", fault.on_lines())),
+            ),
         };
         check("usual writes", failure.into_iter().collect());
         check("pure decisions", difference.into_iter().collect());
@@ -188,7 +191,7 @@ fn pure(subject: &Subject, reference: &Reference, failures: &mut Vec<String>) ->
         });
         match said {
             Ok(said) => findings.extend(reference.differs(order, &said, way.name)),
-            Err(fault) => failures.push(format!("{}, the plugin {fault}", way.name)),
+            Err(fault) => failures.push(format!("{}, the plugin {}", way.name, fault.on_lines())),
         }
     }
     findings
@@ -230,8 +233,8 @@ fn packed(subject: &Subject, reference: &Reference) -> Vec<String> {
             });
             finding.into_iter().collect()
         }
-        (Err(fault), _) => vec![format!("asked by `relabel-packed`, the plugin {fault}")],
-        (_, Err(fault)) => vec![format!("asked by `relabel`, the plugin {fault}")],
+        (Err(fault), _) => vec![format!("asked by `relabel-packed`, the plugin {}", fault.on_lines())],
+        (_, Err(fault)) => vec![format!("asked by `relabel`, the plugin {}", fault.on_lines())],
     }
 }
 
@@ -241,7 +244,7 @@ fn hostile(subject: &Subject) -> Vec<String> {
     let findings = series.filter_map(|(what, labels)| {
         let said = subject.ask_alone(&labels);
         said.err()
-            .map(|fault| format!("asked about {what}, the plugin {fault}"))
+            .map(|fault| format!("asked about {what}, the plugin {}", fault.on_lines()))
     });
     findings.collect()
 }
@@ -255,16 +258,21 @@ fn hostile_writes(subject: &Subject) -> Vec<String> {
         });
         decided
             .err()
-            .map(|fault| format!("asked about {what}, the plugin {fault}"))
+            .map(|fault| format!("asked about {what}, the plugin {}", fault.on_lines()))
     });
     findings.collect()
 }
 
 fn pure_decisions(subject: &Subject, writes: &[Write]) -> Result<Option<String>, Fault> {
     let inputs = subject.inputs(&mut subject.start()?)?;
-    let writes = masked(writes, inputs);
-    let alone = writes.iter().map(|write| subject.decide(&mut subject.start()?, write));
-    let alone: Vec<Opinion> = alone.collect::<Result<_, Fault>>()?;
+    let (mut writes, mut alone, began) = (masked(writes, inputs), Vec::new(), Instant::now());
+    for (asked, write) in writes.iter().enumerate() {
+        if asked >= LEAST_FRESH && began.elapsed() > FRESH {
+            break;
+        }
+        alone.push(subject.decide(&mut subject.start()?, write)?);
+    }
+    writes.truncate(alone.len());
     let mut instance = subject.start()?;
     for (at, write) in writes.iter().enumerate().rev() {
         let opinion = subject.decide(&mut instance, write)?;
