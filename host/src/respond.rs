@@ -26,10 +26,12 @@ use crate::tenant::{NotReady, OutOfTurn};
 use crate::wire::labels::label_bytes;
 use crate::wire::{EncodeError, ScanError, Shown, SnappyError};
 
+mod bounds;
 mod conflict;
 mod retry;
 mod written;
 
+use bounds::OVERLOADED;
 use conflict::conflict_text;
 pub use conflict::reason_of;
 pub use retry::Fullness;
@@ -39,7 +41,6 @@ pub use written::say_written;
 const MAX_TEXT: usize = 1024;
 
 const EDITED_TOO_LONG: &str = "edited_too_long";
-const OVERLOADED: &str = "the gateway is overloaded, try again";
 const A_POLICY_FAILED: &str = "a policy failed, try again";
 
 /// Everything that ends a write before it is stored.
@@ -233,27 +234,7 @@ impl Failure {
                 ..keep("out_of_turn", &self.to_string())
             },
             Self::BoundMet(bound) => {
-                let (reason, text) = match bound {
-                    BoundMet::Requests => ("overloaded_requests", OVERLOADED),
-                    BoundMet::Bytes => ("overloaded_bytes", OVERLOADED),
-                    BoundMet::TenantRequests => (
-                        "tenant_requests",
-                        "this tenant has max_concurrent_requests requests in flight, try again",
-                    ),
-                    BoundMet::TenantBytes => (
-                        "tenant_bytes",
-                        "this tenant has max_in_flight_size bytes of bodies in flight, try again",
-                    ),
-                    BoundMet::ShareOfRequests => (
-                        "share_of_requests",
-                        "the gateway is busy and this tenant has its share of the requests in flight, try again",
-                    ),
-                    BoundMet::ShareOfBytes => (
-                        "share_of_bytes",
-                        "the gateway is busy and this tenant has its share of the bytes of bodies in flight, try again",
-                    ),
-                    BoundMet::Memory(_) => ("overloaded_memory", OVERLOADED),
-                };
+                let (reason, text) = bounds::told(bound);
                 full(reason, text)
             }
             Self::Body(error) => match error {
