@@ -22,6 +22,9 @@ use crate::wire::{Scanned, Series, first_time};
 const AFTER: Duration = Duration::from_secs(1);
 /// For how long after a write was told to wait others are looked at.
 const AFTERMATH: Duration = Duration::from_secs(30);
+/// How long a write waits for an older one that nobody knows of yet, where some had the same series: what two connections bring
+/// at the same time comes in any order.
+const SETTLES: Duration = Duration::from_millis(50);
 /// Longest that a write is held. The OpenTelemetry collector gives up after 5 s.
 const LONGEST: Duration = Duration::from_secs(4);
 /// How much later than it was told a sender may come.
@@ -60,6 +63,8 @@ struct Line {
     /// By their places, which they keep while they are known.
     writes: Vec<Option<Write>>,
     waiting: usize,
+    /// How long writes with the same series are to be reckoned with.
+    shared_until: Option<Instant>,
     missed: u32,
     rests_until: Option<Instant>,
     /// As many bytes as the writes take.
@@ -102,6 +107,7 @@ impl Order {
             line: Mutex::new(Line {
                 writes: Vec::new(),
                 waiting: 0,
+                shared_until: None,
                 missed: 0,
                 rests_until: None,
                 held: watch.open(),
@@ -136,6 +142,10 @@ impl Order {
     /// If it would have to wait for too long. One that is here for as long is waited for no more.
     pub async fn wait(&self, write: &InOrder<'_>, counters: &Counters) -> Result<(), OutOfTurn> {
         let deadline = Instant::now() + LONGEST;
+        let is_shared = |line: &Line, now| line.shared_until.is_some_and(|until| now < until);
+        if is_shared(&self.lock(), Instant::now()) {
+            tokio::time::sleep(SETTLES).await;
+        }
         let mut waits = None;
         loop {
             let moved = self.moved.notified();
@@ -219,7 +229,7 @@ impl Line {
             return again;
         }
         let place = self.room_for(Write::bytes(signs), most)?;
-        let older = self.compare(series, place);
+        let older = self.compare(series, place, now);
         self.writes[place] = Some(Write {
             signs: signs.into(),
             expected: None,
@@ -248,15 +258,16 @@ impl Line {
     }
 
     /// Which are older than one of these `series`, and tells those that are newer that one is in this place.
-    fn compare(&mut self, series: &[Sign], place: usize) -> u64 {
+    fn compare(&mut self, series: &[Sign], place: usize, now: Instant) -> u64 {
         let mut older = 0;
         for (at, write) in self.writes.iter_mut().enumerate() {
             let Some(write) = write else { continue };
             match write.compared_with(series) {
                 Less => older |= 1 << at,
-                Equal => {}
+                Equal => continue,
                 Greater => write.older |= 1 << place,
             }
+            self.shared_until = Some(now + AFTERMATH);
         }
         older
     }

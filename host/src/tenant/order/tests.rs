@@ -152,8 +152,9 @@ async fn a_write_that_waits_goes_on_when_the_older_one_is_answered() {
     let write = order.register(&newer, now).unwrap();
     let back = order.register(&older, now).unwrap();
     let answered = async {
-        tokio::task::yield_now().await;
-        assert_eq!(order.lock().waiting, 1);
+        while order.lock().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
         drop(back);
     };
     let (waited, ()) = tokio::join!(order.wait(&write, &counters), answered);
@@ -186,6 +187,27 @@ async fn a_write_whose_turn_is_further_off_than_it_may_be_held_is_told_to_come_a
 }
 
 #[tokio::test]
+async fn where_writes_share_series_one_that_comes_a_moment_later_and_is_older_goes_first() {
+    let memory = memory();
+    let (order, (counters, _)) = (order(&memory), counters());
+    let now = Instant::now();
+    let first = order.register(&at(3000, 0..10), now).unwrap();
+    let alone = std::pin::pin!(order.wait(&first, &counters));
+    assert_eq!(futures_util::poll!(alone), std::task::Poll::Ready(Ok(())));
+    let second = order.register(&at(2000, 0..10), now).unwrap();
+    let mut waits = std::pin::pin!(order.wait(&second, &counters));
+    assert!(futures_util::poll!(&mut waits).is_pending());
+    let third = order.register(&at(1000, 0..10), now).unwrap();
+    let went = async {
+        order.wait(&third, &counters).await.unwrap();
+        assert_eq!(order.lock().waits_for(second.place, now), Some(None));
+        drop(third);
+    };
+    let (waited, ()) = tokio::join!(waits, went);
+    assert_eq!(waited, Ok(()));
+}
+
+#[tokio::test]
 async fn not_more_than_so_many_wait_and_one_whose_sender_hung_up_waits_no_longer() {
     let memory = memory();
     let (order, (counters, _)) = (order(&memory), counters());
@@ -198,6 +220,10 @@ async fn not_more_than_so_many_wait_and_one_whose_sender_hung_up_waits_no_longer
         .iter()
         .map(|write| Box::pin(order.wait(write, &counters)))
         .collect();
+    for wait in &mut waits {
+        let _ = futures_util::poll!(wait);
+    }
+    tokio::time::sleep(2 * SETTLES).await;
     for wait in &mut waits {
         let _ = futures_util::poll!(wait);
     }
