@@ -179,6 +179,13 @@ impl Authenticator {
         })
     }
 
+    /// Those of a tenant that were in use until lately and whose time is not over.
+    pub fn removed_of(&self, tenant: &TenantId) -> impl Iterator<Item = &Removed> {
+        let now = Instant::now();
+        let of = self.removed.iter().filter(move |removed| removed.tenant == *tenant);
+        of.filter(move |removed| now < removed.until)
+    }
+
     /// The answer to a credential that is not configured any more.
     fn removed(&self, place: usize, now: Instant) -> AuthError {
         match self.removed.get(place).filter(|removed| now < removed.until) {

@@ -87,7 +87,7 @@ impl Flow {
             let counters = account.counters();
             let moved = account
                 .flow()
-                .gather(counters, |upstream, samples| state.acknowledged(upstream, samples));
+                .gather(counters, now, |upstream, samples| state.acknowledged(upstream, samples));
             state.open.moved += moved;
             state.lately.moved += moved;
         }

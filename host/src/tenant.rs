@@ -29,7 +29,7 @@ pub use account::{Account, Accounts};
 pub use counters::{Counted, Counters};
 pub use examples::{Examples, WhyGone};
 pub use failures::{Failures, LastFailure, Untold};
-pub use flow::{Minute, Moved, TenantFlow};
+pub use flow::{LastSeen, Minute, Moved, TenantFlow};
 pub use generation::{Generation, WentBack};
 pub use newcomers::{CountedName, Newcomers, NewcomersWindow};
 pub use order::{InOrder, Order, OutOfTurn};

@@ -5,11 +5,14 @@
 //
 // Long because it is one list of checks, in the order of the writes that they are about.
 
+import { rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Browser } from "./browser.mjs";
 import { crowd } from "./crowd.mjs";
-import { eventually, Gateway, sha256, textOf } from "./gateway.mjs";
-import { FAINT, FOCUS, LONGEST, MARK, WATCH, WIDE } from "./page.mjs";
+import { eventually, Gateway, sha256, textOf, written } from "./gateway.mjs";
+import { FAINT, FOCUS, LONGEST, MARK, OUTSIDE, WATCH, WIDE } from "./page.mjs";
 
 const [program, cache] = process.argv.slice(2);
 /** In milliseconds, of a frame. */
@@ -211,7 +214,8 @@ await check("a tenant's samples are those of /metrics", async () => {
       kept: sum("forwarded") - sum("edited"),
       edited: sum("edited"),
       dropped: sum("dropped"),
-      rejected: sum("rejected"),
+      rejected: sum("rejected") - sum("waiting"),
+      waiting: sum("waiting"),
     };
     same(Object.fromEntries(Object.entries(shown).map(([key, text]) => [key, number(text)])), truth, tenant);
     if (!truth.received) throw new Error(`${tenant} received nothing: nothing is compared`);
@@ -258,6 +262,139 @@ await check("the picture of the last hour is that of /metrics, and so are active
   await page.close();
   return JSON.stringify(truth);
 });
+
+await check("what flows now is the sum of the table, of the same minute", async () => {
+  const page = await settled("#/");
+  await gateway.send("setsuna", ...Array.from({ length: 100 }, (_, place) => ({ __name__: "sum", place: String(place) })));
+  const read =
+    "((rows) => [document.querySelector('.flow-box li[data-key=received]').textContent, rows.map((row) => row.children[2].textContent)])([...document.querySelectorAll('.tenants .grid-body .grid-row')])";
+  const [flow, rows] = await eventually("a picture that has it", async () => {
+    const seen = await page.value(read);
+    return number(seen[0].split(": ")[1]) >= 1 && seen;
+  });
+  const [all, sum] = [number(flow.split(": ")[1]), rows.reduce((sum, text) => sum + number(text), 0)];
+  // Each is rounded to a tenth.
+  if (Math.abs(all - sum) > 0.3) throw new Error(`the picture has ${all}, and the rows ${rows}`);
+  await page.until("document.querySelector('.flow-box + .note').textContent.includes('over the last minute')", "of which time");
+  await page.close();
+  return `${all} and ${rows.join(" + ")}`;
+});
+
+await check("nothing of what flows is drawn outside of the picture", async () => {
+  let all = 0;
+  for (const hash of ["#/", "#/tenants/kazusa", "#/tenants/limited", "#/tenants/waiting"])
+    for (const width of [375, 1200]) {
+      const page = await settled(hash, { width });
+      await page.until("document.querySelector('svg.flow text')", "the picture");
+      const seen = await page.value(OUTSIDE);
+      none(seen.outside, `${hash}, ${width} wide`);
+      all += seen.all;
+      await page.close();
+    }
+  return `${all} parts`;
+});
+
+const password = join(tmpdir(), `console-password-${process.pid}`);
+writeFileSync(password, "right");
+const faulty = await Gateway.start(
+  program,
+  [
+    { tenant: "fine", upstreams: ["soft"], policies: [] },
+    { tenant: "small", upstreams: ["soft"], limits: { max_body_size: "64B" } },
+    {
+      tenant: "slow",
+      upstreams: ["soft"],
+      policies: [{ plugin: "limits", settings: { samples: { per_second: 0.5, burst: 1 } } }],
+    },
+    {
+      tenant: "ruled",
+      upstreams: ["soft"],
+      policies: [
+        {
+          plugin: "relabel",
+          settings: { relabel_configs: [{ action: "drop", source_labels: ["__name__"], regex: "go_.*" }] },
+        },
+      ],
+    },
+    {
+      tenant: "named",
+      upstreams: ["soft"],
+      credentials: [{ basic_auth: { username: "ginkgo", password_file: password } }],
+    },
+    { tenant: "old", upstreams: ["soft"] },
+  ],
+  { cache },
+);
+const wrong = (body) =>
+  fetch(faulty.remoteWrite, {
+    method: "POST",
+    body,
+    headers: {
+      authorization: `Basic ${Buffer.from("ginkgo:wrong").toString("base64")}`,
+      "content-type": "application/x-protobuf",
+      "content-encoding": "snappy",
+    },
+  });
+for (const tenant of ["fine", "ruled", "old"]) await faulty.send(tenant, { __name__: "up" }, { __name__: "go_info" });
+for (let round = 0; round < 5; round += 1) await faulty.send("small", { __name__: "up", text: "long".repeat(round + 50) });
+for (let round = 0; round < 3; round += 1) await faulty.send("slow", { __name__: "up", round: String(round) });
+await wrong(written([{ __name__: "up" }]));
+faulty.tenant({ tenant: "old", upstreams: ["soft"], credentials: [{ bearer_token_sha256: sha256("new") }] });
+faulty.file("tenants/ruled.yaml", "tenant: ruled\ndisabeld: true\n");
+await fetch(`${faulty.admin}-/reload`, { method: "POST" });
+await faulty.send("old", { __name__: "up" });
+
+await check("nobody is called well whose writes are refused, and what is refused is told with its limit", async () => {
+  const page = await settled("#/tenants/fine", {}, faulty.admin);
+  const banner = (pattern, what) =>
+    page.until(`${pattern}.test(document.querySelector('.page').firstElementChild.innerText)`, what);
+  await banner("/^well\\s+Samples were last stored.* (ago|just now)/", "that it is well, and since when");
+  for (const [tenant, pattern] of [
+    ["small", "/Every write of small since the gateway started is refused: body_too_large[^]*max_body_size is 64.B/"],
+    ["named", "/Nothing of named is stored since the gateway started: who comes with its name is refused: wrong_cred/"],
+    ["old", "/credential_removed[^]*bearer token was taken out by the reload at \\d\\d:\\d\\d. Its writes wait .* until/"],
+    ["slow", "/limits: samples allows 0\\.5 a second and 1 at once/"],
+  ]) {
+    await page.open(`${faulty.admin}#/tenants/${tenant}`);
+    await banner(pattern, `what is wrong with ${tenant}`);
+    same(await page.value("document.querySelector('.calm .good') === null"), true, `${tenant} is not called well`);
+  }
+  await page.until("/0\\.5 of them come back each second/.test(document.querySelector('main').innerText)", "a rate of a half");
+  await page.until("document.querySelector('[data-counted=waiting] strong')?.textContent === '2'", "what waits");
+  same(await page.value("document.querySelector('[data-counted=rejected] strong').textContent"), "0", "what is lost");
+  await page.open(`${faulty.admin}#/tenants/small`);
+  await page.until("document.querySelector('.refusals')?.innerText.includes('5 or more times')", "how often");
+  const heads = await page.value("[...document.querySelectorAll('main h2')].slice(0, 2).map((one) => one.textContent)");
+  same(heads, ["Last refusals", "What flows"], "what stands under the banner");
+  await page.open(`${faulty.admin}#/tenants/ruled`);
+  await banner("/The new file of ruled is refused since \\d\\d:\\d\\d; its older configuration/", "the file that is refused");
+  await page.until("document.querySelector('.rule')?.textContent === 'drop where __name__ =~ \"go_.*\"'", "the rule");
+  none(page.complaints, "complaints");
+  await page.close();
+});
+
+await check("refused and silent tenants need attention, with the way to their pages", async () => {
+  const page = await settled("#/", {}, faulty.admin);
+  await page.value("document.querySelector('.attention button')?.click()");
+  for (const tenant of ["small", "named", "old", "ruled"])
+    await page.until(
+      `[...document.querySelectorAll('.problem-title a')].some((one) => one.hash === '#/tenants/${tenant}')`,
+      `${tenant} under what needs attention`,
+    );
+  same(
+    await page.value("[...document.querySelectorAll('.problem-title a')].some((one) => one.textContent === 'fine')"),
+    false,
+    "fine needs attention",
+  );
+  await page.until(
+    "[...document.querySelectorAll('.compact tbody tr')].filter((row) => row.textContent.includes('body_too_large')).length === 1",
+    "one row of what was refused five times",
+  );
+  none(page.complaints, "complaints");
+  await page.close();
+});
+await faulty.stop();
+rmSync(password);
 
 await check("policies' calls and upstreams' samples are those of /metrics", async () => {
   const page = await settled("#/policies");
@@ -543,6 +680,20 @@ await check("a certificate that ends soon is told", async () => {
   const page = await settled("#/tenants/galley-sin", {}, url);
   await page.until("/soon in 9.days/.test(document.querySelector('main').innerText)", "when it ends");
   await page.close();
+});
+
+await check("who fell silent needs attention, and is found", async () => {
+  const page = await settled("#/", {}, url);
+  await page.value("document.querySelector('.attention button')?.click()");
+  const [title, link] = await page.until(
+    "[...document.querySelectorAll('.problem-title')].filter((one) => one.textContent.includes('is silent')).map((one) => [one.textContent, one.querySelector('a').hash])[0]",
+    "who is silent",
+  );
+  if (!/its last write came 6.min ago, and nothing was refused since/.test(title)) throw new Error(title);
+  await page.open(`${url}${link}`);
+  await page.until("document.querySelector('.problem')?.innerText.startsWith('silent')", "the same on its page");
+  await page.close();
+  return title;
 });
 
 await check("strangers' words in a row, a reason and a refusal are text", async () => {

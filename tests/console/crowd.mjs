@@ -118,6 +118,8 @@ class Crowd {
         last: null,
       };
     });
+    // Its sender wrote until some minutes ago.
+    Object.assign(this.#tenants[Math.min(7, number - 1)], { received: 0, dropped: 0, came: 400 });
     const troubled = [
       [400, "label_value_too_long", "rejected"],
       [400, "over_active_series", "rejected"],
@@ -260,10 +262,12 @@ class Crowd {
       "last_status",
       "last_reason",
       "last_seconds_ago",
+      "last_received_seconds_ago",
+      "last_taken_seconds_ago",
     ];
     const rows = this.#tenants.map((tenant) => {
       const move = this.#move(tenant);
-      const { name, received, dropped, rejected, waiting, active, max, p99, last } = tenant;
+      const { name, received, dropped, rejected, waiting, active, max, p99, last, came = 2 } = tenant;
       return [
         name,
         received * move,
@@ -277,12 +281,14 @@ class Crowd {
         last?.status ?? null,
         last?.reason ?? null,
         last?.ago ?? null,
+        came,
+        came,
       ];
     });
-    return { columns, rows };
+    return { seconds: 5, columns, rows };
   }
 
-  #row({ name, received, dropped, rejected, waiting, active, max, p99, last }) {
+  #row({ name, received, dropped, rejected, waiting, active, max, p99, last, came = 2 }) {
     return {
       tenant: name,
       enabled: true,
@@ -316,6 +322,8 @@ class Crowd {
       dropped_per_second: dropped,
       rejected_per_second: rejected,
       waiting_per_second: waiting,
+      last_received_seconds_ago: came,
+      last_taken_seconds_ago: came,
       last_refusal: last && { seconds_ago: last.ago, status: last.status, reason: last.reason, text: textOf(last) },
     };
   }
@@ -350,6 +358,7 @@ class Crowd {
       .slice(0, 7)
       .map(({ name, last }) => ({
         tenant: name,
+        claimed_tenant: null,
         address: "10.4.0.17:41234",
         identity: `client_certificate uri_san=spiffe://${name}/prometheus`,
         reason: last.reason,
@@ -361,6 +370,7 @@ class Crowd {
     return [
       {
         tenant: null,
+        claimed_tenant: null,
         address: "203.0.113.9:40000",
         identity: "basic_auth username=orders",
         reason: "wrong_credential",
@@ -385,7 +395,8 @@ class Crowd {
         { limit: "max_in_flight_size", use: 2097152, max: 134217728, unit: "bytes" },
         { limit: "limits: samples", use: 179000, max: 200000, per_second: 50000, unit: "tokens" },
       ],
-      limits: {},
+      limits: { max_body_size: 33554432 },
+      removed_credentials: [],
       answers: { 204: 81234, ...(last ? { [last.status]: 812 } : {}) },
       counted: {
         received: total(received),

@@ -69,6 +69,14 @@ export const WIDE = `(() => {
   return { scroll: document.documentElement.scrollWidth, width, wide: wide.slice(0, 5).map((one) => one.tagName + "." + one.className) };
 })()`;
 
+/** What is drawn of the flow outside of its picture. */
+export const OUTSIDE = `(() => {
+  const box = document.querySelector("svg.flow").getBoundingClientRect();
+  const isOut = ({ left, right, top, bottom, width }) => width > 0 && (left < box.left - 1 || right > box.right + 1 || top < box.top - 1 || bottom > box.bottom + 1);
+  const all = [...document.querySelectorAll("svg.flow path, svg.flow rect, svg.flow text")];
+  return { all: all.length, outside: all.filter((one) => isOut(one.getBoundingClientRect())).map((one) => one.tagName + " " + one.textContent) };
+})()`;
+
 /** Frames that took long, from now on: `stop()` gives the longest, in milliseconds. */
 export const WATCH = `(() => {
   window.frames_ = [];

@@ -208,7 +208,8 @@ async fn events_come_as_they_happen_and_end_with_the_process() {
         events.text
     );
     let columns = first["columns"].as_array().unwrap();
-    assert_eq!((columns.len(), first["rows"][0].as_array().unwrap().len()), (12, 12));
+    assert_eq!((columns.len(), first["rows"][0].as_array().unwrap().len()), (14, 14));
+    assert_eq!(first["seconds"], json!(60.0));
     assert_eq!((&columns[0], &first["rows"][0][0]), (&json!("tenant"), &json!("a")));
     assert!(flow["received"].is_number() && flow["upstreams"].is_object(), "{flow}");
 
@@ -237,7 +238,7 @@ async fn events_come_as_they_happen_and_end_with_the_process() {
     let row = eventually("a table that has it", async || {
         let times = events.text.matches("event: tenants").count();
         let table = events.expect("tenants", times + 1).await;
-        (table["rows"][0][6] == json!(1)).then(|| table["rows"][0].clone())
+        (table["rows"][0][6] == json!(1) && table["rows"][0][13].is_number()).then(|| table["rows"][0].clone())
     })
     .await;
     assert_eq!(
@@ -365,9 +366,25 @@ async fn refusals_are_kept_with_who_was_refused_and_without_values() {
         (&wrong["tenant"], &wrong["identity"]),
         (&Value::Null, &json!("a password of user kazusa"))
     );
-    assert_eq!(find(refusals, "reason", "tls_unknown_ca")["status"], Value::Null);
+    assert_eq!(
+        (&wrong["claimed_tenant"], &of_series["claimed_tenant"]),
+        (&json!("a"), &Value::Null)
+    );
+    let foreign = find(refusals, "reason", "tls_unknown_ca");
+    assert_eq!(
+        (&foreign["status"], &foreign["claimed_tenant"]),
+        (&Value::Null, &json!("a"))
+    );
+    assert_eq!(
+        foreign["text"],
+        "the client certificate is signed by an authority that this gateway does not trust"
+    );
     assert_eq!(row["last_refusal"]["reason"], "tls_unknown_ca");
-    assert_eq!(gateway.api("/api/v1/tenants/b").await["refusals"], json!([]));
+    let other = gateway.api("/api/v1/tenants/b").await;
+    assert_eq!(
+        (&other["refusals"], &other["last_taken_seconds_ago"]),
+        (&json!([]), &Value::Null)
+    );
     let all = gateway.api("/api/v1/refusals").await;
     assert_eq!(all.as_array().unwrap().len(), 4);
 

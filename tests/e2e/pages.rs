@@ -95,12 +95,14 @@ async fn the_page_of_the_admin_api_has_the_keys_that_are_answered() {
         .tenant(a)
         .tenant(tenant("b"))
         .tenant(c)
-        .tenant(d("1"))
+        .tenant(d("1").basic("d", "password"))
         .tenant(f)
         .tenant(tenant("e").policy("liar", json!({})));
     let liar = wat::parse_str(format!("(component {})", guest::liar(guest::BY_PLACE, 50))).unwrap();
     std::fs::write(setup.folder().join("liar.wasm"), liar).unwrap();
     let mut gateway = Gateway::start(setup).await;
+    let leaves = gateway.sender().basic("d", "password").write(&small_write()).await;
+    assert_eq!(leaves.status, 204, "{leaves:?}");
     gateway.reload_tenant(d("2")).await;
     let rolled_back = gateway.admin("POST", "/api/v1/tenants/d/rollback").await;
     assert_eq!(rolled_back.status, 200, "{rolled_back:?}");
@@ -157,7 +159,7 @@ async fn the_page_of_the_admin_api_has_the_keys_that_are_answered() {
     // What it has went back from nothing, and its policies do nothing of what those of others do.
     answers.push((
         "GET /api/v1/tenants/<tenant>".to_owned(),
-        as_others_have_it(detail, &answers),
+        as_others_have_it(detail, &gateway.api("/api/v1/tenants/d").await, &answers),
     ));
     let mut flow = gateway.api("/api/v1/flow").await;
     flow["tenants"] = json!({"a": flow["tenants"]["a"]});
@@ -170,8 +172,9 @@ async fn the_page_of_the_admin_api_has_the_keys_that_are_answered() {
 }
 
 /// With the rows of all tenants and policies in place of one tenant's, so that every list in them holds something.
-fn as_others_have_it(mut detail: Value, answers: &[(String, Value)]) -> Value {
+fn as_others_have_it(mut detail: Value, other: &Value, answers: &[(String, Value)]) -> Value {
     let of = |route: &str| &answers.iter().find(|(known, _)| known == route).unwrap().1;
+    detail["removed_credentials"] = other["removed_credentials"].clone();
     detail["chain"] = of("GET /api/v1/policies").clone();
     let rows = of("GET /api/v1/tenants").as_array().unwrap();
     let went_back = rows.iter().map(|row| &row["went_back"]).find(|back| !back.is_null());

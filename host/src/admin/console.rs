@@ -43,12 +43,13 @@ macro_rules! files {
 }
 
 /// As they are in the repository: nothing is built. The first one is the page.
-static FILES: [File; 18] = files![
+static FILES: [File; 20] = files![
     HTML "index.html",
     STYLE "style.css",
     PICTURE "icon.svg",
     SCRIPT "app.js",
     SCRIPT "attention.js",
+    SCRIPT "banner.js",
     SCRIPT "charts.js",
     SCRIPT "counted.js",
     SCRIPT "data.js",
@@ -58,6 +59,7 @@ static FILES: [File; 18] = files![
     SCRIPT "parts.js",
     SCRIPT "playground.js",
     SCRIPT "policies.js",
+    SCRIPT "standing.js",
     SCRIPT "table.js",
     SCRIPT "tenant.js",
     SCRIPT "upstreams.js",

@@ -175,11 +175,13 @@ impl FlowEvent {
 /// A row for each tenant that is served, by name.
 #[derive(Serialize)]
 pub(super) struct TenantsEvent<'a> {
-    columns: [&'static str; 12],
+    /// That its rates are of.
+    seconds: f64,
+    columns: [&'static str; 14],
     rows: Vec<Row<'a>>,
 }
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 14] = [
     "tenant",
     "received",
     "dropped",
@@ -192,6 +194,8 @@ const COLUMNS: [&str; 12] = [
     "last_status",
     "last_reason",
     "last_seconds_ago",
+    "last_received_seconds_ago",
+    "last_taken_seconds_ago",
 ];
 
 /// In the order of the columns.
@@ -209,12 +213,14 @@ struct Row<'a>(
     Option<u16>,
     Option<&'static str>,
     Option<f64>,
+    Option<f64>,
+    Option<f64>,
 );
 
 impl<'a> TenantsEvent<'a> {
     /// Rates are of what was seen since the last table, `seconds` ago.
     pub(super) fn of(current: &'a Pipeline, lately: &Lately, seconds: f64) -> Self {
-        Self::with(current, lately, |account| {
+        Self::with(current, lately, seconds, |account| {
             let moved = account.flow().take_lately();
             let stored = moved.kept + moved.edited;
             let all = [moved.received, moved.dropped, moved.rejected, moved.waiting, stored];
@@ -223,7 +229,7 @@ impl<'a> TenantsEvent<'a> {
     }
 
     pub(super) fn of_last_minute(current: &'a Pipeline, lately: &Lately) -> Self {
-        Self::with(current, lately, |account| {
+        Self::with(current, lately, MINUTE_SECONDS as f64, |account| {
             let minute = account.flow().last_minute();
             let elsewhere = minute
                 .dropped
@@ -235,11 +241,15 @@ impl<'a> TenantsEvent<'a> {
         })
     }
 
-    fn with(current: &'a Pipeline, lately: &Lately, rates: impl Fn(&Account) -> [f64; 5]) -> Self {
+    fn with(current: &'a Pipeline, lately: &Lately, seconds: f64, rates: impl Fn(&Account) -> [f64; 5]) -> Self {
         let row = |generation: &'a Arc<Generation>| Row::of(generation, lately, rates(generation.account()));
         let mut rows: Vec<Row<'a>> = current.tenants.serving().map(row).collect();
         rows.sort_by_key(|row| row.0);
-        Self { columns: COLUMNS, rows }
+        Self {
+            seconds: rounded(seconds),
+            columns: COLUMNS,
+            rows,
+        }
     }
 }
 
@@ -249,6 +259,7 @@ impl<'a> Row<'a> {
         let [received, dropped, rejected, waiting, stored] = rates;
         let last = lately.last_refusal(generation);
         let last = last.as_ref();
+        let [received_ago, taken_ago] = lately.last_seen(account);
         Self(
             config.id.as_str(),
             received,
@@ -262,6 +273,8 @@ impl<'a> Row<'a> {
             last.and_then(|(_, refusal)| refusal.status),
             last.map(|(_, refusal)| refusal.reason),
             last.map(|(ago, _)| rounded(ago.as_secs_f64())),
+            received_ago,
+            taken_ago,
         )
     }
 }

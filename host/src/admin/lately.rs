@@ -3,15 +3,17 @@
 //! Takes what serves, gives numbers and the last refusal of each tenant: its own, or that of somebody who came with one of its
 //! names and proved nothing. Never tells one tenant's refusals as another's.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::config::{CertificateName, Credential, Tenant};
+use crate::model::TenantId;
 use crate::pipeline::Pipeline;
 use crate::refusals::KeptRefusal;
-use crate::tenant::{Account, Generation, Minute};
+use crate::tenant::{Account, Generation, LastSeen, Minute};
 
 /// Of the last whole minute.
 const SECONDS: f64 = 60.0;
@@ -39,6 +41,8 @@ pub(super) struct LatelyView {
     dropped_per_second: f64,
     rejected_per_second: f64,
     waiting_per_second: f64,
+    last_received_seconds_ago: Option<f64>,
+    last_taken_seconds_ago: Option<f64>,
     last_refusal: Option<LastRefusalView>,
 }
 
@@ -60,12 +64,15 @@ impl Lately {
         } = account.flow().last_minute();
         let rate = |samples: u32| rounded(f64::from(samples) / SECONDS);
         let last = self.last_refusal(generation);
+        let [last_received_seconds_ago, last_taken_seconds_ago] = self.last_seen(account);
         LatelyView {
             p99_seconds: account.flow().p99(account.counters()),
             received_per_second: rate(received),
             dropped_per_second: rate(dropped),
             rejected_per_second: rate(rejected),
             waiting_per_second: rate(waiting),
+            last_received_seconds_ago,
+            last_taken_seconds_ago,
             last_refusal: last.map(|(ago, refusal)| LastRefusalView {
                 seconds_ago: ago.as_secs_f64(),
                 status: refusal.status,
@@ -73,6 +80,13 @@ impl Lately {
                 text: refusal.text.clone(),
             }),
         }
+    }
+
+    /// How many seconds ago samples came last, and were taken last.
+    pub(super) fn last_seen(&self, account: &Account) -> [Option<f64>; 2] {
+        let LastSeen { received, taken } = account.flow().last_seen();
+        let ago = |at: Instant| rounded(self.now.saturating_duration_since(at).as_secs_f64());
+        [received.map(ago), taken.map(ago)]
     }
 
     /// How long ago the last one was, and what it was as it was last told: of a flood that is not the last one.
@@ -107,6 +121,29 @@ impl Lately {
             let names = tenant.credentials.iter().filter_map(name);
             refusal.tenant.as_ref() == Some(&tenant.id) || claims_any(refusal, names)
         })
+    }
+}
+
+/// The tenants by the names that their credentials have.
+pub(super) struct Claimable<'a>(HashMap<&'a str, &'a TenantId>);
+
+impl<'a> Claimable<'a> {
+    pub(super) fn of(tenants: impl Iterator<Item = &'a Tenant>) -> Self {
+        let of = |tenant: &'a Tenant| {
+            tenant
+                .credentials
+                .iter()
+                .filter_map(name)
+                .map(|name| (name, &tenant.id))
+        };
+        Self(tenants.flat_map(of).collect())
+    }
+
+    /// As whom a stranger came who proved nobody: the first whose name it claimed.
+    pub(super) fn claimed(&self, refusal: &KeptRefusal) -> Option<&'a str> {
+        let is_strangers = refusal.tenant.is_none();
+        let mut claims = refusal.claims.iter().filter(|_| is_strangers);
+        claims.find_map(|claim| Some(self.0.get(claim.as_str())?.as_str()))
     }
 }
 

@@ -12,7 +12,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::gateway::Gateway;
-use super::lately::Lately;
+use super::lately::{Claimable, Lately};
 use super::views::success;
 use crate::model::TenantId;
 use crate::refusals::KeptRefusal;
@@ -30,6 +30,8 @@ pub(super) struct RefusalView<'a> {
     address: String,
     identity: Option<&'a str>,
     series: Option<&'a str>,
+    /// Whose name somebody came with who proved nobody.
+    claimed_tenant: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -50,7 +52,8 @@ pub(super) async fn refusals(State(gateway): State<Gateway>) -> Response {
             .accounts()
             .flat_map(|account| account.refusals().newest()),
     );
-    success(RefusalView::all(&newest_of_all(all, MOST), &lately))
+    let names = Claimable::of(current.tenants.serving().map(|generation| &**generation.config()));
+    success(RefusalView::all(&newest_of_all(all, MOST), &lately, &names))
 }
 
 /// The `most` newest, newest first; of each sender and reason the newest before the second of any.
@@ -73,7 +76,7 @@ fn newest_of_all(mut all: Vec<Arc<KeptRefusal>>, most: usize) -> Vec<Arc<KeptRef
 }
 
 impl<'a> RefusalView<'a> {
-    pub(super) fn all(refusals: &'a [Arc<KeptRefusal>], lately: &Lately) -> Vec<Self> {
+    pub(super) fn all(refusals: &'a [Arc<KeptRefusal>], lately: &Lately, names: &Claimable<'a>) -> Vec<Self> {
         let view = |refusal: &'a Arc<KeptRefusal>| Self {
             tenant: refusal.tenant.as_ref().map(TenantId::as_str),
             seconds_ago: lately.ago(refusal).as_secs_f64(),
@@ -83,6 +86,7 @@ impl<'a> RefusalView<'a> {
             address: refusal.address.to_string(),
             identity: refusal.identity.as_deref(),
             series: refusal.series.as_deref(),
+            claimed_tenant: names.claimed(refusal),
         };
         refusals.iter().map(view).collect()
     }

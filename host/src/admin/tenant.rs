@@ -13,12 +13,15 @@ use serde::Serialize;
 
 use super::configured::LimitsView;
 use super::gateway::Gateway;
-use super::lately::{Lately, rounded};
+use super::lately::{Claimable, Lately, rounded};
 use super::paste::remote_write;
 use super::question::{NoAnswer, serving, tenant_id};
 use super::refused::RefusalView;
-use super::views::{PolicyView, TenantView, failed, success};
+use super::views::{KindView, PolicyView, TenantView, failed, success};
+use crate::auth::Removed;
 use crate::limits::BucketLevel;
+use crate::model::TenantId;
+use crate::pipeline::Pipeline;
 use crate::tenant::{Counted, Generation, Snapshot};
 
 #[derive(Serialize)]
@@ -31,7 +34,18 @@ struct DetailView<'a> {
     counted: CountedView<'a>,
     chain: Vec<PolicyView<'a>>,
     refusals: Vec<RefusalView<'a>>,
+    removed_credentials: Vec<RemovedView<'a>>,
     remote_write: String,
+}
+
+/// A credential that is not configured any more, and whose writes are told to wait.
+#[derive(Serialize)]
+struct RemovedView<'a> {
+    #[serde(flatten)]
+    kind: KindView<'a>,
+    removed_seconds_ago: f64,
+    /// Until its writes are refused.
+    ends_in_seconds: f64,
 }
 
 /// How much of a limit is in use.
@@ -103,7 +117,12 @@ fn detail(gateway: &Gateway, tenant: &str) -> Result<Response, NoAnswer> {
         answers: snapshot.counted.answers.iter().copied().collect(),
         counted: CountedView::of(&snapshot.counted),
         chain: PolicyView::all(&snapshot).collect(),
-        refusals: RefusalView::all(&refusals, &lately),
+        refusals: RefusalView::all(
+            &refusals,
+            &lately,
+            &Claimable::of(std::iter::once(&**generation.config())),
+        ),
+        removed_credentials: RemovedView::all(&current, &id),
         remote_write: remote_write(&current.config, generation.config(), gateway.remote_write.port()),
     }))
 }
@@ -141,6 +160,21 @@ fn in_use(generation: &Generation, snapshot: &Snapshot) -> Vec<UseView> {
             .map(UseView::of_bucket),
     );
     all
+}
+
+impl<'a> RemovedView<'a> {
+    fn all(current: &'a Pipeline, tenant: &TenantId) -> Vec<Self> {
+        let (grace, now) = (current.config.credential_grace, Instant::now());
+        let left = |removed: &Removed| removed.until.saturating_duration_since(now);
+        let removed = current.authenticator.removed_of(tenant);
+        removed
+            .map(|removed| Self {
+                kind: KindView::of(&removed.credential),
+                removed_seconds_ago: rounded(grace.saturating_sub(left(removed)).as_secs_f64()),
+                ends_in_seconds: rounded(left(removed).as_secs_f64()),
+            })
+            .collect()
+    }
 }
 
 impl UseView {

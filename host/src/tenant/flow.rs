@@ -2,11 +2,12 @@
 //!
 //! Takes its counters again and again, gives what was counted since the last time, and the last hour by the minute. A write
 //! pays nothing for it: whoever looks reads what is counted anyway. Bounded: sixty minutes of four numbers, five of the
-//! histogram of durations, 1.8 KB in all. Never reads a clock.
+//! histogram of durations, two times, 1.8 KB in all. Never reads a clock.
 
 use std::collections::VecDeque;
 use std::ops::{AddAssign, Sub};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::counters::{Counters, Flowed};
 use crate::telemetry::Recent;
@@ -35,6 +36,15 @@ pub struct Minute {
     pub waiting: u32,
 }
 
+/// When the last look saw something, as exact as looks are frequent: every ten seconds at least.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LastSeen {
+    /// More samples came, whatever became of them.
+    pub received: Option<Instant>,
+    /// More samples were stored, or dropped on purpose.
+    pub taken: Option<Instant>,
+}
+
 /// One tenant's. Goes with its account.
 pub struct TenantFlow(Mutex<State>);
 
@@ -48,6 +58,7 @@ struct State {
     minutes: VecDeque<Minute>,
     /// Since somebody last asked for it.
     lately: Moved,
+    last: LastSeen,
     durations: Recent,
 }
 
@@ -60,17 +71,19 @@ impl TenantFlow {
             open: Moved::default(),
             minutes: VecDeque::new(),
             lately: Moved::default(),
+            last: LastSeen::default(),
             durations: Recent::of(counters.durations()),
         }))
     }
 
     /// What was counted since the last time; `upstream` is told of each that acknowledged some of it.
-    pub fn gather(&self, counters: &Counters, mut upstream: impl FnMut(&str, u64)) -> Moved {
+    pub fn gather(&self, counters: &Counters, now: Instant, mut upstream: impl FnMut(&str, u64)) -> Moved {
         let mut state = self.locked();
         let flowed = counters.flowed();
         let moved = flowed - std::mem::replace(&mut state.seen, flowed);
         state.open += moved;
         state.lately += moved;
+        state.last.note(moved, now);
         counters.each_forwarded(|name, samples| {
             let more = samples.saturating_sub(state.replace_forwarded(name, samples));
             if more > 0 {
@@ -101,6 +114,10 @@ impl TenantFlow {
         self.locked().minutes.back().copied().unwrap_or_default()
     }
 
+    pub fn last_seen(&self) -> LastSeen {
+        self.locked().last
+    }
+
     /// What was gathered since this was last asked.
     pub fn take_lately(&self) -> Moved {
         self.locked().lately.take()
@@ -124,6 +141,17 @@ impl State {
                 self.forwarded.push((upstream.to_owned(), samples));
                 0
             }
+        }
+    }
+}
+
+impl LastSeen {
+    fn note(&mut self, moved: Moved, now: Instant) {
+        if moved.received > 0 {
+            self.received = Some(now);
+        }
+        if moved.kept + moved.edited + moved.dropped > 0 {
+            self.taken = Some(now);
         }
     }
 }
@@ -185,6 +213,7 @@ impl AddAssign for Moved {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
     use crate::model::TenantId;
@@ -197,13 +226,13 @@ mod tests {
     #[test]
     fn each_sample_is_in_one_minute_and_an_hour_of_them_is_remembered() {
         let counters = counters(&Arc::new(Metrics::new()));
-        let flow = TenantFlow::new(&counters);
+        let (flow, now) = (TenantFlow::new(&counters), Instant::now());
         assert_eq!(flow.last_minute(), Minute::default());
         for minute in 0..70 {
             counters.received(minute, 1);
-            flow.gather(&counters, |_, _| {});
+            flow.gather(&counters, now, |_, _| {});
             counters.rejected("snappy", 1, minute % 2 == 0);
-            flow.gather(&counters, |_, _| {});
+            flow.gather(&counters, now, |_, _| {});
             flow.end_minute(&counters);
         }
         let minutes = flow.minutes();
@@ -229,7 +258,7 @@ mod tests {
         before.rejected("snappy", 10, true);
         before.edited(20);
         let after = counters(&metrics);
-        let flow = TenantFlow::new(&after);
+        let (flow, now) = (TenantFlow::new(&after), Instant::now());
         after.expect_upstreams(&["soft".to_owned()]);
         after.rejected("snappy", 0, true);
         after.received(7, 1);
@@ -237,7 +266,9 @@ mod tests {
         after.forwarded("other", 4);
         after.edited(2);
         let mut told = Vec::new();
-        let moved = flow.gather(&after, |upstream, samples| told.push((upstream.to_owned(), samples)));
+        let moved = flow.gather(&after, now, |upstream, samples| {
+            told.push((upstream.to_owned(), samples))
+        });
         let expected = Moved {
             received: 7,
             kept: 5,
@@ -246,7 +277,31 @@ mod tests {
         };
         assert_eq!(moved, expected);
         assert_eq!(told, [("other".to_owned(), 4), ("soft".to_owned(), 3)]);
-        assert_eq!(flow.gather(&after, |_, _| panic!("nothing came")), Moved::default());
+        assert_eq!(
+            flow.gather(&after, now, |_, _| panic!("nothing came")),
+            Moved::default()
+        );
+    }
+
+    #[test]
+    fn it_is_known_when_samples_came_last_and_when_they_were_last_taken() {
+        let counters = counters(&Arc::new(Metrics::new()));
+        let (flow, start) = (TenantFlow::new(&counters), Instant::now());
+        let look = |after| {
+            let now = start + Duration::from_secs(after);
+            flow.gather(&counters, now, |_, _| {});
+            let seconds = |at: Option<Instant>| at.map(|at| (at - start).as_secs());
+            let LastSeen { received, taken } = flow.last_seen();
+            (seconds(received), seconds(taken))
+        };
+        assert_eq!(look(0), (None, None));
+        counters.received(2, 1);
+        counters.rejected("snappy", 2, true);
+        assert_eq!(look(10), (Some(10), None));
+        counters.received(1, 1);
+        counters.forwarded("soft", 1);
+        assert_eq!(look(20), (Some(20), Some(20)));
+        assert_eq!(look(30), (Some(20), Some(20)));
     }
 
     #[test]

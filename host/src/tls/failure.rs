@@ -119,6 +119,9 @@ fn text(error: &rustls::Error) -> String {
         }
         (HandshakeFault::Version, _) => format!("the sender speaks no version of TLS that is spoken here: {error}"),
         (HandshakeFault::NotTls, _) => "what the sender speaks is not TLS; plain HTTP is not taken here".to_owned(),
+        (HandshakeFault::UnknownAuthority, _) => {
+            "the client certificate is signed by an authority that this gateway does not trust".to_owned()
+        }
         (_, rustls::Error::InvalidCertificate(reason)) => format!("the client certificate was refused: {reason}"),
         _ => format!("the handshake failed: {error}"),
     }

@@ -4,8 +4,9 @@
 // fault that many tenants share is one sentence.
 
 import { h } from "./dom.js";
-import { of, rate as rateText, span } from "./format.js";
-import { badge, hash, policyLink, prose, tenantLink } from "./parts.js";
+import { dated, hourOf, of, rate as rateText, span, timesOrMore } from "./format.js";
+import { badge, hash, policyLink, prose, reloadsLink, tenantLink } from "./parts.js";
+import { RECENT, standing } from "./standing.js";
 import { explain, FAILURES } from "./words.js";
 
 const LEVELS = ["bad", "warn", "hint"];
@@ -14,8 +15,6 @@ const WORDS = { bad: "broken", warn: "look", hint: "note" };
 const SHOWN = 6;
 /** Tenants that one sentence names. */
 const NAMED = 4;
-/** In seconds: what strangers met before that is not told any more. */
-const RECENT = 300;
 /** What only senders meet, even if it is not known which. */
 const CREDENTIAL_REASONS = new Set([
   "wrong_credential",
@@ -30,28 +29,30 @@ const FULL = 0.95;
 
 const sentence = (level, title, text, more = {}) => ({ level, title, text, ...more });
 
-/** Everything that these (each null if unknown) give reason for. */
 /** What `problems` knows of a policy, and no more: there may be thousands. */
 export const NEEDED = ["tenant", "policy", "impure", "quarantined_seconds", "last_failure", "refused_series"];
 
-export function problems({ status, tenants, policies, upstreams, refusals }) {
+/** Everything that these (each null if unknown) give reason for. */
+export function problems({ status, tenants, policies, upstreams, refusals, reloads }) {
   const found = [
-    ...ofStatus(status),
+    ...ofStatus(status, reloads ?? []),
     ...ofUpstreams(upstreams ?? []),
     ...ofPolicies(policies ?? []),
     ...ofTenants(tenants ?? []),
+    ...ofStanding(tenants ?? []),
     ...ofFull(tenants ?? []),
-    ...ofStrangers(refusals ?? []),
+    ...ofStrangers(refusals ?? [], tenants ?? []),
   ];
   return found.sort((a, b) => LEVELS.indexOf(a.level) - LEVELS.indexOf(b.level));
 }
 
-function* ofStatus(status) {
+function* ofStatus(status, reloads) {
   if (!status) return;
   const { last_reload: reload, broken_tenants: broken, went_back: back } = status;
   for (const error of reload.errors)
     yield sentence("bad", ["The newest configuration is not in use."], error, {
       fix: "Mend the file and reload. Until then everything goes on as before.",
+      link: reloadsLink(),
     });
   for (const error of reload.plugin_errors)
     yield sentence("bad", ["A plugin cannot be used."], error, {
@@ -59,17 +60,20 @@ function* ofStatus(status) {
     });
   for (const tenant of broken) {
     const serves = tenant.serving_generation !== null;
-    const name = tenant.tenant ? tenantLink(tenant.tenant) : "A tenant file";
+    const name = tenant.tenant ? ["The new file of ", tenantLink(tenant.tenant)] : "A new tenant file";
+    const began = brokenSince(reloads, tenant.file);
+    const since = began === null ? "" : ` since ${hourOf(began)}`;
     const title = serves
       ? [
           name,
-          ` is broken; its older configuration (generation ${tenant.serving_generation}) goes on serving${tenant.restored ? ", restored from state_dir" : ""}.`,
+          ` is refused${since}; its older configuration (generation ${tenant.serving_generation}) goes on serving${tenant.restored ? ", restored from state_dir" : ""}.`,
         ]
-      : [name, " is broken, and nothing serves it: its senders wait (503)."];
+      : [name, ` is refused${since}, and nothing serves it: its senders wait (503).`];
     yield sentence(serves ? "warn" : "bad", title, tenant.error, {
       fix: tenant.credentials_unknown
         ? "Mend the file. Until then any credential that nobody has is answered 503 and not 401, because it may be this tenant's."
         : "Mend the file; it is read again by itself.",
+      link: reloadsLink(),
     });
   }
   for (const one of back ?? []) {
@@ -78,6 +82,16 @@ function* ofStatus(status) {
     });
   }
   for (const warning of reload.warnings) yield sentence("hint", ["The configuration has a warning."], warning);
+}
+
+/** When the reload began that refused a file which all reloads since have refused too; null if it is not known. */
+function brokenSince(reloads, file) {
+  let began = null;
+  for (const reload of reloads) {
+    if (!reload.broken_tenants.some((one) => one.file === file)) break;
+    began = reload.timestamp_seconds;
+  }
+  return began;
 }
 
 function* ofUpstreams(upstreams) {
@@ -150,9 +164,9 @@ function* ofPolicies(policies) {
 
 /** Those that lose or keep samples now, together by reason. */
 function* ofTenants(tenants) {
-  for (const [level, rate, does] of [
-    ["bad", "rejected", "lose"],
-    ["warn", "waiting", "wait with"],
+  for (const [level, rate, word] of [
+    ["bad", "rejected", "losing"],
+    ["warn", "waiting", "waiting"],
   ]) {
     const groups = Map.groupBy(
       tenants.filter((tenant) => tenant[rate] > 0),
@@ -160,19 +174,20 @@ function* ofTenants(tenants) {
     );
     for (const [reason, group] of groups) {
       group.sort((a, b) => b[rate] - a[rate]);
-      const sum = group.reduce((all, tenant) => all + tenant[rate], 0);
-      const verb = group.length === 1 ? { lose: "loses", "wait with": "waits with" }[does] : does;
+      const samples = `${rateText(group.reduce((all, tenant) => all + tenant[rate], 0))} samples a second`;
       const known = explain(reason);
+      const says =
+        word === "losing"
+          ? [names(group), ` ${group.length === 1 ? "loses" : "lose"} ${samples}`]
+          : [`${samples} of `, names(group), " wait"];
+      const isNothing = group.length === 1 && standing(group[0]).is === "refused";
       yield sentence(
         level,
-        [
-          names(group),
-          ` ${verb} ${rateText(sum)} samples a second`,
-          reason ? [": ", h("code", null, reason), "."] : ".",
-        ],
+        [says, reason ? [": ", h("code", null, reason), "."] : ".", isNothing && ` Nothing is stored${since(group)}.`],
         null,
         {
-          word: does === "lose" ? "losing" : "waiting",
+          word,
+          reason,
           about: known?.what,
           fix: known ? known.fix : "Each tenant's page has the reasons and the last refusals.",
           link: group.length > NAMED && h("a", { href: hash("/", { sort: `-${rate}` }) }, "Show them in the table"),
@@ -180,6 +195,59 @@ function* ofTenants(tenants) {
       );
     }
   }
+}
+
+/** Those whose writes are refused before a sample is counted, and those that write no more. */
+function* ofStanding(tenants) {
+  const quiet = tenants.filter((tenant) => !(tenant.rejected > 0 || tenant.waiting > 0));
+  const groups = Map.groupBy(quiet, (tenant) => {
+    const { is, isClaimed } = standing(tenant);
+    return ["refused", "partly"].includes(is) ? `${is} ${tenant.last_reason} ${isClaimed}` : is;
+  });
+  for (const group of groups.values()) {
+    const { is, isClaimed } = standing(group[0]);
+    if (is === "silent") yield silent(group);
+    if (is !== "refused" && is !== "partly") continue;
+    const { last_reason: reason, last_status: status } = group[0];
+    const [code, known] = [h("code", null, reason), explain(reason)];
+    const who = `${group.length === 1 ? "its name" : "their names"} is refused: `;
+    const isWaiting = status >= 500;
+    const title = {
+      "refused false": ["Every write of ", names(group), since(group), " is refused: ", code, "."],
+      "refused true": ["Nothing of ", names(group), " is stored", since(group), ": who comes with ", who, code, "."],
+      "partly false": ["Some writes of ", names(group), isWaiting ? " are told to wait: " : " are refused: ", code, "."],
+      "partly true": ["Somebody who comes with the name of ", names(group), " is refused: ", code, "."],
+    }[`${is} ${isClaimed}`];
+    const isLost = is === "refused" && status >= 400 && status < 500 && status !== 429;
+    yield sentence(isLost ? "bad" : "warn", title, group.length === 1 ? group[0].last_text : null, {
+      word: is === "partly" && isWaiting ? "waiting" : "refused",
+      reason,
+      about: known?.what,
+      fix: known?.fix,
+      link: group.length > NAMED && h("a", { href: hash("/", { q: reason }) }, "Show them in the table"),
+    });
+  }
+}
+
+function silent(group) {
+  group.sort((a, b) => standing(a).came - standing(b).came);
+  const longest = span(60 * Math.floor(standing(group.at(-1)).came / 60));
+  const text =
+    group.length === 1
+      ? ` is silent: its last write came ${longest} ago, and nothing was refused since.`
+      : ` are silent: their last writes came up to ${longest} ago, and nothing was refused since.`;
+  return sentence("warn", [names(group), text], null, {
+    word: "silent",
+    fix: "Look at the sender: whether it runs, and whether it reaches this gateway.",
+    link: group.length > NAMED && h("a", { href: hash("/", { q: "silent" }) }, "Show them in the table"),
+  });
+}
+
+/** Since when nothing of one tenant was taken. */
+function since(group) {
+  if (group.length > 1) return "";
+  const { taken } = standing(group[0]);
+  return taken < Infinity ? ` since ${hourOf(Date.now() / 1000 - taken)}` : " since the gateway started";
 }
 
 /** Those that soon have as many active series as they may have. */
@@ -209,14 +277,19 @@ function names(group) {
   return [named, group.length > NAMED ? ` and ${group.length - NAMED} others` : ""];
 }
 
-/** Senders that showed a credential lately and proved nobody, together by reason. Who showed none may be anybody's scanner. */
-function* ofStrangers(refusals) {
+/**
+ * Senders that showed a credential lately and proved nobody, together by reason. Who showed none may be anybody's scanner, and
+ * who came with the name of a tenant is told of with that one.
+ */
+function* ofStrangers(refusals, tenants) {
+  const last = new Map(tenants.map((tenant) => [tenant.tenant, tenant.last_reason]));
   const isSender = ({ tenant, identity, reason }) => tenant === null && (identity || CREDENTIAL_REASONS.has(reason));
-  const lately = refusals.filter((one) => isSender(one) && one.seconds_ago < RECENT);
+  const isTold = ({ claimed_tenant: claimed, reason }) => claimed && last.get(claimed) === reason;
+  const lately = refusals.filter((one) => isSender(one) && !isTold(one) && one.seconds_ago < RECENT);
   for (const [reason, [newest, ...others]] of Map.groupBy(lately, (one) => one.reason)) {
     const known = explain(reason);
-    const times = others.length ? `, and ${of(others.length, "time")} more` : "";
-    const who = [newest.address, newest.identity].filter(Boolean).join(" as ");
+    const times = others.length ? `, and ${timesOrMore(others.length)} before` : "";
+    const who = [newest.address, dated(newest.identity)].filter(Boolean).join(" as ");
     yield sentence(
       "warn",
       ["A sender could not prove who it is: ", h("code", null, reason), "."],
@@ -243,10 +316,10 @@ export function list(all, isAll, more) {
       "p",
       { class: "calm" },
       badge("good", "well"),
-      " Nothing needs attention: every tenant, policy and endpoint is well, and nothing is lost.",
+      " Nothing needs attention: nothing is lost or waits, no write is refused, and no sender fell silent.",
     );
   const shown = isAll ? all : all.slice(0, SHOWN);
-  const items = shown.map(({ level, word, title, text, about, fix, link }) =>
+  const items = shown.map(({ level, word, title, text, beside, about, fix, link }) =>
     h(
       "li",
       { class: `problem ${level}` },
@@ -256,6 +329,7 @@ export function list(all, isAll, more) {
         null,
         h("p", { class: "problem-title" }, title),
         text && h("p", { class: "said" }, text),
+        beside && h("p", { class: "beside" }, beside),
         h("p", { class: "note" }, prose([about, fix].filter(Boolean).join(" ")), link ? [" ", link, "."] : null),
       ),
     ),

@@ -16,13 +16,16 @@ const THICKNESS = 116;
 const SLOT = 33;
 const GAP = 8;
 const NODE = 8;
-const HEIGHT = 256;
+/** The first node's top. */
+const TOP = 14;
+/** The longest name beside a node, in letters. */
+const LETTERS = 18;
 /** Where the screen is narrower, upstreams have no column of their own. */
 const NARROW = 620;
 
 /** From received to what became of it to upstreams; a band is as thick as its share. */
 export class FlowDiagram {
-  #svg = s("svg", { class: "flow", height: HEIGHT, "aria-hidden": "true", focusable: "false" });
+  #svg = s("svg", { class: "flow", "aria-hidden": "true", focusable: "false" });
   #list = h("ul", { class: "unseen" });
   #parts = new Map();
   #last = null;
@@ -39,9 +42,13 @@ export class FlowDiagram {
     this.#last = [flow, told];
     const width = inside(this.element);
     if (width <= 0) return;
-    set(this.#svg, "width", width);
     const fates = KEYS.map((key) => ({ key, label: FATES[key][0], about: FATES[key][1], value: flow[key] ?? 0 }));
     const upstreams = few(flow.upstreams ?? {});
+    // As high as the most nodes need if one of them has all: what flows changes it no more.
+    const most = Math.max(fates.length, upstreams.length);
+    const height = TOP + THICKNESS + (most - 1) * SLOT + most * GAP;
+    set(set(this.#svg, "width", width), "height", height);
+    set(this.#svg, "viewBox", `0 0 ${width} ${height}`);
     const total = Math.max(
       flow.received ?? 0,
       fates.reduce((sum, fate) => sum + fate.value, 0),
@@ -152,7 +159,8 @@ export class FlowDiagram {
       set(value, "y", y + 15);
     }
     say(value, told(node.value));
-    say(label, node.label);
+    const letters = [...node.label];
+    say(label, letters.length > LETTERS ? `${letters.slice(0, LETTERS - 1).join("")}…` : node.label);
   }
 
   #tell(nodes, upstreams, told) {
@@ -187,7 +195,7 @@ function few(upstreams) {
 
 /** One under the other, each with room for its words. */
 function place(nodes, x, thick) {
-  let y = 14;
+  let y = TOP;
   for (const node of nodes) {
     Object.assign(node, { x, y, thick: thick(node.value) });
     y += Math.max(node.thick, SLOT) + GAP;
@@ -297,7 +305,8 @@ export class HourChart {
     set(this.#svg, "width", width);
     const step = width / 60;
     const plot = HOUR.height - HOUR.bottom;
-    const max = Math.max(...this.#minutes.map((minute) => STACK.reduce((sum, key) => sum + minute[key], 0)), 1);
+    const most = Math.max(...this.#minutes.map((minute) => STACK.reduce((sum, key) => sum + minute[key], 0)), 0);
+    const max = Math.max(most, 1);
     const start = 60 - this.#minutes.length;
     const paths = Object.fromEntries(STACK.map((key) => [key, ""]));
     this.#minutes.forEach((minute, place) => {
@@ -318,7 +327,7 @@ export class HourChart {
       ...cursor,
       s("path", { class: "axis", d: `M0,${plot + 0.5}H${width}` }),
       ...STACK.map((key) => s("path", { class: key, d: paths[key] })),
-      s("text", { x: 0, y: 10 }, `${count(max)} a minute`),
+      s("text", { x: 0, y: 10 }, most > 0 ? `${count(most)} a minute` : ""),
       s("text", { x: 0, y: HOUR.height - 5 }, "60 min ago"),
       s("text", { x: width, y: HOUR.height - 5, "text-anchor": "end" }, "now"),
     );

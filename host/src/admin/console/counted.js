@@ -6,11 +6,14 @@ import { h } from "./dom.js";
 import { count, NONE, percent } from "./format.js";
 import { badge, empty, plainTable, policyLink, prose, reasonNote, series, since } from "./parts.js";
 
-export function samples(tenant, counted, drops) {
+/** `rule`: the text of the rule that a policy names as its reason, if it is known. */
+export function samples(tenant, counted, drops, rule) {
   if (!counted) return empty("This gateway counts samples in /metrics alone.");
   const examples = (list, match) => list?.find(match)?.examples ?? [];
+  const isLost = (row) => row.samples > waits(row);
   const dropped = counted.dropped.toSorted((a, b) => b.samples - a.samples);
   const rejected = counted.rejected.toSorted((a, b) => b.samples - a.samples);
+  const waiting = rejected.reduce((sum, row) => sum + waits(row), 0);
   const total = (numbers) => numbers.reduce((sum, { samples }) => sum + samples, 0);
   return [
     h(
@@ -21,7 +24,8 @@ export function samples(tenant, counted, drops) {
         ["kept", counted.kept],
         ["edited", counted.edited],
         ["dropped", total(dropped)],
-        ["rejected", total(rejected)],
+        ["rejected", total(rejected) - waiting],
+        ["waiting", waiting],
       ].map(([name, number]) =>
         h(
           "li",
@@ -39,7 +43,7 @@ export function samples(tenant, counted, drops) {
         ["Policy", "Reason", { text: "Samples", number: true }, { text: "Of received", number: true }, "Examples"],
         dropped.map((row) => [
           policyLink(tenant, row.policy),
-          h("code", null, row.reason),
+          [h("code", null, row.reason), rule(row) && h("p", { class: "rule" }, rule(row))],
           count(row.samples),
           percent(row.samples, counted.received),
           exampleList(
@@ -49,19 +53,25 @@ export function samples(tenant, counted, drops) {
         ]),
       ),
     ],
-    rejected.length > 0 && [
-      h("h3", null, "Rejected"),
-      h(
-        "ul",
-        { class: "rejections" },
-        rejected.map((row) =>
-          rejection(
-            row,
-            examples(drops?.rejections, (one) => one.reason === row.reason),
+    [
+      ["Rejected", rejected.filter(isLost)],
+      ["Waiting: kept by the sender and sent again", rejected.filter((row) => !isLost(row))],
+    ].map(
+      ([heading, rows]) =>
+        rows.length > 0 && [
+          h("h3", null, heading),
+          h(
+            "ul",
+            { class: "rejections" },
+            rows.map((row) =>
+              rejection(
+                row,
+                examples(drops?.rejections, (one) => one.reason === row.reason),
+              ),
+            ),
           ),
-        ),
-      ),
-    ],
+        ],
+    ),
     (counted.discarded ?? []).length > 0 && [
       h("h3", null, "Not samples, and not forwarded"),
       plainTable(
@@ -74,8 +84,11 @@ export function samples(tenant, counted, drops) {
   ];
 }
 
+/** Of what was rejected for a reason: the samples that their sender keeps. */
+const waits = (row) => (row.kept_by_sender ? row.samples : (row.waiting ?? 0));
+
 function rejection(row, examples) {
-  const waiting = row.kept_by_sender ? row.samples : (row.waiting ?? 0);
+  const waiting = waits(row);
   const lost = row.samples - waiting;
   const isHarmless = row.reason === "already_stored";
   const fates = [

@@ -69,6 +69,55 @@ export async function askIfThere(path, signal) {
 
 export const tenantPath = (tenant, rest = "") => `api/v1/tenants/${encodeURIComponent(tenant)}${rest}`;
 
+/** What the rates of a table are of. */
+const RATES = ["received", "dropped", "rejected", "waiting"];
+const SECONDS = 60;
+
+/** The last minute by what the stream told in it: what is shown as now is of the same time everywhere. */
+class Minute {
+  /** The newest first: seconds, and rows by tenant. */
+  #tables = [];
+  #flows = [];
+
+  add(kind, data) {
+    if (kind === "flow") this.#flows = [data, ...this.#flows].slice(0, SECONDS);
+    if (kind !== "tenants") return;
+    const rows = new Map(rowsOf(data).map((row) => [row.tenant, row]));
+    this.#tables.unshift({ seconds: data.seconds ?? 5, rows });
+    let covered = 0;
+    this.#tables = this.#tables.filter(({ seconds }) => (covered += seconds) - seconds < SECONDS);
+  }
+
+  /** The rows of the newest table, with rates over a minute. */
+  rows() {
+    const [newest] = this.#tables;
+    return [...(newest?.rows.values() ?? [])].map((row) => ({ ...row, ...this.#rates(row.tenant) }));
+  }
+
+  #rates(tenant) {
+    const sums = RATES.map(() => 0);
+    let left = SECONDS;
+    for (const { seconds, rows } of this.#tables) {
+      const [part, row] = [Math.min(left, seconds), rows.get(tenant)];
+      if (row) RATES.forEach((key, place) => (sums[place] += (row[key] ?? 0) * part));
+      left -= part;
+    }
+    const all = Math.max(SECONDS - left, 1);
+    return Object.fromEntries(RATES.map((key, place) => [key, sums[place] / all]));
+  }
+
+  /** What was stored in it, by fate and upstream; only the shares say something. */
+  shares() {
+    const sum = (of) => this.#flows.reduce((all, flow) => all + (of(flow) ?? 0), 0);
+    const names = Object.keys(this.#flows[0]?.upstreams ?? {});
+    return {
+      kept: sum((flow) => flow.kept),
+      edited: sum((flow) => flow.edited),
+      upstreams: Object.fromEntries(names.map((name) => [name, sum((flow) => flow.upstreams[name])])),
+    };
+  }
+}
+
 /** How the page hears of what happens: `live`, `polling` or `gone`; listeners are told when it changes. */
 class Live extends EventTarget {
   state = "polling";
@@ -76,6 +125,7 @@ class Live extends EventTarget {
   problem = "";
   /** The last data of each event. */
   last = {};
+  minute = new Minute();
   #source = null;
   #pause = 1000;
 
@@ -129,6 +179,7 @@ class Live extends EventTarget {
   #tell(kind, text) {
     try {
       this.last[kind] = JSON.parse(text);
+      this.minute.add(kind, this.last[kind]);
     } catch {
       return;
     }

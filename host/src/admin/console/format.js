@@ -5,6 +5,9 @@
 const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const TENTH = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const FINE = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
+const EXACT = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
+const HOUR = new Intl.DateTimeFormat("sv", { hour: "2-digit", minute: "2-digit" });
+const DAY = new Intl.DateTimeFormat("sv", { year: "numeric", month: "2-digit", day: "2-digit" });
 const CLOCK = new Intl.DateTimeFormat("sv", {
   year: "numeric",
   month: "2-digit",
@@ -23,6 +26,9 @@ const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
 /** To the last digit. */
 export const count = (value) => (isNumber(value) ? WHOLE.format(value) : NONE);
+
+/** What may be a part of one, as it was written. */
+export const exact = (value) => (isNumber(value) ? EXACT.format(value) : NONE);
 
 /** Per second. */
 export function rate(value) {
@@ -68,6 +74,16 @@ export function ago(seconds) {
 /** Of a Unix time, by the clock of whoever reads it. */
 export const clock = (seconds) => (isNumber(seconds) ? CLOCK.format(new Date(seconds * 1000)) : NONE);
 
+/** The same without the day, of what was within hours. */
+export const hourOf = (seconds) => (isNumber(seconds) ? HOUR.format(new Date(seconds * 1000)) : NONE);
+
+/** The end of a certificate in the words of a credential as a day. */
+export const dated = (identity) =>
+  identity?.replace(/\bnot_after=(\d{1,12})\b/, (_, seconds) => `valid until ${DAY.format(new Date(seconds * 1000))}`);
+
+/** Not each refusal is kept: of one kind only a few in some time, and of one tenant only so many. */
+export const timesOrMore = (often) => `${count(often)} or more times`;
+
 export function percent(part, whole) {
   if (!isNumber(part) || !isNumber(whole) || whole <= 0) return NONE;
   const share = (part / whole) * 100;
@@ -79,4 +95,5 @@ export function percent(part, whole) {
 export const of = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
 
 /** A value with the unit that the API names. */
-export const inUnit = (value, unit) => (unit === "bytes" ? bytes(value) : count(value));
+export const inUnit = (value, unit) =>
+  unit === "bytes" ? bytes(value) : unit === "tokens" ? exact(value) : count(value);

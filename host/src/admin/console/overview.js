@@ -5,10 +5,11 @@
 
 import * as attention from "./attention.js";
 import { drawSparkline, FlowDiagram, sparkline } from "./charts.js";
-import { ask, askIfThere, every, live, on, policiesWith, rowsOf } from "./data.js";
+import { ask, askIfThere, every, live, on, policiesWith } from "./data.js";
 import { h, say, set } from "./dom.js";
-import { ago, count, percent, perSecond, rate, span } from "./format.js";
+import { ago, count, dated, percent, perSecond, rate, span, timesOrMore } from "./format.js";
 import { choices, empty, hash, plainTable, refresh, section, since, tenantLink, together } from "./parts.js";
+import { standing } from "./standing.js";
 import { Table } from "./table.js";
 import { explain, fate } from "./words.js";
 
@@ -36,7 +37,7 @@ export function open(main, { params, signal }) {
     },
   );
   const refusals = h("div", null);
-  const known = { status: null, policies: null, upstreams: null, tenants: null, refusals: null };
+  const known = { status: null, policies: null, upstreams: null, tenants: null, refusals: null, reloads: null };
   let history = null;
   let gathered = 0;
   let isAll = false;
@@ -49,11 +50,15 @@ export function open(main, { params, signal }) {
     section(
       "Last refusals",
       {
-        note: "Writes that were answered with anything but 2xx, the newest first, and senders that could not prove who they are.",
+        note: "Writes that were answered with anything but 2xx, by tenant and reason, the newest first, and senders that could not prove who they are.",
       },
       refusals,
     ),
-    section("Tenants", null, table.element),
+    section(
+      "Tenants",
+      { note: "Samples per second over the last minute, and as a line over the last hour." },
+      table.element,
+    ),
   );
 
   const look = () => {
@@ -77,12 +82,12 @@ export function open(main, { params, signal }) {
     );
 
   const picture = () => {
-    const told = live.state === "live" && live.last.flow;
-    if (wanted === "now" && (told || history?.gateway)) {
-      diagram.draw(told || lastOf(history), perSecond);
+    const shares = live.state === "live" ? live.minute.shares() : history?.gateway && sums(history.gateway);
+    if (wanted === "now" && shares && known.tenants) {
+      diagram.draw(flowOf([...known.tenants.values()], shares), perSecond);
       say(
         about,
-        "Samples per second. What senders wrote is stored (kept or edited), dropped on purpose, rejected and lost, or waits in its sender.",
+        "Samples per second over the last minute, as in the table of tenants. What senders wrote is stored (kept or edited), dropped on purpose, rejected and lost, or waits in its sender.",
       );
     } else if (wanted === "hour" && history?.gateway) {
       diagram.draw(sums(history.gateway), count);
@@ -102,24 +107,25 @@ export function open(main, { params, signal }) {
   };
 
   const merge = (rows) => {
-    const before = known.tenants ?? new Map();
     known.tenants = new Map(
       rows.map((row) => [
         row.tenant,
-        { ...before.get(row.tenant), ...row, text: `${row.tenant} ${row.last_reason ?? ""}`.toLowerCase() },
+        { ...row, text: `${row.tenant} ${row.last_reason ?? ""} ${word(row)}`.toLowerCase() },
       ]),
     );
     table.update([...known.tenants.values()]);
     look();
+    if (wanted === "now") picture();
   };
 
-  on("flow", signal, () => wanted === "now" && picture());
-  on("tenants", signal, (event) => merge(rowsOf(event)));
+  on("tenants", signal, () => merge(live.minute.rows()));
   on("reload", signal, () => status(signal).catch(() => {}));
-  if (live.last.tenants) merge(rowsOf(live.last.tenants));
+  if (live.last.tenants) merge(live.minute.rows());
 
   const status = async (signal) => {
     known.status = await ask("api/v1/status", undefined, signal);
+    // Since when a file is refused is asked for only where there is one.
+    if (known.status.broken_tenants.length) known.reloads = await askIfThere("api/v1/reloads", signal);
     look();
   };
   every(10, signal, status);
@@ -155,9 +161,12 @@ const textOf = (title) =>
     .map((part) => (part instanceof Node ? part.textContent : part))
     .join("");
 
+/** By which the search finds those that write no more. */
+const word = (row) => (standing(row).is === "silent" ? "silent" : "");
+
 /** A row of `/api/v1/tenants` in the words of the stream. */
 export function fromApi(row) {
-  const { seconds_ago = null, status = null, reason = null } = row.last_refusal ?? {};
+  const { seconds_ago = null, status = null, reason = null, text = null } = row.last_refusal ?? {};
   return {
     tenant: row.tenant,
     received: row.received_per_second,
@@ -170,13 +179,23 @@ export function fromApi(row) {
     last_status: status,
     last_reason: reason,
     last_seconds_ago: seconds_ago,
+    last_text: text,
+    last_received_seconds_ago: row.last_received_seconds_ago,
+    last_taken_seconds_ago: row.last_taken_seconds_ago,
   };
 }
 
-/** The last interval of a history as rates. */
-function lastOf({ gateway, interval_seconds: seconds }) {
-  const last = (numbers) => (numbers?.at(-1) ?? 0) / seconds;
-  return byFate(gateway, last);
+/** The sums of all rows; what is stored by the `shares` of it. */
+function flowOf(rows, shares) {
+  const sum = (key) => rows.reduce((all, row) => all + (row[key] ?? 0), 0);
+  const [received, dropped, rejected, waiting] = ["received", "dropped", "rejected", "waiting"].map(sum);
+  const stored = Math.max(0, received - dropped - rejected - waiting);
+  const part = (number, all) => (all > 0 ? (stored * number) / all : 0);
+  const edited = part(shares.edited, shares.kept + shares.edited);
+  const entries = Object.entries(shares.upstreams);
+  const all = entries.reduce((total, [, number]) => total + number, 0);
+  const upstreams = Object.fromEntries(entries.map(([name, number]) => [name, part(number, all)]));
+  return { received, kept: stored - edited, edited, dropped, rejected, waiting, upstreams };
 }
 
 const sums = (gateway) => byFate(gateway, (numbers) => (numbers ?? []).reduce((sum, number) => sum + number, 0));
@@ -299,7 +318,11 @@ function refusalList(rows, isAll, more) {
       "This gateway keeps no list of refusals. `gauntlet_rejected_samples_total` in /metrics has them by reason.",
     );
   if (!rows.length) return empty("Nothing was refused lately.");
-  const groups = together(rows);
+  const groups = together(rows, ({ tenant, claimed_tenant, identity, status, reason }) => [
+    tenant ?? claimed_tenant ?? identity,
+    status,
+    reason,
+  ]);
   const shown = isAll ? groups : groups.slice(0, REFUSALS);
   const line = (text) => h("span", { class: "line", title: text }, text);
   return [
@@ -310,12 +333,16 @@ function refusalList(rows, isAll, more) {
         "Last refusals",
         ["When", "Tenant", "Status", "Reason", "What the sender was told", "From"],
         shown.map((row) => [
-          [since(row.seconds_ago), row.often > 1 && ` (${row.often} times)`],
-          row.tenant ? tenantLink(row.tenant) : "nobody proved",
+          [since(row.seconds_ago), row.often > 1 && ` (${timesOrMore(row.often)})`],
+          row.tenant
+            ? tenantLink(row.tenant)
+            : row.claimed_tenant
+              ? [tenantLink(row.claimed_tenant), ", not proved"]
+              : "nobody proved",
           row.status ?? "no TLS",
           h("code", { title: explain(row.reason)?.what }, row.reason),
           line(row.series ? `${row.text} ${row.series}` : row.text),
-          line([row.address, row.identity].filter(Boolean).join(" as ")),
+          line([row.address, dated(row.identity)].filter(Boolean).join(" as ")),
         ]),
       ),
     ),

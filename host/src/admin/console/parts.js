@@ -97,17 +97,21 @@ export function reasonNote(reason) {
   );
 }
 
-/** Refusals of one kind as one: the newest, with how `often` there were more like it, one after the other. */
-export function together(refusals) {
-  const groups = [];
-  const kind = ({ tenant, status, reason, text, identity }) => JSON.stringify([tenant, status, reason, text, identity]);
+/** Refusals of one `kind` as one: the newest, with how `often` there was one. */
+export function together(refusals, kind) {
+  const groups = new Map();
   for (const refusal of refusals) {
-    const last = groups.at(-1);
-    if (last && kind(last) === kind(refusal)) last.often += 1;
-    else groups.push({ ...refusal, often: 1 });
+    const key = JSON.stringify(kind(refusal));
+    const group = groups.get(key);
+    if (group) group.often += 1;
+    else groups.set(key, { ...refusal, often: 1 });
   }
-  return groups;
+  return [...groups.values()];
 }
+
+/** The name of a file, which ends a line at its slashes alone. */
+export const path = (name) =>
+  h("code", { class: "path" }, name.split(/(?<=\/)/).map((part, place) => [place ? h("wbr") : null, part]));
 
 /** How much of a limit is used: the picture for a number that stands beside it. */
 export function meter(use, max) {
@@ -195,6 +199,10 @@ export function hash(path, params = {}) {
 
 export const tenantLink = (tenant, text = tenant) =>
   h("a", { href: hash(`/tenants/${encodeURIComponent(tenant)}`) }, text);
+
+export const upstreamLink = (upstream) => h("a", { href: hash("/upstreams") }, upstream);
+
+export const reloadsLink = () => h("a", { href: hash("/policies") }, "The reloads are under Policies");
 
 export const policyLink = (tenant, policy, text = policy) =>
   h("a", { href: hash(`/policies/${encodeURIComponent(tenant)}/${encodeURIComponent(policy)}`) }, text);

@@ -1,12 +1,11 @@
 // `#/tenants/NAME`: everything about one tenant, from what is wrong now to what to paste into its Prometheus.
 
-import { fromApi } from "./overview.js";
-import * as attention from "./attention.js";
+import { banner, KINDS, ruleOf } from "./banner.js";
 import { samples } from "./counted.js";
 import { FlowDiagram, HourChart, legend } from "./charts.js";
 import { ask, askIfThere, every, tenantPath } from "./data.js";
 import { h } from "./dom.js";
-import { bytes, clock, count, inUnit, NONE, percent, perSecond, span } from "./format.js";
+import { bytes, clock, count, dated, exact, inUnit, NONE, percent, perSecond, span, timesOrMore } from "./format.js";
 import {
   badge,
   choices,
@@ -15,6 +14,7 @@ import {
   facts,
   hash,
   meter,
+  path,
   plainTable,
   policyLink,
   prose,
@@ -23,6 +23,7 @@ import {
   series,
   since,
   together,
+  upstreamLink,
 } from "./parts.js";
 import { explain } from "./words.js";
 
@@ -36,6 +37,7 @@ const box = () => h("div", null);
 export function open(main, { tenant, signal }) {
   const parts = {
     state: box(),
+    facts: box(),
     counted: box(),
     refusals: box(),
     use: box(),
@@ -52,6 +54,8 @@ export function open(main, { tenant, signal }) {
 
   main.append(
     parts.state,
+    section("Last refusals", { note: "What senders of this tenant were told, the newest first." }, parts.refusals),
+    parts.facts,
     asker(tenant),
     section("What flows", { note: "Samples per second, over the last whole minute." }, diagram.element),
     section("Last hour", { aside: legend() }, hour.element),
@@ -62,7 +66,6 @@ export function open(main, { tenant, signal }) {
       },
       parts.counted,
     ),
-    section("Last refusals", { note: "What senders of this tenant were told, the newest first." }, parts.refusals),
     section("Limits", { note: "How much of each limit is used now." }, parts.use),
     section(
       "Policies",
@@ -97,17 +100,21 @@ export function open(main, { tenant, signal }) {
   const fresh = () => refresh(parts.fresh, [minutes, seen.cardinality], () => newSeries(seen.cardinality, minutes));
   const counted = () =>
     seen.detail &&
-    refresh(parts.counted, [seen.detail.counted ?? null, seen.drops ?? null], () =>
-      samples(tenant, seen.detail.counted, seen.drops),
+    refresh(parts.counted, [seen.detail.counted ?? null, seen.drops ?? null, seen.config ?? null], () =>
+      samples(tenant, seen.detail.counted, seen.drops, (row) => ruleOf(seen.config, row)),
     );
   const state = () =>
-    refresh(parts.state, [seen.detail ?? null, seen.status ?? null], () => head(tenant, seen.detail, seen.status));
+    seen.detail !== undefined &&
+    refresh(parts.state, [seen.detail, seen.status ?? null, seen.reloads ?? null], () =>
+      banner(tenant, seen.detail, seen.status, seen.reloads),
+    );
 
   every(5, signal, async (signal) => {
     seen.detail = await detailOf(tenant, signal);
     state();
     const detail = seen.detail;
     if (!detail) return;
+    refresh(parts.facts, detail, head);
     draw(diagram, detail);
     counted();
     refresh(parts.refusals, detail.refusals ?? null, refusals);
@@ -120,6 +127,8 @@ export function open(main, { tenant, signal }) {
   });
   every(10, signal, async (signal) => {
     seen.status = await ask("api/v1/status", undefined, signal);
+    if (seen.status.broken_tenants.some((one) => one.tenant === tenant))
+      seen.reloads = await askIfThere("api/v1/reloads", signal);
     state();
   });
   every(10, signal, async (signal) => {
@@ -136,7 +145,9 @@ export function open(main, { tenant, signal }) {
   });
   every(60, signal, async (signal) => {
     const config = await askIfThere(`api/v1/config?tenant=${encodeURIComponent(tenant)}`, signal);
+    seen.config = config?.config;
     refresh(parts.config, config, configuration);
+    counted();
   });
 }
 
@@ -170,52 +181,19 @@ function asker(tenant) {
   );
 }
 
-function head(tenant, detail, status) {
-  const broken = status?.broken_tenants.find((one) => one.tenant === tenant);
-  if (!detail) {
-    return broken
-      ? attention.list(
-          attention.problems({
-            status: {
-              ...status,
-              broken_tenants: [broken],
-              went_back: [],
-              last_reload: { errors: [], plugin_errors: [], warnings: [] },
-            },
-          }),
-          true,
-        )
-      : empty(
-          `Nothing serves a tenant \`${tenant}\`. Its file may be missing, or its name is another: look at the overview.`,
-        );
-  }
-  const own = {
-    status: status && {
-      broken_tenants: broken ? [broken] : [],
-      went_back: detail.went_back ? [detail.went_back] : [],
-      last_reload: { errors: [], plugin_errors: [], warnings: [] },
-    },
-    tenants: [{ ...fromApi(detail), tenant }],
-    policies: detail.chain,
-  };
-  const problems = attention.problems(own);
-  return [
-    problems.length
-      ? attention.list(problems, true)
-      : h("p", { class: "calm" }, badge("good", "well"), " Nothing is lost and nothing waits."),
-    facts(
-      ["State", detail.enabled ? badge("good", "served") : badge("bad", "disabled: every write is answered 403")],
-      ["Written in", h("code", null, detail.file)],
-      ["Generation", count(detail.generation)],
-      ["Upstreams", detail.upstreams.join(", ")],
-      [
-        "Active series",
-        `${count(detail.active_series)} of ${count(detail.max_active_series)} (${percent(detail.active_series, detail.max_active_series)})`,
-      ],
-      detail.p99_seconds !== undefined && ["99 of 100 answers within", span(detail.p99_seconds)],
-      detail.answers && ["Answers", answerCounts(detail.answers)],
-    ),
-  ];
+function head(detail) {
+  return facts(
+    ["State", detail.enabled ? badge("good", "served") : badge("bad", "disabled: every write is answered 403")],
+    ["Written in", path(detail.file)],
+    ["Generation", count(detail.generation)],
+    ["Upstreams", detail.upstreams.map((name, place) => [place ? ", " : "", upstreamLink(name)])],
+    [
+      "Active series",
+      `${count(detail.active_series)} of ${count(detail.max_active_series)} (${percent(detail.active_series, detail.max_active_series)})`,
+    ],
+    detail.p99_seconds !== undefined && ["99 of 100 answers within", span(detail.p99_seconds)],
+    detail.answers && ["Answers", answerCounts(detail.answers)],
+  );
 }
 
 const answerCounts = (answers) =>
@@ -247,7 +225,7 @@ function refusals(rows) {
   if (rows === null) return empty("This gateway keeps no list of refusals.");
   if (!rows.length) return empty("Nothing was refused lately.");
   // What to do is told where a reason comes first.
-  const groups = together(rows);
+  const groups = together(rows, ({ status, reason, text, identity }) => [status, reason, text, identity]);
   const first = new Map(groups.toReversed().map((row) => [row.reason, row]));
   return h(
     "ol",
@@ -266,10 +244,10 @@ function refusals(rows) {
           h(
             "span",
             { class: "note" },
-            row.often > 1 ? `${row.often} times, last ` : "",
+            row.often > 1 ? `${timesOrMore(row.often)}, last ` : "",
             since(row.seconds_ago),
             row.address ? `, from ${row.address}` : "",
-            row.identity ? ` as ${row.identity}` : "",
+            row.identity ? ` as ${dated(row.identity)}` : "",
           ),
         ),
         h("p", { class: "told" }, row.text),
@@ -287,7 +265,7 @@ function limits({ use, budgets }, detail) {
     { limit: "max_active_series", use: detail.active_series, max: detail.max_active_series, unit: "series" },
   ];
   const row = ({ limit, use, max, unit, per_second: perSecond }) => {
-    const of = perSecond === undefined ? unit : `${unit}, ${count(perSecond)} of them come back each second`;
+    const of = perSecond === undefined ? unit : `${unit}, ${exact(perSecond)} of them come back each second`;
     return [
       h("code", null, limit),
       [meter(use, max), ` ${percent(use, max)}`],
@@ -389,7 +367,7 @@ function newSeries(answer, minutes) {
       "p",
       null,
       h("strong", null, count(found.new_series)),
-      ` ${found.new_series === 1 ? "series was" : "series were"} new in the last ${Math.round((found.covered_seconds ?? minutes) / 60)} min. Each number below is at most ${count(found.error)} too high. A label with many values is the one that grows.`,
+      ` ${found.new_series === 1 ? "series was" : "series were"} new in the last ${Math.round((found.covered_seconds ?? minutes) / 60)} min. ${found.error > 0 ? `Each number below is at most ${count(found.error)} too high. ` : ""}A label with many values is the one that grows.`,
     ),
     h(
       "div",
@@ -402,11 +380,6 @@ function newSeries(answer, minutes) {
 
 function credentials(rows) {
   if (!rows.length) return empty("It has none: nobody can write as this tenant.");
-  const kinds = {
-    client_certificate: "client certificate",
-    bearer_token: "bearer token",
-    basic_auth: "username and password",
-  };
   const ends = rows.some((row) => row.expires_timestamp_seconds);
   const heads = ["Kind", "Name", "Last used", ...(ends ? ["Certificate ends"] : [])];
   return plainTable(
@@ -419,7 +392,7 @@ function credentials(rows) {
           ? h("span", { class: "none" }, "never since the start")
           : since(row.last_used_seconds_ago);
       return [
-        kinds[row.kind] ?? row.kind,
+        KINDS[row.kind] ?? row.kind,
         name ? h("code", null, name) : NONE,
         used,
         ...(ends ? [end(row.expires_timestamp_seconds)] : []),

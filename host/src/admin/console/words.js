@@ -4,10 +4,10 @@
 // shown as it is, because policies have words of their own. A test holds this table against docs/protocol.md.
 
 /** Who can mend it. */
-const SENDER = "the sender";
-const TENANT = "the tenant's file";
+const SENDER = "who runs the sender";
+const TENANT = "the tenant";
 const OPERATOR = "the operator";
-const RECEIVER = "the receivers";
+const RECEIVER = "who runs the receivers";
 const TIME = "nobody, it heals by itself";
 
 const RETRIED = "The sender keeps the samples and sends them again.";
