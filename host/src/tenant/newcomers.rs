@@ -222,7 +222,8 @@ impl Kept {
 
     fn see(&mut self, name: &[u8], value: u64) {
         if let Some(current) = self.slots.back_mut() {
-            current.labels.see(name, value);
+            // It is counted with the others of its run.
+            current.labels.add_known(name, 0, Some(value));
         }
     }
 

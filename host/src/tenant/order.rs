@@ -93,10 +93,11 @@ pub struct OutOfTurn {
     pub retry_after: Duration,
 }
 
-/// A write that is here. Others wait for it until this is gone.
+/// A write that is here. Others wait for it until this is gone, or longer if it is expected again.
 pub struct InOrder<'o> {
     order: &'o Order,
     place: usize,
+    expected: Option<Instant>,
 }
 
 impl Order {
@@ -133,7 +134,11 @@ impl Order {
         let series = self.series(scanned);
         let most = self.watch.share(LEAST_BYTES..=MOST_BYTES);
         let place = self.lock().take_in(&series, most, now)?;
-        Some(InOrder { order: self, place })
+        Some(InOrder {
+            order: self,
+            place,
+            expected: None,
+        })
     }
 
     /// Waits until no older write is here or expected.
@@ -142,8 +147,8 @@ impl Order {
     /// If it would have to wait for too long. One that is here for as long is waited for no more.
     pub async fn wait(&self, write: &InOrder<'_>, counters: &Counters) -> Result<(), OutOfTurn> {
         let deadline = Instant::now() + LONGEST;
-        let is_shared = |line: &Line, now| line.shared_until.is_some_and(|until| now < until);
-        if is_shared(&self.lock(), Instant::now()) {
+        let is_shared = self.lock().is_shared(Instant::now());
+        if is_shared {
             tokio::time::sleep(SETTLES).await;
         }
         let mut waits = None;
@@ -177,9 +182,8 @@ impl Order {
     pub fn told_to_wait(&self, write: Option<InOrder<'_>>, seconds: u64, now: Instant) {
         let until = now.saturating_duration_since(self.began) + AFTERMATH;
         self.until.store(until.as_millis() as u64, atomic::Ordering::Relaxed);
-        if let Some(write) = write {
-            let expected = now + Duration::from_secs(seconds) + LATE;
-            self.lock().expect(write.place, expected);
+        if let Some(mut write) = write {
+            write.expected = Some(now + Duration::from_secs(seconds) + LATE);
         }
     }
 
@@ -242,6 +246,10 @@ impl Line {
         self.rests_until.is_some_and(|until| now < until)
     }
 
+    fn is_shared(&self, now: Instant) -> bool {
+        self.shared_until.is_some_and(|until| now < until)
+    }
+
     fn room_for(&mut self, bytes: u64, most: u64) -> Option<usize> {
         let place = self
             .writes
@@ -299,16 +307,11 @@ impl Line {
         waited_for.map(|write| write.expected).filter(is_near).max()
     }
 
-    fn expect(&mut self, place: usize, at: Instant) {
-        if let Some(write) = self.write(place) {
-            write.expected = Some(at);
-        }
-    }
-
-    /// One that is here no longer and is not expected.
-    fn leave(&mut self, place: usize) {
-        if self.write(place).is_some_and(|write| write.expected.is_none()) {
-            self.forget(place);
+    /// It is here no longer, and is forgotten unless it is expected again.
+    fn leave(&mut self, place: usize, expected: Option<Instant>) {
+        match self.write(place).filter(|_| expected.is_some()) {
+            Some(write) => write.expected = expected,
+            None => self.forget(place),
         }
     }
 
@@ -343,7 +346,7 @@ impl Write {
 
 impl Drop for InOrder<'_> {
     fn drop(&mut self) {
-        self.order.lock().leave(self.place);
+        self.order.lock().leave(self.place, self.expected);
         self.order.moved.notify_waiters();
     }
 }

@@ -59,13 +59,6 @@ impl Sketch {
         name.len().min(MAX_NAME) as u64 + values + RECORD
     }
 
-    /// Notes the hash of a value of the label `name`, as far as that is counted.
-    pub(super) fn see(&mut self, name: &[u8], value: u64) {
-        if let Some(counter) = self.find(name) {
-            counter.see(Some(value));
-        }
-    }
-
     /// Counts `name` so many times more, with the hash of a value if it is a label's; false if it has no counter.
     pub(super) fn add_known(&mut self, name: &[u8], times: u64, value: Option<u64>) -> bool {
         let Some(counter) = self.find(name) else { return false };
