@@ -8,6 +8,9 @@ use serde_json::json;
 
 use crate::tenant;
 
+const HELD: &str = "gauntlet_held_writes_total";
+const OF_A: [(&str, &str); 1] = [("tenant", "a")];
+
 fn at(time: i64) -> WriteRequest {
     write((0..20).map(|n| series(&format!("metric_{n}")).sample(1.0, time)))
 }
@@ -29,13 +32,6 @@ fn time(received: &Received) -> i64 {
     received.write.timeseries[0].samples[0].timestamp - T0
 }
 
-async fn held(gateway: &Gateway) -> f64 {
-    gateway
-        .metrics()
-        .await
-        .sum("gauntlet_held_writes_total", &[("tenant", "a")])
-}
-
 #[tokio::test]
 async fn what_comes_while_an_older_write_waits_is_held_until_that_has_come_again() {
     let receiver = Receiver::start().await;
@@ -46,9 +42,7 @@ async fn what_comes_while_an_older_write_waits_is_held_until_that_has_come_again
     assert_eq!(one.write(&at(1000)).await.status, 503);
     receiver.clear();
     let later = async {
-        while held(&gateway).await < 1.0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        gateway.expect_metric(HELD, &OF_A, 1.0).await;
         assert!(receiver.received().is_empty());
         // Other series wait for nobody.
         let others = write([series("another").sample(1.0, 2000)]);
@@ -70,9 +64,7 @@ async fn what_is_over_the_rate_is_known_the_first_time() {
     assert_eq!(one.write(&at(1000)).await.status, 204);
     assert_eq!(one.write(&at(2000)).await.status, 503);
     let later = async {
-        while held(&gateway).await < 1.0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        gateway.expect_metric(HELD, &OF_A, 1.0).await;
         stored(&one, at(2000)).await;
     };
     tokio::join!(stored(&other, at(3000)), later);
@@ -90,5 +82,5 @@ async fn a_write_whose_older_one_never_comes_goes_on_by_itself() {
     assert_eq!(sender.write(&at(1000)).await.status, 503);
     // As Telegraf does: what waited is gone, and comes with what is new.
     stored(&sender, at(2000)).await;
-    assert_eq!(held(&gateway).await, 1.0);
+    assert_eq!(gateway.metrics().await.sum(HELD, &OF_A), 1.0);
 }

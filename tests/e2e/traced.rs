@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use gauntlet_tests::collector::STAGES;
 use gauntlet_tests::sink::Sink;
 use gauntlet_tests::{
     FakeCollector, Gateway, Receiver, Reply, Setup, SpanSeen, refused_address, relabel, series, write,
@@ -81,16 +82,7 @@ async fn a_write_has_a_span_that_says_what_became_of_it_and_when_each_stage_ende
     ] {
         assert_eq!(span.is(key), value, "{key}: {span:#?}");
     }
-    let all = [
-        "authenticated",
-        "body read",
-        "decoded",
-        "judged",
-        "admitted",
-        "encoded",
-        "upstream answered",
-    ];
-    assert_eq!(span.stages(), all);
+    assert_eq!(span.stages(), STAGES);
     let times = span.events.iter().map(|event| event.time);
     let times: Vec<u64> = std::iter::once(span.start).chain(times).chain([span.end]).collect();
     assert!(times.is_sorted() && times[0] > 1_700_000_000_000_000_000, "{times:?}");

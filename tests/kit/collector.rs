@@ -19,6 +19,17 @@ use tokio::net::TcpListener;
 
 use crate::deadline::eventually;
 
+/// What a span of a write that nothing held up has as events, in their order.
+pub const STAGES: [&str; 7] = [
+    "authenticated",
+    "body read",
+    "decoded",
+    "judged",
+    "admitted",
+    "encoded",
+    "upstream answered",
+];
+
 /// One span as it arrived.
 #[derive(Clone, Debug)]
 pub struct SpanSeen {

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use gauntlet_tests::collector::STAGES;
 use gauntlet_tests::process::provisioned;
 use gauntlet_tests::{Gateway, Received, Receiver, Reply, Setup, Tenant, relabel, series, write};
 use serde_json::{Value, json};
@@ -23,16 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What senders of the check say that their write is part of.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
-
-const STAGES: [&str; 7] = [
-    "authenticated",
-    "body read",
-    "decoded",
-    "judged",
-    "admitted",
-    "encoded",
-    "upstream answered",
-];
 
 pub fn traced(dir: &Path, logs: &Path) -> Result<String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
