@@ -47,7 +47,7 @@ pub struct Scanned {
     metadata: u64,
     is_as_sent: bool,
     extras: Option<Box<Extras>>,
-    sources: Vec<u32>,
+    sources: Vec<Source>,
 }
 
 /// Where one series lies in its body. Offsets in bytes, counts of its parts. Made only where a body is walked.
@@ -62,6 +62,14 @@ pub struct Series {
     pub(super) samples: u32,
     pub(super) histograms: u32,
     pub(super) exemplars: u32,
+}
+
+/// Of a body that was written out: from the label at `at` on, each lies as far before as this one does from `from`, up to where
+/// the next of these begins. 0: nowhere, for there is the tag of a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) at: u32,
+    pub(super) from: u32,
 }
 
 /// The series that were received and are not among the scanned ones, by reason.
@@ -164,13 +172,13 @@ impl Scanned {
         }
     }
 
-    /// Of a body of 2.0, written out as `body`, in which each label was copied from its source, if it has one.
+    /// Of a body of 2.0, written out as `body`, in which labels lie before as well where these say so.
     pub(super) fn transcoded(
         body: Bytes,
         found: Walked,
         is_plain: bool,
         extras: Option<Box<Extras>>,
-        sources: Vec<u32>,
+        sources: Vec<Source>,
     ) -> Self {
         let is_as_sent = is_plain && found.rejected.is_empty();
         let scanned = Self::new(Protocol::V2, body, found, is_as_sent);
@@ -256,9 +264,9 @@ impl Scanned {
         !self.sources.is_empty()
     }
 
-    /// Of each label of each series, in the order they lie in the body, where the same label lies before it: 0 where that is
-    /// not known. Empty where series came as they are, and where one was written otherwise.
-    pub(super) fn sources(&self) -> &[u32] {
+    /// In the order they lie in the body; the first is that of the first label. Empty where series came as they are, and where one
+    /// was written otherwise.
+    pub(super) fn sources(&self) -> &[Source] {
         &self.sources
     }
 

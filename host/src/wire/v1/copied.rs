@@ -1,21 +1,24 @@
 //! From a body whose labels were copied to a compressed one, by where they were copied from.
 //!
 //! Takes the series of a body written out of one of 2.0 and the sources of their labels, gives elements. What a reference
-//! stands for is known to lie where it was written before, so nothing is looked for and little is compared: labels whose
-//! sources follow each other are one copy. Between the labels, of values and times, only what lies at the same place of the
+//! stands for is known to lie where it was written before, so nothing is looked for and little is compared, and no label is
+//! looked at by itself: those that lie in one row before are one copy. Between the labels, of values and times, only what lies at the same place of the
 //! series before is tried, as [`encode`](super::encode) does it.
 
 use std::ops::Range;
 
 use super::places::{LONG_TAIL, NAME, SEAM_BITS, label_end, replace, word};
-use crate::wire::series::Series;
+use crate::wire::series::{Series, Source};
 use crate::wire::snappy::elements::{Elements, FAR, alike_after};
 
 pub(super) struct Encoder<'a> {
     body: &'a [u8],
     elements: Elements<'a>,
     snap: &'a mut snap::raw::Encoder,
-    sources: std::slice::Iter<'a, u32>,
+    /// Those that begin behind what is encoded.
+    sources: &'a [Source],
+    /// How far the labels of the last one lie behind where they are copied from. 0 if nowhere.
+    distance: usize,
     run: Run,
     /// Last places of series whose first bytes were the same.
     seams: [u32; 1 << SEAM_BITS],
@@ -54,13 +57,14 @@ impl<'a> Encoder<'a> {
         body: &'a [u8],
         elements: Elements<'a>,
         snap: &'a mut snap::raw::Encoder,
-        sources: &'a [u32],
+        sources: &'a [Source],
     ) -> Self {
         Self {
             body,
             elements,
             snap,
-            sources: sources.iter(),
+            sources,
+            distance: 0,
             run: Run::NONE,
             seams: [0; 1 << SEAM_BITS],
             before: 0,
@@ -75,12 +79,18 @@ impl<'a> Encoder<'a> {
         let mut run = self.seam(self.run, start, labels);
         let mut at = labels;
         while at < tail {
-            let label_end = label_end(self.body, at);
-            let source = self.sources.next().map_or(0, |source| *source as usize);
-            if label_end > run.stop {
-                run = self.label(run, at..label_end, source, at == labels);
+            if let [source, rest @ ..] = self.sources
+                && source.at as usize == at
+            {
+                self.sources = rest;
+                self.distance = if source.from == 0 { 0 } else { at - source.from as usize };
             }
-            at = label_end;
+            debug_assert!(self.sources.first().is_none_or(|next| next.at as usize > at));
+            let next = self.sources.first().map_or(tail, |next| tail.min(next.at as usize));
+            if next > run.stop {
+                run = self.row(run, at..next, at == labels);
+            }
+            at = next;
         }
         self.run = self.tail(run, tail, end);
         (self.before, self.before_labels) = (start, labels);
@@ -121,35 +131,36 @@ impl<'a> Encoder<'a> {
         self.end(run)
     }
 
-    /// One that the run does not reach the end of, as far as is known.
+    /// Labels that lie in one row before, or nowhere, and that the run does not reach the end of, as far as is known.
     #[inline(always)]
-    fn label(&mut self, mut run: Run, label: Range<usize>, source: usize, is_first: bool) -> Run {
-        let Range { start: at, end } = label;
-        debug_assert!(source == 0 || self.body.get(source..source + end - at) == self.body.get(label));
+    fn row(&mut self, mut run: Run, row: Range<usize>, is_first: bool) -> Run {
+        let (Range { start: at, end }, distance) = (row, self.distance);
+        debug_assert!(distance == 0 || self.body.get(at - distance..end - distance) == self.body.get(at..end));
         if run.is_any() {
-            let expected = run.source(at);
-            if source == expected {
+            if distance == run.offset {
                 run.stop = end;
                 return run;
             }
-            // What came there behind the same label may be the same as well; from far away it takes longer elements.
-            if source == 0 || run.offset < FAR {
-                run.stop = at + alike(self.body, at, expected);
+            // What came there behind the same labels may be the same as well; from far away it takes longer elements.
+            if distance == 0 || run.offset < FAR {
+                run.stop = at + alike(self.body, at, run.source(at));
                 if run.stop >= end {
                     return run;
                 }
             }
             self.end(run);
         }
-        if source > 0 && self.elements.done() < end {
-            return Run {
-                at,
-                offset: at - source,
-                stop: end,
-            };
-        }
-        if is_first && self.elements.done() < end {
-            self.new_name(at, end);
+        if self.elements.done() < end {
+            if distance > 0 {
+                return Run {
+                    at,
+                    offset: distance,
+                    stop: end,
+                };
+            }
+            if is_first {
+                self.new_name(at, label_end(self.body, at));
+            }
         }
         Run::NONE
     }

@@ -1,26 +1,27 @@
 //! Where a body of 1.0 is written.
 //!
-//! Takes labels by their references and bytes, gives one piece of memory whose size was known before, and of each label where
-//! the same one stood last: whoever compresses the body need not look for it. A label that was written before is copied from
+//! Takes labels by their references and bytes, gives one piece of memory whose size was known before, and where the same labels
+//! stood last: whoever compresses the body need not look for them. A label that was written before is copied from
 //! there, as a whole: of twelve references of a series one or two are news. Never grows.
 
 use std::ops::Range;
 
 use super::symbols::{MAX_COUNT, References, Symbol, Symbols, odd_number, out_of_range};
-use crate::wire::series::{ScanError, Series};
+use crate::wire::series::{ScanError, Series, Source};
 use crate::wire::snappy::buffer::Buffer;
 use crate::wire::v1::tags::{LABEL, NAME, SERIES, VALUE};
 use crate::wire::varint;
 
 /// As many bytes are copied of a label that has no more, or of a sample: what is too much is written over.
-const CHUNK: usize = 32;
+const CHUNK: usize = 64;
 /// A label of more bytes than this is copied by its length.
 const TWO_CHUNKS: usize = 2 * CHUNK;
 
 /// Bytes of a label, at about the most on average.
 const USUAL_LABEL: usize = 32;
-/// Where one came from.
-const SOURCE_BYTES: u64 = size_of::<u32>() as u64;
+/// Bytes of labels that stood in one row before, at about the least on average.
+const USUAL_ROW: usize = 2 * USUAL_LABEL;
+const SOURCE_BYTES: u64 = size_of::<Source>() as u64;
 
 pub(super) struct Output {
     room: Buffer,
@@ -28,8 +29,10 @@ pub(super) struct Output {
     at: usize,
     /// By the reference to a value.
     known: Vec<KnownLabel>,
-    /// Of each label of a usual series, where the same one stood last. 0: nowhere, for there is the tag of a series.
-    sources: Vec<u32>,
+    /// Where the labels of usual series stood last.
+    sources: Vec<Source>,
+    /// How far the last label lies behind where it stood last. 0 if it stood nowhere.
+    distance: u32,
     /// Bytes of the tag and the length of the last series: the next one most likely has as many.
     header: usize,
 }
@@ -62,15 +65,17 @@ impl Output {
             room: Buffer::take(length as usize + Self::SPARE),
             at: 0,
             known: vec![none; symbols.0.len()],
-            sources: Vec::with_capacity(length as usize / USUAL_LABEL),
+            sources: Vec::with_capacity(length as usize / USUAL_ROW),
+            // Of no label.
+            distance: u32::MAX,
             header: 3,
         }
     }
 
     /// Bytes of memory that it takes for so many bytes and references, at most, with the symbols.
     pub(super) fn size(length: u64, references: u64, symbols: &Symbols) -> u64 {
-        // One source for two references, and room that grows by doubling.
-        let sources = SOURCE_BYTES * references.max(length / USUAL_LABEL as u64);
+        // One source for two references at most, and room that grows by doubling.
+        let sources = SOURCE_BYTES * references.max(length / USUAL_ROW as u64);
         let symbols = symbols.0.capacity() * (size_of::<Symbol>() + size_of::<KnownLabel>());
         length + Self::SPARE as u64 + sources + symbols as u64
     }
@@ -86,7 +91,7 @@ impl Output {
     }
 
     /// What is written, and the sources of the labels of usual series.
-    pub(super) fn done(mut self) -> (Buffer, Vec<u32>) {
+    pub(super) fn done(mut self) -> (Buffer, Vec<Source>) {
         self.room.cut(self.at);
         (self.room, self.sources)
     }
@@ -110,6 +115,7 @@ impl Output {
     ) -> Result<Placed, ScanError> {
         let start = self.at;
         let labels_start = start + self.header;
+        let (sources, distance) = (self.sources.len(), self.distance);
         self.at = labels_start;
         let count = self.put_labels(&texts, series, references.clone())?;
         let labels_end = self.at;
@@ -124,6 +130,9 @@ impl Output {
         let length = (self.at - labels_start) as u64;
         if 1 + varint::length(length) != self.header {
             self.move_series(&mut written, &series[references], length)?;
+            if count > 0 {
+                self.move_sources(sources, distance, labels_start, written.labels_start);
+            }
         }
         let header = self.room.room_mut().get_mut(start..written.labels_start);
         put_header(header.ok_or(ScanError::NotRewritten)?, length);
@@ -144,37 +153,44 @@ impl Output {
             sources,
             ..
         } = self;
-        let (room, all, before) = (room.room_mut(), &mut all[..], sources.len());
-        let (mut next, mut at) = (references.start, self.at);
+        let (room, all) = (room.room_mut(), &mut all[..]);
+        let (mut next, mut at, mut distance, mut count) = (references.start, self.at, self.distance, 0);
         while next < references.end {
             let (name, value);
             (name, value, next) = match short_pair(series, next) {
                 Some(pair) if pair.2 <= references.end => pair,
                 _ => any_pair(series, next..references.end)?,
             };
+            count += 1;
             let known = all.get_mut(value as usize).ok_or_else(out_of_range)?;
-            let source = if known.name == name {
+            if known.name == name {
                 let (first, length) = (known.first as usize, known.length as usize);
                 copy_chunk(room, first, at)?;
                 if length > CHUNK {
                     copy_more(room, first, at, length)?;
                 }
-                let last = std::mem::replace(&mut known.last, at as u32);
+                let from = std::mem::replace(&mut known.last, at as u32);
+                let further = (at as u32).wrapping_sub(from);
+                if further != distance {
+                    distance = further;
+                    sources.push(Source { at: at as u32, from });
+                }
                 at += length;
-                last
             } else {
                 let end = put_new_label(room, at, texts, (name, value))?;
                 known.name = name;
                 known.length = (end - at) as u32;
                 known.first = at as u32;
                 known.last = at as u32;
+                if distance != 0 {
+                    distance = 0;
+                    sources.push(Source { at: at as u32, from: 0 });
+                }
                 at = end;
-                0
-            };
-            sources.push(source);
+            }
         }
-        self.at = at;
-        Ok((self.sources.len() - before) as u64)
+        (self.at, self.distance) = (at, distance);
+        Ok(count)
     }
 
     #[inline(always)]
@@ -193,6 +209,30 @@ impl Output {
         Ok(())
     }
 
+    /// The labels of the last series, whose sources are the last ones from `first` on, are moved: what was at `old` is at `new`. It
+    /// had `distance` before them.
+    #[cold]
+    #[inline(never)]
+    fn move_sources(&mut self, first: usize, distance: u32, old: usize, new: usize) {
+        let (old, new) = (old as u32, new as u32);
+        if self.sources.get(first).is_none_or(|source| source.at != old) {
+            // It went on from the series before, and does so no longer.
+            let from = if distance == 0 { 0 } else { old.wrapping_sub(distance) };
+            self.sources.insert(first, Source { at: old, from });
+        }
+        for source in &mut self.sources[first..] {
+            source.at = source.at - old + new;
+            // Twice in one series.
+            if source.from >= old {
+                source.from = 0;
+            }
+        }
+        self.distance = match self.sources.last() {
+            Some(source) if source.from > 0 => source.at - source.from,
+            _ => 0,
+        };
+    }
+
     /// The last series has another length than there was room for in front of it.
     #[cold]
     #[inline(never)]
@@ -208,12 +248,6 @@ impl Output {
         written.labels_start = to;
         written.end = self.at;
         self.header = header;
-        for source in self.sources.iter_mut().rev().take(written.references as usize / 2) {
-            // Twice in one series.
-            if *source as usize >= written.start {
-                *source = 0;
-            }
-        }
         // What is known of its labels is where they were.
         let (mut references, mut at) = (References(references), to);
         while let Some(name) = references.next()? {
