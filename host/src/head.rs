@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Method};
 
 use crate::config::{TENANT_PREFIX, WRITE_PATHS};
@@ -87,6 +87,13 @@ pub fn schema(headers: &HeaderMap) -> Result<Protocol, HeadError> {
         return Err(HeadError::Encoding);
     }
     Ok(protocol)
+}
+
+/// Whether the sender is one that sends the same series from several queues, so that a newer write overtakes one that waits: a
+/// vmagent, by what it calls itself.
+pub fn has_several_queues(headers: &HeaderMap) -> bool {
+    let agent = headers.get(USER_AGENT);
+    agent.is_some_and(|agent| agent.as_bytes().starts_with(b"vmagent"))
 }
 
 /// The message that a media type of [`PROTOBUF`] says it holds, [`V1`] if it does not say, as RFC 9110 section 8.3.1 writes

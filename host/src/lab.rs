@@ -109,7 +109,7 @@ impl Lab {
     fn enter(&self) -> Result<Session<'_>, Failure> {
         let proved = self.pipeline.tenants.of(self.proof.clone(), Instant::now());
         let proved = proved.ok_or(Failure::Bug("the lab's tenant is gone"))?;
-        Ok(proved.ready()?.enter(&self.pipeline.shared.in_flight)?)
+        Ok(proved.ready()?.enter(&self.pipeline.shared.in_flight, false)?)
     }
 }
 

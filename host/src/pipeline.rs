@@ -221,7 +221,7 @@ impl Pipeline {
         trace.written = (protocol == Protocol::V2).then(Totals::default);
 
         // Session: from here on everything is asked of it. Body: under permits, deadlines and sizes.
-        let mut session = ready.enter(&self.shared.in_flight)?;
+        let mut session = ready.enter(&self.shared.in_flight, head::has_several_queues(headers))?;
         trace.over_rate = Some(session.config().over_rate);
         let compressed = self.read_body(incoming, &mut session).await?;
         trace.bytes = compressed.len() as u64;

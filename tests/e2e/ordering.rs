@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gauntlet_tests::remote_write::T0;
-use gauntlet_tests::{Gateway, Received, Receiver, Reply, Sender, Setup, WriteRequest, series, write};
+use gauntlet_tests::{Gate, Gateway, Received, Receiver, Reply, Sender, Setup, WriteRequest, series, write};
 use serde_json::json;
 
 use crate::tenant;
@@ -83,4 +83,43 @@ async fn a_write_whose_older_one_never_comes_goes_on_by_itself() {
     // As Telegraf does: what waited is gone, and comes with what is new.
     stored(&sender, at(2000)).await;
     assert_eq!(gateway.metrics().await.sum(HELD, &OF_A), 1.0);
+}
+
+#[tokio::test]
+async fn what_a_vmagent_kept_for_a_gateway_that_was_away_goes_by_its_age() {
+    let receiver = Receiver::start().await;
+    let gateway = Gateway::start(Setup::with_receiver(&receiver).tenant(tenant("a"))).await;
+    let sender = || gateway.sender().bearer("a-token");
+    let (one, other) = (
+        sender().with_header("User-Agent", "vmagent"),
+        sender().with_header("User-Agent", "vmagent"),
+    );
+    let older = async {
+        gateway.expect_metric(HELD, &OF_A, 1.0).await;
+        // Whoever has one queue for each series waits for nobody.
+        let another = write([series("another").sample(1.0, 3000)]);
+        stored(&sender().with_header("User-Agent", "Prometheus/3.15.1"), another).await;
+        stored(&other, at(1000)).await;
+    };
+    tokio::join!(stored(&one, at(2000)), older);
+    let times: Vec<i64> = receiver.received().iter().map(time).collect();
+    assert_eq!(times, [3000, 1000, 2000]);
+
+    // What comes while an older one of those is still under way waits for that.
+    receiver.clear();
+    let gate = Gate::new();
+    receiver.answer_next([Reply::status(200).held_by(&gate)]);
+    let newer = async {
+        receiver.expect_requests(1).await;
+        let newer = stored(&one, at(5000));
+        let opened = async {
+            gateway.expect_metric(HELD, &OF_A, 3.0).await;
+            assert_eq!(receiver.received().len(), 1);
+            gate.open();
+        };
+        tokio::join!(newer, opened);
+    };
+    tokio::join!(stored(&other, at(4000)), newer);
+    let times: Vec<i64> = receiver.received().iter().map(time).collect();
+    assert_eq!(times, [4000, 5000]);
 }

@@ -113,7 +113,7 @@ impl Sender {
         self
     }
 
-    /// On every request of this sender.
+    /// On every request of this sender, in place of the usual one of this name.
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -141,12 +141,14 @@ impl Sender {
             ("X-Prometheus-Remote-Write-Version", "0.1.0"),
             ("User-Agent", "Prometheus/2.42.0"),
         ];
+        let is_own = |name: &str| self.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+        let usual = usual.into_iter().filter(|(name, _)| !is_own(name));
         let usual = usual.map(|(name, value)| (name.to_owned(), value.to_owned()));
         Request {
             sender: self,
             method: "POST".to_owned(),
             path: self.path.clone(),
-            headers: usual.into_iter().chain(self.headers.clone()).collect(),
+            headers: usual.chain(self.headers.clone()).collect(),
             body: body.into(),
             chunked: false,
         }

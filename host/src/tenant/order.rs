@@ -4,11 +4,12 @@
 //! answered, for some seconds at most. A receiver refuses what is older than what it has, and a sender with several queues
 //! (vmagent has two for each processor) sends the next block while the last one waits. A newer one whose turn is further off
 //! is told to come after the older. Who sends what waits in one with what is new never comes with the same write again: after
-//! some of those nobody is held. Costs nothing while nobody waits.
+//! some of those nobody is held. What waits for a gateway that was away is not known to it: writes of a sender with several queues
+//! gather for the first seconds, and then go by their age. Costs nothing while nobody waits.
 
 use std::cmp::Ordering::{self, Equal, Greater, Less};
 use std::sync::atomic::{self, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -25,7 +26,10 @@ const AFTERMATH: Duration = Duration::from_secs(30);
 /// How long a write waits for an older one that nobody knows of yet, where some had the same series: what two connections bring
 /// at the same time comes in any order.
 const SETTLES: Duration = Duration::from_millis(50);
-/// Longest that a write is held. The OpenTelemetry collector gives up after 5 s.
+/// For how long the writes of a sender with several queues gather from the first one on. A vmagent waits for a second, then for two,
+/// and then for four, when nobody takes its writes.
+const GATHERS: Duration = Duration::from_secs(4);
+/// Longest that a write is held after that. The OpenTelemetry collector gives up after 5 s.
 const LONGEST: Duration = Duration::from_secs(4);
 /// How much later than it was told a sender may come.
 const LATE: Duration = Duration::from_secs(2);
@@ -55,6 +59,8 @@ pub struct Order {
     began: Instant,
     /// In milliseconds from when it began; 0 where nobody has been told to wait yet.
     until: AtomicU64,
+    /// Until when they gather, since the first of them came.
+    gather_until: OnceLock<Instant>,
     line: Mutex<Line>,
     moved: Notify,
 }
@@ -105,6 +111,7 @@ impl Order {
         Self {
             began: Instant::now(),
             until: AtomicU64::new(0),
+            gather_until: OnceLock::new(),
             line: Mutex::new(Line {
                 writes: Vec::new(),
                 waiting: 0,
@@ -118,8 +125,15 @@ impl Order {
         }
     }
 
-    /// Whether somebody was told to wait lately.
-    pub fn matters(&self) -> bool {
+    /// Whether somebody was told to wait lately, or, of a sender with `several_queues`, they gather or did so lately.
+    pub fn matters(&self, several_queues: bool) -> bool {
+        if several_queues {
+            let now = Instant::now();
+            let gather_until = *self.gather_until.get_or_init(|| now + GATHERS);
+            if now < gather_until + AFTERMATH {
+                return true;
+            }
+        }
         match self.until.load(atomic::Ordering::Relaxed) {
             0 => false,
             until => self.began.elapsed().as_millis() < u128::from(until),
@@ -145,13 +159,25 @@ impl Order {
     ///
     /// # Errors
     /// If it would have to wait for too long. One that is here for as long is waited for no more.
-    pub async fn wait(&self, write: &InOrder<'_>, counters: &Counters) -> Result<(), OutOfTurn> {
+    pub async fn wait(&self, write: &InOrder<'_>, several_queues: bool, counters: &Counters) -> Result<(), OutOfTurn> {
+        let mut waits = None;
+        let gather_until = self
+            .gather_until
+            .get()
+            .filter(|until| several_queues && **until > Instant::now());
+        if let Some(until) = gather_until {
+            waits = Waiting::begin(self);
+            if waits.is_none() {
+                return Ok(());
+            }
+            counters.held();
+            tokio::time::sleep_until((*until).into()).await;
+        }
         let deadline = Instant::now() + LONGEST;
         let is_shared = self.lock().is_shared(Instant::now());
         if is_shared {
             tokio::time::sleep(SETTLES).await;
         }
-        let mut waits = None;
         loop {
             let moved = self.moved.notified();
             tokio::pin!(moved);

@@ -69,16 +69,17 @@ impl<'g> Proved<'g> {
 }
 
 impl<'g> Ready<'g> {
-    /// Begins a write. Its permit holds nothing yet.
+    /// Begins a write, of a sender with `several_queues` for the same series or not. Its permit holds nothing yet.
     ///
     /// # Errors
     /// If the tenant or the process has too much in flight, which may pass before the body is in.
-    pub fn enter(self, in_flight: &Arc<InFlight>) -> Result<Session<'g>, BoundMet> {
+    pub fn enter(self, in_flight: &Arc<InFlight>, several_queues: bool) -> Result<Session<'g>, BoundMet> {
         let (count, limits) = (&self.generation.account.in_flight, &self.generation.config().limits);
         Ok(Session {
             permit: in_flight.enter(count, limits)?,
             proof: self.proof,
             generation: self.generation,
+            several_queues,
             in_order: None,
         })
     }
@@ -89,6 +90,7 @@ pub struct Session<'g> {
     proof: Proof,
     generation: &'g Generation,
     permit: Permit,
+    several_queues: bool,
     in_order: Option<InOrder<'g>>,
 }
 
@@ -147,9 +149,10 @@ impl<'g> Session<'g> {
         self.generation.account.order()
     }
 
-    /// Whether writes of the tenant were told to wait lately, so that others may have to wait for them.
+    /// Whether writes of the tenant were told to wait lately, or may have waited for this gateway, so that others may have to wait
+    /// for them.
     pub fn has_an_order(&self) -> bool {
-        self.order().matters()
+        self.order().matters(self.several_queues)
     }
 
     /// Waits for older writes with the same series, some seconds at most.
@@ -160,7 +163,7 @@ impl<'g> Session<'g> {
         let (order, counters) = (self.order(), self.counters());
         self.in_order = order.register(scanned, Instant::now());
         match &self.in_order {
-            Some(write) => order.wait(write, counters).await,
+            Some(write) => order.wait(write, self.several_queues, counters).await,
             None => Ok(()),
         }
     }

@@ -43,10 +43,10 @@ fn told(order: &Order, scanned: &Scanned, now: Instant) {
 fn a_newer_write_waits_for_an_older_one_of_its_series_until_that_is_answered() {
     let memory = memory();
     let (order, now) = (order(&memory), Instant::now());
-    assert!(!order.matters());
+    assert!(!order.matters(false));
     let (older, newer) = (at(1000, 0..100), at(2000, 0..100));
     told(&order, &older, now);
-    assert!(order.matters());
+    assert!(order.matters(false));
     let waits_for = |write: &InOrder<'_>| order.lock().waits_for(write.place, now);
     let waiting = order.register(&newer, now).unwrap();
     assert_eq!(waits_for(&waiting), Some(Some(now + Duration::from_secs(1) + LATE)));
@@ -160,7 +160,7 @@ async fn a_write_that_waits_goes_on_when_the_older_one_is_answered() {
         }
         drop(back);
     };
-    let (waited, ()) = tokio::join!(order.wait(&write, &counters), answered);
+    let (waited, ()) = tokio::join!(order.wait(&write, false, &counters), answered);
     assert_eq!(waited, Ok(()));
     assert_eq!(order.lock().waiting, 0);
     let text = metrics.text();
@@ -177,7 +177,7 @@ async fn a_write_whose_turn_is_further_off_than_it_may_be_held_is_told_to_come_a
     let now = Instant::now();
     order.told_to_wait(order.register(&at(1000, 0..10), now), 10, now);
     let write = order.register(&at(2000, 0..10), now).unwrap();
-    let told = order.wait(&write, &counters).await.unwrap_err();
+    let told = order.wait(&write, false, &counters).await.unwrap_err();
     let seconds = Duration::from_secs(10)..=Duration::from_secs(11);
     assert!(seconds.contains(&told.retry_after), "{told:?}");
     assert!(!metrics.text().contains("gauntlet_held_writes_total{"));
@@ -186,7 +186,7 @@ async fn a_write_whose_turn_is_further_off_than_it_may_be_held_is_told_to_come_a
     let back = order.register(&at(1000, 0..10), now);
     order.told_to_wait(back, 3600, now);
     let write = order.register(&at(2000, 0..10), now).unwrap();
-    assert_eq!(order.wait(&write, &counters).await, Ok(()));
+    assert_eq!(order.wait(&write, false, &counters).await, Ok(()));
 }
 
 #[tokio::test]
@@ -195,14 +195,14 @@ async fn where_writes_share_series_one_that_comes_a_moment_later_and_is_older_go
     let (order, (counters, _)) = (order(&memory), counters());
     let now = Instant::now();
     let first = order.register(&at(3000, 0..10), now).unwrap();
-    let alone = std::pin::pin!(order.wait(&first, &counters));
+    let alone = std::pin::pin!(order.wait(&first, false, &counters));
     assert_eq!(futures_util::poll!(alone), std::task::Poll::Ready(Ok(())));
     let second = order.register(&at(2000, 0..10), now).unwrap();
-    let mut waits = std::pin::pin!(order.wait(&second, &counters));
+    let mut waits = std::pin::pin!(order.wait(&second, false, &counters));
     assert!(futures_util::poll!(&mut waits).is_pending());
     let third = order.register(&at(1000, 0..10), now).unwrap();
     let went = async {
-        order.wait(&third, &counters).await.unwrap();
+        order.wait(&third, false, &counters).await.unwrap();
         assert_eq!(order.lock().waits_for(second.place, now), Some(None));
         drop(third);
     };
@@ -219,11 +219,25 @@ async fn not_more_than_so_many_wait_and_one_whose_sender_hung_up_waits_no_longer
     let writes: Vec<_> = (0..20)
         .map(|n| order.register(&at(2000 + n, 0..10), now).unwrap())
         .collect();
-    let mut waits: FuturesUnordered<_> = writes.iter().map(|write| order.wait(write, &counters)).collect();
+    let mut waits: FuturesUnordered<_> = writes.iter().map(|write| order.wait(write, false, &counters)).collect();
     for _ in MOST_HELD..writes.len() {
         assert_eq!(waits.next().await, Some(Ok(())));
     }
     assert_eq!(order.lock().waiting, MOST_HELD);
     drop(waits);
     assert_eq!(order.lock().waiting, 0);
+}
+
+#[test]
+fn writes_of_a_sender_with_several_queues_gather_from_the_first_one_on() {
+    let memory = memory();
+    let order = order(&memory);
+    assert!(!order.matters(false));
+    assert!(order.gather_until.get().is_none());
+    assert!(order.matters(true));
+    assert!(!order.matters(false));
+    let until = *order.gather_until.get().unwrap();
+    assert!(until > Instant::now() && until <= Instant::now() + GATHERS);
+    assert!(order.matters(true));
+    assert_eq!(order.gather_until.get(), Some(&until));
 }
