@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::section::{Field, Section, quote};
 
@@ -91,5 +91,17 @@ fn network(field: &Field<'_>) -> Option<IpNet> {
     if network.is_err() {
         field.fail("expected an address or a network such as `10.0.0.0/8` or `2001:db8::/32`");
     }
-    network.ok()
+    network.ok().map(canonical)
+}
+
+/// As connections have their addresses: one of IPv4 that is written in IPv6, `::ffff:10.0.0.0/104`, is one of IPv4.
+fn canonical(network: IpNet) -> IpNet {
+    let mapped = |v6: &Ipv6Net| {
+        let address = v6.addr().to_ipv4_mapped()?;
+        Ipv4Net::new(address, v6.prefix_len().checked_sub(96)?).ok()
+    };
+    match &network {
+        IpNet::V6(v6) => mapped(v6).map_or(network, IpNet::V4),
+        IpNet::V4(_) => network,
+    }
 }

@@ -7,9 +7,10 @@
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::thread::ThreadId;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::header::{DATE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
@@ -53,6 +54,22 @@ pub struct HttpAnswer {
     pub text: Vec<u8>,
     /// The request had been sent before, on a connection that broke.
     pub again: bool,
+}
+
+impl HttpAnswer {
+    /// When it wants to be asked again: seconds, or a date (RFC 9110 section 10.2.3), which is the server's clock's: its own
+    /// `Date` says what time it was there. `now` is for one that does not tell. In whole seconds, and not too early.
+    pub fn retry_after(&self, now: SystemTime) -> Option<Duration> {
+        let text = |name: HeaderName| self.headers.get(name)?.to_str().ok().map(str::trim);
+        let written = text(RETRY_AFTER)?;
+        if let Ok(seconds) = written.parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let until = httpdate::parse_http_date(written).ok()?;
+        let there = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+        let left = until.duration_since(there.unwrap_or(now)).unwrap_or_default();
+        Some(Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0)))
+    }
 }
 
 pub(super) struct Connection {
@@ -182,6 +199,22 @@ mod tests {
 
     fn request() -> Request<Full<Bytes>> {
         Request::post("/").header("host", "r").body(Full::from("body")).unwrap()
+    }
+
+    #[test]
+    fn a_date_to_come_again_is_told_by_our_clock_where_the_server_does_not_show_its_own() {
+        let mut answer = HttpAnswer {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            headers: HeaderMap::new(),
+            text: Vec::new(),
+            again: false,
+        };
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap();
+        answer.headers.insert(RETRY_AFTER, date);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_000 - 119_500);
+        assert_eq!(answer.retry_after(now), Some(Duration::from_secs(120)));
+        answer.headers.insert(DATE, "yesterday".parse().unwrap());
+        assert_eq!(answer.retry_after(now), Some(Duration::from_secs(120)));
     }
 
     #[tokio::test]

@@ -3,10 +3,10 @@
 //! Takes what is configured and a finished request, gives how many spans of it were refused, or why it was not taken and
 //! whether it may be later. Never tries twice: that is `export`'s to decide.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
@@ -138,17 +138,16 @@ fn judge(answer: &HttpAnswer) -> Result<RefusedSpans, NotTaken> {
     Err(NotTaken {
         why: format!("it answered {}: {text}", status.as_u16()),
         may_be_later,
-        after: retry_after(&answer.headers),
+        after: answer
+            .retry_after(SystemTime::now())
+            .map(|after| after.min(LONGEST_WAIT)),
     })
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header::RETRY_AFTER;
+
     use super::*;
 
     fn answer(status: u16, retry_after: Option<&'static str>) -> HttpAnswer {
@@ -187,7 +186,13 @@ mod tests {
 
     #[test]
     fn when_a_collector_wants_to_be_asked_again_is_bounded() {
-        for (text, after) in [("3", Some(3)), ("86400", Some(60)), ("soon", None), ("-1", None)] {
+        for (text, after) in [
+            ("3", Some(3)),
+            ("86400", Some(60)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+        ] {
             let refusal = judge(&answer(503, Some(text))).unwrap_err();
             assert_eq!(refusal.after, after.map(Duration::from_secs), "{text}");
         }

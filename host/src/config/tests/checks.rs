@@ -179,9 +179,14 @@ fn balancers_are_named_by_address_or_by_network() {
         let folder = Folder::new(&[("g.yaml", &text)]);
         folder.load().map_err(|errors| folder.say(&errors))
     };
-    let config = load("{trusted: [10.0.0.0/8, '2001:db8::1']}").unwrap().config;
+    let config = load("{trusted: [10.0.0.0/8, '2001:db8::1', '::ffff:10.1.0.0/112', '::ffff:10.2.0.1']}")
+        .unwrap()
+        .config;
     let networks = config.remote_write.proxy_protocol.iter().map(ToString::to_string);
-    assert_eq!(networks.collect::<Vec<_>>(), ["10.0.0.0/8", "2001:db8::1/128"]);
+    assert_eq!(
+        networks.collect::<Vec<_>>(),
+        ["10.0.0.0/8", "2001:db8::1/128", "10.1.0.0/16", "10.2.0.1/32"]
+    );
     for (protocol, told) in [
         (
             "{trusted: [10.0.0.0/33]}",
