@@ -32,8 +32,8 @@ mod retry;
 mod written;
 
 use bounds::OVERLOADED;
-use conflict::conflict_text;
 pub use conflict::reason_of;
+use conflict::{conflict_text, not_written_text};
 pub use retry::Fullness;
 pub use written::say_written;
 
@@ -357,10 +357,11 @@ fn forward_answer(
             "the receiver refused the write as invalid".into(),
         ),
         ForwardError::Conflict(conflict) => refuse(bad, reason_of(conflict.class()), conflict_text(conflict)),
-        ForwardError::NotWritten { written, sent, .. } => refuse(
+        ForwardError::NotWritten { written, sent, why, .. } => refuse(
             bad,
-            "upstream_not_written",
-            format!("the receiver stored {} of {sent} samples", written.all_samples()),
+            why.as_ref()
+                .map_or("upstream_not_written", |why| reason_of(why.class())),
+            not_written_text(written.all_samples(), *sent, why.as_deref()),
         ),
         ForwardError::TooManyRequests { .. } => Answer {
             status: over_rate_status(context),

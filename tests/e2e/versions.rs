@@ -174,11 +174,13 @@ async fn what_a_receiver_of_2_says_that_it_did_not_store_is_told_and_counted() {
     let answer = sender.write(&all_kinds()).await;
     assert_eq!(
         (answer.status, answer.text.trim()),
-        (400, "the receiver stored 3 of 4 samples")
+        (
+            400,
+            "the receiver stored 3 of 4 samples (out of order): out of order sample"
+        )
     );
-    gateway
-        .expect_log(&["upstream_not_written", refused.split(' ').next().unwrap()])
-        .await;
+    let told = "and stored 3 of 4 samples: out of order sample for series";
+    gateway.expect_log(&["upstream_out_of_order", told]).await;
     let answer = sender.write(&all_kinds()).await;
     assert_eq!(
         (answer.status, answer.text.trim()),
@@ -186,10 +188,12 @@ async fn what_a_receiver_of_2_says_that_it_did_not_store_is_told_and_counted() {
     );
     // Exemplars alone are nothing that a sender is told was refused.
     assert_eq!(sender.write(&all_kinds()).await.status, 204);
-    let not_written = [("tenant", "a"), ("reason", "upstream_not_written")];
-    gateway
-        .expect_metric("gauntlet_rejected_samples_total", &not_written, 3.0)
-        .await;
+    for (reason, samples) in [("upstream_out_of_order", 1.0), ("upstream_not_written", 2.0)] {
+        let rejected = [("tenant", "a"), ("reason", reason)];
+        gateway
+            .expect_metric("gauntlet_rejected_samples_total", &rejected, samples)
+            .await;
+    }
     let forwarded = [("tenant", "a"), ("upstream", "soft")];
     gateway
         .expect_metric("gauntlet_forwarded_samples_total", &forwarded, 9.0)

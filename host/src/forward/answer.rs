@@ -48,12 +48,14 @@ pub enum ForwardError {
     /// Of 2.0, to an upstream that is configured to take it: the receiver refused it, or said of nothing that it stored it.
     #[error("receiver answered {status} to remote write 2.0, which it seems not to take")]
     NotRemoteWrite2 { status: u16 },
-    /// It stored so much of the `sent` samples, by its own word, and no more. `detail` is for the log, never for the sender.
+    /// It stored so much of the `sent` samples, by its own word, and no more; why, where it says that in words that are known.
+    /// `detail` is for the log, never for the sender.
     #[error("receiver answered {status} and stored {} of {sent} samples: {detail}", .written.all_samples())]
     NotWritten {
         status: u16,
         written: Written,
         sent: u64,
+        why: Option<Box<Conflict>>,
         detail: String,
     },
     /// `retry_after` in seconds.

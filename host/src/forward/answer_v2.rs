@@ -4,7 +4,7 @@
 //! an answer that does not say what was stored is never taken for success. Never tried again for what a receiver says it did
 //! not store: it took what it took.
 
-use super::answer::{self, ForwardError};
+use super::answer::{self, Conflict, ConflictClass, ForwardError};
 use super::written::Written;
 use crate::model::Totals;
 use crate::net::HttpAnswer;
@@ -28,21 +28,25 @@ pub fn judge(answer: &HttpAnswer, sent: &Totals) -> Result<Written, ForwardError
             // Exemplars alone were refused, which is no reason to tell a sender that its samples were.
             Ok(written)
         }
-        (Ok(()), Some(written)) => Err(ForwardError::NotWritten {
-            status,
-            written,
-            sent: sent.all_samples(),
-            detail: answer::detail(&answer.text),
-        }),
-        (Err(ForwardError::Invalid { .. } | ForwardError::Conflict(_)), Some(written)) if written.all_samples() > 0 => {
-            Err(ForwardError::NotWritten {
-                status,
-                written,
-                sent: sent.all_samples(),
-                detail: answer::detail(&answer.text),
-            })
+        (Ok(()), Some(written)) => Err(not_written(answer, sent, written, None)),
+        (Err(ForwardError::Conflict(why)), Some(written)) if written.all_samples() > 0 => {
+            Err(not_written(answer, sent, written, Some(why)))
+        }
+        (Err(ForwardError::Invalid { .. }), Some(written)) if written.all_samples() > 0 => {
+            Err(not_written(answer, sent, written, None))
         }
         (Err(error), _) => Err(error),
+    }
+}
+
+fn not_written(answer: &HttpAnswer, sent: &Totals, written: Written, why: Option<Box<Conflict>>) -> ForwardError {
+    ForwardError::NotWritten {
+        status: answer.status.as_u16(),
+        written,
+        sent: sent.all_samples(),
+        // That exemplars were refused as well is not why samples were.
+        why: why.filter(|why| why.class() != ConflictClass::Exemplars),
+        detail: answer::detail(&answer.text),
     }
 }
 
@@ -114,6 +118,7 @@ mod tests {
             status,
             written,
             sent: 7,
+            why: None,
             detail: "why".to_owned(),
         };
         assert_eq!(
@@ -133,6 +138,17 @@ mod tests {
         assert!(matches!(
             told(400, [None; 3]),
             Err(ForwardError::Invalid { status: 400, .. })
+        ));
+        let mut known = answer(400, [Some("4"), Some("2"), None]);
+        known.text = b"out of order sample".to_vec();
+        let Err(ForwardError::NotWritten { why: Some(why), .. }) = judge(&known, &SENT) else {
+            panic!("a word that is known");
+        };
+        assert_eq!(why.class(), ConflictClass::OutOfOrder);
+        known.text = b"out of order exemplar".to_vec();
+        assert!(matches!(
+            judge(&known, &SENT),
+            Err(ForwardError::NotWritten { why: None, .. })
         ));
         // What may be sent again is sent again as a whole.
         assert!(matches!(

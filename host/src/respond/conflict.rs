@@ -20,9 +20,14 @@ pub fn reason_of(class: ConflictClass) -> &'static str {
     }
 }
 
-/// The class, and the receiver's phrases.
+/// How much was stored, and why not the rest, where that is known.
+pub(super) fn not_written_text(stored: u64, sent: u64, why: Option<&Conflict>) -> String {
+    let why = why.map(why_text).unwrap_or_default();
+    format!("the receiver stored {stored} of {sent} samples{why}")
+}
+
+/// What was refused, and why.
 pub(super) fn conflict_text(conflict: &Conflict) -> String {
-    let (class, phrases) = (conflict.class().word(), conflict.phrases());
     let what = match conflict.how_many() {
         HowMany::Counted => format!("{} samples and stored the others", conflict.counted()),
         HowMany::AtMostCounted => format!("at most {} samples and stored the others", conflict.counted()),
@@ -30,6 +35,12 @@ pub(super) fn conflict_text(conflict: &Conflict) -> String {
         HowMany::Exemplars => "exemplars and stored all samples".into(),
         HowMany::Unknown => "samples and did not say how many".into(),
     };
+    format!("the receiver refused {what}{}", why_text(conflict))
+}
+
+/// The class, and the receiver's phrases.
+fn why_text(conflict: &Conflict) -> String {
+    let (class, phrases) = (conflict.class().word(), conflict.phrases());
     let colon = if phrases.is_empty() { "" } else { ": " };
-    format!("the receiver refused {what} ({class}){colon}{phrases}")
+    format!(" ({class}){colon}{phrases}")
 }
