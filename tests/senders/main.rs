@@ -3,7 +3,7 @@
 //! Takes the programs that `scripts/provision senders` builds and a gateway's program (`--gateway PROGRAM`, else the one
 //! beside this), gives a table for each kind of receiver: rows are senders, columns situations. `senders` alone tries
 //! everything in some 25 minutes and writes `docs/senders.md`; `senders WORD..` tries only the senders, situations,
-//! receivers or parts (`statuses`, `backlog`) of those names; `--quick` tries one sender in three situations. Exit 1: the
+//! receivers or parts (`statuses`, `backlog`, `sizing`) of those names; `--quick` tries one sender in three situations. Exit 1: the
 //! gateway lost more than the control beside it. Never leaves loopback, never touches a process it did not start.
 
 // A trial that cannot be made ends with the reason.
@@ -18,6 +18,7 @@ mod recorder;
 mod senders;
 mod site;
 mod situation;
+mod sizing;
 mod statuses;
 mod storage;
 mod table;
@@ -76,7 +77,11 @@ type Part = fn(&Options) -> anyhow::Result<String>;
 /// What is no cell of the matrix, and whether it could be measured.
 fn parts(options: &Options) -> (String, bool) {
     let (mut text, mut measured) = (String::new(), true);
-    let all: [(&'static str, Part); 2] = [("statuses", statuses::table), ("backlog", backlog::table)];
+    let all: [(&'static str, Part); 3] = [
+        ("statuses", statuses::table),
+        ("backlog", backlog::table),
+        ("sizing", sizing::table),
+    ];
     for (name, part) in all.into_iter().filter(|(name, _)| options.wants(name)) {
         match part(options) {
             Ok(part) => text += &format!("{part}\n"),

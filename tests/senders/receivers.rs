@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use gauntlet_tests::deadline::until;
 use gauntlet_tests::http;
+use gauntlet_tests::metrics::Metrics;
 use gauntlet_tests::process::{Ports, Process, provisioned, start_mortal};
 
 use crate::senders::{PROMETHEUS, own};
@@ -101,10 +102,24 @@ impl Receiver {
     }
 
     /// # Errors
+    /// If it does not leave.
+    pub fn terminate(&mut self) -> Result<()> {
+        self.process.terminate().map(drop)
+    }
+
+    /// # Errors
     /// If it does not become ready.
     pub fn start_again(&mut self) -> Result<()> {
         self.process.start_again()?;
         self.wait_ready()
+    }
+
+    /// Its own numbers.
+    ///
+    /// # Errors
+    /// If it does not tell them.
+    pub fn metrics(&self) -> Result<Metrics> {
+        http::metrics(&self.http)
     }
 
     /// What it has of a sender; `tenant` is under which it was written, where the receiver knows any.

@@ -79,9 +79,12 @@ impl Situation {
         }
     }
 
-    /// Whether it happens to whoever writes past the gateway, too.
+    /// Whether it happens to whoever writes past the gateway, too: what the sender speaks to is stopped then.
     pub fn has_control(self) -> bool {
-        matches!(self, Self::Steady | Self::ReceiversDown)
+        matches!(
+            self,
+            Self::Steady | Self::ReceiversDown | Self::Terminated | Self::Killed
+        )
     }
 
     /// # Errors
@@ -130,13 +133,18 @@ impl Situation {
             }
             Self::Terminated => {
                 site.gateway.process.terminate()?;
-                sleep(AWAY);
+                let gone = Instant::now();
+                site.control.terminate()?;
+                sleep(AWAY.saturating_sub(gone.elapsed()));
                 site.gateway.start_again()?;
+                site.control.start_again()?;
             }
             Self::Killed => {
                 site.gateway.process.kill()?;
+                site.control.kill()?;
                 sleep(AWAY);
                 site.gateway.start_again()?;
+                site.control.start_again()?;
             }
             Self::Rotated => site.gateway.rotate()?,
             Self::OverRate | Self::OverRate429 => {

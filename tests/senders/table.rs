@@ -183,6 +183,7 @@ mod tests {
         assert_eq!(cell(Situation::Steady, &part(0, 0)), "0 of 9 (0)");
         assert_eq!(cell(Situation::ReceiversDown, &part(2, 2)), "2 of 9 (2)");
         assert_eq!(cell(Situation::ReceiversDown, &part(2, 1)), "**2 of 9 (1)**");
-        assert_eq!(cell(Situation::Killed, &part(1, 5)), "**1 of 9**");
+        assert_eq!(cell(Situation::Killed, &part(1, 5)), "1 of 9 (5)");
+        assert_eq!(cell(Situation::OverRate, &part(1, 5)), "**1 of 9**");
     }
 }
