@@ -96,7 +96,7 @@ attack-quick:
 	cargo build --locked --workspace
 	$(CARGO_TARGET_DIR)/debug/attack --quick
 
-## What becomes of every sample of real senders, through the gateway and past it, tried for some 25 minutes; writes
+## What becomes of every sample of real senders, through the gateway and past it, tried for some 40 minutes; writes
 ## docs/senders.md.
 senders:
 	scripts/provision senders

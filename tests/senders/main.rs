@@ -2,7 +2,7 @@
 //!
 //! Takes the programs that `scripts/provision senders` builds and a gateway's program (`--gateway PROGRAM`, else the one
 //! beside this), gives a table for each kind of receiver: rows are senders, columns situations. `senders` alone tries
-//! everything in some 25 minutes and writes `docs/senders.md`; `senders WORD..` tries only the senders, situations,
+//! everything in some 40 minutes and writes `docs/senders.md`; `senders WORD..` tries only the senders, situations,
 //! receivers or parts (`statuses`, `backlog`, `sizing`) of those names; `--quick` tries one sender in three situations. Exit 1: the
 //! gateway lost more than the control beside it. Never leaves loopback, never touches a process it did not start.
 
