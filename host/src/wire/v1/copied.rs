@@ -2,8 +2,8 @@
 //!
 //! Takes the series of a body written out of one of 2.0 and the sources of their labels, gives elements. What a reference
 //! stands for is known to lie where it was written before, so nothing is looked for and little is compared, and no label is
-//! looked at by itself: those that lie in one row before are one copy. Between the labels, of values and times, only what lies at the same place of the
-//! series before is tried, as [`encode`](super::encode) does it.
+//! looked at by itself: those that lie in one row before are one copy. Between the labels, of values and times, only what lies
+//! at the same place of the series before is tried, as [`encode`](super::encode) does it.
 
 use std::ops::Range;
 
