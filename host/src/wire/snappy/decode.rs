@@ -5,16 +5,19 @@
 //! of an earlier body cannot come through.
 //!
 //! A write of 2000 samples has 14,000 elements, and what kind the next one is can hardly be predicted; a wrong guess
-//! costs as much as two elements. So of the two short kinds of copies neither has a branch of its own, and 64 bytes are
-//! written whatever the length: 48 us for a body that takes the `snap` crate 78.
+//! costs as much as two elements, and a processor that did other things between two writes guesses wrong more often than one that
+//! decodes the same body again and again. So neither whether there is a literal before a copy nor the two short kinds of copies
+//! have a branch of their own, and 64 bytes are written whatever the length.
 
 /// Of an element whose length its tag tells: a literal of this many bytes, a copy of this many.
 const LITERAL: usize = 60;
 const COPY: usize = 64;
 /// A literal longer than this takes a second step. Hardly any is, in a write.
 const SHORT_LITERAL: usize = 16;
-/// A tag, the longest literal with a length in its tag, and the next tag behind it; for copies the offset.
-const AHEAD: usize = 1 + LITERAL + 4;
+/// A tag, the longest literal with a length in its tag, and the copy behind it, with the tag after that.
+const AHEAD: usize = 1 + COPY + 8;
+/// Both of them.
+const ROOM: usize = 2 * COPY;
 
 const IS_LITERAL: usize = 0;
 const IS_NEAR_COPY: usize = 1;
@@ -25,7 +28,7 @@ static COPIES: [Copy; 256] = copies();
 
 #[derive(Clone, Copy)]
 struct Copy {
-    /// Zero: another kind of element.
+    /// 255: another kind of element.
     length: u8,
     /// What of the two bytes behind the tag is the offset.
     mask: u16,
@@ -35,7 +38,7 @@ struct Copy {
 
 const fn copies() -> [Copy; 256] {
     let mut copies = [Copy {
-        length: 0,
+        length: u8::MAX,
         mask: 0,
         high: 0,
     }; 256];
@@ -63,6 +66,27 @@ const fn copies() -> [Copy; 256] {
     copies
 }
 
+/// What a tag says of a literal. Both are 0 if the element is none.
+struct Literal {
+    /// With the tag.
+    size: usize,
+    length: usize,
+}
+
+impl Literal {
+    #[inline(always)]
+    fn of(tag: u8) -> Self {
+        let (kind, above) = (usize::from(tag & 3), usize::from(tag >> 2));
+        match kind == IS_LITERAL {
+            true => Self {
+                size: above + 2,
+                length: above + 1,
+            },
+            false => Self { size: 0, length: 0 },
+        }
+    }
+}
+
 /// Where a stream is read and its bytes are written.
 #[derive(Clone, Copy)]
 struct At {
@@ -82,58 +106,56 @@ pub(super) fn decode(elements: &[u8], out: &mut [u8]) -> Option<()> {
     (at.written == out.len()).then_some(())
 }
 
-/// Decodes elements as long as they are usual and the ends are far.
+/// Decodes elements as long as they are usual and the ends are far: in one step a literal, if there is one, and the copy
+/// behind it.
 #[inline(never)]
 fn many(elements: &[u8], out: &mut [u8], mut at: At) -> At {
     let Some(&tag) = elements.get(at.read) else {
         return at;
     };
-    let mut tag = usize::from(tag);
-    // `tag` is always the byte at `at.read`, read one element early.
+    // Its lowest byte is always the one at `at.read`, which was read with the element before.
+    let mut next = u64::from(tag);
     while let Some(ahead) = elements.get(at.read..).and_then(|rest| rest.first_chunk::<AHEAD>()) {
-        let Some(room) = out
-            .get_mut(at.written..)
-            .and_then(|rest| rest.first_chunk_mut::<COPY>())
-        else {
+        let room = out.get_mut(at.written..).and_then(|rest| rest.first_chunk_mut());
+        let Some(room): Option<&mut [u8; ROOM]> = room else {
             break;
         };
-        let kind = tag & 3;
-        if kind == IS_LITERAL {
-            let length = (tag >> 2) + 1;
-            if length > LITERAL {
+        let literal = Literal::of(next as u8);
+        room[..SHORT_LITERAL].copy_from_slice(&ahead[1..1 + SHORT_LITERAL]);
+        if literal.length > SHORT_LITERAL {
+            if literal.length > LITERAL {
                 break;
             }
-            tag = usize::from(ahead[1 + length]);
-            at.read += 1 + length;
-            room[..SHORT_LITERAL].copy_from_slice(&ahead[1..1 + SHORT_LITERAL]);
-            if length > SHORT_LITERAL {
-                room.copy_from_slice(&ahead[1..1 + COPY]);
-            }
-            at.written += length;
-        } else {
-            let Copy { length, mask, high } = COPIES[tag];
-            let length = usize::from(length);
-            let offset = usize::from(u16::from_le_bytes([ahead[1], ahead[2]]) & mask | high);
-            // A copy that begins before the first byte, or runs into what it writes itself (then all of it is not there
-            // yet to be read at once), or is of the long kind.
-            if offset > at.written || offset < length || length == 0 {
-                break;
-            }
-            let from = at.written - offset;
-            let Some(&copied) = out.get(from..).and_then(|rest| rest.first_chunk::<COPY>()) else {
-                break;
-            };
-            let Some(room) = out
-                .get_mut(at.written..)
-                .and_then(|rest| rest.first_chunk_mut::<COPY>())
-            else {
-                break;
-            };
-            *room = copied;
-            tag = usize::from(ahead[1 + kind]);
-            at.read += 1 + kind;
-            at.written += length;
+            room[..COPY].copy_from_slice(&ahead[1..1 + COPY]);
         }
+        let Some(&copy) = ahead[literal.size..].first_chunk() else {
+            break;
+        };
+        at.read += literal.size;
+        at.written += literal.length;
+        next = u64::from_le_bytes(copy);
+        let Copy { length, mask, high } = COPIES[usize::from(next as u8)];
+        let length = usize::from(length);
+        let offset = usize::from((next >> 8) as u16 & mask | high);
+        // A copy that begins before the first byte, or runs into what it writes itself (then all of it is not there
+        // yet to be read at once), or is of the long kind, or none.
+        if offset > at.written || offset < length {
+            break;
+        }
+        let from = at.written - offset;
+        let Some(&copied) = out.get(from..).and_then(|rest| rest.first_chunk::<COPY>()) else {
+            break;
+        };
+        let room = out.get_mut(at.written..).and_then(|rest| rest.first_chunk_mut());
+        let Some(room): Option<&mut [u8; COPY]> = room else {
+            break;
+        };
+        *room = copied;
+        let size = 1 + (next & 3);
+        // By a shift: to read it from memory takes longer, and all that follows waits for it.
+        next >>= 8 * size;
+        at.read += size as usize;
+        at.written += length;
     }
     at
 }
