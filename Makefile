@@ -86,7 +86,7 @@ instructions:
 	scripts/provision instructions
 	cargo bench --locked -p gauntlet --bench instructions
 
-## What strangers, tenants and policies can do to others, tried for some 17 minutes; writes docs/reliability.md.
+## What strangers, tenants and policies can do to others, tried for some 21 minutes; writes docs/reliability.md.
 attack:
 	cargo build --release --locked --workspace
 	$(CARGO_TARGET_DIR)/release/attack

@@ -1,7 +1,9 @@
 //! What the wire costs for one recorded body of 2000 samples: decode, scan, splice, encode.
 //!
 //! `searched` splices and has the `snap` crate search the result, `encode_spliced` is what the pipeline does. Where one
-//! body comes time and again its branches are foreseen; `other_bodies` is nearer to what a gateway sees.
+//! body comes time and again its branches are foreseen; `other_bodies` is nearer to what a gateway sees, and `unforeseen` is
+//! nearest: before each body the processor does so much else that it forgets what it learnt of the branches and the memory of
+//! the one before. What a gateway takes for a step, by perf under `make bench`, is what this says within a tenth.
 
 // A benchmark without its input has nothing to measure.
 #![allow(clippy::expect_used)]
@@ -9,10 +11,15 @@
 use std::hint::black_box;
 use std::path::Path;
 
+use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use gauntlet::model::Protocol::V1;
+use gauntlet::model::Protocol::{V1, V2};
 use gauntlet::wire::labels::{encode_labels, labels};
-use gauntlet::wire::{Patch, Piece, ScanLimits, Scanned, encode, scan, snappy, splice};
+use gauntlet::wire::{
+    Framed, HashKey, Patch, Piece, Proof, ScanLimits, Scanned, encode, encode_copied, frame_light, scan, snappy, splice,
+};
+
+mod setup;
 
 const LIMITS: ScanLimits = ScanLimits {
     max_series: 100_000,
@@ -166,5 +173,92 @@ fn spliced(criterion: &mut Criterion) {
     compare(criterion, "other_bodies", &writes);
 }
 
-criterion_group!(benches, wire, spliced);
+/// What else a processor does between two writes.
+struct Elsewhere {
+    memory: Vec<u64>,
+    state: u64,
+}
+
+impl Elsewhere {
+    const MEMORY: usize = 1 << 20;
+    const BRANCHES: usize = 200_000;
+
+    fn new() -> Self {
+        Self {
+            memory: vec![1; Self::MEMORY / size_of::<u64>()],
+            state: 1,
+        }
+    }
+
+    /// Writes to memory, a word in each line of the cache, and takes branches that nobody can foresee.
+    #[inline(never)]
+    fn visit(&mut self) {
+        for word in self.memory.iter_mut().step_by(8) {
+            *word = word.wrapping_add(1);
+        }
+        let mut taken = 0u64;
+        for _ in 0..Self::BRANCHES {
+            self.state = self.state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            let random = self.state >> 60;
+            macro_rules! branches {
+                ($($bits:literal)*) => {$(
+                    if random & $bits == $bits {
+                        taken = black_box(taken.wrapping_add($bits));
+                    }
+                )*};
+            }
+            branches!(1 2 4 8 3 5 6 9 10 12);
+        }
+        black_box(taken);
+    }
+}
+
+/// The steps of a kept write.
+fn unforeseen(criterion: &mut Criterion) {
+    let sent = ["00006", "00012", "00018", "00024"].map(|name| Bytes::from(recorded(name)));
+    let key = HashKey::random().expect("randomness");
+    let mut elsewhere = Elsewhere::new();
+    let mut group = criterion.benchmark_group("unforeseen");
+    group.throughput(Throughput::Elements(2000)).sample_size(20);
+    let decode = |body: Bytes| snappy::decode(&body, 32 << 20).expect("snappy");
+    for (name, protocol, bodies) in [
+        ("1.0", V1, sent.clone()),
+        ("2.0", V2, sent.each_ref().map(setup::as_v2)),
+    ] {
+        let frame = |body: Bytes| {
+            let framed = frame_light(protocol, &body, &LIMITS).expect("a write");
+            framed.expect("a light one")
+        };
+        let hash = |mut framed: Framed| framed.ask(&key, usize::MAX).left();
+        let mut bodies = bodies.into_iter().cycle();
+        let mut next = || {
+            elsewhere.visit();
+            bodies.next().expect("there are four")
+        };
+        group.bench_function(format!("decode_{name}"), |b| {
+            b.iter_batched(&mut next, decode, BatchSize::PerIteration);
+        });
+        group.bench_function(format!("frame_{name}"), |b| {
+            b.iter_batched(|| decode(next()), frame, BatchSize::PerIteration);
+        });
+        group.bench_function(format!("hash_{name}"), |b| {
+            b.iter_batched(|| frame(decode(next())), hash, BatchSize::PerIteration);
+        });
+        if protocol == V1 {
+            continue;
+        }
+        let mut compressed = Vec::new();
+        let mut written_out = || match frame(decode(next())).prove(&key) {
+            Proof::AsFramed(series) => series.into_scanned(),
+            Proof::Otherwise(_) => unreachable!("a canonical body"),
+        };
+        let mut compress = |scanned: Scanned| encode_copied(&scanned, &mut compressed);
+        group.bench_function("compress_2.0_as_1.0", |b| {
+            b.iter_batched(&mut written_out, &mut compress, BatchSize::PerIteration);
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, wire, spliced, unforeseen);
 criterion_main!(benches);

@@ -91,10 +91,9 @@ fn greedy() -> Setup {
     calm(&Sink::start()).tenant(tenant)
 }
 
-/// Ten writes a second of series that its policy never saw.
+/// Writes of series that its policy never saw, as many as tell a percentile from the slowest of all.
 fn newly(gateway: &Gateway) -> Bystander {
     Bystander {
-        rate: 10,
         source: bodies::new_series(50),
         ..fifty_a_second(gateway)
     }

@@ -2,7 +2,7 @@
 //!
 //! Takes a gateway's program (`--gateway PROGRAM`, else the one beside this), gives a scorecard: what was promised, what
 //! became of it, and the control beside: a quiet run, and the same flood sent to a second gateway on the same cores.
-//! `attack` alone tries everything in some 17 minutes and writes the card into `docs/reliability.md`; `attack WORD..`
+//! `attack` alone tries everything in some 21 minutes and writes the card into `docs/reliability.md`; `attack WORD..`
 //! tries only rows whose name has a word; `--quick` takes a quarter of the time and judges only what a busy machine
 //! does not change; `--beside PROGRAM` attacks another program too, an older one for instance. Only a run of everything
 //! is written. Exit 1: a promise was not kept. Never leaves loopback, never runs without an end.

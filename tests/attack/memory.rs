@@ -28,7 +28,7 @@ const HEAD: usize = 16_000;
 /// Who was sent away comes again, but not for the sake of coming.
 const AGAIN: Duration = Duration::from_millis(50);
 pub const STRANGERS: usize = 10_000;
-const SECONDS: u64 = 36;
+const SECONDS: u64 = 60;
 /// What is bounded by nothing takes this long to kill a gateway on a busy machine.
 const AT_LEAST: Duration = Duration::from_secs(12);
 /// Of writes whose bodies are recorded ones of so many samples.

@@ -163,11 +163,11 @@ fn kilobytes(text: &str, key: &str) -> Option<u64> {
     number_of(text, key).map(|kilobytes| kilobytes.saturating_mul(1024))
 }
 
-/// What comes after `key` on its line.
+/// What comes after the word `key` on the line that begins with it.
 fn number_of(text: &str, key: &str) -> Option<u64> {
-    let mut lines = text.lines().map(str::split_whitespace);
-    let mut words = lines.find_map(|mut words| (words.next() == Some(key)).then_some(words))?;
-    words.next()?.parse().ok()
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(key));
+    let number = lines.find_map(|behind| behind.strip_prefix([' ', '\t']))?;
+    number.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]

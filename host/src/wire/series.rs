@@ -47,7 +47,7 @@ pub struct Scanned {
     metadata: u64,
     is_as_sent: bool,
     extras: Option<Box<Extras>>,
-    sources: Vec<Source>,
+    rows: Vec<LabelRow>,
 }
 
 /// Where one series lies in its body. Offsets in bytes, counts of its parts. Made only where a body is walked.
@@ -64,11 +64,12 @@ pub struct Series {
     pub(super) exemplars: u32,
 }
 
-/// Of a body that was written out: from the label at `at` on, each lies as far before as this one does from `from`, up to where
-/// the next of these begins. 0: nowhere, for there is the tag of a series.
+/// Labels of one series, in a body that was written out, that lie in one row before, too: what is at `at..end` is what lies from
+/// `from` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Source {
+pub(super) struct LabelRow {
     pub(super) at: u32,
+    pub(super) end: u32,
     pub(super) from: u32,
 }
 
@@ -168,7 +169,7 @@ impl Scanned {
             metadata: found.metadata,
             is_as_sent,
             extras: None,
-            sources: Vec::new(),
+            rows: Vec::new(),
         }
     }
 
@@ -178,13 +179,13 @@ impl Scanned {
         found: Walked,
         is_plain: bool,
         extras: Option<Box<Extras>>,
-        sources: Vec<Source>,
+        rows: Vec<LabelRow>,
     ) -> Self {
         let is_as_sent = is_plain && found.rejected.is_empty();
         let scanned = Self::new(Protocol::V2, body, found, is_as_sent);
         Self {
             extras,
-            sources,
+            rows,
             ..scanned
         }
     }
@@ -258,16 +259,16 @@ impl Scanned {
         self.extras.as_deref()
     }
 
-    /// Whether it was written out of a body of 2.0 and knows where each of its labels lies before: see
+    /// Whether it was written out of a body of 2.0 and knows of labels that lie before as well: see
     /// [`encode_copied`](super::encode_copied).
     pub fn is_copied(&self) -> bool {
-        !self.sources.is_empty()
+        !self.rows.is_empty()
     }
 
-    /// In the order they lie in the body; the first is that of the first label. Empty where series came as they are, and where one
-    /// was written otherwise.
-    pub(super) fn sources(&self) -> &[Source] {
-        &self.sources
+    /// In the order they lie in the body. Empty where series came as they are, where one was written otherwise, and where no
+    /// label comes twice.
+    pub(super) fn rows(&self) -> &[LabelRow] {
+        &self.rows
     }
 
     /// Whether the body came canonical, with series only and all of them valid. If every series is kept, the

@@ -1,13 +1,13 @@
 //! The elements of a snappy stream, decoded with few branches.
 //!
 //! Takes what follows the preamble and room of the declared length, fills the room or gives up: whoever calls lets the
-//! `snap` crate decide what was given up, and say what is wrong with it. Never reads what it has not written, so bytes
-//! of an earlier body cannot come through.
+//! `snap` crate decide what was given up, and say what is wrong with it. Of what is read beyond the end of what was written nothing
+//! counts: it is written over, or the room is not filled, so bytes of an earlier body cannot come through.
 //!
 //! A write of 2000 samples has 14,000 elements, and what kind the next one is can hardly be predicted; a wrong guess
 //! costs as much as two elements, and a processor that did other things between two writes guesses wrong more often than one that
 //! decodes the same body again and again. So neither whether there is a literal before a copy nor the two short kinds of copies
-//! have a branch of their own, and 64 bytes are written whatever the length.
+//! have a branch of their own, and 64 bytes of a copy are written whatever its length, 16 of a literal.
 
 /// Of an element whose length its tag tells: a literal of this many bytes, a copy of this many.
 const LITERAL: usize = 60;

@@ -13,11 +13,13 @@ const COPY: usize = 64;
 const LEAST_COPY: usize = 4;
 const LEAST_FAR_COPY: usize = 8;
 /// Elements with offsets from here on take five bytes in place of three.
-pub(in crate::wire) const FAR: usize = 1 << 16;
+const FAR: usize = 1 << 16;
 
 /// What is written at once, sure of its room: a literal of this many bytes and its tag, then a copy of four elements.
 const SHORT_LITERAL: usize = 32;
 const SHORT_COPY: usize = 4 * COPY;
+/// How far what follows a copy is compared without a branch: a sample's tags, value and time, and the length of the next series.
+const WINDOW: usize = 24;
 const ROOM: usize = 64;
 
 pub(in crate::wire) struct Elements<'a> {
@@ -66,19 +68,10 @@ impl<'a> Elements<'a> {
         if from >= at || at > self.bytes.len() {
             return false;
         }
-        let stop = at + alike_after(self.bytes, at, from);
-        stop >= least && self.put_alike(at, from, stop)
-    }
-
-    /// As [`Elements::copy`], where what lies at `at` is the same up to `stop`.
-    #[inline(never)]
-    pub(in crate::wire) fn put(&mut self, at: usize, from: usize, stop: usize) -> bool {
-        self.put_alike(at, from, stop)
-    }
-
-    /// Within both of them: a further call for each copy was 4 % of an edited write.
-    #[inline(always)]
-    fn put_alike(&mut self, at: usize, from: usize, mut stop: usize) -> bool {
+        let mut stop = at + alike_after(self.bytes, at, from);
+        if stop < least {
+            return false;
+        }
         if stop.wrapping_sub(self.fence) < Self::PAST_FENCE {
             stop = self.fence;
         }
@@ -87,15 +80,46 @@ impl<'a> Elements<'a> {
             start = at - alike_before(self.bytes, at, from, at - start);
         }
         let offset = at - from;
-        if stop < start + if offset < FAR { LEAST_COPY } else { LEAST_FAR_COPY } {
+        if stop < start + self::least(offset) {
             return false;
         }
+        self.put(start, offset, stop);
+        true
+    }
+
+    /// Writes what lies at `at..end`, which is the same from `from` on, as a copy, with what is alike before it, as far as that
+    /// is not written yet, and behind it; what is not written then, as a literal. Does nothing where it would be too short.
+    ///
+    /// What is compared behind the end is written then, so that nothing is compared twice.
+    #[inline(always)]
+    pub(in crate::wire) fn lay(&mut self, at: usize, end: usize, from: usize) {
+        if from >= at || end < self.done {
+            return;
+        }
+        let offset = at - from;
+        debug_assert_eq!(self.bytes.get(at..end), self.bytes.get(from..end - offset));
+        let mut alike = alike_within_window(self.bytes, end, end - offset);
+        if alike == WINDOW {
+            alike = alike_after(self.bytes, end, end - offset);
+        }
+        let stop = end + alike;
+        let mut start = self.done;
+        if start < at {
+            start = at - alike_before(self.bytes, at, from, at - start);
+        }
+        if stop >= start + least(offset) {
+            self.put(start, offset, stop);
+        }
+    }
+
+    /// Writes a literal up to `start`, and a copy from `offset` bytes before up to `stop`.
+    #[inline(always)]
+    fn put(&mut self, start: usize, offset: usize, stop: usize) {
         if !self.put_short(start, offset, stop - start) {
             self.literal(start);
             self.put_copy(offset, stop - start);
         }
         self.done = stop;
-        true
     }
 
     /// Writes a literal up to `start` and a copy behind it without a branch that depends on their lengths: those are
@@ -219,7 +243,7 @@ fn copy_element(offset: usize, length: usize) -> ([u8; 8], usize) {
 /// more than comparing the rest. By index, for zipping takes more instructions.
 #[inline(never)]
 #[allow(clippy::needless_range_loop)]
-pub(in crate::wire) fn alike_after(bytes: &[u8], at: usize, from: usize) -> usize {
+fn alike_after(bytes: &[u8], at: usize, from: usize) -> usize {
     const WORDS: usize = 4;
     const STEP: usize = 8 * WORDS;
     let (Some(a), Some(b)) = (bytes.get(at..), bytes.get(from..)) else {
@@ -253,6 +277,26 @@ pub(in crate::wire) fn alike_after(bytes: &[u8], at: usize, from: usize) -> usiz
 fn last_alike(a: Option<&[u8]>, b: Option<&[u8]>) -> usize {
     let pairs = a.unwrap_or_default().iter().zip(b.unwrap_or_default());
     pairs.take_while(|(a, b)| a == b).count()
+}
+
+/// How many bytes from `at` on are the same from `from` on, of [`WINDOW`] at most.
+#[inline(always)]
+fn alike_within_window(bytes: &[u8], at: usize, from: usize) -> usize {
+    let window = |at: usize| Some(bytes.get(at..)?.first_chunk::<WINDOW>()?.as_chunks::<8>().0);
+    let (Some([a, b, c]), Some([d, e, f])) = (window(at), window(from)) else {
+        return alike_after(bytes, at, from).min(WINDOW);
+    };
+    let differing = |one: &[u8; 8], other: &[u8; 8]| u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other);
+    let (first, second, third) = (differing(a, d), differing(b, e), differing(c, f));
+    let (rest, before) = if second == 0 { (third, 16) } else { (second, 8) };
+    let (differing, before) = if first == 0 { (rest, before) } else { (first, 0) };
+    before + differing.trailing_zeros() as usize / 8
+}
+
+/// Bytes of the least copy from so far that is worth it.
+#[inline(always)]
+fn least(offset: usize) -> usize {
+    if offset < FAR { LEAST_COPY } else { LEAST_FAR_COPY }
 }
 
 /// How many bytes before `at` are the same before `from`, which is less: at most `most`.

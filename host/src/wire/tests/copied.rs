@@ -27,31 +27,34 @@ pub fn compare(body: &[u8]) -> Option<Scanned> {
     let at_once = v2::frame(at_once).unwrap();
     assert_eq!(at_once, measured_first.unwrap());
     assert!(at_once.body().len() as u64 <= size);
-    assert_sources(&at_once);
+    assert_rows(&at_once);
     assert_comes_back(&at_once);
     Some(at_once)
 }
 
-/// Where a label is said to lie before, there it lies.
-fn assert_sources(scanned: &Scanned) {
+/// Where labels are said to lie before, there they lie; a row is of whole labels of one series.
+fn assert_rows(scanned: &Scanned) {
     let body = scanned.body();
-    let mut sources = scanned.sources().iter().peekable();
-    let mut distance = None;
+    let mut rows = scanned.rows().iter().peekable();
     for series in scanned.series().iter().filter(|_| scanned.is_copied()) {
-        let (mut at, end) = (series.labels_range().start, series.labels_range().end);
-        while at < end {
-            if let Some(source) = sources.next_if(|source| source.at as usize == at) {
-                distance = (source.from > 0).then(|| at - source.from as usize);
-            }
-            let label_end = super::super::varint::read_extent(body, at + 1).unwrap().1;
-            if let Some(distance) = distance {
-                assert_eq!(&body[at - distance..label_end - distance], &body[at..label_end]);
-            }
-            at = label_end;
+        let labels = series.labels_range();
+        let mut bounds = vec![labels.start];
+        while bounds[bounds.len() - 1] < labels.end {
+            let end = super::super::varint::read_extent(body, bounds[bounds.len() - 1] + 1)
+                .unwrap()
+                .1;
+            bounds.push(end);
         }
-        assert_eq!(at, end);
+        let mut before = labels.start;
+        while let Some(row) = rows.next_if(|row| labels.contains(&(row.at as usize))) {
+            let (at, end, from) = (row.at as usize, row.end as usize, row.from as usize);
+            assert!(before <= at && at < end && from < at);
+            assert!(bounds.contains(&at) && bounds.contains(&end));
+            assert_eq!(&body[from..from + (end - at)], &body[at..end]);
+            before = end;
+        }
     }
-    assert_eq!(sources.next(), None);
+    assert_eq!(rows.next(), None);
 }
 
 /// Gives how many bytes it takes.
@@ -83,8 +86,53 @@ fn recorded_bodies_are_no_larger_than_where_each_label_is_looked_for() {
     }
 }
 
+/// As of Kubernetes, where one value stands under several names, and codes come in turns.
 #[test]
-fn what_did_not_come_as_2_0_has_no_sources_and_is_encoded_all_the_same() {
+fn values_under_several_names_are_no_larger_than_where_each_label_is_looked_for() {
+    let mut symbols = vec![String::new()];
+    let mut reference = |text: String| {
+        let known = symbols.iter().position(|symbol| *symbol == text);
+        known.unwrap_or_else(|| {
+            symbols.push(text);
+            symbols.len() - 1
+        }) as u32
+    };
+    let mut series = Vec::new();
+    for n in 0..1800 {
+        let (app, metric, code) = (n / 180, n / 3 % 60, ["200", "404", "500"][n % 3]);
+        let own = format!("checkout-api-{app}");
+        let labels = [
+            ("__name__", format!("http_server_requests_{metric}_total")),
+            ("app", own.clone()),
+            ("code", code.to_owned()),
+            ("container", own.clone()),
+            ("instance", format!("10.1.2.{app}:8080")),
+            ("job", own.clone()),
+            ("namespace", "production".to_owned()),
+            ("service", own),
+        ];
+        let labels = labels.map(|(name, value)| [reference(name.to_owned()), reference(value)]);
+        series.push(labels.concat());
+    }
+    let series: Vec<&[u32]> = series.iter().map(Vec::as_slice).collect();
+    let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
+    let mut request = request(&symbols, &series);
+    for (n, series) in request.timeseries.iter_mut().enumerate() {
+        series.samples[0].value = ((n / 3) as f64 * 1.37).to_bits();
+    }
+    let scanned = compare(&request.encode_to_vec()).expect("a usual write is written at once");
+    let mut looked_for = Vec::new();
+    encode(&scanned, scanned.series().iter().map(Piece::Keep), 0, &mut looked_for).unwrap();
+    let copied = assert_comes_back(&scanned);
+    assert!(
+        copied * 100 <= looked_for.len() * 101,
+        "{copied} of {}",
+        looked_for.len()
+    );
+}
+
+#[test]
+fn what_did_not_come_as_2_0_has_no_rows_and_is_encoded_all_the_same() {
     let scanned = super::scan(V1, recorded_body(), &NO_LIMITS).unwrap();
     assert!(!scanned.is_copied());
     assert_comes_back(&scanned);

@@ -390,18 +390,19 @@ fn is_usual_sample(bytes: &[u8], at: usize) -> bool {
     matches!(sample, [SAMPLE, 16, SAMPLE_VALUE, _, _, _, _, _, _, _, _, SAMPLE_TIMESTAMP, time @ ..] if is_usual_time(time))
 }
 
-/// As [`is_usual_sample`], of bytes that were cut out: by two comparisons of eight bytes each.
+/// Bytes of the usual sample that `bytes` begin with, whose value may be zero: whether it is can hardly be foreseen, so that no
+/// branch asks it.
 #[inline(always)]
-pub(in crate::wire) fn is_usual(sample: &[u8; USUAL_SAMPLE]) -> bool {
-    const HEAD: u64 = u64::from_le_bytes([SAMPLE, 16, SAMPLE_VALUE, 0, 0, 0, 0, 0]);
+pub(in crate::wire) fn usual_length(bytes: &[u8]) -> Option<usize> {
     const TIME: u64 = u64::from_le_bytes([0, SAMPLE_TIMESTAMP, 0x80, 0x80, 0x80, 0x80, 0x80, 0]);
-    // Of the time the bits that say whether it goes on.
-    const TIME_BITS: u64 = u64::from_le_bytes([0, 0xff, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80]);
-    let (Some(first), Some(last)) = (sample.first_chunk(), sample.last_chunk()) else {
-        return false;
-    };
-    let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
-    first << 40 == HEAD << 40 && last & TIME_BITS == TIME && last >> 56 != 0
+    // The tag, and of each byte of the time the bit that says whether it goes on.
+    const BITS: u64 = u64::from_le_bytes([0, 0xff, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80]);
+    let head: [u8; 3] = *bytes.first_chunk()?;
+    let length = 2 + usize::from(head[1]);
+    let last = u64::from_le_bytes(*bytes.get(..length)?.last_chunk()?);
+    let is_usual = (head == [SAMPLE, 16, SAMPLE_VALUE]) | (head == [SAMPLE, 7, SAMPLE_TIMESTAMP]);
+    let has_usual_time = (last & BITS == TIME) & (last >> 56 != 0);
+    (is_usual & has_usual_time).then_some(length)
 }
 
 /// Whether the content of a sample is a usual one's, whose value may be zero.

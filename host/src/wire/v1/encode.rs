@@ -90,7 +90,7 @@ pub fn encode_before<'a>(
     })
 }
 
-/// Encodes all series of `scanned`, which know the sources of their labels, into `out`, replacing what `out` held.
+/// Encodes all series of `scanned`, which know of labels that lie before, into `out`, replacing what `out` held.
 ///
 /// # Errors
 /// `TooLong` for bodies of 4 GiB and more. `out` is as it was then.
@@ -98,7 +98,7 @@ pub fn encode_copied(scanned: &Scanned, out: &mut Vec<u8>) -> Result<(), EncodeE
     SCRATCH.with_borrow_mut(|scratch| {
         let Scratch { out: room, snap, .. } = scratch;
         encode_body(scanned.body(), room, out, |elements| {
-            let mut encoder = copied::Encoder::new(scanned.body(), elements, snap, scanned.sources());
+            let mut encoder = copied::Encoder::new(scanned.body(), elements, snap, scanned.rows());
             scanned.series().iter().for_each(|series| encoder.series(series));
             encoder.finish()
         })?;

@@ -2,7 +2,7 @@
 //!
 //! Takes a decoded body as senders write nearly all of them, symbols first and then series; gives what is written out of it,
 //! or gives up: whoever calls measures the body then, and says what is wrong with it if anything is. Takes no more memory
-//! than is asked for before it is known to be needed: six times the body, and less than light work may have.
+//! than is asked for before it is known to be needed: for the series six times the body, and less than light work may have.
 
 use bytes::Bytes;
 

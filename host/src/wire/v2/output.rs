@@ -1,27 +1,26 @@
 //! Where a body of 1.0 is written.
 //!
-//! Takes labels by their references and bytes, gives one piece of memory whose size was known before, and where the same labels
-//! stood last: whoever compresses the body need not look for them. A label that was written before is copied from
+//! Takes labels by their references and bytes, gives one piece of memory whose size was known before, and which rows of labels
+//! stood there before: whoever compresses the body need not look for them. A label that was written before is copied from
 //! there, as a whole: of twelve references of a series one or two are news. Never grows.
 
 use std::ops::Range;
 
 use super::symbols::{MAX_COUNT, References, Symbol, Symbols, odd_number, out_of_range};
-use crate::wire::series::{ScanError, Series, Source};
+use crate::wire::series::{LabelRow, ScanError, Series};
 use crate::wire::snappy::buffer::Buffer;
 use crate::wire::v1::tags::{LABEL, NAME, SERIES, VALUE};
 use crate::wire::varint;
 
-/// As many bytes are copied of a label that has no more, or of a sample: what is too much is written over.
-const CHUNK: usize = 64;
+/// As many bytes are copied of a label that has no more: what is too much is written over.
+const CHUNK: usize = 48;
 /// A label of more bytes than this is copied by its length.
 const TWO_CHUNKS: usize = 2 * CHUNK;
 
-/// Bytes of a label, at about the most on average.
+/// Bytes of a label, at about the least on average.
 const USUAL_LABEL: usize = 32;
-/// Bytes of labels that stood in one row before, at about the least on average.
-const USUAL_ROW: usize = 2 * USUAL_LABEL;
-const SOURCE_BYTES: u64 = size_of::<Source>() as u64;
+/// Bytes that a reference takes at most, of two of which there may be a row, and a place in the order; room grows by doubling.
+const REFERENCE_BYTES: u64 = (size_of::<LabelRow>() + size_of::<u32>()) as u64;
 
 pub(super) struct Output {
     room: Buffer,
@@ -29,13 +28,17 @@ pub(super) struct Output {
     at: usize,
     /// By the reference to a value.
     known: Vec<KnownLabel>,
-    /// Where the labels of usual series stood last.
-    sources: Vec<Source>,
-    /// How far the last label lies behind where it stood last. 0 if it stood nowhere.
-    distance: u32,
+    /// The labels of usual series in the order they are written, and [`NO_LABEL`] before each series. A label is called by the
+    /// place in this order where it came first. There is room for more behind `ordered`.
+    order: Vec<u32>,
+    ordered: usize,
+    rows: Vec<LabelRow>,
     /// Bytes of the tag and the length of the last series: the next one most likely has as many.
     header: usize,
 }
+
+/// The place of no label.
+const NO_LABEL: u32 = 0;
 
 /// Where the label with a value is written.
 #[derive(Clone, Copy)]
@@ -47,6 +50,9 @@ struct KnownLabel {
     /// reading pieces of it would wait for that.
     first: u32,
     last: u32,
+    /// Their places in the order.
+    first_place: u32,
+    last_place: u32,
 }
 
 impl Output {
@@ -60,24 +66,25 @@ impl Output {
             length: 0,
             first: 0,
             last: 0,
+            first_place: 0,
+            last_place: 0,
         };
         Self {
             room: Buffer::take(length as usize + Self::SPARE),
             at: 0,
             known: vec![none; symbols.0.len()],
-            sources: Vec::with_capacity(length as usize / USUAL_ROW),
-            // Of no label.
-            distance: u32::MAX,
+            order: vec![NO_LABEL; length as usize / USUAL_LABEL],
+            ordered: 0,
+            rows: Vec::with_capacity(length as usize / (4 * USUAL_LABEL)),
             header: 3,
         }
     }
 
     /// Bytes of memory that it takes for so many bytes and references, at most, with the symbols.
     pub(super) fn size(length: u64, references: u64, symbols: &Symbols) -> u64 {
-        // One source for two references at most, and room that grows by doubling.
-        let sources = SOURCE_BYTES * references.max(length / USUAL_ROW as u64);
+        let rows = REFERENCE_BYTES * references.max(length / USUAL_LABEL as u64);
         let symbols = symbols.0.capacity() * (size_of::<Symbol>() + size_of::<KnownLabel>());
-        length + Self::SPARE as u64 + sources + symbols as u64
+        length + Self::SPARE as u64 + rows + symbols as u64
     }
 
     /// How many bytes are written.
@@ -90,10 +97,10 @@ impl Output {
         self.room.as_ref().len().saturating_sub(self.at + Self::SPARE)
     }
 
-    /// What is written, and the sources of the labels of usual series.
-    pub(super) fn done(mut self) -> (Buffer, Vec<Source>) {
+    /// What is written, and the rows of labels of usual series.
+    pub(super) fn done(mut self) -> (Buffer, Vec<LabelRow>) {
         self.room.cut(self.at);
-        (self.room, self.sources)
+        (self.room, self.rows)
     }
 
     pub(super) fn put_all(&mut self, bytes: &[u8]) -> Result<(), ScanError> {
@@ -115,7 +122,7 @@ impl Output {
     ) -> Result<Placed, ScanError> {
         let start = self.at;
         let labels_start = start + self.header;
-        let (sources, distance) = (self.sources.len(), self.distance);
+        let rows = self.rows.len();
         self.at = labels_start;
         let count = self.put_labels(&texts, series, references.clone())?;
         let labels_end = self.at;
@@ -130,9 +137,7 @@ impl Output {
         let length = (self.at - labels_start) as u64;
         if 1 + varint::length(length) != self.header {
             self.move_series(&mut written, &series[references], length)?;
-            if count > 0 {
-                self.move_sources(sources, distance, labels_start, written.labels_start);
-            }
+            self.move_rows(rows, labels_start, written.labels_start);
         }
         let header = self.room.room_mut().get_mut(start..written.labels_start);
         put_header(header.ok_or(ScanError::NotRewritten)?, length);
@@ -147,90 +152,110 @@ impl Output {
         series: &[u8],
         references: Range<usize>,
     ) -> Result<u64, ScanError> {
-        let Self {
-            room,
-            known: all,
-            sources,
-            ..
-        } = self;
-        let (room, all) = (room.room_mut(), &mut all[..]);
-        let (mut next, mut at, mut distance, mut count) = (references.start, self.at, self.distance, 0);
+        self.make_order_for(series.get(references.clone()).ok_or(ScanError::NotRewritten)?);
+        let (mut next, mut at, first_place) = (references.start, self.at, self.ordered + 1);
+        let mut place = first_place;
+        let (room, all, order) = (self.room.room_mut(), &mut self.known[..], &mut self.order[..]);
+        // Where the next label has its place if the row goes on, and where the row begins; it comes from nowhere if there is none.
+        let mut expected = 0;
+        let mut row = BegunRow::NONE;
         while next < references.end {
             let (name, value);
             (name, value, next) = match short_pair(series, next) {
                 Some(pair) if pair.2 <= references.end => pair,
                 _ => any_pair(series, next..references.end)?,
             };
-            count += 1;
             let known = all.get_mut(value as usize).ok_or_else(out_of_range)?;
+            let ordered = order.get_mut(place).ok_or(ScanError::NotRewritten)?;
             if known.name == name {
                 let (first, length) = (known.first as usize, known.length as usize);
                 copy_chunk(room, first, at)?;
                 if length > CHUNK {
                     copy_more(room, first, at, length)?;
                 }
-                let from = std::mem::replace(&mut known.last, at as u32);
-                let further = (at as u32).wrapping_sub(from);
-                if further != distance {
-                    distance = further;
-                    sources.push(Source { at: at as u32, from });
+                *ordered = known.first_place;
+                if order.get(expected) != Some(&known.first_place) {
+                    row.end_at(at, &mut self.rows);
+                    row = BegunRow {
+                        from: known.last,
+                        at: at as u32,
+                    };
+                    expected = known.last_place as usize;
                 }
+                expected += 1;
+                known.last = at as u32;
+                known.last_place = place as u32;
                 at += length;
             } else {
+                row.end_at(at, &mut self.rows);
+                (row, expected) = (BegunRow::NONE, 0);
                 let end = put_new_label(room, at, texts, (name, value))?;
-                known.name = name;
-                known.length = (end - at) as u32;
-                known.first = at as u32;
-                known.last = at as u32;
-                if distance != 0 {
-                    distance = 0;
-                    sources.push(Source { at: at as u32, from: 0 });
-                }
+                *ordered = place as u32;
+                *known = KnownLabel {
+                    name,
+                    length: (end - at) as u32,
+                    first: at as u32,
+                    last: at as u32,
+                    first_place: place as u32,
+                    last_place: place as u32,
+                };
                 at = end;
             }
+            place += 1;
         }
-        (self.at, self.distance) = (at, distance);
-        Ok(count)
+        row.end_at(at, &mut self.rows);
+        (self.at, self.ordered) = (at, place);
+        Ok((place - first_place) as u64)
     }
 
+    /// Room for the labels of these references and the end of a series. A reference may be longer than it need be, and ends with
+    /// a byte below 0x80.
+    #[inline(always)]
+    fn make_order_for(&mut self, references: &[u8]) {
+        if self.order.len() < self.ordered + references.len() + 2 {
+            let count = references.iter().filter(|&&byte| byte < 0x80).count();
+            let needed = self.ordered + count / 2 + 2;
+            if self.order.len() < needed {
+                self.order.resize(needed.max(2 * self.order.len()), NO_LABEL);
+            }
+        }
+    }
+
+    /// One usual sample, of 9 or 18 bytes, is written by three overlapping words, whichever it is.
     #[inline(always)]
     fn put_samples(&mut self, samples: &[u8]) -> Result<(), ScanError> {
-        const USUAL: usize = 18;
-        let Some(samples): Option<&[u8; USUAL]> = samples.as_array() else {
+        const ONE: usize = 18;
+        const WORD: usize = 8;
+        let length = samples.len();
+        if !(WORD..=ONE).contains(&length) {
             return self.put_all(samples);
-        };
-        let room = self
-            .room
-            .room_mut()
-            .get_mut(self.at..)
-            .and_then(|room| room.first_chunk_mut());
-        *room.ok_or(ScanError::NotRewritten)? = *samples;
-        self.at += USUAL;
+        }
+        let room = self.room.room_mut().get_mut(self.at..);
+        let room: &mut [u8; ONE] = room
+            .and_then(|room| room.first_chunk_mut())
+            .ok_or(ScanError::NotRewritten)?;
+        for at in [0, length.saturating_sub(2 * WORD), length - WORD] {
+            let word = samples.get(at..).and_then(|samples| samples.first_chunk::<WORD>());
+            let place = room.get_mut(at..).and_then(|room| room.first_chunk_mut());
+            *place.ok_or(ScanError::NotRewritten)? = *word.ok_or(ScanError::NotRewritten)?;
+        }
+        self.at += length;
         Ok(())
     }
 
-    /// The labels of the last series, whose sources are the last ones from `first` on, are moved: what was at `old` is at `new`. It
-    /// had `distance` before them.
+    /// The labels of the last series, of which these are rows, are moved: what was at `old` is at `new`.
     #[cold]
     #[inline(never)]
-    fn move_sources(&mut self, first: usize, distance: u32, old: usize, new: usize) {
+    fn move_rows(&mut self, first: usize, old: usize, new: usize) {
         let (old, new) = (old as u32, new as u32);
-        if self.sources.get(first).is_none_or(|source| source.at != old) {
-            // It went on from the series before, and does so no longer.
-            let from = if distance == 0 { 0 } else { old.wrapping_sub(distance) };
-            self.sources.insert(first, Source { at: old, from });
-        }
-        for source in &mut self.sources[first..] {
-            source.at = source.at - old + new;
+        for row in &mut self.rows[first..] {
             // Twice in one series.
-            if source.from >= old {
-                source.from = 0;
+            if row.from >= old {
+                row.from = row.from - old + new;
             }
+            row.at = row.at - old + new;
+            row.end = row.end - old + new;
         }
-        self.distance = match self.sources.last() {
-            Some(source) if source.from > 0 => source.at - source.from,
-            _ => 0,
-        };
     }
 
     /// The last series has another length than there was room for in front of it.
@@ -263,6 +288,26 @@ impl Output {
             at = end.ok_or(ScanError::NotRewritten)?.1;
         }
         Ok(())
+    }
+}
+
+/// A row of labels whose end is not known yet. `from` is 0 if there is none, for there is the tag of a series.
+#[derive(Clone, Copy)]
+struct BegunRow {
+    from: u32,
+    at: u32,
+}
+
+impl BegunRow {
+    const NONE: Self = Self { from: 0, at: 0 };
+
+    #[inline(always)]
+    fn end_at(self, end: usize, rows: &mut Vec<LabelRow>) {
+        let Self { from, at } = self;
+        if from > 0 {
+            let end = end as u32;
+            rows.push(LabelRow { at, end, from });
+        }
     }
 }
 
@@ -406,5 +451,25 @@ fn put_length(bytes: &mut [u8], mut length: u64) {
             length >>= 7;
         }
         *last = length as u8;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::v1::tags::SAMPLE;
+
+    #[test]
+    fn a_reference_that_is_longer_than_it_need_be_takes_no_more_memory() {
+        let symbols = Symbols(vec![Symbol { start: 0, length: 0 }]);
+        let padded = [[0x80; 9].as_slice(), &[0]].concat().repeat(2000);
+        let mut output = Output::new(64 * 1024, &symbols);
+        let usual = output.order.len();
+        let sample = [SAMPLE, 7, 0x10, 0x80, 0x80, 0x80, 0x80, 0x80, 1];
+        let placed = output
+            .put_series((&[], &symbols), &padded, 0..padded.len(), &sample)
+            .unwrap();
+        assert_eq!(placed.references, 2000);
+        assert_eq!(output.order.len(), usual);
     }
 }

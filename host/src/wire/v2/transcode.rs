@@ -18,7 +18,7 @@ use super::tags::{LABELS_REFS, METADATA};
 use crate::model::Totals;
 use crate::wire::fields::Fields;
 use crate::wire::series::{Rejects, ScanError, ScanLimits, Scanned, Series, Walked};
-use crate::wire::v1::{self, SeriesParts, USUAL_SAMPLE, is_usual, is_usual_content, tags};
+use crate::wire::v1::{self, SeriesParts, is_usual_content, tags, usual_length};
 use crate::wire::varint;
 
 /// How much is done about labels.
@@ -139,16 +139,16 @@ impl<'a> Transcoder<'a> {
 
     /// Labels of usual series are what they seem to be.
     pub(super) fn done(self, is_plain: bool) -> Scanned {
-        let (body, sources) = self.out.done();
+        let (body, rows) = self.out.done();
         // Of others nothing was noted.
-        let sources = if is_plain { sources } else { Vec::new() };
+        let rows = if is_plain { rows } else { Vec::new() };
         let found = Walked {
             series: self.found,
             totals: self.totals,
             rejected: self.rejected,
             metadata: self.extras.totals().metadata,
         };
-        Scanned::transcoded(Bytes::from_owner(body), found, is_plain, self.extras.if_any(), sources)
+        Scanned::transcoded(Bytes::from_owner(body), found, is_plain, self.extras.if_any(), rows)
     }
 
     fn proved(self, is_plain: bool, limits: &ScanLimits) -> Result<Scanned, ScanError> {
@@ -209,17 +209,18 @@ impl<'a> Usual<'a> {
         })
     }
 
-    /// One sample with a value, and nothing else that takes more than a byte to say its length.
+    /// One sample, and nothing else that takes more than a byte to say its length.
     #[inline(always)]
     fn short(series: &'a [u8]) -> Option<Self> {
         let [LABELS_REFS, length @ ..0x80, ..] = *series else {
             return None;
         };
         let end = 2 + usize::from(length);
-        let (sample, rest) = series.get(end..)?.split_first_chunk::<USUAL_SAMPLE>()?;
-        (is_usual(sample) && matches!(rest, [] | [METADATA, 0])).then_some(Self {
+        let behind = series.get(end..)?;
+        let (samples, rest) = behind.split_at_checked(usual_length(behind)?)?;
+        matches!(rest, [] | [METADATA, 0]).then_some(Self {
             references: 2..end,
-            samples: sample,
+            samples,
             count: 1,
             metadata: &[],
         })
