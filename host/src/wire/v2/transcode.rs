@@ -18,7 +18,7 @@ use super::tags::{LABELS_REFS, METADATA};
 use crate::model::Totals;
 use crate::wire::fields::Fields;
 use crate::wire::series::{Rejects, ScanError, ScanLimits, Scanned, Series, Walked};
-use crate::wire::v1::{self, SeriesParts, is_usual_content, tags, usual_length};
+use crate::wire::v1::{self, SeriesParts, usual_length};
 use crate::wire::varint;
 
 /// How much is done about labels.
@@ -184,13 +184,9 @@ impl<'a> Usual<'a> {
         let (start, end) = varint::read_extent(series, 1)?;
         let mut count = 0;
         let mut at = end;
-        while let Some(&[tags::SAMPLE, length @ ..0x80]) = series.get(at..at + 2) {
-            let next = at + 2 + usize::from(length);
-            if !is_usual_content(series.get(at + 2..next)?) {
-                return None;
-            }
+        while let Some(length) = usual_length(series.get(at..)?) {
             count += 1;
-            at = next;
+            at += length;
         }
         let samples = series.get(end..at)?;
         let metadata = match series.get(at..)? {
