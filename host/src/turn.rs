@@ -7,7 +7,7 @@
 //! reactor has nothing left to do, so that nobody is sent away from one that is not busy; on one that is always busy a
 //! tenant keeps a small share. Threads that are no reactors have no turns: whatever is asked for is done.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -30,8 +30,6 @@ const GO_ON: usize = 8;
 thread_local! {
     /// None on a thread that is no reactor.
     static TURN: RefCell<Option<Turn>> = const { RefCell::new(None) };
-    /// Whether the connection that is going on now has begun a request.
-    static BEGUN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// None: whoever proved no tenant.
@@ -210,7 +208,6 @@ impl<F: Future> Future for ByTurns<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        BEGUN.set(false);
         let began = Instant::now();
         let lets = TURN.with_borrow_mut(|turn| {
             let turn = turn.as_mut()?;
@@ -229,26 +226,6 @@ impl<F: Future> Future for ByTurns<F> {
         });
         may_go_on.into_iter().flatten().for_each(Waker::wake);
         done
-    }
-}
-
-/// Ready at once if it is the first since the connection went on, else when it goes on again: of requests that came in one piece
-/// each is a step, and not all that HTTP finds before it looks up.
-#[derive(Debug, Default)]
-pub struct NextRequest {
-    has_waited: bool,
-}
-
-impl Future for NextRequest {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if BEGUN.replace(true) && !self.has_waited {
-            self.has_waited = true;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(())
     }
 }
 
@@ -373,31 +350,5 @@ mod tests {
         assert!((&mut second).now_or_never().is_none(), "not its turn");
         end();
         assert!((&mut second).now_or_never().is_some());
-    }
-
-    #[test]
-    fn of_requests_that_came_together_a_connection_begins_one_at_a_time() {
-        let begun = std::cell::Cell::new(0);
-        let three = Box::pin(async {
-            for _ in 0..3 {
-                NextRequest::default().await;
-                begun.set(begun.get() + 1);
-            }
-        });
-        let mut connection = by_turns(three, Arc::default());
-        for expected in 1..=3 {
-            let done = connection.poll_unpin(&mut Context::from_waker(noop_waker_ref()));
-            assert_eq!((begun.get(), done.is_ready()), (expected, expected == 3));
-        }
-    }
-
-    #[test]
-    fn without_turns_the_next_request_waits_once() {
-        let two = async {
-            NextRequest::default().await;
-            NextRequest::default().await;
-        };
-        let mut two = Box::pin(two);
-        assert!((0..3).any(|_| two.as_mut().now_or_never().is_some()));
     }
 }

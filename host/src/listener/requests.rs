@@ -23,7 +23,6 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::clock::{Clock, HeadSeen, Phase};
 use super::framing::Ambiguity;
 use super::timed::Timed;
-use crate::turn::NextRequest;
 
 /// Largest request head, request line included, and largest read buffer of one connection. Bytes. A JWT or a chain of proxy
 /// headers fits; a record of TLS has as many, so that one read would hardly fill a larger buffer.
@@ -211,7 +210,6 @@ where
         Ok(answered) => Either::Left(answered.map(Ok)),
         Err(no_answer) => Either::Right(ready(Err(no_answer))),
     };
-    let answered = NextRequest::default().then(|()| answered);
     answered.map(move |result| {
         result.inspect(|response| match response.extensions().get::<Lasting>() {
             Some(Lasting) => {}
