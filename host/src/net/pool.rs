@@ -45,6 +45,13 @@ struct Idle {
     since: Instant,
 }
 
+impl Idle {
+    /// For how long it has been idle.
+    fn idle_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+}
+
 impl Pool {
     /// Sends what `request` makes on an idle connection, or on a new one.
     ///
@@ -96,16 +103,18 @@ impl Pool {
         loop {
             let mut connection = {
                 let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-                if idle.last()?.since.elapsed() > IDLE_TIME {
+                let now = Instant::now();
+                let last_idle_for = idle.last()?.idle_for(now);
+                if last_idle_for > IDLE_TIME {
                     // The others have lain longer still.
                     idle.clear();
                     return None;
                 }
                 let here = std::thread::current().id();
-                let at_home = |i: &Idle| i.connection.home == here && i.since.elapsed() <= IDLE_TIME;
+                let at_home = |i: &Idle| i.connection.home == here && i.idle_for(now) <= IDLE_TIME;
                 match idle.iter().rposition(at_home) {
                     Some(at) => idle.remove(at).connection,
-                    None if idle.len() < ENOUGH && idle.last()?.since.elapsed() < LENT_AFTER => return None,
+                    None if idle.len() < ENOUGH && last_idle_for < LENT_AFTER => return None,
                     None => idle.pop()?.connection,
                 }
             };
@@ -117,13 +126,11 @@ impl Pool {
 
     fn put_idle(&self, connection: Connection) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let expired = idle.iter().take_while(|i| i.since.elapsed() > IDLE_TIME).count();
+        let now = Instant::now();
+        let expired = idle.iter().take_while(|i| i.idle_for(now) > IDLE_TIME).count();
         idle.drain(..expired);
         if idle.len() < MAX_IDLE {
-            idle.push(Idle {
-                connection,
-                since: Instant::now(),
-            });
+            idle.push(Idle { connection, since: now });
         }
     }
 }
