@@ -221,9 +221,11 @@ fn unforeseen(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("unforeseen");
     group.throughput(Throughput::Elements(2000)).sample_size(20);
     let decode = |body: Bytes| snappy::decode(&body, 32 << 20).expect("snappy");
+    let in_kubernetes = sent.each_ref().map(setup::in_kubernetes);
     for (name, protocol, bodies) in [
         ("1.0", V1, sent.clone()),
         ("2.0", V2, sent.each_ref().map(setup::as_v2)),
+        ("2.0_kubernetes", V2, in_kubernetes.each_ref().map(setup::as_v2)),
     ] {
         let frame = |body: Bytes| {
             let framed = frame_light(protocol, &body, &LIMITS).expect("a write");
@@ -253,7 +255,7 @@ fn unforeseen(criterion: &mut Criterion) {
             Proof::Otherwise(_) => unreachable!("a canonical body"),
         };
         let mut compress = |scanned: Scanned| encode_copied(&scanned, &mut compressed);
-        group.bench_function("compress_2.0_as_1.0", |b| {
+        group.bench_function(format!("compress_{name}_as_1.0"), |b| {
             b.iter_batched(&mut written_out, &mut compress, BatchSize::PerIteration);
         });
     }

@@ -144,6 +144,35 @@ pub fn recorded() -> Vec<Bytes> {
     files.iter().map(read).collect()
 }
 
+/// The same series with the labels that the Prometheus operator gives those of a daemon set: values that stand under several
+/// names, and three times the bytes.
+pub fn in_kubernetes(body: &Bytes) -> Bytes {
+    let decoded = snappy::decode(body, 32 << 20).expect("snappy");
+    let scanned = gauntlet::wire::scan(Protocol::V1, decoded, &gauntlet::wire::ScanLimits::NONE).expect("canonical");
+    let mut written = Vec::new();
+    for series in scanned.series() {
+        let mut all: Vec<_> = labels(scanned.label_bytes(series))
+            .filter(|(name, _)| !["instance", "job"].contains(name))
+            .chain([
+                ("container", "node-exporter"),
+                ("endpoint", "http-metrics"),
+                ("instance", "10.42.17.203:9100"),
+                ("job", "node-exporter"),
+                ("namespace", "monitoring"),
+                ("pod", "kube-prometheus-stack-prometheus-node-exporter-x7k2q"),
+                ("service", "kube-prometheus-stack-prometheus-node-exporter"),
+            ])
+            .collect();
+        all.sort_unstable();
+        let mut bytes = Vec::new();
+        encode_labels(all.into_iter(), &mut bytes);
+        splice::edit(&mut written, &scanned, series, &Patch::whole(&bytes)).expect("a series of this body");
+    }
+    let mut compressed = Vec::new();
+    snappy::encode(&written, &mut compressed).expect("a short body");
+    compressed.into()
+}
+
 /// The same write as Prometheus sends it as 2.0: each string once, samples as they are, metadata empty and always there.
 pub fn as_v2(body: &Bytes) -> Bytes {
     let decoded = snappy::decode(body, 32 << 20).expect("snappy");

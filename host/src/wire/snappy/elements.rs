@@ -18,7 +18,7 @@ const FAR: usize = 1 << 16;
 /// What is written at once, sure of its room: a literal of this many bytes and its tag, then a copy of four elements.
 const SHORT_LITERAL: usize = 32;
 const SHORT_COPY: usize = 4 * COPY;
-/// How far what follows a copy is compared without a branch: a sample's tags, value and time, and the length of the next series.
+/// How far what follows a copy is compared, without a branch: a sample's tags, value and time, and the length of the next series.
 const WINDOW: usize = 24;
 const ROOM: usize = 64;
 
@@ -88,7 +88,8 @@ impl<'a> Elements<'a> {
     }
 
     /// Writes what lies at `at..end`, which is the same from `from` on, as a copy, with what is alike before it, as far as that
-    /// is not written yet, and behind it; what is not written then, as a literal. Does nothing where it would be too short.
+    /// is not written yet, and some way behind it; what is not written then, as a literal. Does nothing where it would be too
+    /// short.
     ///
     /// What is compared behind the end is written then, so that nothing is compared twice.
     #[inline(always)]
@@ -98,11 +99,7 @@ impl<'a> Elements<'a> {
         }
         let offset = at - from;
         debug_assert_eq!(self.bytes.get(at..end), self.bytes.get(from..end - offset));
-        let mut alike = alike_within_window(self.bytes, end, end - offset);
-        if alike == WINDOW {
-            alike = alike_after(self.bytes, end, end - offset);
-        }
-        let stop = end + alike;
+        let stop = end + alike_within_window(self.bytes, end, end - offset);
         let mut start = self.done;
         if start < at {
             start = at - alike_before(self.bytes, at, from, at - start);

@@ -86,9 +86,9 @@ fn recorded_bodies_are_no_larger_than_where_each_label_is_looked_for() {
     }
 }
 
-/// As of Kubernetes, where one value stands under several names, and codes come in turns.
+/// As of Kubernetes, where one value stands under several names, labels are many and long, and codes come in turns.
 #[test]
-fn values_under_several_names_are_no_larger_than_where_each_label_is_looked_for() {
+fn values_under_several_names_are_hardly_larger_than_where_each_label_is_looked_for() {
     let mut symbols = vec![String::new()];
     let mut reference = |text: String| {
         let known = symbols.iter().position(|symbol| *symbol == text);
@@ -109,6 +109,7 @@ fn values_under_several_names_are_no_larger_than_where_each_label_is_looked_for(
             ("instance", format!("10.1.2.{app}:8080")),
             ("job", own.clone()),
             ("namespace", "production".to_owned()),
+            ("pod", format!("{own}-7d9f8b6c5-x2x{app}")),
             ("service", own),
         ];
         let labels = labels.map(|(name, value)| [reference(name.to_owned()), reference(value)]);
@@ -118,14 +119,14 @@ fn values_under_several_names_are_no_larger_than_where_each_label_is_looked_for(
     let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
     let mut request = request(&symbols, &series);
     for (n, series) in request.timeseries.iter_mut().enumerate() {
-        series.samples[0].value = ((n / 3) as f64 * 1.37).to_bits();
+        series.samples[0].value = (n as f64 * 1.37).to_bits();
     }
     let scanned = compare(&request.encode_to_vec()).expect("a usual write is written at once");
     let mut looked_for = Vec::new();
     encode(&scanned, scanned.series().iter().map(Piece::Keep), 0, &mut looked_for).unwrap();
     let copied = assert_comes_back(&scanned);
     assert!(
-        copied * 100 <= looked_for.len() * 101,
+        copied * 100 <= looked_for.len() * 105,
         "{copied} of {}",
         looked_for.len()
     );

@@ -2,7 +2,7 @@
 //!
 //! Takes a decoded body as senders write nearly all of them, symbols first and then series; gives what is written out of it,
 //! or gives up: whoever calls measures the body then, and says what is wrong with it if anything is. Takes no more memory
-//! than is asked for before it is known to be needed: for the series six times the body, and less than light work may have.
+//! than is asked for before it is known to be needed: for the series less than light work may have.
 
 use bytes::Bytes;
 
@@ -14,8 +14,11 @@ use super::transcode::{Transcoder, Usual};
 use crate::wire::series::{ScanLimits, Scanned, Series};
 use crate::wire::{LIGHT_BYTES, LIGHT_ELEMENTS, varint};
 
-/// How many bytes of 1.0 there is room for in place of one of 2.0. With the labels of node_exporter it takes 4.
-const ROOM_PER_BYTE: usize = 6;
+/// How many bytes of 1.0 there is room for in place of one of 2.0. With the labels of node_exporter it takes 4, with those of
+/// Kubernetes 7 and more.
+const ROOM_PER_BYTE: usize = 16;
+/// Bytes of 2.0 for a label, its share of samples and tags included, at about the least.
+const LEAST_LABEL: usize = 4;
 /// Bytes of a series of 2.0, at about the least.
 const LEAST_SERIES: usize = 28;
 
@@ -33,7 +36,9 @@ pub(super) fn written_out(body: &Bytes, limits: &ScanLimits) -> Option<WrittenOu
     let room = (ROOM_PER_BYTE * body.len()).min(LIGHT_BYTES - Output::SPARE);
     let expected = ((body.len() - at) / LEAST_SERIES + 1).min(LIGHT_ELEMENTS);
     let mut measuring = Measuring::of(&symbols);
-    let mut transcoder = Transcoder::new(body, &symbols, Output::new(room as u64, &symbols), expected);
+    let labels = (body.len() - at) / LEAST_LABEL;
+    let out = Output::new(room as u64, labels, &symbols);
+    let mut transcoder = Transcoder::new(body, &symbols, out, expected);
     let most = limits.max_series.min(LIGHT_ELEMENTS as u64);
     let (mut written, mut count, mut is_plain) = (0, 0, true);
     while let Some((series, end)) = field(body, at, SERIES) {
@@ -67,7 +72,9 @@ pub(super) fn written_out(body: &Bytes, limits: &ScanLimits) -> Option<WrittenOu
         return None;
     }
     let series = expected.max(2 * count as usize) * size_of::<Series>();
-    let size = Output::size(room as u64, measuring.references, &symbols) + measuring.beside + series as u64;
+    let size = Output::size(transcoder.out.room_size(), labels, measuring.references, &symbols)
+        + measuring.beside
+        + series as u64;
     let scanned = transcoder.done(is_plain);
     Some(WrittenOut { scanned, size })
 }

@@ -44,7 +44,12 @@ impl Sizes {
     /// Bytes of memory that it takes besides the decoded body, at most.
     pub(super) fn size(&self) -> u64 {
         let series = self.series.capacity() * size_of::<u32>();
-        Output::size(self.written, self.references, &self.symbols) + self.beside + series as u64
+        Output::size(self.written, self.labels(), self.references, &self.symbols) + self.beside + series as u64
+    }
+
+    /// About as many as usual series have.
+    pub(super) fn labels(&self) -> usize {
+        self.references as usize / 2 + self.series.len()
     }
 }
 

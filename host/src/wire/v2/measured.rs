@@ -49,8 +49,7 @@ impl Measured {
         }
     }
 
-    /// Whether it took that memory already, which is little then: the series have six times the body at most, and less than
-    /// light work may have.
+    /// Whether it took that memory already, which is little then: the series have less than light work may have.
     pub fn is_written(&self) -> bool {
         self.written.is_ok()
     }

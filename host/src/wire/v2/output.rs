@@ -17,10 +17,14 @@ const CHUNK: usize = 48;
 /// A label of more bytes than this is copied by its length.
 const TWO_CHUNKS: usize = 2 * CHUNK;
 
-/// Bytes of a label, at about the least on average.
-const USUAL_LABEL: usize = 32;
+/// Labels of four to a row.
+const USUAL_ROW: usize = 4;
 /// Bytes that a reference takes at most, of two of which there may be a row, and a place in the order; room grows by doubling.
 const REFERENCE_BYTES: u64 = (size_of::<LabelRow>() + size_of::<u32>()) as u64;
+
+/// Labels whose values stand under another name as well, of which this many are remembered: with Kubernetes an application
+/// gives its name to its container, its job and its service.
+const NAMESAKES: usize = 512;
 
 pub(super) struct Output {
     room: Buffer,
@@ -28,6 +32,8 @@ pub(super) struct Output {
     at: usize,
     /// By the reference to a value.
     known: Vec<KnownLabel>,
+    /// By name and value, where `known` has another name for the value. What collides is forgotten.
+    namesakes: Vec<KnownLabel>,
     /// The labels of usual series in the order they are written, and [`NO_LABEL`] before each series. A label is called by the
     /// place in this order where it came first. There is room for more behind `ordered`.
     order: Vec<u32>,
@@ -43,8 +49,10 @@ const NO_LABEL: u32 = 0;
 /// Where the label with a value is written.
 #[derive(Clone, Copy)]
 struct KnownLabel {
-    /// A reference; of nothing yet one that there is not.
+    /// References; of nothing yet such as there are not.
     name: u32,
+    value: u32,
+    /// 0 of nothing yet.
     length: u32,
     /// Where it came first, which is where it is copied from: what was written just now is still on its way to memory, and
     /// reading pieces of it would wait for that.
@@ -59,10 +67,11 @@ impl Output {
     /// Bytes of room that are written over and are none of the body, behind a length that is shorter than expected.
     pub(super) const SPARE: usize = TWO_CHUNKS + Series::MOST_HEADER as usize;
 
-    /// For so many bytes and symbols, with [`Output::SPARE`] besides.
-    pub(super) fn new(length: u64, symbols: &Symbols) -> Self {
+    /// For so many bytes and symbols, with [`Output::SPARE`] besides. For about so many labels there is room at once.
+    pub(super) fn new(length: u64, labels: usize, symbols: &Symbols) -> Self {
         let none = KnownLabel {
             name: u32::MAX,
+            value: u32::MAX,
             length: 0,
             first: 0,
             last: 0,
@@ -73,23 +82,31 @@ impl Output {
             room: Buffer::take(length as usize + Self::SPARE),
             at: 0,
             known: vec![none; symbols.0.len()],
-            order: vec![NO_LABEL; length as usize / USUAL_LABEL],
+            namesakes: vec![none; NAMESAKES],
+            order: vec![NO_LABEL; labels],
             ordered: 0,
-            rows: Vec::with_capacity(length as usize / (4 * USUAL_LABEL)),
+            rows: Vec::with_capacity(labels / USUAL_ROW),
             header: 3,
         }
     }
 
-    /// Bytes of memory that it takes for so many bytes and references, at most, with the symbols.
-    pub(super) fn size(length: u64, references: u64, symbols: &Symbols) -> u64 {
-        let rows = REFERENCE_BYTES * references.max(length / USUAL_LABEL as u64);
+    /// Bytes of memory that it takes for so many bytes and references, at most, with the symbols, if it was made for so many
+    /// labels at most.
+    pub(super) fn size(length: u64, labels: usize, references: u64, symbols: &Symbols) -> u64 {
+        let rows = REFERENCE_BYTES * references.max(labels as u64);
         let symbols = symbols.0.capacity() * (size_of::<Symbol>() + size_of::<KnownLabel>());
-        length + Self::SPARE as u64 + rows + symbols as u64
+        let namesakes = NAMESAKES * size_of::<KnownLabel>();
+        length + Self::SPARE as u64 + rows + (symbols + namesakes) as u64
     }
 
     /// How many bytes are written.
     pub(super) fn at(&self) -> usize {
         self.at
+    }
+
+    /// Bytes of memory that its room takes, which others may have written to.
+    pub(super) fn room_size(&self) -> u64 {
+        self.room.size(self.at + Self::SPARE) as u64
     }
 
     /// How many more there is room for.
@@ -155,7 +172,8 @@ impl Output {
         self.make_order_for(series.get(references.clone()).ok_or(ScanError::NotRewritten)?);
         let (mut next, mut at, first_place) = (references.start, self.at, self.ordered + 1);
         let mut place = first_place;
-        let (room, all, order) = (self.room.room_mut(), &mut self.known[..], &mut self.order[..]);
+        let (room, order) = (self.room.room_mut(), &mut self.order[..]);
+        let (all, namesakes) = (&mut self.known[..], &mut self.namesakes[..]);
         // Where the next label has its place if the row goes on, and where the row begins; it comes from nowhere if there is none.
         let mut expected = 0;
         let mut row = BegunRow::NONE;
@@ -165,9 +183,9 @@ impl Output {
                 Some(pair) if pair.2 <= references.end => pair,
                 _ => any_pair(series, next..references.end)?,
             };
-            let known = all.get_mut(value as usize).ok_or_else(out_of_range)?;
+            let (known, is_known) = known_label(all, namesakes, name, value)?;
             let ordered = order.get_mut(place).ok_or(ScanError::NotRewritten)?;
-            if known.name == name {
+            if is_known {
                 let (first, length) = (known.first as usize, known.length as usize);
                 copy_chunk(room, first, at)?;
                 if length > CHUNK {
@@ -193,6 +211,7 @@ impl Output {
                 *ordered = place as u32;
                 *known = KnownLabel {
                     name,
+                    value,
                     length: (end - at) as u32,
                     first: at as u32,
                     last: at as u32,
@@ -277,8 +296,8 @@ impl Output {
         let (mut references, mut at) = (References(references), to);
         while let Some(name) = references.next()? {
             let value = references.next()?.ok_or_else(odd_number)?;
-            let known = self.known.get_mut(value as usize).ok_or_else(out_of_range)?;
-            if known.name == name {
+            let (known, is_known) = known_label(&mut self.known, &mut self.namesakes, name, value)?;
+            if is_known {
                 known.last = at as u32;
                 if known.first as usize >= written.start {
                     known.first = at as u32;
@@ -289,6 +308,26 @@ impl Output {
         }
         Ok(())
     }
+}
+
+/// The place of what is known of a label, and whether that is it; else it may be noted there.
+#[inline(always)]
+fn known_label<'k>(
+    all: &'k mut [KnownLabel],
+    namesakes: &'k mut [KnownLabel],
+    name: u32,
+    value: u32,
+) -> Result<(&'k mut KnownLabel, bool), ScanError> {
+    let known = all.get_mut(value as usize).ok_or_else(out_of_range)?;
+    if known.name == name || known.length == 0 {
+        let is_it = known.name == name;
+        return Ok((known, is_it));
+    }
+    // Values of one name mostly come in a row, and names are few.
+    let place = value.wrapping_mul(5).wrapping_add(name) as usize % NAMESAKES;
+    let known = namesakes.get_mut(place).ok_or(ScanError::NotRewritten)?;
+    let is_it = (known.name == name) & (known.value == value);
+    Ok((known, is_it))
 }
 
 /// A row of labels whose end is not known yet. `from` is 0 if there is none, for there is the tag of a series.
@@ -463,7 +502,7 @@ mod tests {
     fn a_reference_that_is_longer_than_it_need_be_takes_no_more_memory() {
         let symbols = Symbols(vec![Symbol { start: 0, length: 0 }]);
         let padded = [[0x80; 9].as_slice(), &[0]].concat().repeat(2000);
-        let mut output = Output::new(64 * 1024, &symbols);
+        let mut output = Output::new(64 * 1024, 2048, &symbols);
         let usual = output.order.len();
         let sample = [SAMPLE, 7, 0x10, 0x80, 0x80, 0x80, 0x80, 0x80, 1];
         let placed = output

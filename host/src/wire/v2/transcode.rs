@@ -39,7 +39,7 @@ pub(super) fn transcode(
     limits: &ScanLimits,
     labels: LabelsAre,
 ) -> Result<Scanned, ScanError> {
-    let out = Output::new(sizes.written, &sizes.symbols);
+    let out = Output::new(sizes.written, sizes.labels(), &sizes.symbols);
     let mut transcoder = Transcoder::new(body, &sizes.symbols, out, sizes.series.len());
     let mut lengths = sizes.series.iter();
     let mut is_plain = sizes.is_plain;
