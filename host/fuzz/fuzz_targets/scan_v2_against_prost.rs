@@ -80,6 +80,7 @@ fn finding(scanned: &Scanned) -> model_v2::Finding {
         },
         said: said(scanned),
         totals: [totals.metadata, totals.sample_starts, totals.histogram_starts],
+        is_as_sent: scanned.is_as_sent(),
     }
 }
 

@@ -173,15 +173,15 @@ impl Scanned {
         }
     }
 
-    /// Of a body of 2.0, written out as `body`, in which labels lie before as well where these say so.
+    /// Of a body of 2.0, canonical or not, written out as `body`, in which labels lie before as well where these say so.
     pub(super) fn transcoded(
         body: Bytes,
         found: Walked,
-        is_plain: bool,
+        is_canonical: bool,
         extras: Option<Box<Extras>>,
         rows: Vec<LabelRow>,
     ) -> Self {
-        let is_as_sent = is_plain && found.rejected.is_empty();
+        let is_as_sent = is_canonical && found.rejected.is_empty();
         let scanned = Self::new(Protocol::V2, body, found, is_as_sent);
         Self {
             extras,

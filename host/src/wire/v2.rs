@@ -11,7 +11,9 @@ pub mod encode;
 pub mod extras;
 
 mod at_once;
+mod canonical;
 mod interned;
+mod known;
 mod measure;
 mod measured;
 mod output;

@@ -213,6 +213,27 @@ pub struct Finding {
     pub said: Vec<(usize, Said)>,
     /// Series with metadata, samples with a start, histograms with one.
     pub totals: [u64; 3],
+    /// Whether the body may go on as it came.
+    pub is_as_sent: bool,
+}
+
+/// Whether each series has samples or histograms, never both, and prost writes the same bytes of what it read. Unknown where a
+/// sample's value is zero, which may be written out.
+pub fn has_one_reading(body: &[u8]) -> Option<bool> {
+    let mut request = Request::decode(body).ok()?;
+    let mut series = request.timeseries.iter();
+    let has_one_kind = series.all(|series| series.samples.is_empty() != series.histograms.is_empty());
+    for series in &mut request.timeseries {
+        if series.samples.iter().any(|sample| sample.value == 0) {
+            return None;
+        }
+        for bytes in &mut series.histograms {
+            let start = Start::decode(bytes.as_slice()).ok()?.encode_to_vec();
+            let histogram = model::Histogram::decode(bytes.as_slice()).ok()?.encode_to_vec();
+            *bytes = [histogram, start].concat();
+        }
+    }
+    Some(has_one_kind && request.encode_to_vec() == body)
 }
 
 /// Panics unless a scan of `body` had to find `finding`; None where it found the body malformed.
@@ -223,6 +244,9 @@ pub fn compare(body: &[u8], finding: Option<Finding>) {
         (Some(series), None) => panic!("prost reads what the scan refuses: {series:?}"),
         (None, Some(_)) => panic!("the scan reads what prost refuses"),
     };
+    if finding.is_as_sent {
+        assert_ne!(has_one_reading(body), Some(false));
+    }
     let found = model::WriteRequest::decode(finding.as_1_0.series.as_slice()).unwrap();
     let mut found = found.timeseries.into_iter().enumerate().peekable();
     let mut expected = vec![];

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::model::{self, WriteRequest};
-use super::model_v2::{self, Exemplar, Metadata, Request, Said, Sample, Start, TimeSeries, as_2_0};
+use super::model_v2::{self, Exemplar, Metadata, Request, Said, Sample, Start, TimeSeries, as_2_0, has_one_reading};
 use super::{NO_LIMITS, copied, kept, labels, odd, proved, random, recorded_body};
 use crate::model::Protocol::{V1, V2};
 use crate::wire::{
@@ -102,6 +102,7 @@ fn finding(scanned: &Scanned) -> model_v2::Finding {
         as_1_0: super::finding(scanned),
         said: said(scanned),
         totals: [totals.metadata, totals.sample_starts, totals.histogram_starts],
+        is_as_sent: scanned.is_as_sent(),
     }
 }
 
@@ -208,6 +209,121 @@ fn references_may_be_split_unpacked_and_longer_than_needed() {
         body.extend([&[0x2a, series.len() as u8][..], &series].concat());
         assert_eq!(kept(&scanned(&body).unwrap()), expected, "{references:x?}");
         compare(&body);
+    }
+}
+
+/// One series of each kind, and all that can be said of it.
+fn all_kinds() -> Request {
+    let symbols = ["", "__name__", "up", "trace_id", "abc", "Whether it is up."];
+    let histogram = model::Histogram {
+        count: Some(model::Count::Integer(3)),
+        schema: 3,
+        positive_spans: vec![model::BucketSpan { offset: 0, length: 2 }],
+        positive_deltas: vec![1, 1],
+        timestamp: TIME,
+        ..Default::default()
+    };
+    let start_timestamp = TIME - 1;
+    let exemplars = vec![Exemplar {
+        labels_refs: vec![3, 4],
+        value: 1f64.to_bits(),
+        timestamp: TIME,
+    }];
+    let metadata = Some(Metadata {
+        kind: 1,
+        help_ref: 5,
+        unit_ref: 0,
+    });
+    let samples = TimeSeries {
+        samples: vec![sample(1f64.to_bits(), TIME, start_timestamp)],
+        exemplars: exemplars.clone(),
+        metadata,
+        ..one(&[1, 2])
+    };
+    let histograms = TimeSeries {
+        samples: vec![],
+        histograms: vec![[histogram.encode_to_vec(), Start { start_timestamp }.encode_to_vec()].concat()],
+        exemplars,
+        metadata,
+        ..one(&[1, 2])
+    };
+    request(&symbols, vec![one(&[1, 2]), samples, histograms])
+}
+
+#[test]
+fn a_write_of_2_0_that_has_one_reading_may_go_on_as_it_came() {
+    let is_as_sent = |body: &[u8]| {
+        compare(body);
+        scanned(body).unwrap().is_as_sent()
+    };
+    let request = all_kinds();
+    assert!(is_as_sent(&request.encode_to_vec()));
+    // All together is light, and each alone may be.
+    for series in &request.timeseries {
+        let alone = Request {
+            timeseries: vec![series.clone()],
+            ..request.clone()
+        };
+        assert!(is_as_sent(&alone.encode_to_vec()), "{series:?}");
+    }
+    type Change = fn(&mut TimeSeries);
+    let changes: [Change; 6] = [
+        // Receivers want one of both.
+        |series| series.samples = vec![sample(1, TIME, 0)],
+        |series| series.histograms.clear(),
+        // A field that comes twice, and one that nobody knows.
+        |series| series.histograms[0].extend([0x78, 1]),
+        |series| series.histograms[0].extend([0x90, 1, 1]),
+        // Labels that are sorted or left out.
+        |series| series.labels_refs = vec![3, 4, 1, 2],
+        |series| series.labels_refs = vec![1, 2, 3, 0],
+    ];
+    for (at, change) in changes.iter().enumerate() {
+        let mut changed = request.clone();
+        change(&mut changed.timeseries[2]);
+        assert!(!is_as_sent(&changed.encode_to_vec()), "change {at}");
+    }
+}
+
+#[test]
+fn a_write_of_2_0_with_a_longer_form_of_anything_goes_on_written_anew() {
+    let symbols = [&b"\x22\x00\x22\x08__name__\x22\x02up"[..]].concat();
+    let sample = b"\x12\x10\x09\x00\x00\x00\x00\x00\x00\xf0\x3f\x10\x80\xd0\x95\xff\xbc\x31";
+    let series = |content: &[u8]| [&[0x2a, content.len() as u8], content].concat();
+    let is_as_sent = |body: &[u8]| {
+        compare(body);
+        scanned(body).unwrap().is_as_sent()
+    };
+    let plain = series(&[&b"\x0a\x02\x01\x02"[..], sample, b"\x2a\x02\x08\x01"].concat());
+    assert!(is_as_sent(&[&symbols[..], &plain].concat()));
+    for content in [
+        // References of two bytes and of three where one does.
+        [&b"\x0a\x03\x81\x00\x02"[..], sample, b"\x2a\x00"].concat(),
+        [&b"\x0a\x03\x01\x82\x00"[..], sample, b"\x2a\x00"].concat(),
+        [&b"\x0a\x04\x01\x82\x80\x00"[..], sample].concat(),
+        // Split, and not packed.
+        [&b"\x0a\x01\x01\x0a\x01\x02"[..], sample].concat(),
+        [&b"\x08\x01\x08\x02"[..], sample].concat(),
+        // Metadata that says zero, comes twice, or says more than is known.
+        [&b"\x0a\x02\x01\x02"[..], sample, b"\x2a\x02\x18\x00"].concat(),
+        [&b"\x0a\x02\x01\x02"[..], sample, b"\x2a\x04\x08\x02\x08\x01"].concat(),
+        [&b"\x0a\x02\x01\x02"[..], sample, b"\x2a\x02\x08\x01\x2a\x00"].concat(),
+        [&b"\x0a\x02\x01\x02"[..], sample, b"\x2a\x04\x08\x01\x28\x01"].concat(),
+        // A field behind the last one.
+        [&b"\x0a\x02\x01\x02"[..], sample, b"\x30\x01"].concat(),
+    ] {
+        let body = [&symbols[..], &series(&content)].concat();
+        assert!(!is_as_sent(&body), "{content:x?}");
+    }
+    // So with the fields of a request: symbols behind a series, one of no use, lengths of two bytes.
+    for body in [
+        [&plain[..], &symbols].concat(),
+        [&symbols[..], &plain, b"\x22\x00"].concat(),
+        [&symbols[..], &plain, b"\x30\x01"].concat(),
+        [&b"\x22\x80\x00"[..], &symbols[2..], &plain].concat(),
+        [&symbols[..], b"\xaa\x00", &plain[1..]].concat(),
+    ] {
+        assert!(!is_as_sent(&body), "{body:x?}");
     }
 }
 
@@ -555,6 +671,9 @@ proptest! {
         let body = request.encode_to_vec();
         let scanned = scanned(&body).unwrap();
         prop_assert_eq!(scanned.body(), &write.encode_to_vec());
+        if let Some(has_one_reading) = has_one_reading(&body) {
+            prop_assert_eq!(scanned.is_as_sent(), has_one_reading);
+        }
         compare(&body);
     }
 

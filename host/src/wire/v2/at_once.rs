@@ -40,7 +40,7 @@ pub(super) fn written_out(body: &Bytes, limits: &ScanLimits) -> Option<WrittenOu
     let out = Output::new(room as u64, labels, &symbols);
     let mut transcoder = Transcoder::new(body, &symbols, out, expected);
     let most = limits.max_series.min(LIGHT_ELEMENTS as u64);
-    let (mut written, mut count, mut is_plain) = (0, 0, true);
+    let (mut written, mut count) = (0, 0);
     while let Some((series, end)) = field(body, at, SERIES) {
         at = end;
         count += 1;
@@ -51,11 +51,10 @@ pub(super) fn written_out(body: &Bytes, limits: &ScanLimits) -> Option<WrittenOu
         match Usual::of(series) {
             Some(usual) => {
                 let place = transcoder.usual(series, &usual).ok()?;
-                measuring.usual(place.references, usual.count, !usual.metadata.is_empty());
+                measuring.usual(place.references, usual.count, usual.says_something());
                 written += (place.end - place.start) as u64;
             }
             None => {
-                is_plain = false;
                 let content = measuring.series(series).ok()?;
                 if content + Series::MOST_HEADER > transcoder.out.left() as u64 {
                     return None;
@@ -75,7 +74,7 @@ pub(super) fn written_out(body: &Bytes, limits: &ScanLimits) -> Option<WrittenOu
     let size = Output::size(transcoder.out.room_size(), labels, measuring.references, &symbols)
         + measuring.beside
         + series as u64;
-    let scanned = transcoder.done(is_plain);
+    let scanned = transcoder.done();
     Some(WrittenOut { scanned, size })
 }
 

@@ -27,29 +27,26 @@ const USUAL_FIELDS: u64 = 3;
 #[derive(Debug)]
 pub(super) struct Sizes {
     pub(super) symbols: Symbols,
-    /// Of each series in the order they came, the bytes of its content as 1.0: just as many if it is a usual one, else at
-    /// most.
-    pub(super) series: Vec<u32>,
-    /// Bytes of all of them.
+    pub(super) series: u64,
+    /// Bytes of all of them as 1.0, at most.
     pub(super) written: u64,
     /// What is kept besides, at most.
     beside: u64,
     references: u64,
-    /// It has nothing but symbols and series.
-    pub(super) is_plain: bool,
+    /// It has nothing but symbols, and series behind them, each in its shortest form but for its content.
+    pub(super) is_canonical: bool,
     pub(super) is_light: bool,
 }
 
 impl Sizes {
     /// Bytes of memory that it takes besides the decoded body, at most.
     pub(super) fn size(&self) -> u64 {
-        let series = self.series.capacity() * size_of::<u32>();
-        Output::size(self.written, self.labels(), self.references, &self.symbols) + self.beside + series as u64
+        Output::size(self.written, self.labels(), self.references, &self.symbols) + self.beside
     }
 
     /// About as many as usual series have.
     pub(super) fn labels(&self) -> usize {
-        self.references as usize / 2 + self.series.len()
+        (self.references / 2 + self.series) as usize
     }
 }
 
@@ -62,7 +59,6 @@ pub(super) fn sizes(body: &[u8], limits: &ScanLimits, only_light: bool) -> Resul
         return Ok(None);
     };
     let mut measuring = Measuring::of(&contents.symbols);
-    let mut series = Vec::with_capacity(contents.series as usize);
     let mut written = 0;
     let mut is_light = contents.is_light();
     let mut fields = Fields::new(body);
@@ -73,20 +69,20 @@ pub(super) fn sizes(body: &[u8], limits: &ScanLimits, only_light: bool) -> Resul
         let content = measuring.series(value.bytes("a series is not a message")?)?;
         written += 1 + varint::length(content) as u64 + content;
         check(written, limits)?;
-        series.push(content as u32);
         is_light &= measuring.is_light() && written < LIGHT_BYTES as u64;
         if only_light && !is_light {
             return Ok(None);
         }
     }
     let (beside, references) = (measuring.beside, measuring.references);
+    let is_canonical = contents.shortest == Some(body.len() as u64);
     Ok(Some(Sizes {
+        series: contents.series,
         symbols: contents.symbols,
-        series,
         written,
         beside,
         references,
-        is_plain: contents.is_plain,
+        is_canonical,
         is_light,
     }))
 }
@@ -106,6 +102,8 @@ struct Contents {
     symbols: Symbols,
     series: u64,
     is_plain: bool,
+    /// Bytes of the shortest form of its fields so far, if symbols came first.
+    shortest: Option<u64>,
 }
 
 impl Contents {
@@ -114,13 +112,15 @@ impl Contents {
             symbols: Symbols(Vec::new()),
             series: 0,
             is_plain: true,
+            shortest: Some(0),
         };
         let mut fields = Fields::new(body);
         while let Some((number, value)) = fields.next()? {
             match number {
                 4 => contents.symbol(value, body.len() - fields.left())?,
                 5 => {
-                    value.bytes("a series is not a message")?;
+                    let length = value.bytes("a series is not a message")?.len();
+                    contents.shortest = contents.shortest.map(|sum| sum + field_length(length as u64));
                     contents.series += 1;
                     if contents.series > limits.max_series {
                         let limit = limits.max_series;
@@ -143,6 +143,12 @@ impl Contents {
         if self.symbols.0.len() as u64 >= MAX_COUNT {
             return Err(ScanError::TooManySymbols { limit: MAX_COUNT });
         }
+        // Some receivers read a series as soon as they meet it.
+        let is_first = self.series == 0;
+        self.shortest = self
+            .shortest
+            .filter(|_| is_first)
+            .map(|sum| sum + field_length(length as u64));
         self.symbols.0.push(Symbol {
             start: (end - length) as u32,
             length: length as u32,
@@ -195,10 +201,15 @@ impl<'s> Measuring<'s> {
         self.references += references;
         // Its labels and its metadata are the others.
         self.parts += u64::from(samples.saturating_sub(1));
-        self.beside += if says_something { METADATA_BYTES } else { 0 };
+        // There may be one start.
+        self.beside += if says_something {
+            METADATA_BYTES + START_BYTES
+        } else {
+            0
+        };
     }
 
-    /// Bytes of its content as 1.0.
+    /// Bytes of its content as 1.0, at most.
     pub(super) fn series(&mut self, series: &[u8]) -> Result<u64, ScanError> {
         let (mut labels, mut pairs) = (0, Pairs::default());
         let (mut rest, mut samples, mut may_have_starts) = (0, 0, false);

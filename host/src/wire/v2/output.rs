@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::known::{KnownLabel, KnownLabels};
 use super::symbols::{MAX_COUNT, References, Symbol, Symbols, odd_number, out_of_range};
 use crate::wire::series::{LabelRow, ScanError, Series};
 use crate::wire::snappy::buffer::Buffer;
@@ -22,18 +23,11 @@ const USUAL_ROW: usize = 4;
 /// Bytes that a reference takes at most, of two of which there may be a row, and a place in the order; room grows by doubling.
 const REFERENCE_BYTES: u64 = (size_of::<LabelRow>() + size_of::<u32>()) as u64;
 
-/// Labels whose values stand under another name as well, of which this many are remembered: with Kubernetes an application
-/// gives its name to its container, its job and its service.
-const NAMESAKES: usize = 512;
-
 pub(super) struct Output {
     room: Buffer,
     /// How many bytes are written.
     at: usize,
-    /// By the reference to a value.
-    known: Vec<KnownLabel>,
-    /// By name and value, where `known` has another name for the value. What collides is forgotten.
-    namesakes: Vec<KnownLabel>,
+    known: KnownLabels,
     /// The labels of usual series in the order they are written, and [`NO_LABEL`] before each series. A label is called by the
     /// place in this order where it came first. There is room for more behind `ordered`.
     order: Vec<u32>,
@@ -41,27 +35,12 @@ pub(super) struct Output {
     rows: Vec<LabelRow>,
     /// Bytes of the tag and the length of the last series: the next one most likely has as many.
     header: usize,
+    /// Every reference so far was in its shortest form.
+    is_canonical: bool,
 }
 
 /// The place of no label.
 const NO_LABEL: u32 = 0;
-
-/// Where the label with a value is written.
-#[derive(Clone, Copy)]
-struct KnownLabel {
-    /// References; of nothing yet such as there are not.
-    name: u32,
-    value: u32,
-    /// 0 of nothing yet.
-    length: u32,
-    /// Where it came first, which is where it is copied from: what was written just now is still on its way to memory, and
-    /// reading pieces of it would wait for that.
-    first: u32,
-    last: u32,
-    /// Their places in the order.
-    first_place: u32,
-    last_place: u32,
-}
 
 impl Output {
     /// Bytes of room that are written over and are none of the body, behind a length that is shorter than expected.
@@ -69,24 +48,15 @@ impl Output {
 
     /// For so many bytes and symbols, with [`Output::SPARE`] besides. For about so many labels there is room at once.
     pub(super) fn new(length: u64, labels: usize, symbols: &Symbols) -> Self {
-        let none = KnownLabel {
-            name: u32::MAX,
-            value: u32::MAX,
-            length: 0,
-            first: 0,
-            last: 0,
-            first_place: 0,
-            last_place: 0,
-        };
         Self {
             room: Buffer::take(length as usize + Self::SPARE),
             at: 0,
-            known: vec![none; symbols.0.len()],
-            namesakes: vec![none; NAMESAKES],
+            known: KnownLabels::of(symbols),
             order: vec![NO_LABEL; labels],
             ordered: 0,
             rows: Vec::with_capacity(labels / USUAL_ROW),
             header: 3,
+            is_canonical: true,
         }
     }
 
@@ -94,9 +64,8 @@ impl Output {
     /// labels at most.
     pub(super) fn size(length: u64, labels: usize, references: u64, symbols: &Symbols) -> u64 {
         let rows = REFERENCE_BYTES * references.max(labels as u64);
-        let symbols = symbols.0.capacity() * (size_of::<Symbol>() + size_of::<KnownLabel>());
-        let namesakes = NAMESAKES * size_of::<KnownLabel>();
-        length + Self::SPARE as u64 + rows + (symbols + namesakes) as u64
+        let symbols = symbols.0.capacity() * size_of::<Symbol>() + KnownLabels::size(symbols);
+        length + Self::SPARE as u64 + rows + symbols as u64
     }
 
     /// How many bytes are written.
@@ -112,6 +81,11 @@ impl Output {
     /// How many more there is room for.
     pub(super) fn left(&self) -> usize {
         self.room.as_ref().len().saturating_sub(self.at + Self::SPARE)
+    }
+
+    /// Whether the references were written in their shortest form.
+    pub(super) fn is_canonical(&self) -> bool {
+        self.is_canonical
     }
 
     /// What is written, and the rows of labels of usual series.
@@ -173,7 +147,7 @@ impl Output {
         let (mut next, mut at, first_place) = (references.start, self.at, self.ordered + 1);
         let mut place = first_place;
         let (room, order) = (self.room.room_mut(), &mut self.order[..]);
-        let (all, namesakes) = (&mut self.known[..], &mut self.namesakes[..]);
+        let mut all = self.known.tables();
         // Where the next label has its place if the row goes on, and where the row begins; it comes from nowhere if there is none.
         let mut expected = 0;
         let mut row = BegunRow::NONE;
@@ -181,9 +155,9 @@ impl Output {
             let (name, value);
             (name, value, next) = match short_pair(series, next) {
                 Some(pair) if pair.2 <= references.end => pair,
-                _ => any_pair(series, next..references.end)?,
+                _ => any_pair(series, next..references.end, &mut self.is_canonical)?,
             };
-            let (known, is_known) = known_label(all, namesakes, name, value)?;
+            let (known, is_known) = all.get(name, value)?;
             let ordered = order.get_mut(place).ok_or(ScanError::NotRewritten)?;
             if is_known {
                 let (first, length) = (known.first as usize, known.length as usize);
@@ -262,6 +236,14 @@ impl Output {
         Ok(())
     }
 
+    /// Gives the sample at `at`, of so many bytes, the length it has.
+    #[inline(always)]
+    pub(super) fn shorten_sample(&mut self, at: usize, bytes: usize) -> Result<(), ScanError> {
+        let length = self.room.room_mut().get_mut(at + 1).ok_or(ScanError::NotRewritten)?;
+        *length = (bytes - 2) as u8;
+        Ok(())
+    }
+
     /// The labels of the last series, of which these are rows, are moved: what was at `old` is at `new`.
     #[cold]
     #[inline(never)]
@@ -293,10 +275,11 @@ impl Output {
         written.end = self.at;
         self.header = header;
         // What is known of its labels is where they were.
+        let mut all = self.known.tables();
         let (mut references, mut at) = (References(references), to);
         while let Some(name) = references.next()? {
             let value = references.next()?.ok_or_else(odd_number)?;
-            let (known, is_known) = known_label(&mut self.known, &mut self.namesakes, name, value)?;
+            let (known, is_known) = all.get(name, value)?;
             if is_known {
                 known.last = at as u32;
                 if known.first as usize >= written.start {
@@ -308,26 +291,6 @@ impl Output {
         }
         Ok(())
     }
-}
-
-/// The place of what is known of a label, and whether that is it; else it may be noted there.
-#[inline(always)]
-fn known_label<'k>(
-    all: &'k mut [KnownLabel],
-    namesakes: &'k mut [KnownLabel],
-    name: u32,
-    value: u32,
-) -> Result<(&'k mut KnownLabel, bool), ScanError> {
-    let known = all.get_mut(value as usize).ok_or_else(out_of_range)?;
-    if known.name == name || known.length == 0 {
-        let is_it = known.name == name;
-        return Ok((known, is_it));
-    }
-    // Values of one name mostly come in a row, and names are few.
-    let place = value.wrapping_mul(5).wrapping_add(name) as usize % NAMESAKES;
-    let known = namesakes.get_mut(place).ok_or(ScanError::NotRewritten)?;
-    let is_it = (known.name == name) & (known.value == value);
-    Ok((known, is_it))
 }
 
 /// A row of labels whose end is not known yet. `from` is 0 if there is none, for there is the tag of a series.
@@ -360,7 +323,7 @@ pub(super) struct Placed {
     pub(super) references: u64,
 }
 
-/// Two references at `at` and what follows them, if each takes one byte or two. By branches: those of one series are mostly
+/// Two references at `at` and what follows them, if each takes one byte or two and no more than it needs. By branches: those of one series are mostly
 /// as long as those of the one before, and where the next label begins is not waited for then.
 #[inline(always)]
 fn short_pair(series: &[u8], at: usize) -> Option<(u32, u32, usize)> {
@@ -369,31 +332,35 @@ fn short_pair(series: &[u8], at: usize) -> Option<(u32, u32, usize)> {
         |bytes: u32| bytes & 0x7f,
         |bytes: u32| bytes & 0x7f | bytes >> 1 & 0x3f80,
     );
+    // The last byte of two, which would not be there if it were zero.
+    let is_last = |byte: u32| (byte & 0xff).wrapping_sub(1) < 0x7f;
     if bytes & 0x80 == 0 {
         if bytes & 0x8000 == 0 {
             return Some((one(bytes), one(bytes >> 8), at + 2));
         }
-        return (bytes & 0x80_0000 == 0).then(|| (one(bytes), two(bytes >> 8), at + 3));
+        return is_last(bytes >> 16).then(|| (one(bytes), two(bytes >> 8), at + 3));
     }
-    if bytes & 0x8000 != 0 {
+    if !is_last(bytes >> 8) {
         return None;
     }
     if bytes & 0x80_0000 == 0 {
         return Some((two(bytes), one(bytes >> 16), at + 3));
     }
-    (bytes & 0x8000_0000 == 0).then(|| (two(bytes), two(bytes >> 16), at + 4))
+    is_last(bytes >> 24).then(|| (two(bytes), two(bytes >> 16), at + 4))
 }
 
 /// The same for references of any length, of which these bytes are all there are.
 #[cold]
 #[inline(never)]
-fn any_pair(series: &[u8], bytes: Range<usize>) -> Result<(u32, u32, usize), ScanError> {
+fn any_pair(series: &[u8], bytes: Range<usize>, is_canonical: &mut bool) -> Result<(u32, u32, usize), ScanError> {
     let mut references = References(series.get(bytes.clone()).ok_or(ScanError::NotRewritten)?);
     let name = references.next()?.ok_or_else(odd_number)?;
     let value = references.next()?.ok_or_else(odd_number)?;
+    let end = bytes.end - references.0.len();
+    *is_canonical &= end - bytes.start == varint::length(name.into()) + varint::length(value.into());
     // Not to be taken for the name of a label that is not known yet.
     match u64::from(name) < MAX_COUNT {
-        true => Ok((name, value, bytes.end - references.0.len())),
+        true => Ok((name, value, end)),
         false => Err(out_of_range()),
     }
 }
