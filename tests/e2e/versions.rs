@@ -72,11 +72,12 @@ async fn a_write_of_2_that_is_kept_goes_on_byte_for_byte_to_an_upstream_of_2() {
     let receiver = receiver_of_2().await;
     let gateway = version_2(&receiver).await;
     let sender = gateway.sender().bearer("a-token");
-    let told = RequestV2::of(&write(many("up", 9))).with_metadata(2, "Help.", "");
+    let plain = RequestV2::of(&write(many("up", 9))).with_metadata(2, "Help.", "");
+    let all = RequestV2::of(&all_kinds()).started(7).with_metadata(3, "", "seconds");
     // Judged by the policies, then by the memo.
-    for _ in 0..2 {
+    for told in [&plain, &plain, &all, &all] {
         receiver.clear();
-        assert_eq!(sender.write_v2(&told).await.status, 204);
+        assert_eq!(sender.write_v2(told).await.status, 204);
         assert_eq!(receiver.only().body, told.body());
     }
 }
