@@ -353,7 +353,7 @@ impl Pipeline {
         let came = (body.compressed.len() + body.decoded_size) as u64;
         let measured = session.judge().measure(body).await?;
         let written = measured.size();
-        // What is written out is as little as what is written out in no turn.
+        // What is written out already is little, and has what it takes.
         if written >= DECODED_IN_TURN && !measured.is_written() {
             let need = Need {
                 bytes: came,

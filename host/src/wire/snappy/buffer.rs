@@ -2,8 +2,8 @@
 //!
 //! Takes a length, gives that much room with bytes of anybody's in it: whoever takes it writes all of it before anyone
 //! reads. A fresh buffer of a usual body (300 KB) costs its zeros, and the page faults behind them, for every write.
-//! Never keeps more than [`KEPT`] buffers of at most [`KEPT_BYTES`], and never gives much more memory than was asked for, which is
-//! what is accounted. One pool for all threads: where series are new, the
+//! Never keeps more than [`KEPT`] buffers and [`KEPT_BYTES`], and never gives more than about twice what was asked for, which
+//! is what is accounted. One pool for all threads: where series are new, the
 //! last to let go of a body is a plugin's thread, which never takes one. But a thread takes what it had before, if that
 //! is there: its processor may still have it, and need not fetch 300 KB from another's.
 
@@ -12,10 +12,9 @@ use std::thread::{self, ThreadId};
 
 /// Writes that are between their body and their receivers at one moment; the others wait for a network.
 const KEPT: usize = 16;
-/// Larger bodies are rare enough to pay for theirs.
-const KEPT_BYTES: usize = 1 << 20;
-/// A buffer that was written as far as this is one for the least body, and else for one of a quarter of that or more.
-const SMALL_BYTES: usize = 64 << 10;
+const KEPT_BYTES: usize = 16 << 20;
+/// Larger bodies are rare enough to pay for theirs. The labels of containers make one of 2000 series 1.7 MB.
+const LARGEST: usize = 2 << 20;
 
 static POOL: Pool = Pool(Mutex::new(Vec::new()));
 
@@ -23,19 +22,14 @@ struct Pool(Mutex<Vec<Free>>);
 
 struct Free {
     bytes: Vec<u8>,
-    /// How far it was written at most: behind that the system has given no memory for it.
-    written: usize,
     /// Who wrote into it last.
     home: ThreadId,
 }
 
 /// Room of a fixed length. Goes back when it is dropped.
 pub(in crate::wire) struct Buffer {
-    /// As long as the longest body it held, so that nothing is zeroed twice.
     bytes: Vec<u8>,
     length: usize,
-    /// As far as this it was written by others.
-    written: usize,
     home: ThreadId,
     pool: &'static Pool,
 }
@@ -47,32 +41,37 @@ impl Pool {
 
     fn take(&'static self, length: usize) -> Buffer {
         let home = thread::current().id();
-        let (mut bytes, mut written) = match length {
-            0..=KEPT_BYTES => self.take_any(home, length).unwrap_or_default(),
-            _ => Default::default(),
+        let kept = if length <= LARGEST {
+            self.take_any(home, length)
+        } else {
+            None
         };
-        if bytes.len() < length {
-            // Growing would copy what is about to be overwritten; zeroed memory from the system costs less.
-            (bytes, written) = (vec![0; length], 0);
-        }
         Buffer {
-            bytes,
+            // A little longer, so that it serves the next ones too, none of which is quite as long.
+            bytes: kept.unwrap_or_else(|| vec![0; length + length / 8]),
             length,
-            written,
             home,
             pool: self,
         }
     }
 
-    /// The last one of `home`, or else the first of all: the one that its own thread would take last. With how far it was
-    /// written.
-    fn take_any(&self, home: ThreadId, length: usize) -> Option<(Vec<u8>, usize)> {
+    /// The last one of `home`, or else the first of all: the one that its own thread would take last.
+    fn take_any(&self, home: ThreadId, length: usize) -> Option<Vec<u8>> {
         let mut free = self.lock();
-        let is_fit = |one: &Free| one.written <= SMALL_BYTES.max(4 * length);
+        let is_fit = |one: &Free| (length..=2 * length).contains(&one.bytes.len());
         let own = free.iter().rposition(|one| one.home == home && is_fit(one));
         let at = own.or_else(|| free.iter().position(is_fit))?;
-        let Free { bytes, written, .. } = free.remove(at);
-        Some((bytes, written))
+        Some(free.remove(at).bytes)
+    }
+
+    /// Keeps it, and forgets the oldest ones that there is no room for then.
+    fn give_back(&self, one: Free) {
+        let mut free = self.lock();
+        free.push(one);
+        let mut bytes: usize = free.iter().map(|one| one.bytes.len()).sum();
+        while free.len() > KEPT || bytes > KEPT_BYTES {
+            bytes -= free.remove(0).bytes.len();
+        }
     }
 }
 
@@ -85,11 +84,6 @@ impl Buffer {
     /// Leaves it the first `length` bytes, if it has more.
     pub(in crate::wire) fn cut(&mut self, length: usize) {
         self.length = self.length.min(length);
-    }
-
-    /// Bytes of memory that it takes once so much of it was written.
-    pub(in crate::wire) fn size(&self, written: usize) -> usize {
-        self.written.max(written)
     }
 
     pub(in crate::wire) fn room_mut(&mut self) -> &mut [u8] {
@@ -105,18 +99,9 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.bytes.len() > KEPT_BYTES {
-            return;
-        }
-        let bytes = std::mem::take(&mut self.bytes);
-        let written = self.size(self.length);
-        let mut free = self.pool.lock();
-        if free.len() < KEPT {
-            free.push(Free {
-                bytes,
-                written,
-                home: self.home,
-            });
+        if self.length <= LARGEST {
+            let bytes = std::mem::take(&mut self.bytes);
+            self.pool.give_back(Free { bytes, home: self.home });
         }
     }
 }
@@ -136,29 +121,17 @@ mod tests {
         first.room_mut().fill(7);
         let place = first.as_ref().as_ptr();
         std::thread::spawn(move || drop(first)).join().unwrap();
-        let second = pool.take(10);
-        assert_eq!((second.as_ref().as_ptr(), second.as_ref().len()), (place, 10));
+        let second = pool.take(900);
+        assert_eq!((second.as_ref().as_ptr(), second.as_ref().len()), (place, 900));
         assert_eq!(pool.take(2000).as_ref().len(), 2000);
     }
 
     #[test]
-    fn a_small_body_is_given_no_memory_that_a_large_one_wrote() {
+    fn a_body_is_given_no_more_than_about_twice_its_length() {
         let pool = pool();
-        let written = |length| {
-            let taken = pool.take(length);
-            taken.size(0)
-        };
-        drop(pool.take(KEPT_BYTES));
-        assert_eq!(written(KEPT_BYTES / 4), KEPT_BYTES);
-        assert_eq!(written(KEPT_BYTES / 4 - 1), 0);
-        // Of room that was given back in part only that part was written.
-        let pool = self::pool();
-        let mut first = pool.take(KEPT_BYTES);
-        assert_eq!(first.size(7), 7);
-        first.cut(100);
-        drop(first);
-        assert_eq!(pool.take(10).size(7), 100);
-        assert_eq!(pool.take(KEPT_BYTES).size(0), 100);
+        drop(pool.take(8000));
+        let given = |length| pool.take(length).bytes.len();
+        assert_eq!([given(9001), given(4500), given(4499)], [10_126, 9000, 5061]);
     }
 
     #[test]
@@ -182,9 +155,12 @@ mod tests {
         let pool = pool();
         let many: Vec<Buffer> = (0..3 * KEPT).map(|_| pool.take(100)).collect();
         drop(many);
-        drop(pool.take(KEPT_BYTES + 1));
-        let free = pool.lock();
-        assert_eq!(free.len(), KEPT);
-        assert!(free.iter().all(|one| one.bytes.len() <= KEPT_BYTES));
+        assert_eq!(pool.lock().len(), KEPT);
+        // The small ones are the oldest.
+        let large: Vec<Buffer> = (0..KEPT).map(|_| pool.take(LARGEST)).collect();
+        drop(large);
+        drop(pool.take(LARGEST + 1));
+        let lengths: Vec<usize> = pool.lock().iter().map(|one| one.bytes.len()).collect();
+        assert_eq!(lengths, [LARGEST + LARGEST / 8; 7]);
     }
 }

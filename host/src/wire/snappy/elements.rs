@@ -1,7 +1,8 @@
 //! The elements of a snappy stream: literals, and copies of what came before.
 //!
 //! Takes the bytes to encode and places in them that may hold the same bytes, gives the stream after its preamble.
-//! Never trusts a place: every copy was compared, so whatever the places, the stream decodes to the bytes.
+//! Never trusts a place: what it copies was compared, so whatever the places, the stream decodes to the bytes; but for what
+//! [`Elements::lay`] is told of, which whoever wrote the bytes has to know.
 
 use crate::wire::varint;
 

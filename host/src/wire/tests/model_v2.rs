@@ -217,8 +217,8 @@ pub struct Finding {
     pub is_as_sent: bool,
 }
 
-/// Whether each series has samples or histograms, never both, and prost writes the same bytes of what it read. Unknown where a
-/// sample's value is zero, which may be written out.
+/// Whether each series has samples or histograms, never both, symbols are UTF-8, and prost writes the same bytes of what it read.
+/// Unknown where a sample's value is zero, which may be written out.
 pub fn has_one_reading(body: &[u8]) -> Option<bool> {
     let mut request = Request::decode(body).ok()?;
     let mut series = request.timeseries.iter();
@@ -233,7 +233,8 @@ pub fn has_one_reading(body: &[u8]) -> Option<bool> {
             *bytes = [histogram, start].concat();
         }
     }
-    Some(has_one_kind && request.encode_to_vec() == body)
+    let are_utf8 = request.symbols.iter().all(|symbol| std::str::from_utf8(symbol).is_ok());
+    Some(has_one_kind && are_utf8 && request.encode_to_vec() == body)
 }
 
 /// Panics unless a scan of `body` had to find `finding`; None where it found the body malformed.

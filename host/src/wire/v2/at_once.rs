@@ -2,21 +2,21 @@
 //!
 //! Takes a decoded body as senders write nearly all of them, symbols first and then series; gives what is written out of it,
 //! or gives up: whoever calls measures the body then, and says what is wrong with it if anything is. Takes no more memory
-//! than is asked for before it is known to be needed: for the series less than light work may have.
+//! than is asked for before it is known to be needed: for the series twice what it will be if all are like the first, and at most
+//! 2 MiB.
 
 use bytes::Bytes;
 
-use super::measure::{LIGHT_REFERENCES, LIGHT_SYMBOLS, Measuring};
+use super::measure::{LIGHT_REFERENCES, LIGHT_SYMBOLS, LIGHT_WRITTEN, Measuring};
 use super::output::Output;
 use super::symbols::{Symbol, Symbols};
 use super::tags::{SERIES, SYMBOL};
 use super::transcode::{Transcoder, Usual};
 use crate::wire::series::{ScanLimits, Scanned, Series};
-use crate::wire::{LIGHT_BYTES, LIGHT_ELEMENTS, varint};
+use crate::wire::{LIGHT_ELEMENTS, varint};
 
-/// How many bytes of 1.0 there is room for in place of one of 2.0. With the labels of node_exporter it takes 4, with those of
-/// Kubernetes 7 and more.
-const ROOM_PER_BYTE: usize = 16;
+/// How many series are measured, to take twice the room for all that these would need.
+const SAMPLED: usize = 32;
 /// Bytes of 2.0 for a label, its share of samples and tags included, at about the least.
 const LEAST_LABEL: usize = 4;
 /// Bytes of a series of 2.0, at about the least.
@@ -33,7 +33,7 @@ pub(super) struct WrittenOut {
 /// None where it is more than light work, where it takes more room than is tried with, and where anything is wrong with it.
 pub(super) fn written_out(body: &Bytes, limits: &ScanLimits) -> Option<WrittenOut> {
     let (symbols, mut at) = symbols(body)?;
-    let room = (ROOM_PER_BYTE * body.len()).min(LIGHT_BYTES - Output::SPARE);
+    let room = room(body, &symbols, at)?;
     let expected = ((body.len() - at) / LEAST_SERIES + 1).min(LIGHT_ELEMENTS);
     let mut measuring = Measuring::of(&symbols);
     let labels = (body.len() - at) / LEAST_LABEL;
@@ -52,7 +52,9 @@ pub(super) fn written_out(body: &Bytes, limits: &ScanLimits) -> Option<WrittenOu
             Some(usual) => {
                 let place = transcoder.usual(series, &usual).ok()?;
                 measuring.usual(place.references, usual.count, usual.says_something());
-                written += (place.end - place.start) as u64;
+                // As it is measured: with its start.
+                let content = (place.end - place.labels_start + usual.start_length()) as u64;
+                written += 1 + varint::length(content) as u64 + content;
             }
             None => {
                 let content = measuring.series(series).ok()?;
@@ -71,11 +73,29 @@ pub(super) fn written_out(body: &Bytes, limits: &ScanLimits) -> Option<WrittenOu
         return None;
     }
     let series = expected.max(2 * count as usize) * size_of::<Series>();
-    let size = Output::size(transcoder.out.room_size(), labels, measuring.references, &symbols)
-        + measuring.beside
-        + series as u64;
+    let size = Output::size(room as u64, labels, measuring.references, &symbols) + measuring.beside() + series as u64;
     let scanned = transcoder.done();
     Some(WrittenOut { scanned, size })
+}
+
+/// Bytes for all series, if they are like the first, which begin at `at`.
+fn room(body: &[u8], symbols: &Symbols, mut at: usize) -> Option<usize> {
+    let (first, mut written) = (at, 0);
+    let mut measuring = Measuring::of(symbols);
+    for _ in 0..SAMPLED {
+        let Some((series, end)) = field(body, at, SERIES) else {
+            break;
+        };
+        written += measuring.series(series).ok()? + Series::MOST_HEADER;
+        at = end;
+        if !measuring.is_light() {
+            return None;
+        }
+    }
+    let sampled = (at - first).max(1) as u64;
+    let expected = written.saturating_mul((body.len() - first) as u64) / sampled;
+    let most = LIGHT_WRITTEN - Output::SPARE as u64;
+    (expected <= most).then(|| most.min(2 * expected) as usize)
 }
 
 /// The symbols that `body` begins with, of which the first is empty, and where they end.

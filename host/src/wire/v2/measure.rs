@@ -7,18 +7,23 @@
 use super::output::Output;
 use super::symbols::{MAX_COUNT, Pairs, Symbol, Symbols, label_length};
 use crate::wire::fields::{Fields, Value, malformed};
-use crate::wire::series::{ScanError, ScanLimits};
+use crate::wire::series::{ScanError, ScanLimits, Series};
 use crate::wire::v1::{is_usual_content, most_written};
-use crate::wire::{LIGHT_BYTES, LIGHT_ELEMENTS, varint};
+use crate::wire::{LIGHT_ELEMENTS, varint};
 
 /// Up to so many symbols are found, and so many references followed twice, in about 100 us each. A usual write of 2000
 /// series has 3,000 and 40,000.
 pub(super) const LIGHT_SYMBOLS: u64 = 4 * LIGHT_ELEMENTS as u64;
 pub(super) const LIGHT_REFERENCES: u64 = 16 * LIGHT_ELEMENTS as u64;
+/// Up to so many bytes of 1.0 are written out in some 200 us: pieces of labels are copied, which is less than decoding them.
+pub(super) const LIGHT_WRITTEN: u64 = 2 << 20;
 
 /// What is kept of a series' metadata, and of the start of each of its samples (`extras`), where room grows by doubling.
 const METADATA_BYTES: u64 = 96;
 const START_BYTES: u64 = 16;
+/// A series that is read to its parts stands there a second and a third time until it is written, in room that grows by
+/// doubling.
+const PARTS: u64 = 2 * 2;
 
 /// Labels, a sample and metadata.
 const USUAL_FIELDS: u64 = 3;
@@ -30,7 +35,7 @@ pub(super) struct Sizes {
     pub(super) series: u64,
     /// Bytes of all of them as 1.0, at most.
     pub(super) written: u64,
-    /// What is kept besides, at most.
+    /// What is kept besides, and what the largest series takes while it is read, at most.
     beside: u64,
     references: u64,
     /// It has nothing but symbols, and series behind them, each in its shortest form but for its content.
@@ -41,12 +46,13 @@ pub(super) struct Sizes {
 impl Sizes {
     /// Bytes of memory that it takes besides the decoded body, at most.
     pub(super) fn size(&self) -> u64 {
-        Output::size(self.written, self.labels(), self.references, &self.symbols) + self.beside
+        let series = self.series * size_of::<Series>() as u64;
+        Output::size(self.written, self.labels(), self.references, &self.symbols) + self.beside + series
     }
 
-    /// About as many as usual series have.
+    /// As many as usual series have, with their ends.
     pub(super) fn labels(&self) -> usize {
-        (self.references / 2 + self.series) as usize
+        (self.references / 2 + self.series + 1) as usize
     }
 }
 
@@ -69,12 +75,12 @@ pub(super) fn sizes(body: &[u8], limits: &ScanLimits, only_light: bool) -> Resul
         let content = measuring.series(value.bytes("a series is not a message")?)?;
         written += 1 + varint::length(content) as u64 + content;
         check(written, limits)?;
-        is_light &= measuring.is_light() && written < LIGHT_BYTES as u64;
+        is_light &= measuring.is_light() && written < LIGHT_WRITTEN;
         if only_light && !is_light {
             return Ok(None);
         }
     }
-    let (beside, references) = (measuring.beside, measuring.references);
+    let (beside, references) = (measuring.beside(), measuring.references);
     let is_canonical = contents.shortest == Some(body.len() as u64);
     Ok(Some(Sizes {
         series: contents.series,
@@ -178,7 +184,9 @@ pub(super) struct Measuring<'s> {
     pub(super) references: u64,
     /// All that is in series besides what usual ones have.
     parts: u64,
-    pub(super) beside: u64,
+    kept: u64,
+    /// What the largest series takes while it is read to its parts.
+    reading: u64,
 }
 
 impl<'s> Measuring<'s> {
@@ -187,8 +195,14 @@ impl<'s> Measuring<'s> {
             symbols,
             references: 0,
             parts: 0,
-            beside: 0,
+            kept: 0,
+            reading: 0,
         }
+    }
+
+    /// Bytes of memory besides those of the labels and the body.
+    pub(super) fn beside(&self) -> u64 {
+        self.kept + self.reading
     }
 
     pub(super) fn is_light(&self) -> bool {
@@ -202,7 +216,7 @@ impl<'s> Measuring<'s> {
         // Its labels and its metadata are the others.
         self.parts += u64::from(samples.saturating_sub(1));
         // There may be one start.
-        self.beside += if says_something {
+        self.kept += if says_something {
             METADATA_BYTES + START_BYTES
         } else {
             0
@@ -235,18 +249,19 @@ impl<'s> Measuring<'s> {
                 4 => rest += self.exemplar(value.bytes("an exemplar is not a message")?)?,
                 5 => {
                     let says_something = !value.bytes("metadata is not a message")?.is_empty();
-                    self.beside += if says_something { METADATA_BYTES } else { 0 };
+                    self.kept += if says_something { METADATA_BYTES } else { 0 };
                 }
                 _ => {}
             }
         }
         pairs.end()?;
         self.parts += u64::saturating_sub(count, USUAL_FIELDS);
-        self.beside += if may_have_starts {
+        self.kept += if may_have_starts {
             METADATA_BYTES + START_BYTES * samples
         } else {
             0
         };
+        self.reading = self.reading.max(PARTS * (labels + rest) + START_BYTES * samples);
         Ok(labels + rest)
     }
 

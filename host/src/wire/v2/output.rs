@@ -2,7 +2,7 @@
 //!
 //! Takes labels by their references and bytes, gives one piece of memory whose size was known before, and which rows of labels
 //! stood there before: whoever compresses the body need not look for them. A label that was written before is copied from
-//! there, as a whole: of twelve references of a series one or two are news. Never grows.
+//! there, as a whole: of twelve references of a series one or two are news. The room for the body never grows.
 
 use std::ops::Range;
 
@@ -71,11 +71,6 @@ impl Output {
     /// How many bytes are written.
     pub(super) fn at(&self) -> usize {
         self.at
-    }
-
-    /// Bytes of memory that its room takes, which others may have written to.
-    pub(super) fn room_size(&self) -> u64 {
-        self.room.size(self.at + Self::SPARE) as u64
     }
 
     /// How many more there is room for.

@@ -5,6 +5,7 @@
 
 use crate::wire::fields::{Value, malformed};
 use crate::wire::series::ScanError;
+use crate::wire::v1::is_utf8;
 use crate::wire::varint;
 
 /// Most symbols of one write. A write of 100,000 series has some 300,000; sixteen million empty ones fit in 1.5 MiB of
@@ -29,6 +30,17 @@ impl Symbols {
             Some(symbol) => Ok(*symbol),
             None => Err(out_of_range()),
         }
+    }
+
+    /// Whether all of them are, which lie one behind another: some receivers refuse a write for one that nothing refers to.
+    pub(super) fn are_utf8(&self, body: &[u8]) -> bool {
+        let (Some(first), Some(last)) = (self.0.first(), self.0.last()) else {
+            return true;
+        };
+        let all = body.get(first.start as usize..(last.start + last.length) as usize);
+        let is_one = |symbol: &Symbol| symbol.text(body).is_ok_and(is_utf8);
+        // Tags and lengths between them are, too, if no text is long.
+        all.is_some_and(<[u8]>::is_ascii) || self.0.iter().all(is_one)
     }
 
     /// Name and value of a label.

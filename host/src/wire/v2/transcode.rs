@@ -156,7 +156,8 @@ impl<'a> Transcoder<'a> {
 
     /// Labels of usual series are what they seem to be.
     pub(super) fn done(self) -> Scanned {
-        let is_canonical = self.is_canonical && self.out.is_canonical();
+        let Reader { body, symbols } = self.reader;
+        let is_canonical = self.is_canonical && self.out.is_canonical() && symbols.are_utf8(body);
         let (body, rows) = self.out.done();
         let rows = if self.is_usual { rows } else { Vec::new() };
         let found = Walked {
@@ -245,6 +246,14 @@ impl<'a> Usual<'a> {
         let (start, end) = varint::read(started, 1)?;
         let is_it = started.first() == Some(&SAMPLE_START) && end == started.len() && start != 0;
         (is_it && is_usual_content(&sample[2..])).then_some((sample, start as i64, 2 + usize::from(length)))
+    }
+
+    /// Bytes of the start timestamp that is left out.
+    pub(super) fn start_length(&self) -> usize {
+        match self.start {
+            0 => 0,
+            start => 1 + varint::length(start as u64),
+        }
     }
 
     pub(super) fn says_something(&self) -> bool {
