@@ -357,7 +357,7 @@ impl Pipeline {
         if written >= DECODED_IN_TURN && !measured.is_written() {
             let need = Need {
                 bytes: came,
-                work: written + written * WORK,
+                work: written + measured.written() * WORK,
             };
             session.wait_for(&self.shared.turns, need).await?;
         }

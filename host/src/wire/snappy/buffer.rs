@@ -41,14 +41,15 @@ impl Pool {
 
     fn take(&'static self, length: usize) -> Buffer {
         let home = thread::current().id();
-        let kept = if length <= LARGEST {
-            self.take_any(home, length)
-        } else {
-            None
+        let bytes = match length {
+            // A little longer, so that it serves the next ones too, none of which is quite as long.
+            0..=LARGEST => self
+                .take_any(home, length)
+                .unwrap_or_else(|| vec![0; length + length / 8]),
+            _ => vec![0; length],
         };
         Buffer {
-            // A little longer, so that it serves the next ones too, none of which is quite as long.
-            bytes: kept.unwrap_or_else(|| vec![0; length + length / 8]),
+            bytes,
             length,
             home,
             pool: self,

@@ -160,7 +160,7 @@ fn a_body_that_grows_more_than_its_first_series_is_measured_first() {
     let symbols = ["", "__name__", &long, "up"];
     // There is twice the room that the first series would need.
     let growing = |count: usize| {
-        let series = [vec![&[1, 3][..]; 32], vec![&[1, 2][..]; count]].concat();
+        let series = [vec![&[1, 3][..]; 40], vec![&[1, 2][..]; count]].concat();
         request(&symbols, &series).encode_to_vec()
     };
     let is_written = |body: Vec<u8>| {

@@ -16,7 +16,7 @@ use crate::wire::series::{ScanLimits, Scanned, Series};
 use crate::wire::{LIGHT_ELEMENTS, varint};
 
 /// How many series are measured, to take twice the room for all that these would need.
-const SAMPLED: usize = 32;
+const SAMPLED: usize = 16;
 /// Bytes of 2.0 for a label, its share of samples and tags included, at about the least.
 const LEAST_LABEL: usize = 4;
 /// Bytes of a series of 2.0, at about the least.

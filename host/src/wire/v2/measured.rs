@@ -49,6 +49,14 @@ impl Measured {
         }
     }
 
+    /// Bytes of its series as 1.0, at most.
+    pub fn written(&self) -> u64 {
+        match &self.written {
+            Ok(written) => written.scanned.body().len() as u64,
+            Err(sizes) => sizes.written,
+        }
+    }
+
     /// Whether it took that memory already, which is little then: the series have less than light work may have.
     pub fn is_written(&self) -> bool {
         self.written.is_ok()
