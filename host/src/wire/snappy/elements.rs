@@ -299,7 +299,7 @@ fn least(offset: usize) -> usize {
 
 /// How many bytes before `at` are the same before `from`, which is less: at most `most`.
 #[inline(always)]
-fn alike_before(bytes: &[u8], at: usize, from: usize, most: usize) -> usize {
+pub(in crate::wire) fn alike_before(bytes: &[u8], at: usize, from: usize, most: usize) -> usize {
     let most = most.min(from);
     if let Some(a) = bytes.get(..at).and_then(|bytes| bytes.last_chunk())
         && let Some(b) = bytes.get(..from).and_then(|bytes| bytes.last_chunk())

@@ -9,10 +9,12 @@ use std::ops::Range;
 
 use super::places::{LONG_TAIL, NAME, SEAM_BITS, label_end, replace, word};
 use crate::wire::series::{LabelRow, Series};
-use crate::wire::snappy::elements::Elements;
+use crate::wire::snappy::elements::{Elements, alike_before};
 
 /// Bytes of most copies.
 const ELEMENT: usize = 3;
+/// A time, and most of a value, before a series.
+const BEFORE: usize = 16;
 
 pub(super) struct Encoder<'a> {
     body: &'a [u8],
@@ -88,7 +90,8 @@ impl<'a> Encoder<'a> {
         let is_known = alike(seam) >= header;
         let of_row = first.map_or(start, |row| (row.from as usize).wrapping_sub(header));
         let comes_along = of_row < start && alike(of_row) >= header;
-        if comes_along && !(is_known && self.alike_before(start, seam) > self.alike_before(start, of_row) + ELEMENT) {
+        let before = |from| alike_before(self.body, start, from, BEFORE);
+        if comes_along && !(is_known && before(seam) > before(of_row) + ELEMENT) {
             return;
         }
         if !is_known {
@@ -101,16 +104,6 @@ impl<'a> Encoder<'a> {
             self.elements.lay(start, row.end as usize, seam);
         } else {
             self.elements.lay(start, labels, seam);
-        }
-    }
-
-    /// How many bytes are the same before both places, of 16.
-    #[inline(always)]
-    fn alike_before(&self, at: usize, from: usize) -> usize {
-        let before = |at: usize| self.body.get(..at).and_then(|body| body.last_chunk());
-        match (before(at), before(from)) {
-            (Some(a), Some(b)) => (u128::from_be_bytes(*a) ^ u128::from_be_bytes(*b)).trailing_zeros() as usize / 8,
-            _ => 0,
         }
     }
 
