@@ -221,11 +221,15 @@ fn unforeseen(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("unforeseen");
     group.throughput(Throughput::Elements(2000)).sample_size(20);
     let decode = |body: Bytes| snappy::decode(&body, 32 << 20).expect("snappy");
-    let in_kubernetes = sent.each_ref().map(setup::in_kubernetes);
+    let in_kubernetes = |others: &[_]| {
+        sent.each_ref()
+            .map(|body| setup::as_v2(&setup::in_kubernetes(body, others)))
+    };
     for (name, protocol, bodies) in [
         ("1.0", V1, sent.clone()),
         ("2.0", V2, sent.each_ref().map(setup::as_v2)),
-        ("2.0_kubernetes", V2, in_kubernetes.each_ref().map(setup::as_v2)),
+        ("2.0_kubernetes", V2, in_kubernetes(&[])),
+        ("2.0_containers", V2, in_kubernetes(&setup::CONTAINER)),
     ] {
         let frame = |body: Bytes| {
             let framed = frame_light(protocol, &body, &LIMITS).expect("a write");

@@ -144,15 +144,33 @@ pub fn recorded() -> Vec<Bytes> {
     files.iter().map(read).collect()
 }
 
-/// The same series with the labels that the Prometheus operator gives those of a daemon set: values that stand under several
-/// names, and three times the bytes.
-pub fn in_kubernetes(body: &Bytes) -> Bytes {
+/// What containers have besides: some 500 bytes.
+pub const CONTAINER: [(&str, &str); 4] = [
+    (
+        "id",
+        "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod2f7b1c0e_5d3a_4f7e_9c1b_3a5f0d9c2e71.slice/\
+         cri-containerd-9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08.scope",
+    ),
+    (
+        "image",
+        "registry.example.org/monitoring/node-exporter@sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+    ),
+    ("metrics_path", "/metrics/cadvisor"),
+    (
+        "name",
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    ),
+];
+
+/// The same series with the labels that the Prometheus operator gives those of a daemon set, and these: values that stand under
+/// several names, and three times the bytes and more.
+pub fn in_kubernetes(body: &Bytes, others: &[(&str, &str)]) -> Bytes {
     let decoded = snappy::decode(body, 32 << 20).expect("snappy");
     let scanned = gauntlet::wire::scan(Protocol::V1, decoded, &gauntlet::wire::ScanLimits::NONE).expect("canonical");
     let mut written = Vec::new();
     for series in scanned.series() {
         let mut all: Vec<_> = labels(scanned.label_bytes(series))
-            .filter(|(name, _)| !["instance", "job"].contains(name))
+            .filter(|(name, _)| !["instance", "job"].contains(name) && others.iter().all(|(other, _)| other != name))
             .chain([
                 ("container", "node-exporter"),
                 ("endpoint", "http-metrics"),
@@ -162,6 +180,7 @@ pub fn in_kubernetes(body: &Bytes) -> Bytes {
                 ("pod", "kube-prometheus-stack-prometheus-node-exporter-x7k2q"),
                 ("service", "kube-prometheus-stack-prometheus-node-exporter"),
             ])
+            .chain(others.iter().copied())
             .collect();
         all.sort_unstable();
         let mut bytes = Vec::new();
