@@ -155,13 +155,12 @@ fn a_reference_to_the_last_number_there_is_is_no_label_that_was_left_out() {
 }
 
 #[test]
-fn a_body_that_grows_more_than_its_first_series_is_measured_first() {
-    let long = "x".repeat(1000);
-    let symbols = ["", "__name__", &long, "up"];
+fn a_body_that_grows_more_than_its_first_series_has_room_unless_one_is_too_large() {
     // There is twice the room that the first series would need.
-    let growing = |count: usize| {
+    let growing = |count: usize, length: usize| {
+        let long = "x".repeat(length);
         let series = [vec![&[1, 3][..]; 40], vec![&[1, 2][..]; count]].concat();
-        request(&symbols, &series).encode_to_vec()
+        request(&["", "__name__", &long, "up"], &series).encode_to_vec()
     };
     let is_written = |body: Vec<u8>| {
         v2::measure_light(&body.into(), &NO_LIMITS)
@@ -169,11 +168,15 @@ fn a_body_that_grows_more_than_its_first_series_is_measured_first() {
             .unwrap()
             .is_written()
     };
-    assert!(is_written(growing(1)));
-    assert!(!is_written(growing(3)));
-    compare(&growing(3));
+    assert!(is_written(growing(0, 0)));
+    for count in [1, 10, 100, 1000] {
+        assert!(is_written(growing(count, 200)));
+        compare(&growing(count, 200)).unwrap();
+    }
+    assert!(!is_written(growing(1, 5000)));
+    compare(&growing(1, 5000));
     // Up to what may be written, to the byte.
-    let body = growing(1);
+    let body = growing(1, 200);
     let written = compare(&body).unwrap().body().len() as u64;
     for (most, expected) in [
         (written, None),

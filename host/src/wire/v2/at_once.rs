@@ -2,8 +2,8 @@
 //!
 //! Takes a decoded body as senders write nearly all of them, symbols first and then series; gives what is written out of it,
 //! or gives up: whoever calls measures the body then, and says what is wrong with it if anything is. Takes no more memory
-//! than is asked for before it is known to be needed: for the series twice what it will be if all are like the first, and at most
-//! 2 MiB.
+//! than is asked for before it is known to be needed: for the series twice what it will be if all are like the first, and 2 MiB
+//! if that is not enough.
 
 use bytes::Bytes;
 
@@ -17,6 +17,8 @@ use crate::wire::{LIGHT_ELEMENTS, varint};
 
 /// How many series are measured, to take twice the room for all that these would need.
 const SAMPLED: usize = 16;
+/// For bodies whose later series need more.
+const MOST_ROOM: usize = LIGHT_WRITTEN as usize - Output::SPARE;
 /// Bytes of 2.0 for a label, its share of samples and tags included, at about the least.
 const LEAST_LABEL: usize = 4;
 /// Bytes of a series of 2.0, at about the least.
@@ -33,7 +35,7 @@ pub(super) struct WrittenOut {
 /// None where it is more than light work, where it takes more room than is tried with, and where anything is wrong with it.
 pub(super) fn written_out(body: &Bytes, limits: &ScanLimits) -> Option<WrittenOut> {
     let (symbols, mut at) = symbols(body)?;
-    let room = room(body, &symbols, at)?;
+    let mut room = room(body, &symbols, at)?;
     let expected = ((body.len() - at) / LEAST_SERIES + 1).min(LIGHT_ELEMENTS);
     let mut measuring = Measuring::of(&symbols);
     let labels = (body.len() - at) / LEAST_LABEL;
@@ -44,6 +46,10 @@ pub(super) fn written_out(body: &Bytes, limits: &ScanLimits) -> Option<WrittenOu
     while let Some((series, end)) = field(body, at, SERIES) {
         at = end;
         count += 1;
+        if transcoder.out.left() < room / 8 && room < MOST_ROOM {
+            room = MOST_ROOM;
+            transcoder.out.grow(room as u64);
+        }
         // A reference takes a byte: of too many at once, no more than these are followed.
         if series.len() as u64 > LIGHT_REFERENCES {
             return None;
@@ -94,7 +100,7 @@ fn room(body: &[u8], symbols: &Symbols, mut at: usize) -> Option<usize> {
     }
     let sampled = (at - first).max(1) as u64;
     let expected = written.saturating_mul((body.len() - first) as u64) / sampled;
-    let most = LIGHT_WRITTEN - Output::SPARE as u64;
+    let most = MOST_ROOM as u64;
     (expected <= most).then(|| most.min(2 * expected) as usize)
 }
 

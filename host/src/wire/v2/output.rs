@@ -2,7 +2,7 @@
 //!
 //! Takes labels by their references and bytes, gives one piece of memory whose size was known before, and which rows of labels
 //! stood there before: whoever compresses the body need not look for them. A label that was written before is copied from
-//! there, as a whole: of twelve references of a series one or two are news. The room for the body never grows.
+//! there, as a whole: of twelve references of a series one or two are news. Its room grows only where it is told to.
 
 use std::ops::Range;
 
@@ -76,6 +76,14 @@ impl Output {
     /// How many more there is room for.
     pub(super) fn left(&self) -> usize {
         self.room.as_ref().len().saturating_sub(self.at + Self::SPARE)
+    }
+
+    /// Makes it room for so many bytes in all, which is more.
+    #[cold]
+    pub(super) fn grow(&mut self, length: u64) {
+        let mut room = Buffer::take(length as usize + Self::SPARE);
+        room.room_mut()[..self.at].copy_from_slice(&self.room.as_ref()[..self.at]);
+        self.room = room;
     }
 
     /// Whether the references were written in their shortest form.
