@@ -68,6 +68,16 @@ pub(super) fn read_extent(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     (end <= bytes.len()).then_some((start, end))
 }
 
+/// The content of the field of bytes with this tag at `at`, and where it ends: what [`put_bytes`] would append.
+#[inline(always)]
+pub(super) fn read_bytes(bytes: &[u8], at: usize, tag: u8) -> Option<(&[u8], usize)> {
+    if *bytes.get(at)? != tag {
+        return None;
+    }
+    let (start, end) = read_extent(bytes, at + 1)?;
+    Some((bytes.get(start..end)?, end))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

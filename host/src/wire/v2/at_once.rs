@@ -13,6 +13,7 @@ use super::symbols::{Symbol, Symbols};
 use super::tags::{SERIES, SYMBOL};
 use super::transcode::{Transcoder, Usual};
 use crate::wire::series::{ScanLimits, Scanned, Series};
+use crate::wire::varint::read_bytes;
 use crate::wire::{LIGHT_ELEMENTS, varint};
 
 /// How many series are measured, to take twice the room for all that these would need.
@@ -43,7 +44,7 @@ pub(super) fn written_out(body: &Bytes, limits: &ScanLimits) -> Option<WrittenOu
     let mut transcoder = Transcoder::new(body, &symbols, out, expected);
     let most = limits.max_series.min(LIGHT_ELEMENTS as u64);
     let (mut written, mut count) = (0, 0);
-    while let Some((series, end)) = field(body, at, SERIES) {
+    while let Some((series, end)) = read_bytes(body, at, SERIES) {
         at = end;
         count += 1;
         if transcoder.out.left() < room / 8 && room < MOST_ROOM {
@@ -89,7 +90,7 @@ fn room(body: &[u8], symbols: &Symbols, mut at: usize) -> Option<usize> {
     let (first, mut written) = (at, 0);
     let mut measuring = Measuring::of(symbols);
     for _ in 0..SAMPLED {
-        let Some((series, end)) = field(body, at, SERIES) else {
+        let Some((series, end)) = read_bytes(body, at, SERIES) else {
             break;
         };
         written += measuring.series(series).ok()? + Series::MOST_HEADER;
@@ -107,7 +108,7 @@ fn room(body: &[u8], symbols: &Symbols, mut at: usize) -> Option<usize> {
 /// The symbols that `body` begins with, of which the first is empty, and where they end.
 fn symbols(body: &[u8]) -> Option<(Symbols, usize)> {
     let (mut symbols, mut at) = (Vec::new(), 0);
-    while let Some((text, end)) = field(body, at, SYMBOL) {
+    while let Some((text, end)) = read_bytes(body, at, SYMBOL) {
         if symbols.len() as u64 == LIGHT_SYMBOLS {
             return None;
         }
@@ -118,14 +119,4 @@ fn symbols(body: &[u8]) -> Option<(Symbols, usize)> {
         at = end;
     }
     (symbols.first()?.length == 0).then_some((Symbols(symbols), at))
-}
-
-/// The content of the field with this tag at `at`, and where it ends.
-#[inline(always)]
-fn field(body: &[u8], at: usize, tag: u8) -> Option<(&[u8], usize)> {
-    if *body.get(at)? != tag {
-        return None;
-    }
-    let (start, end) = varint::read_extent(body, at + 1)?;
-    Some((body.get(start..end)?, end))
 }

@@ -52,7 +52,7 @@ pub(super) fn is_metadata(sent: &[u8], said: &Besides) -> bool {
 
 /// Where they end.
 fn series_labels(reader: Reader<'_>, sent: &[u8], mut labels: &[u8]) -> Option<usize> {
-    let (references, end) = content(sent, 0, LABELS_REFS)?;
+    let (references, end) = varint::read_bytes(sent, 0, LABELS_REFS)?;
     are_referred_to(reader, references, || {
         let (name, value, rest) = read_one(labels)?;
         labels = rest;
@@ -69,7 +69,7 @@ fn rest(reader: Reader<'_>, sent: &[u8], mut at: usize, tail: &[u8], said: &Besi
     let mut starts = said.sample_starts.iter().chain(&said.histogram_starts);
     let mut last = 0;
     while let Some(&tag) = sent.get(at).filter(|tag| **tag >= last) {
-        let (part, end) = content(sent, at, tag)?;
+        let (part, end) = varint::read_bytes(sent, at, tag)?;
         match tag {
             SAMPLE | HISTOGRAM => {
                 let (expected, value, start_tag) = match values.next()? {
@@ -103,7 +103,7 @@ fn is_start(sent: &[u8], tag: &[u8], start: i64) -> Option<()> {
 fn exemplar(reader: Reader<'_>, sent: &[u8], labels: &[u8], rest: &[u8]) -> Option<()> {
     let (references, end) = match labels {
         [] => (&[][..], 0),
-        _ => content(sent, 0, LABELS_REFS)?,
+        _ => varint::read_bytes(sent, 0, LABELS_REFS)?,
     };
     let mut labels = exemplar_labels(labels);
     are_referred_to(reader, references, || labels.next()?.ok())?;
@@ -126,11 +126,4 @@ fn are_referred_to<'a>(
         at = end;
     }
     Some(())
-}
-
-/// The content of the field with this tag at `at`, and where it ends.
-fn content(bytes: &[u8], at: usize, tag: u8) -> Option<(&[u8], usize)> {
-    bytes.get(at).filter(|first| **first == tag)?;
-    let (start, end) = varint::read_extent(bytes, at + 1)?;
-    Some((bytes.get(start..end)?, end))
 }

@@ -188,7 +188,7 @@ pub(super) struct Usual<'a> {
     samples: &'a [u8],
     pub(super) count: u32,
     /// Of a single sample, which then is without it, but has the length it had with it. 0 if there is none.
-    pub(super) start: i64,
+    start: i64,
     metadata: &'a [u8],
 }
 
