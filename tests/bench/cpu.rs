@@ -43,6 +43,7 @@ pub const COLD: &str = "gauntlet, every series new, three rules";
 pub const KEPT_V2: &str = "gauntlet, 2.0 to 2.0, all kept";
 pub const FROM_V2: &str = "gauntlet, 2.0 to 1.0, all kept";
 pub const TO_V2: &str = "gauntlet, 1.0 to 2.0, all kept";
+pub const PROMETHEUS: &str = "Prometheus agent, 2.0 to 1.0";
 pub const VMAGENT_COLD: &str = "vmagent, every series new, three rules";
 
 /// What must stay alive while its CPU is counted.
@@ -259,6 +260,13 @@ fn start(setting: &Setting, second: &Sink) -> Vec<Subject> {
         (running, Target { version, ..target })
     };
     add(FROM_V2, &from_version_2, as_v2());
+    let load = format!("{SLOW_RATE}/s of {} with fresh times", bodies.samples);
+    let with_fresh_times = (bodies.stamped_as_v2(), SLOW_RATE, load);
+    add(
+        PROMETHEUS,
+        &|| peer(peers::prometheus(setting, PROMETHEUS)),
+        with_fresh_times,
+    );
     add(TO_V2, &|| to_version_2(TO_V2, &binary(), Version::One), usual());
     add(VMAGENT_COLD, &|| ruled(VMAGENT_COLD), without(cold()));
     subjects

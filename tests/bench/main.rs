@@ -1,4 +1,4 @@
-//! What Gauntlet costs, beside nginx, Envoy, vmagent and Thanos, in one run on one machine.
+//! What Gauntlet costs, beside nginx, Envoy, vmagent, Thanos and Prometheus, in one run on one machine.
 //!
 //! Takes the release binary and the programs that `scripts/provision bench` installs, gives two markdown tables and a
 //! picture. `bench` alone measures everything and writes `docs/bench.md` and `docs/bench.svg`; `bench WORD..` measures

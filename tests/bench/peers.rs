@@ -1,5 +1,5 @@
 //! What Gauntlet is measured beside: nginx and Envoy as blind TLS proxies, vmagent with and without rules, a Thanos
-//! router.
+//! router, a Prometheus that takes 2.0 and sends 1.0.
 //!
 //! Takes the setting, gives running processes with the same sink behind them. Each is set up to be cheap at this
 //! job: keep-alive on both sides, no access log, bodies kept in memory, one worker for a proxy.
@@ -19,6 +19,8 @@ use crate::setting::Setting;
 pub const ENVOY: &str = "1.40.0";
 /// Thanos' version, in the name of its file; scripts/provision names the same.
 pub const THANOS: &str = "0.42.4";
+/// Prometheus' version, in the name of its file; scripts/provision names the same.
+pub const PROMETHEUS: &str = "3.15.1";
 
 const HINT: &str = "scripts/provision bench installs it";
 
@@ -120,6 +122,49 @@ pub fn vmagent(setting: &Setting, name: &str, rules: Option<&str>) -> (Process, 
         command.arg(format!("-remoteWrite.relabelConfig={}", file.display()));
     }
     started(setting, name, command, address, "/api/v1/write")
+}
+
+/// An agent, which keeps what it takes in its log of 5 seconds or more until it is sent. Of 2.0 it makes 1.0: of all peers
+/// only this one knows how.
+pub fn prometheus(setting: &Setting, name: &str) -> (Process, Target) {
+    let (sink, address) = (setting.sink.address, free_address());
+    let own = setting.folder().join(slug(name));
+    fs::create_dir_all(&own).expect("a folder");
+    let shared = setting.folder().display();
+    let (config, web) = (own.join("prometheus.yaml"), own.join("web.yaml"));
+    // Two connections may overtake each other by some milliseconds.
+    let text = format!(
+        "storage: {{tsdb: {{out_of_order_time_window: 10m}}}}\n\
+         remote_write: [{{url: \"http://{sink}/api/v1/write\", protobuf_message: prometheus.WriteRequest}}]\n"
+    );
+    fs::write(&config, text).expect("a configuration");
+    let text = format!(
+        "tls_server_config: {{cert_file: {shared}/server.pem, key_file: {shared}/server.key, \
+         client_ca_file: {shared}/ca.pem, client_auth_type: RequireAndVerifyClientCert}}\n"
+    );
+    fs::write(&web, text).expect("a configuration");
+    let mut command = Command::new(provisioned("prometheus", PROMETHEUS).expect("Prometheus"));
+    command.args([
+        "--agent".to_owned(),
+        format!("--config.file={}", config.display()),
+        format!("--web.config.file={}", web.display()),
+        format!("--web.listen-address={address}"),
+        "--web.enable-remote-write-receiver".to_owned(),
+        format!("--storage.agent.path={}", own.join("data").display()),
+    ]);
+    let mut process = start(name, setting.folder(), command, HINT);
+    wait_for(&mut process, "ready", |process| {
+        process.log().contains("Server is ready").then_some(())
+    });
+    setting.started(name, process.pid());
+    let target = Target {
+        name: name.to_owned(),
+        address,
+        tls: setting.with_certificate(),
+        path: "/api/v1/write",
+        version: Version::Two,
+    };
+    (process, target)
 }
 
 /// A Thanos router and the receiver behind it, which stores and which nobody measures.
@@ -229,5 +274,6 @@ pub fn versions() -> Vec<String> {
         format!("Envoy {ENVOY}"),
         format!("vmagent {}", vmagent.unwrap_or_default()),
         format!("Thanos {THANOS}"),
+        format!("Prometheus {PROMETHEUS}"),
     ]
 }

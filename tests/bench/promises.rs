@@ -4,8 +4,8 @@
 //! this run is left out.
 
 use crate::cpu::{
-    COLD, DROPPED, EDITED, FROM_V2, KEPT, KEPT_500, KEPT_V2, NGINX, NGINX_500, SPLIT, THANOS, VMAGENT, VMAGENT_COLD,
-    VMAGENT_RULES,
+    COLD, DROPPED, EDITED, FROM_V2, KEPT, KEPT_500, KEPT_V2, NGINX, NGINX_500, PROMETHEUS, SPLIT, THANOS, VMAGENT,
+    VMAGENT_COLD, VMAGENT_RULES,
 };
 use crate::table::{Bar, Row, Unit};
 
@@ -31,6 +31,13 @@ pub fn of_cpu(rows: &[Row]) -> Vec<Bar> {
         times("2.0 to 2.0 all kept, of 1.0 all kept", KEPT_V2, KEPT, 1.2, None),
         times("2.0 to 1.0 all kept, of 1.0 all kept", FROM_V2, KEPT, 1.6, None),
         less("2.0 to 1.0 all kept, than vmagent", FROM_V2, VMAGENT, 4.0, None),
+        less(
+            "2.0 to 1.0 all kept, than a Prometheus agent",
+            FROM_V2,
+            PROMETHEUS,
+            4.0,
+            None,
+        ),
         times("one in ten dropped, of nginx", DROPPED, NGINX, 6.0, Some(4.0)),
         less(
             "all edited, than vmagent with three rules",

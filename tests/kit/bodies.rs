@@ -127,7 +127,7 @@ impl Bodies {
 
     /// No series twice, not even within one write: each has a number of its own in a label.
     pub fn always_new(&self, tokens: Option<&Tokens>) -> Source {
-        let templates = Arc::new(self.templates(|write| {
+        let mark = |write: &mut WriteRequest| {
             for series in &mut write.timeseries {
                 series.labels.push(Label {
                     // Sorts behind every recorded name.
@@ -136,7 +136,8 @@ impl Bodies {
                 });
             }
             SERIAL.to_vec()
-        }));
+        };
+        let templates = Arc::new(self.templates(mark, WriteRequest::encode_to_vec));
         let (samples, next) = (self.samples, AtomicU64::new(0));
         let tokens = tokens.cloned();
         Arc::new(move |_| {
@@ -155,12 +156,23 @@ impl Bodies {
     /// Recorded series with the time of the write, for a receiver that stores and refuses what is old. A series that
     /// stands in a body several times, once per scrape, has its samples a millisecond apart.
     pub fn stamped(&self) -> Source {
-        let templates = Arc::new(self.templates(|write| {
+        self.stamped_as(WriteRequest::encode_to_vec)
+    }
+
+    /// The same writes in remote write 2.0.
+    pub fn stamped_as_v2(&self) -> Source {
+        self.stamped_as(|write| RequestV2::of(write).encode_to_vec())
+    }
+
+    /// In both versions a sample's time is the same bytes.
+    fn stamped_as(&self, encoded: fn(&WriteRequest) -> Vec<u8>) -> Source {
+        let mark = |write: &mut WriteRequest| {
             for sample in write.timeseries.iter_mut().flat_map(|series| &mut series.samples) {
                 sample.timestamp = STAMP;
             }
             stamp(STAMP)
-        }));
+        };
+        let templates = Arc::new(self.templates(mark, encoded));
         let scrapes: Vec<Vec<i64>> = self.compressed.iter().map(|body| scrapes(body)).collect();
         let most = scrapes.iter().flatten().max().copied().unwrap_or_default() + 1;
         let (samples, next) = (self.samples, AtomicI64::new(0));
@@ -181,11 +193,15 @@ impl Bodies {
         })
     }
 
-    fn templates(&self, mark: impl Fn(&mut WriteRequest) -> Vec<u8>) -> Vec<Template> {
+    fn templates(
+        &self,
+        mark: impl Fn(&mut WriteRequest) -> Vec<u8>,
+        encoded: fn(&WriteRequest) -> Vec<u8>,
+    ) -> Vec<Template> {
         let template = |body: &Arc<[u8]>| {
             let mut write = decode(body).expect("a write");
             let needle = mark(&mut write);
-            let template = Template::new(write.encode_to_vec(), &needle);
+            let template = Template::new(encoded(&write), &needle);
             assert_eq!(template.places.len(), write.timeseries.len(), "one mark per series");
             template
         };
