@@ -10,7 +10,7 @@ use std::time::Duration;
 use gauntlet_tests::bodies::Source;
 use gauntlet_tests::sink::Sink;
 
-use crate::gauntlet::{CERTIFICATE, Config, Gauntlet, Policies, RULES, binary};
+use crate::gauntlet::{CERTIFICATE, Config, Gauntlet, Policies, RULES};
 use crate::load::{self, Pace, Target, Until, Version};
 use crate::peers::{self, Thanos};
 use crate::process::{Cpu, Process};
@@ -252,14 +252,17 @@ fn start(setting: &Setting, second: &Sink) -> Vec<Subject> {
         let load = format!("{RATE}/s of {}, {} bytes", bodies.samples, second_version.mean_bytes());
         (second_version.in_turn(), RATE, load)
     };
-    // What an older program does not know is not measured of it.
-    add(KEPT_V2, &|| to_version_2(KEPT_V2, &binary(), Version::Two), as_v2());
-    let from_version_2 = || {
-        let (running, target) = gauntlet(FROM_V2, &binary(), Policies::kept(), "");
-        let version = Version::Two;
-        (running, Target { version, ..target })
-    };
-    add(FROM_V2, &from_version_2, as_v2());
+    for (name, program) in setting.options.programs(KEPT_V2) {
+        add(&name, &|| to_version_2(&name, &program, Version::Two), as_v2());
+    }
+    for (name, program) in setting.options.programs(FROM_V2) {
+        let from_version_2 = || {
+            let (running, target) = gauntlet(&name, &program, Policies::kept(), "");
+            let version = Version::Two;
+            (running, Target { version, ..target })
+        };
+        add(&name, &from_version_2, as_v2());
+    }
     let load = format!("{SLOW_RATE}/s of {} with fresh times", bodies.samples);
     let with_fresh_times = (bodies.stamped_as_v2(), SLOW_RATE, load);
     add(
@@ -267,7 +270,9 @@ fn start(setting: &Setting, second: &Sink) -> Vec<Subject> {
         &|| peer(peers::prometheus(setting, PROMETHEUS)),
         with_fresh_times,
     );
-    add(TO_V2, &|| to_version_2(TO_V2, &binary(), Version::One), usual());
+    for (name, program) in setting.options.programs(TO_V2) {
+        add(&name, &|| to_version_2(&name, &program, Version::One), usual());
+    }
     add(VMAGENT_COLD, &|| ruled(VMAGENT_COLD), without(cold()));
     subjects
 }

@@ -73,6 +73,17 @@ pub(super) struct LabelRow {
     pub(super) from: u32,
 }
 
+impl LabelRow {
+    #[inline(always)]
+    pub(super) fn new(at: Range<usize>, from: u32) -> Self {
+        Self {
+            at: at.start as u32,
+            end: at.end as u32,
+            from,
+        }
+    }
+}
+
 /// The series that were received and are not among the scanned ones, by reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
@@ -188,6 +199,12 @@ impl Scanned {
             rows,
             ..scanned
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn without_rows(mut self) -> Self {
+        self.rows.clear();
+        self
     }
 
     /// One series that is nothing but these labels.

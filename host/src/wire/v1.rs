@@ -24,7 +24,7 @@ mod rewrite;
 pub(super) mod tags;
 mod write;
 
-pub(super) use canonical::{is_usual_content, usual_length};
+pub(super) use canonical::{USUAL_SAMPLE, is_usual_content, usual_length};
 pub(super) use histogram::most_written;
 pub(super) use parts::{SeriesParts, is_utf8};
 pub use write::write_series;

@@ -18,9 +18,13 @@ mod measure;
 mod measured;
 mod output;
 mod read;
+mod rests;
+mod room;
+mod short;
 mod symbols;
 mod tags;
 mod transcode;
+mod whole;
 
 pub use measured::Measured;
 

@@ -25,10 +25,14 @@ pub fn compare(body: &[u8]) -> Option<Scanned> {
     };
     let size = at_once.size();
     let at_once = v2::frame(at_once).unwrap();
-    assert_eq!(at_once, measured_first.unwrap());
+    let measured_first = measured_first.unwrap();
     assert!(at_once.body().len() as u64 <= size);
-    assert_rows(&at_once);
-    assert_comes_back(&at_once);
+    for scanned in [&at_once, &measured_first] {
+        assert_rows(scanned);
+        assert_comes_back(scanned);
+    }
+    // Which rows are found may differ: each makes room for as many as it expects.
+    assert!(at_once.clone().without_rows() == measured_first.without_rows());
     Some(at_once)
 }
 
@@ -212,9 +216,16 @@ fn the_same_labels_are_found_whatever_lengths_lie_between_them() {
         &[1, 2, 3, 4],
         &[],
         &[1, 5, 3, 4],
+        // The same long one behind several names.
+        &[1, 2, 3, 6],
+        &[1, 5, 3, 6],
+        &[1, 2, 3, 6],
+        &[1, 4, 3, 6],
     ];
+    // Short series near the end of a body are read another way.
+    let series = [series, vec![&[1, 2, 3, 4]; 20]].concat();
     let body = request(&symbols, &series).encode_to_vec();
-    compare(&body);
+    assert!(compare(&body).is_some());
 }
 
 fn request(symbols: &[&str], series: &[&[u32]]) -> Request {
@@ -261,16 +272,68 @@ fn any_references() -> impl Strategy<Value = Request> {
     })
 }
 
+/// A few first labels and a few lists of others, in any order, of lengths such that series take fewer than 128 bytes or more,
+/// and lists some references or many; a few series with other things in them between.
+fn firsts_and_others() -> impl Strategy<Value = Request> {
+    let symbols = prop::collection::vec(
+        prop_oneof![6 => "[a-z]{0,12}", 1 => "[ab]{40,60}", 1 => "[ab]{90,200}"],
+        8..200,
+    );
+    symbols.prop_flat_map(|mut symbols| {
+        symbols[0].clear();
+        let reference = 0..symbols.len() as u32;
+        let label = (reference.clone(), reference);
+        let list = prop_oneof![6 => 1..5usize, 2 => 8..14usize, 1 => 20..30usize];
+        let others = list.prop_flat_map({
+            let label = label.clone();
+            move |count| prop::collection::vec(label.clone(), count)
+        });
+        let pools = (
+            prop::collection::vec(label, 1..12),
+            prop::collection::vec(others, 1..24),
+        );
+        let series = (
+            any::<prop::sample::Index>(),
+            any::<prop::sample::Index>(),
+            0..3u64,
+            0..40u8,
+        );
+        (pools, prop::collection::vec(series, 0..300)).prop_map(move |((firsts, others), series)| {
+            let one = |(first, other, value, what): (prop::sample::Index, prop::sample::Index, u64, u8)| {
+                let labels = std::iter::once(first.get(&firsts)).chain(other.get(&others));
+                let sample = Sample {
+                    value: value << 40,
+                    timestamp: TIME + i64::from(what / 16),
+                    start_timestamp: i64::from(what == 1),
+                };
+                TimeSeries {
+                    labels_refs: labels.flat_map(|&(name, value)| [name, value]).collect(),
+                    samples: vec![sample; if what == 2 { 2 } else { 1 }],
+                    metadata: (what != 3).then(|| Metadata {
+                        kind: i32::from(what == 4),
+                        ..Metadata::default()
+                    }),
+                    ..TimeSeries::default()
+                }
+            };
+            Request {
+                symbols: symbols.iter().map(|text| text.clone().into_bytes()).collect(),
+                timeseries: series.into_iter().map(one).collect(),
+            }
+        })
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn whatever_is_referred_to_is_written_alike_and_comes_back(request in any_references()) {
+    fn whatever_is_referred_to_is_written_alike_and_comes_back(request in prop_oneof![any_references(), firsts_and_others()]) {
         compare(&request.encode_to_vec());
     }
 
     #[test]
-    fn labels_of_usual_series_are_those_of_their_references(request in any_references()) {
+    fn labels_of_usual_series_are_those_of_their_references(request in prop_oneof![any_references(), firsts_and_others()]) {
         if let Some(scanned) = compare(&request.encode_to_vec()) {
             let text = |reference: &u32| request.symbols[*reference as usize].clone();
             for (series, sent) in scanned.series().iter().zip(&request.timeseries).filter(|_| scanned.is_copied()) {

@@ -375,7 +375,7 @@ fn check_utf8(labels: &[u8]) -> Option<()> {
 }
 
 /// A sample with a value and a timestamp of the years 1971 to 2109: six bytes of varint.
-const USUAL_SAMPLE: usize = 18;
+pub(in crate::wire) const USUAL_SAMPLE: usize = 18;
 /// The same with the value left out because it is zero.
 const ZERO_SAMPLE: usize = 9;
 

@@ -44,7 +44,20 @@ pub(super) fn written_out(body: &Bytes, limits: &ScanLimits) -> Option<WrittenOu
     let mut transcoder = Transcoder::new(body, &symbols, out, expected);
     let most = limits.max_series.min(LIGHT_ELEMENTS as u64);
     let (mut written, mut count) = (0, 0);
-    while let Some((series, end)) = read_bytes(body, at, SERIES) {
+    loop {
+        let fence = if room < MOST_ROOM { room - room / 8 } else { usize::MAX };
+        let before = transcoder.out.at();
+        let short = transcoder.short(at, (most.saturating_sub(count), fence));
+        at = short.end;
+        count += short.count;
+        written += (transcoder.out.at() - before) as u64;
+        measuring.references += short.references;
+        if written > limits.max_decoded_size || count > most || !measuring.is_light() {
+            return None;
+        }
+        let Some((series, end)) = read_bytes(body, at, SERIES) else {
+            break;
+        };
         at = end;
         count += 1;
         if transcoder.out.left() < room / 8 && room < MOST_ROOM {
@@ -57,7 +70,7 @@ pub(super) fn written_out(body: &Bytes, limits: &ScanLimits) -> Option<WrittenOu
         }
         match Usual::of(series) {
             Some(usual) => {
-                let place = transcoder.usual(series, &usual).ok()?;
+                let place = transcoder.usual(end - series.len(), &usual).ok()?;
                 measuring.usual(place.references, usual.count, usual.says_something());
                 // As it is measured: with its start.
                 let content = (place.end - place.labels_start + usual.start_length()) as u64;
@@ -71,9 +84,6 @@ pub(super) fn written_out(body: &Bytes, limits: &ScanLimits) -> Option<WrittenOu
                 written += 1 + varint::length(content) as u64 + content;
                 transcoder.any(series).ok()?;
             }
-        }
-        if written > limits.max_decoded_size || count > most || !measuring.is_light() {
-            return None;
         }
     }
     if at < body.len() {

@@ -3,6 +3,8 @@
 //! Takes a label by its references, gives the place where what is known of it stands or may be noted. Never looks at what a
 //! symbol says, and never grows: what it has no room for it forgets.
 
+use std::ops::Range;
+
 use super::symbols::{Symbols, out_of_range};
 use crate::wire::series::ScanError;
 
@@ -38,6 +40,8 @@ pub(super) struct KnownLabel {
     /// Their places in the order.
     pub(super) first_place: u32,
     pub(super) last_place: u32,
+    /// What all labels behind it are called there, if they are known as a whole.
+    pub(super) rest: u32,
 }
 
 impl KnownLabel {
@@ -49,7 +53,25 @@ impl KnownLabel {
         last: 0,
         first_place: 0,
         last_place: 0,
+        rest: Self::NO_REST,
     };
+
+    pub(super) const NO_REST: u32 = 0;
+
+    /// That stands there for the first time, and in the order at `place`.
+    #[inline(always)]
+    pub(super) fn new((name, value): (u32, u32), written: Range<usize>, place: usize) -> Self {
+        Self {
+            name,
+            value,
+            length: written.len() as u32,
+            first: written.start as u32,
+            last: written.start as u32,
+            first_place: place as u32,
+            last_place: place as u32,
+            rest: Self::NO_REST,
+        }
+    }
 }
 
 impl KnownLabels {

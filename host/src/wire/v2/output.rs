@@ -2,21 +2,21 @@
 //!
 //! Takes labels by their references and bytes, gives one piece of memory whose size was known before, and which rows of labels
 //! stood there before: whoever compresses the body need not look for them. A label that was written before is copied from
-//! there, as a whole: of twelve references of a series one or two are news. Its room grows only where it is told to.
+//! there, as a whole, and so are all labels of a series but the first if they were: of twelve references one or two are news.
+//! Its room grows only where it is told to.
 
 use std::ops::Range;
 
 use super::known::{KnownLabel, KnownLabels};
+use super::rests::{KnownRests, RestKey};
+use super::room::{CHUNK, TWO_CHUNKS, copy_chunk, copy_more, put_chunk, put_header, put_new_label};
+use super::short::{ShortSeries, short_pair};
 use super::symbols::{MAX_COUNT, References, Symbol, Symbols, odd_number, out_of_range};
+use super::whole::WholeLabels;
 use crate::wire::series::{LabelRow, ScanError, Series};
 use crate::wire::snappy::buffer::Buffer;
-use crate::wire::v1::tags::{LABEL, NAME, SERIES, VALUE};
+use crate::wire::v1::tags::SERIES;
 use crate::wire::varint;
-
-/// As many bytes are copied of a label that has no more: what is too much is written over.
-const CHUNK: usize = 48;
-/// A label of more bytes than this is copied by its length.
-const TWO_CHUNKS: usize = 2 * CHUNK;
 
 /// Labels of four to a row.
 const USUAL_ROW: usize = 4;
@@ -28,8 +28,12 @@ pub(super) struct Output {
     /// How many bytes are written.
     at: usize,
     known: KnownLabels,
+    rests: KnownRests,
+    /// Where the labels of the last series, but for the first, are noted.
+    slot: Option<usize>,
     /// The labels of usual series in the order they are written, and [`NO_LABEL`] before each series. A label is called by the
-    /// place in this order where it came first. There is room for more behind `ordered`.
+    /// place in this order where it came first. There is room for more behind `ordered`. Of a series whose other labels were
+    /// copied as a whole it has the first.
     order: Vec<u32>,
     ordered: usize,
     rows: Vec<LabelRow>,
@@ -52,7 +56,9 @@ impl Output {
             room: Buffer::take(length as usize + Self::SPARE),
             at: 0,
             known: KnownLabels::of(symbols),
-            order: vec![NO_LABEL; labels],
+            rests: KnownRests::of(labels),
+            slot: None,
+            order: vec![NO_LABEL; labels / USUAL_ROW],
             ordered: 0,
             rows: Vec::with_capacity(labels / USUAL_ROW),
             header: 3,
@@ -65,7 +71,7 @@ impl Output {
     pub(super) fn size(length: u64, labels: usize, references: u64, symbols: &Symbols) -> u64 {
         let rows = REFERENCE_BYTES * references.max(labels as u64);
         let symbols = symbols.0.capacity() * size_of::<Symbol>() + KnownLabels::size(symbols);
-        length + Self::SPARE as u64 + rows + symbols as u64
+        length + Self::SPARE as u64 + rows + (symbols + KnownRests::size(labels)) as u64
     }
 
     /// How many bytes are written.
@@ -104,13 +110,12 @@ impl Output {
         Ok(())
     }
 
-    /// Writes a series of the labels whose references lie there in `series`, and of these samples, which are not empty. Gives
+    /// Writes a series of the labels whose references lie there in the body, and of these samples, which are not empty. Gives
     /// where its tag, its labels and its samples lie, and how many references there were.
     #[inline(always)]
     pub(super) fn put_series(
         &mut self,
         texts: (&[u8], &Symbols),
-        series: &[u8],
         references: Range<usize>,
         samples: &[u8],
     ) -> Result<Placed, ScanError> {
@@ -118,7 +123,7 @@ impl Output {
         let labels_start = start + self.header;
         let rows = self.rows.len();
         self.at = labels_start;
-        let count = self.put_labels(&texts, series, references.clone())?;
+        let count = self.put_labels(&texts, references.clone())?;
         let labels_end = self.at;
         self.put_samples(samples)?;
         let mut written = Placed {
@@ -130,7 +135,7 @@ impl Output {
         };
         let length = (self.at - labels_start) as u64;
         if 1 + varint::length(length) != self.header {
-            self.move_series(&mut written, &series[references], length)?;
+            self.move_series(&mut written, texts.0.get(references).unwrap_or_default(), length)?;
             self.move_rows(rows, labels_start, written.labels_start);
         }
         let header = self.room.room_mut().get_mut(start..written.labels_start);
@@ -140,15 +145,141 @@ impl Output {
 
     /// Not to be inlined: all registers are needed here.
     #[inline(never)]
-    fn put_labels(
+    fn put_labels(&mut self, texts: &(&[u8], &Symbols), references: Range<usize>) -> Result<u64, ScanError> {
+        let body = texts.0;
+        self.make_order_for(body.get(references.clone()).ok_or(ScanError::NotRewritten)?);
+        self.slot = None;
+        let first = short_pair(body, references.start);
+        let Some((name, value, key)) =
+            first.and_then(|(name, value, next)| Some((name, value, RestKey::of(body, next..references.end)?)))
+        else {
+            return Ok(self.put_each(texts, references)?.0);
+        };
+        let (slot, is_noted) = self.rests.slot(key);
+        self.slot = Some(slot);
+        let Some(rest) = self.rests.get(slot).filter(|_| is_noted) else {
+            return self.put_and_note(texts, references, (name, value), (slot, key));
+        };
+        let place = self.ordered + 1;
+        let mut all = self.known.tables();
+        let (known, is_known) = all.get(name, value)?;
+        let count = rest.count;
+        let whole = WholeLabels {
+            first: (name, value),
+            known,
+            is_known,
+            rest,
+        };
+        let ordered = self.order.get_mut(place).ok_or(ScanError::NotRewritten)?;
+        self.at = whole.put(self.room.room_mut(), texts, self.at, (place, ordered), &mut self.rows)?;
+        self.ordered = place + 1;
+        Ok(1 + u64::from(count))
+    }
+
+    /// Writes series from `at` in the body on that are as most are: of less than 128 bytes, with one sample and nothing else,
+    /// and with labels of which those behind the first are known as a whole. Stops before the first other one, where so
+    /// many are written or there are `fence` bytes, and where it lacks room. Gives where it stopped, and how many references
+    /// there were.
+    #[inline(never)]
+    pub(super) fn put_short(
         &mut self,
         texts: &(&[u8], &Symbols),
-        series: &[u8],
+        mut at: usize,
+        (most, fence): (usize, usize),
+        found: &mut Vec<Series>,
+    ) -> (usize, u64) {
+        let body = texts.0;
+        let room = self.room.room_mut();
+        let order = &mut self.order[..];
+        let mut all = self.known.tables();
+        let (mut start, mut place) = (self.at, self.ordered + 1);
+        let mut references = 0;
+        for _ in 0..most {
+            let Some(short) = ShortSeries::at(body, at).filter(|_| start < fence) else {
+                break;
+            };
+            let (slot, is_noted) = self.rests.slot(short.key);
+            let Some(rest) = self.rests.get(slot).filter(|_| is_noted) else {
+                break;
+            };
+            let Ok((known, is_known)) = all.get(short.first.0, short.first.1) else {
+                break;
+            };
+            let count = 1 + u64::from(rest.count);
+            let whole = WholeLabels {
+                first: short.first,
+                known,
+                is_known,
+                rest,
+            };
+            let Ok(labels) = whole.length(texts.1) else { break };
+            let length = labels + short.sample_length;
+            let labels_start = start + if length < 0x80 { 2 } else { 3 };
+            let end = labels_start + length;
+            // The first label's, and the one before the next series.
+            let Some([ordered, _]) = order.get_mut(place..).and_then(|order| order.first_chunk_mut()) else {
+                break;
+            };
+            if length >= 0x4000 || end + Self::SPARE > room.len() {
+                break;
+            }
+            let header = [
+                SERIES,
+                length as u8 & 0x7f | u8::from(length >= 0x80) << 7,
+                (length >> 7) as u8,
+            ];
+            let Ok(()) = put_chunk(room, start, &header) else { break };
+            let Ok(labels_end) = whole.put(room, texts, labels_start, (place, ordered), &mut self.rows) else {
+                break;
+            };
+            let Ok(()) = put_chunk(room, labels_end, short.sample) else {
+                break;
+            };
+            found.push(Series {
+                start: start as u32,
+                labels_start: labels_start as u32,
+                labels_end: labels_end as u32,
+                end: end as u32,
+                samples: 1,
+                histograms: 0,
+                exemplars: 0,
+            });
+            references += 2 * count;
+            place += 2;
+            (start, at) = (end, at + short.length);
+        }
+        (self.at, self.ordered) = (start, place - 1);
+        (at, references)
+    }
+
+    /// Labels of which those behind the first are not known as a whole.
+    #[cold]
+    #[inline(never)]
+    fn put_and_note(
+        &mut self,
+        texts: &(&[u8], &Symbols),
         references: Range<usize>,
+        (name, value): (u32, u32),
+        (slot, key): (usize, RestKey<'_>),
     ) -> Result<u64, ScanError> {
-        self.make_order_for(series.get(references.clone()).ok_or(ScanError::NotRewritten)?);
+        let (start, place) = (self.at as u32, self.ordered + 2);
+        let (count, first_end) = self.put_each(texts, references)?;
+        let noted = (self.rests).note(slot, key, count as usize - 1, first_end..self.at, place as u32);
+        let mut all = self.known.tables();
+        let (known, is_known) = all.get(name, value)?;
+        if is_known && known.last == start {
+            known.rest = noted.unwrap_or(KnownLabel::NO_REST);
+        }
+        Ok(count)
+    }
+
+    /// Writes one label after the other. Gives how many, and where the first one ends.
+    #[inline(never)]
+    fn put_each(&mut self, texts: &(&[u8], &Symbols), references: Range<usize>) -> Result<(u64, usize), ScanError> {
+        let body = texts.0;
         let (mut next, mut at, first_place) = (references.start, self.at, self.ordered + 1);
         let mut place = first_place;
+        let mut first_end = at;
         let (room, order) = (self.room.room_mut(), &mut self.order[..]);
         let mut all = self.known.tables();
         // Where the next label has its place if the row goes on, and where the row begins; it comes from nowhere if there is none.
@@ -156,9 +287,9 @@ impl Output {
         let mut row = BegunRow::NONE;
         while next < references.end {
             let (name, value);
-            (name, value, next) = match short_pair(series, next) {
+            (name, value, next) = match short_pair(body, next) {
                 Some(pair) if pair.2 <= references.end => pair,
-                _ => any_pair(series, next..references.end, &mut self.is_canonical)?,
+                _ => any_pair(body, next..references.end, &mut self.is_canonical)?,
             };
             let (known, is_known) = all.get(name, value)?;
             let ordered = order.get_mut(place).ok_or(ScanError::NotRewritten)?;
@@ -180,28 +311,24 @@ impl Output {
                 expected += 1;
                 known.last = at as u32;
                 known.last_place = place as u32;
+                known.rest = KnownLabel::NO_REST;
                 at += length;
             } else {
                 row.end_at(at, &mut self.rows);
                 (row, expected) = (BegunRow::NONE, 0);
                 let end = put_new_label(room, at, texts, (name, value))?;
                 *ordered = place as u32;
-                *known = KnownLabel {
-                    name,
-                    value,
-                    length: (end - at) as u32,
-                    first: at as u32,
-                    last: at as u32,
-                    first_place: place as u32,
-                    last_place: place as u32,
-                };
+                *known = KnownLabel::new((name, value), at..end, place);
                 at = end;
+            }
+            if place == first_place {
+                first_end = at;
             }
             place += 1;
         }
         row.end_at(at, &mut self.rows);
         (self.at, self.ordered) = (at, place);
-        Ok((place - first_place) as u64)
+        Ok(((place - first_place) as u64, first_end))
     }
 
     /// Room for the labels of these references and the end of a series. A reference may be longer than it need be, and ends with
@@ -277,6 +404,9 @@ impl Output {
         written.labels_start = to;
         written.end = self.at;
         self.header = header;
+        if let Some(slot) = self.slot {
+            self.rests.moved(slot, from, to);
+        }
         // What is known of its labels is where they were.
         let mut all = self.known.tables();
         let (mut references, mut at) = (References(references), to);
@@ -284,9 +414,12 @@ impl Output {
             let value = references.next()?.ok_or_else(odd_number)?;
             let (known, is_known) = all.get(name, value)?;
             if is_known {
-                known.last = at as u32;
-                if known.first as usize >= written.start {
-                    known.first = at as u32;
+                // A label that comes twice is known where it came first or last: not here, perhaps.
+                let before = (at - to + from) as u32;
+                for place in [&mut known.first, &mut known.last] {
+                    if *place == before {
+                        *place = at as u32;
+                    }
                 }
             }
             let end = varint::read_extent(self.room.as_ref(), at + 1);
@@ -326,32 +459,6 @@ pub(super) struct Placed {
     pub(super) references: u64,
 }
 
-/// Two references at `at` and what follows them, if each takes one byte or two and no more than it needs. By branches: those of one series are mostly
-/// as long as those of the one before, and where the next label begins is not waited for then.
-#[inline(always)]
-fn short_pair(series: &[u8], at: usize) -> Option<(u32, u32, usize)> {
-    let bytes = u32::from_le_bytes(*series.get(at..)?.first_chunk()?);
-    let (one, two) = (
-        |bytes: u32| bytes & 0x7f,
-        |bytes: u32| bytes & 0x7f | bytes >> 1 & 0x3f80,
-    );
-    // The last byte of two, which would not be there if it were zero.
-    let is_last = |byte: u32| (byte & 0xff).wrapping_sub(1) < 0x7f;
-    if bytes & 0x80 == 0 {
-        if bytes & 0x8000 == 0 {
-            return Some((one(bytes), one(bytes >> 8), at + 2));
-        }
-        return is_last(bytes >> 16).then(|| (one(bytes), two(bytes >> 8), at + 3));
-    }
-    if !is_last(bytes >> 8) {
-        return None;
-    }
-    if bytes & 0x80_0000 == 0 {
-        return Some((two(bytes), one(bytes >> 16), at + 3));
-    }
-    is_last(bytes >> 24).then(|| (two(bytes), two(bytes >> 16), at + 4))
-}
-
 /// The same for references of any length, of which these bytes are all there are.
 #[cold]
 #[inline(never)]
@@ -368,101 +475,6 @@ fn any_pair(series: &[u8], bytes: Range<usize>, is_canonical: &mut bool) -> Resu
     }
 }
 
-#[inline(always)]
-fn copy_chunk(room: &mut [u8], from: usize, to: usize) -> Result<(), ScanError> {
-    let chunk: Option<&[u8; CHUNK]> = room.get(from..).and_then(|bytes| bytes.first_chunk());
-    let chunk = *chunk.ok_or(ScanError::NotRewritten)?;
-    let place = room.get_mut(to..).and_then(|bytes| bytes.first_chunk_mut());
-    *place.ok_or(ScanError::NotRewritten)? = chunk;
-    Ok(())
-}
-
-/// What a label of `length` has besides its first chunk.
-#[inline(always)]
-fn copy_more(room: &mut [u8], from: usize, to: usize, length: usize) -> Result<(), ScanError> {
-    if length <= TWO_CHUNKS {
-        return copy_chunk(room, from + CHUNK, to + CHUNK);
-    }
-    if to + length > room.len() {
-        return Err(ScanError::NotRewritten);
-    }
-    room.copy_within(from..from + length, to);
-    Ok(())
-}
-
-/// Writes the label of these references, and says where it ends.
-#[inline(never)]
-fn put_new_label(
-    room: &mut [u8],
-    at: usize,
-    &(body, symbols): &(&[u8], &Symbols),
-    (name, value): (u32, u32),
-) -> Result<usize, ScanError> {
-    let (name, value) = (symbols.get(name)?, symbols.get(value)?);
-    let mut end = put_tag(room, at, LABEL, (name.field_length() + value.field_length()) as usize)?;
-    for (tag, symbol) in [(NAME, name), (VALUE, value)] {
-        end = put_tag(room, end, tag, symbol.length as usize)?;
-        end = put_text(room, end, body, symbol)?;
-    }
-    Ok(end)
-}
-
-/// Writes what a symbol says, and says where it ends.
-#[inline(always)]
-fn put_text(room: &mut [u8], at: usize, body: &[u8], symbol: Symbol) -> Result<usize, ScanError> {
-    let end = at + symbol.length as usize;
-    if symbol.length as usize <= CHUNK
-        && let Some(chunk) = body
-            .get(symbol.start as usize..)
-            .and_then(|text| text.first_chunk::<CHUNK>())
-        && let Some(place) = room.get_mut(at..).and_then(|room| room.first_chunk_mut::<CHUNK>())
-    {
-        *place = *chunk;
-    } else {
-        let place = room.get_mut(at..end).ok_or(ScanError::NotRewritten)?;
-        place.copy_from_slice(symbol.text(body)?);
-    }
-    Ok(end)
-}
-
-/// Writes a tag and a length, and says where what follows them begins.
-#[inline(always)]
-fn put_tag(room: &mut [u8], at: usize, tag: u8, length: usize) -> Result<usize, ScanError> {
-    if length < 0x80 {
-        let header = room.get_mut(at..).and_then(|room| room.first_chunk_mut());
-        *header.ok_or(ScanError::NotRewritten)? = [tag, length as u8];
-        return Ok(at + 2);
-    }
-    let end = at + 1 + varint::length(length as u64);
-    let header = room.get_mut(at..end).ok_or(ScanError::NotRewritten)?;
-    header[0] = tag;
-    put_length(&mut header[1..], length as u64);
-    Ok(end)
-}
-
-#[inline(always)]
-fn put_header(header: &mut [u8], length: u64) {
-    match header {
-        [tag, low, high] => (*tag, *low, *high) = (SERIES, length as u8 | 0x80, (length >> 7) as u8),
-        [tag, rest @ ..] => {
-            *tag = SERIES;
-            put_length(rest, length);
-        }
-        [] => {}
-    }
-}
-
-/// As a varint of just so many bytes.
-fn put_length(bytes: &mut [u8], mut length: u64) {
-    if let Some((last, before)) = bytes.split_last_mut() {
-        for byte in before {
-            *byte = length as u8 | 0x80;
-            length >>= 7;
-        }
-        *last = length as u8;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -472,11 +484,11 @@ mod tests {
     fn a_reference_that_is_longer_than_it_need_be_takes_no_more_memory() {
         let symbols = Symbols(vec![Symbol { start: 0, length: 0 }]);
         let padded = [[0x80; 9].as_slice(), &[0]].concat().repeat(2000);
-        let mut output = Output::new(64 * 1024, 2048, &symbols);
+        let mut output = Output::new(64 * 1024, 4096, &symbols);
         let usual = output.order.len();
         let sample = [SAMPLE, 7, 0x10, 0x80, 0x80, 0x80, 0x80, 0x80, 1];
         let placed = output
-            .put_series((&[], &symbols), &padded, 0..padded.len(), &sample)
+            .put_series((&padded, &symbols), 0..padded.len(), &sample)
             .unwrap();
         assert_eq!(placed.references, 2000);
         assert_eq!(output.order.len(), usual);

@@ -55,7 +55,7 @@ pub(super) fn transcode(
         let series = value.bytes("a series is not a message")?;
         match Usual::of(series).filter(|_| labels == LabelsAre::Seeming) {
             Some(usual) => {
-                transcoder.usual(series, &usual)?;
+                transcoder.usual(body.len() - fields.left() - series.len(), &usual)?;
             }
             None => transcoder.any(series)?,
         }
@@ -99,16 +99,27 @@ impl<'a> Transcoder<'a> {
         }
     }
 
+    /// As many from `start` in the body on as are short ones.
+    pub(super) fn short(&mut self, start: usize, (most, fence): (u64, usize)) -> ShortRun {
+        let Reader { body, symbols } = self.reader;
+        let before = self.found.len();
+        let most = (most as usize, fence);
+        let (end, references) = self.out.put_short(&(body, symbols), start, most, &mut self.found);
+        let count = (self.found.len() - before) as u64;
+        self.totals.series += count;
+        self.totals.samples += count;
+        ShortRun { end, count, references }
+    }
+
+    /// One that begins at `start` in the body.
     #[inline(always)]
-    pub(super) fn usual(&mut self, series: &[u8], usual: &Usual<'_>) -> Result<Placed, ScanError> {
+    pub(super) fn usual(&mut self, start: usize, usual: &Usual<'_>) -> Result<Placed, ScanError> {
         let Reader { body, symbols } = self.reader;
         if usual.says_something() {
             self.besides(usual)?;
         }
-        let references = usual.references.clone();
-        let written = self
-            .out
-            .put_series((body, symbols), series, references, usual.samples)?;
+        let references = start + usual.references.start..start + usual.references.end;
+        let written = self.out.put_series((body, symbols), references, usual.samples)?;
         if usual.start != 0 {
             self.out.shorten_sample(written.labels_end, usual.samples.len())?;
         }
@@ -178,6 +189,14 @@ impl<'a> Transcoder<'a> {
         }
         Ok(scanned)
     }
+}
+
+/// What became of short series.
+pub(super) struct ShortRun {
+    /// Where the last one ends in the body.
+    pub(super) end: usize,
+    pub(super) count: u64,
+    pub(super) references: u64,
 }
 
 /// A series as senders write nearly all of them: labels, samples without a start timestamp or one with it, metadata.
