@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use gauntlet_tests::bodies::{SERIAL, Source, Template, Write};
 use gauntlet_tests::remote_write::compress;
-use gauntlet_tests::{TimeSeries, WriteRequest, series, write};
+use gauntlet_tests::{RequestV2, TimeSeries, WriteRequest, series, write};
 use prost::Message;
 
 /// The same body each time.
@@ -107,6 +107,16 @@ pub fn unknown_fields(count: usize) -> Source {
     always(compress(&[0x78, 0x00].repeat(count)))
 }
 
+/// Known series of 2.0 that have all the same help text, of so many bytes, and no ASCII: in each it takes a byte.
+pub fn one_help(count: usize, bytes: usize) -> Source {
+    let write = write((0..count).map(usual));
+    always(
+        RequestV2::of(&write)
+            .with_metadata(1, &"é".repeat(bytes / 2), "")
+            .body(),
+    )
+}
+
 /// A small write of known series.
 pub fn small() -> Source {
     always(write((0..20).map(usual)).body())
@@ -132,6 +142,9 @@ mod tests {
         assert!((33_000_000..32 << 20).contains(&decoded), "{decoded}");
         let (_, decoded) = sizes(&tiny_new_series(40_000));
         assert!((1_000_000..1_600_000).contains(&decoded), "{decoded}");
+        let (compressed, decoded) = sizes(&one_help(4_000, 800_000));
+        assert!((60_000..90_000).contains(&compressed), "{compressed}");
+        assert!((900_000..1_048_576).contains(&decoded), "{decoded}");
         for source in [empty_metadata(500_000), unknown_fields(500_000)] {
             assert!((40_000..50_000).contains(&sizes(&source).0));
         }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use gauntlet_tests::bar::{Bar, Unit};
 use gauntlet_tests::bodies::{Source, recorded};
+use gauntlet_tests::remote_write_v2::CONTENT_TYPE;
+use gauntlet_tests::sender::Sender;
 use gauntlet_tests::sink::Sink;
 use gauntlet_tests::{Gateway, Setup, Tenant, relabel};
 use serde_json::json;
@@ -28,16 +30,24 @@ const AT_LEAST: Duration = Duration::from_secs(3);
 const SPIN_MILLISECONDS: u32 = 40;
 
 type Make = fn() -> Source;
-const ROWS: [(&str, Make); 5] = [
-    ("f1 64 connections of 5,000 new series", || bodies::new_series(5_000)),
-    ("f2 64 connections of unsorted labels", || bodies::unsorted(2_000)),
-    ("f3 64 connections of 500,000 empty metadata entries", || {
+type Sends = fn(Sender) -> Sender;
+const ROWS: [(&str, Sends, Make); 6] = [
+    ("f1 64 connections of 5,000 new series", as_1, || {
+        bodies::new_series(5_000)
+    }),
+    ("f2 64 connections of unsorted labels", as_1, || bodies::unsorted(2_000)),
+    ("f3 64 connections of 500,000 empty metadata entries", as_1, || {
         bodies::empty_metadata(500_000)
     }),
-    ("f4 64 connections of 500,000 unknown fields", || {
+    ("f4 64 connections of 500,000 unknown fields", as_1, || {
         bodies::unknown_fields(500_000)
     }),
-    ("f5 64 connections of recorded bodies", || recorded().in_turn()),
+    ("f5 64 connections of recorded bodies", as_1, || recorded().in_turn()),
+    (
+        "f10 64 connections of 2.0, 4,000 series with one help text of 800 kB",
+        as_2,
+        || bodies::one_help(4_000, 800_000),
+    ),
 ];
 const SPINNING: [(&str, usize); 3] = [
     ("f6 2 tenants that spin in their policies", 2),
@@ -46,12 +56,12 @@ const SPINNING: [(&str, usize); 3] = [
 ];
 
 pub async fn rows(options: &Options, card: &mut Card) {
-    for (row, make) in ROWS {
+    for (row, sends, make) in ROWS {
         let mut stored = Vec::new();
         let programs = options.programs_for(row);
         for program in &programs {
             let flood = |gateway: &Gateway| {
-                let one = |n: usize| gateway.sender().bearer("greedy-token").from(address(n));
+                let one = |n: usize| sends(gateway.sender().bearer("greedy-token").from(address(n)));
                 Flood::of_writes((0..CONNECTIONS).map(one).collect(), make(), Duration::ZERO)
             };
             let harm = duel(options, card, program, row, greedy, fifty_a_second, flood).await;
@@ -80,6 +90,16 @@ pub async fn rows(options: &Options, card: &mut Card) {
             duel(options, card, &program, row, setup, newly, flood).await;
         }
     }
+}
+
+fn as_1(sender: Sender) -> Sender {
+    sender
+}
+
+fn as_2(sender: Sender) -> Sender {
+    sender
+        .with_header("Content-Type", CONTENT_TYPE)
+        .with_header("X-Prometheus-Remote-Write-Version", "2.0.0")
 }
 
 fn greedy() -> Setup {

@@ -24,6 +24,7 @@ mod short;
 mod symbols;
 mod tags;
 mod transcode;
+mod usual;
 mod whole;
 
 pub use measured::Measured;

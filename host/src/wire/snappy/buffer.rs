@@ -2,10 +2,10 @@
 //!
 //! Takes a length, gives that much room with bytes of anybody's in it: whoever takes it writes all of it before anyone
 //! reads. A fresh buffer of a usual body (300 KB) costs its zeros, and the page faults behind them, for every write.
-//! Never keeps more than [`KEPT`] buffers and [`KEPT_BYTES`], and never gives more than about twice what was asked for, which
-//! is what is accounted. One pool for all threads: where series are new, the
-//! last to let go of a body is a plugin's thread, which never takes one. But a thread takes what it had before, if that
-//! is there: its processor may still have it, and need not fetch 300 KB from another's.
+//! Never keeps more than [`KEPT`] buffers and [`KEPT_BYTES`], and never gives one of more than about twice what was asked for:
+//! what is accounted is [`Buffer::size`], so that all those given may take [`KEPT_BYTES`] more than that. One pool for all
+//! threads: where series are new, the last to let go of a body is a plugin's thread, which never takes one. But a thread takes
+//! what it had before, if that is there: its processor may still have it, and need not fetch 300 KB from another's.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
@@ -42,10 +42,9 @@ impl Pool {
     fn take(&'static self, length: usize) -> Buffer {
         let home = thread::current().id();
         let bytes = match length {
-            // A little longer, so that it serves the next ones too, none of which is quite as long.
             0..=LARGEST => self
                 .take_any(home, length)
-                .unwrap_or_else(|| vec![0; length + length / 8]),
+                .unwrap_or_else(|| vec![0; Buffer::size(length)]),
             _ => vec![0; length],
         };
         Buffer {
@@ -77,6 +76,15 @@ impl Pool {
 }
 
 impl Buffer {
+    /// Bytes of memory for room of `length`, if it is made for it: a little longer, so that it serves the next ones too, none
+    /// of which is quite as long.
+    pub(in crate::wire) fn size(length: usize) -> usize {
+        match length {
+            0..=LARGEST => length + length / 8,
+            _ => length,
+        }
+    }
+
     /// Room for `length` bytes. They hold whatever was there.
     pub(in crate::wire) fn take(length: usize) -> Self {
         POOL.take(length)

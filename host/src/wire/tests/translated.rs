@@ -171,7 +171,9 @@ fn choices() -> impl Strategy<Value = Vec<(prop::sample::Index, Option<prop::sam
 fn told(series: TimeSeries) -> impl Strategy<Value = Told> {
     let start = || prop_oneof![Just(0), any::<i64>()];
     let starts = |count| prop::collection::vec(start(), count);
-    let text = || prop_oneof![Just(String::new()), "\\PC{1,8}", "(le|up|job)"];
+    // A few long ones, which several series have.
+    let long = (0..3usize, 254..258usize).prop_map(|(which, length)| ["x", "y", "z"][which].repeat(length));
+    let text = move || prop_oneof![Just(String::new()), "\\PC{1,8}", "(le|up|job)", long.clone()];
     let starts = (starts(series.samples.len()), starts(series.histograms.len()));
     (starts, -1..9i32, text(), text()).prop_map(move |((sample_starts, histogram_starts), kind, help, unit)| {
         let said = Said {

@@ -29,6 +29,9 @@ use crate::wire::varint;
 /// Scratch space kept for its thread's next write. Larger ones are rare enough to pay for theirs.
 const KEPT_SCRATCH_BYTES: usize = 2 << 20;
 
+/// A text of fewer bytes is looked up by what it says.
+const LONG_TEXT: usize = 256;
+
 thread_local! {
     static WRITER: RefCell<Writer> = RefCell::default();
 }
@@ -73,6 +76,8 @@ fn encode_written(writer: &mut Writer, out: &mut Vec<u8>) -> Result<(), SnappyEr
 #[derive(Default)]
 struct Writer {
     symbols: Interned,
+    /// Numbers of help texts and units, by where they lie in the write and how long they are.
+    long_texts: HashMap<(usize, usize), u32>,
     /// The `Request.timeseries` written so far.
     series: Vec<u8>,
     /// The series that is being written, without its tag and length.
@@ -111,6 +116,7 @@ struct Stray<'a> {
 impl Writer {
     fn clear(&mut self) {
         self.symbols.clear();
+        self.long_texts.clear();
         self.series.clear();
         self.before.clear();
         self.numbers.clear();
@@ -127,7 +133,8 @@ impl Writer {
             &self.part,
         ];
         let bytes: usize = buffers.iter().map(|buffer| buffer.capacity()).sum();
-        bytes + self.numbers.capacity() * size_of::<Numbered>() + self.symbols.size()
+        let texts = self.long_texts.capacity() * size_of::<((usize, usize), u32)>();
+        bytes + texts + self.numbers.capacity() * size_of::<Numbered>() + self.symbols.size()
     }
 
     fn write<'a>(&mut self, scanned: &'a Scanned, pieces: impl IntoIterator<Item = Piece<'a>>) -> Result<(), Torn> {
@@ -289,11 +296,22 @@ impl Writer {
         Ok(())
     }
 
+    /// The number of a help text or a unit of the write. A long one is looked at once and known by its place from then on: every
+    /// series may have it.
+    fn said(&mut self, text: &[u8]) -> u32 {
+        if text.len() < LONG_TEXT {
+            return self.symbols.number(text);
+        }
+        let symbols = &mut self.symbols;
+        let place = (text.as_ptr().addr(), text.len());
+        *self.long_texts.entry(place).or_insert_with(|| symbols.number(text))
+    }
+
     /// Metadata is always there, if only to say nothing, as Prometheus has it.
     fn end(&mut self, metadata: Option<&Metadata<'_>>) {
         self.part.clear();
         if let Some(metadata) = metadata {
-            let (help, unit) = (self.symbols.number(metadata.help), self.symbols.number(metadata.unit));
+            let (help, unit) = (self.said(metadata.help), self.said(metadata.unit));
             // An enum is an int32: a number below zero takes ten bytes.
             let kind = i64::from(metadata.kind) as u64;
             for (tag, value) in [

@@ -6,6 +6,7 @@
 
 use super::output::Output;
 use super::symbols::{MAX_COUNT, Pairs, Symbol, Symbols, label_length};
+use super::usual::Usual;
 use crate::wire::fields::{Fields, Value, malformed};
 use crate::wire::series::{ScanError, ScanLimits, Series};
 use crate::wire::v1::{is_usual_content, most_written};
@@ -226,6 +227,7 @@ impl<'s> Measuring<'s> {
     /// Bytes of its content as 1.0, at most.
     pub(super) fn series(&mut self, series: &[u8]) -> Result<u64, ScanError> {
         let (mut labels, mut pairs) = (0, Pairs::default());
+        let references = self.references;
         let (mut rest, mut samples, mut may_have_starts) = (0, 0, false);
         let mut count = 0;
         let mut fields = Fields::new(series);
@@ -256,6 +258,10 @@ impl<'s> Measuring<'s> {
         }
         pairs.end()?;
         self.parts += u64::saturating_sub(count, USUAL_FIELDS);
+        if Usual::of(series).is_none() {
+            // Each of its labels is looked at, sorted perhaps and written by itself, which takes as long as a usual series.
+            self.parts += (self.references - references) / 2;
+        }
         self.kept += if may_have_starts {
             METADATA_BYTES + START_BYTES * samples
         } else {

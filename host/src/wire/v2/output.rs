@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use super::known::{KnownLabel, KnownLabels};
+use super::read::ProvedTexts;
 use super::rests::{KnownRests, RestKey};
 use super::room::{CHUNK, TWO_CHUNKS, copy_chunk, copy_more, put_chunk, put_header, put_new_label};
 use super::short::{ShortSeries, short_pair};
@@ -70,8 +71,9 @@ impl Output {
     /// labels at most.
     pub(super) fn size(length: u64, labels: usize, references: u64, symbols: &Symbols) -> u64 {
         let rows = REFERENCE_BYTES * references.max(labels as u64);
-        let symbols = symbols.0.capacity() * size_of::<Symbol>() + KnownLabels::size(symbols);
-        length + Self::SPARE as u64 + rows + (symbols + KnownRests::size(labels)) as u64
+        let symbols =
+            symbols.0.capacity() * size_of::<Symbol>() + KnownLabels::size(symbols) + ProvedTexts::size(symbols);
+        Buffer::size(length as usize + Self::SPARE) as u64 + rows + (symbols + KnownRests::size(labels)) as u64
     }
 
     /// How many bytes are written.

@@ -44,8 +44,7 @@ impl<'a> Reader<'a> {
                 _ => {}
             }
         }
-        pairs.end()?;
-        self.texts(said)
+        pairs.end()
     }
 
     fn exemplar(&self, exemplar: &[u8], parts: &mut SeriesParts<'a>) -> Result<(), ScanError> {
@@ -84,18 +83,45 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    pub(super) fn texts(&self, said: &mut Besides) -> Result<(), ScanError> {
-        said.help = self.text(said.help_ref)?;
-        said.unit = self.text(said.unit_ref)?;
+    /// Looks up the help text and the unit.
+    pub(super) fn texts(&self, said: &mut Besides, proved: &mut ProvedTexts) -> Result<(), ScanError> {
+        said.help = self.text(said.help_ref, proved)?;
+        said.unit = self.text(said.unit_ref, proved)?;
         Ok(())
     }
 
-    fn text(&self, reference: u32) -> Result<Range<u32>, ScanError> {
+    fn text(&self, reference: u32, proved: &mut ProvedTexts) -> Result<Range<u32>, ScanError> {
         let symbol = self.symbols.get(reference)?;
-        let text = symbol.text(self.body)?;
-        match is_utf8(text) {
-            true => Ok(symbol.start..symbol.start + symbol.length),
-            false => Err(malformed("a help text or a unit is not UTF-8")),
+        if symbol.length > 0 && !proved.has(reference, self.symbols) {
+            if !is_utf8(symbol.text(self.body)?) {
+                return Err(malformed("a help text or a unit is not UTF-8"));
+            }
+            proved.add(reference);
+        }
+        Ok(symbol.start..symbol.start + symbol.length)
+    }
+}
+
+/// Which symbols were proved to be UTF-8: every series may refer to the same one, which may be of megabytes.
+#[derive(Default)]
+pub(super) struct ProvedTexts(Vec<bool>);
+
+impl ProvedTexts {
+    /// Bytes of memory, for these symbols.
+    pub(super) fn size(symbols: &Symbols) -> usize {
+        symbols.0.len()
+    }
+
+    fn has(&mut self, reference: u32, symbols: &Symbols) -> bool {
+        if self.0.is_empty() {
+            self.0 = vec![false; symbols.0.len()];
+        }
+        self.0.get(reference as usize) == Some(&true)
+    }
+
+    fn add(&mut self, reference: u32) {
+        if let Some(is_proved) = self.0.get_mut(reference as usize) {
+            *is_proved = true;
         }
     }
 }
@@ -128,4 +154,28 @@ fn read_histogram(histogram: &[u8], parts: &mut SeriesParts<'_>, said: &mut Besi
     }
     said.histogram_starts.push(start as i64);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::v2::symbols::Symbol;
+
+    #[test]
+    fn a_text_is_proved_once_however_many_series_refer_to_it() {
+        let symbols = Symbols(vec![Symbol { start: 0, length: 0 }, Symbol { start: 0, length: 2 }]);
+        let (mut said, mut proved) = (Besides::default(), ProvedTexts::default());
+        said.help_ref = 1;
+        let mut read = |body: &[u8]| {
+            let reader = Reader {
+                body,
+                symbols: &symbols,
+            };
+            reader.texts(&mut said, &mut proved)
+        };
+        assert!(read(b"\xc3\xc3").is_err());
+        assert_eq!(read("é".as_bytes()), Ok(()));
+        // Nobody looks again: of the body of one write it would be the same.
+        assert_eq!(read(b"\xc3\xc3"), Ok(()));
+    }
 }

@@ -5,26 +5,19 @@
 //! same in both versions but for a start timestamp. That its labels are in order is left to be proved where nobody knows it. Any
 //! other is read to its parts and written canonically, or rejected. Never writes more than was measured.
 
-use std::ops::Range;
-
 use bytes::Bytes;
 
 use super::canonical::{is_metadata, says_just};
 use super::extras::{Besides, Extras};
 use super::measure::Sizes;
 use super::output::{Output, Placed};
-use super::read::Reader;
+use super::read::{ProvedTexts, Reader};
 use super::symbols::Symbols;
-use super::tags::{LABELS_REFS, METADATA, SAMPLE, SAMPLE_START};
+use super::usual::Usual;
 use crate::model::Totals;
 use crate::wire::fields::Fields;
 use crate::wire::series::{Rejects, ScanError, ScanLimits, Scanned, Series, Walked};
-use crate::wire::v1::tags::SAMPLE_VALUE;
-use crate::wire::v1::{self, SeriesParts, is_usual_content, usual_length};
-use crate::wire::varint;
-
-/// Bytes of the timestamp of a usual sample, its tag included.
-const USUAL_TIME: usize = 7;
+use crate::wire::v1::{self, SeriesParts};
 
 /// How much is done about labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +68,7 @@ pub(super) struct Transcoder<'a> {
     rejected: Rejects,
     parts: SeriesParts<'a>,
     said: Besides,
+    proved: ProvedTexts,
     extras: Extras,
     /// Of every series so far it is known where its labels lie before.
     is_usual: bool,
@@ -93,6 +87,7 @@ impl<'a> Transcoder<'a> {
             rejected: Rejects::default(),
             parts: SeriesParts::default(),
             said: Besides::default(),
+            proved: ProvedTexts::default(),
             extras: Extras::of_body(body),
             is_usual: true,
             is_canonical: true,
@@ -140,7 +135,7 @@ impl<'a> Transcoder<'a> {
     fn besides(&mut self, usual: &Usual<'_>) -> Result<(), ScanError> {
         self.said.clear();
         self.reader.metadata(usual.metadata, &mut self.said)?;
-        self.reader.texts(&mut self.said)?;
+        self.reader.texts(&mut self.said, &mut self.proved)?;
         self.is_canonical &= is_metadata(usual.metadata, &self.said);
         self.said
             .sample_starts
@@ -151,6 +146,7 @@ impl<'a> Transcoder<'a> {
 
     pub(super) fn any(&mut self, series: &'a [u8]) -> Result<(), ScanError> {
         self.reader.series(series, &mut self.parts, &mut self.said)?;
+        self.reader.texts(&mut self.said, &mut self.proved)?;
         self.scratch.clear();
         self.is_usual = false;
         let written = self.parts.write(&mut self.scratch, &mut self.rejected);
@@ -197,103 +193,4 @@ pub(super) struct ShortRun {
     pub(super) end: usize,
     pub(super) count: u64,
     pub(super) references: u64,
-}
-
-/// A series as senders write nearly all of them: labels, samples without a start timestamp or one with it, metadata.
-pub(super) struct Usual<'a> {
-    /// Where they lie in the series.
-    references: Range<usize>,
-    /// With their tags and lengths.
-    samples: &'a [u8],
-    pub(super) count: u32,
-    /// Of a single sample, which then is without it, but has the length it had with it. 0 if there is none.
-    start: i64,
-    metadata: &'a [u8],
-}
-
-impl<'a> Usual<'a> {
-    #[inline(always)]
-    pub(super) fn of(series: &'a [u8]) -> Option<Self> {
-        if let Some(short) = Self::short(series) {
-            return Some(short);
-        }
-        if *series.first()? != LABELS_REFS {
-            return None;
-        }
-        let (first, end) = varint::read_extent(series, 1)?;
-        let references = first..end;
-        let mut count = 0;
-        let mut at = end;
-        while let Some(length) = usual_length(series.get(at..)?) {
-            count += 1;
-            at += length;
-        }
-        let mut samples = series.get(end..at)?;
-        let mut start = 0;
-        if count == 0 {
-            let length;
-            (samples, start, length) = Self::started(series.get(end..)?)?;
-            (count, at) = (1, end + length);
-        }
-        let metadata = match series.get(at..)? {
-            [] | [METADATA, 0] => &[],
-            [METADATA, ..] => {
-                let (start, end) = varint::read_extent(series, at + 1)?;
-                series.get(start..end).filter(|_| end == series.len())?
-            }
-            _ => return None,
-        };
-        Some(Self {
-            references,
-            samples,
-            count,
-            start,
-            metadata,
-        })
-    }
-
-    /// The sample that `bytes` begin with, up to its start timestamp; that; and where the sample ends.
-    #[inline(always)]
-    fn started(bytes: &'a [u8]) -> Option<(&'a [u8], i64, usize)> {
-        let [SAMPLE, length @ ..0x80, first, ..] = *bytes else {
-            return None;
-        };
-        let value = if first == SAMPLE_VALUE { 9 } else { 0 };
-        let (sample, started) = bytes
-            .get(..2 + usize::from(length))?
-            .split_at_checked(2 + value + USUAL_TIME)?;
-        let (start, end) = varint::read(started, 1)?;
-        let is_it = started.first() == Some(&SAMPLE_START) && end == started.len() && start != 0;
-        (is_it && is_usual_content(&sample[2..])).then_some((sample, start as i64, 2 + usize::from(length)))
-    }
-
-    /// Bytes of the start timestamp that is left out.
-    pub(super) fn start_length(&self) -> usize {
-        match self.start {
-            0 => 0,
-            start => 1 + varint::length(start as u64),
-        }
-    }
-
-    pub(super) fn says_something(&self) -> bool {
-        self.start != 0 || !self.metadata.is_empty()
-    }
-
-    /// One sample, and nothing else that takes more than a byte to say its length.
-    #[inline(always)]
-    fn short(series: &'a [u8]) -> Option<Self> {
-        let [LABELS_REFS, length @ ..0x80, ..] = *series else {
-            return None;
-        };
-        let end = 2 + usize::from(length);
-        let behind = series.get(end..)?;
-        let (samples, rest) = behind.split_at_checked(usual_length(behind)?)?;
-        matches!(rest, [] | [METADATA, 0]).then_some(Self {
-            references: 2..end,
-            samples,
-            count: 1,
-            start: 0,
-            metadata: &[],
-        })
-    }
 }
