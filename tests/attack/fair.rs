@@ -44,7 +44,7 @@ const ROWS: [(&str, Sends, Make); 6] = [
     }),
     ("f5 64 connections of recorded bodies", as_1, || recorded().in_turn()),
     (
-        "f10 64 connections of 2.0, 4,000 series with one help text of 800 kB",
+        "f9 64 connections of 2.0, 4,000 series with one help text of 800 kB",
         as_2,
         || bodies::one_help(4_000, 800_000),
     ),
