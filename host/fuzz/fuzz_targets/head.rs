@@ -92,8 +92,13 @@ fn statuses(answers: &[u8]) -> impl Iterator<Item = &str> {
     starts.map(|line| std::str::from_utf8(&line[9..12]).expect("a status"))
 }
 
-/// Whether the first head has a line that ends in two ways, two hosts or none, or both kinds of length.
-fn is_ambiguous(data: &[u8]) -> bool {
+/// Whether the first head has a line that ends in two ways, two hosts or none, or both kinds of length. One of HTTP/1.0 need
+/// have no host (RFC 9112, 3.2).
+fn is_ambiguous(mut data: &[u8]) -> bool {
+    // Empty lines before a request are none of it (RFC 9112, 2.2).
+    while let Some(rest) = data.strip_prefix(b"\r\n") {
+        data = rest;
+    }
     let Some(end) = data.windows(4).position(|w| w == b"\r\n\r\n") else {
         return true;
     };
@@ -102,7 +107,8 @@ fn is_ambiguous(data: &[u8]) -> bool {
     let bare = lines[..lines.len() - 1].iter().any(|line| !line.ends_with(b"\r"));
     let count = |name: &[u8]| lines.iter().filter(|line| line.starts_with(name)).count();
     let lengths = count(b"content-length:");
-    bare || count(b"host:") != 1 || lengths > 1 || (lengths > 0 && count(b"transfer-encoding:") > 0)
+    let least = usize::from(!lines[0].ends_with(b"http/1.0\r"));
+    bare || !(least..=1).contains(&count(b"host:")) || lengths > 1 || (lengths > 0 && count(b"transfer-encoding:") > 0)
 }
 
 /// How many heads come before the first byte that two readers could understand differently, by the strictest reading.
