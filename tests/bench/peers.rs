@@ -124,8 +124,8 @@ pub fn vmagent(setting: &Setting, name: &str, rules: Option<&str>) -> (Process, 
     started(setting, name, command, address, "/api/v1/write")
 }
 
-/// An agent, which keeps what it takes in its log of 5 seconds or more until it is sent. Of 2.0 it makes 1.0: of all peers
-/// only this one knows how.
+/// An agent, which writes what it takes to its log and sends it from there. Of 2.0 it makes 1.0: of all peers only this one
+/// knows how.
 pub fn prometheus(setting: &Setting, name: &str) -> (Process, Target) {
     let (sink, address) = (setting.sink.address, free_address());
     let own = setting.folder().join(slug(name));

@@ -228,6 +228,16 @@ fn the_same_labels_are_found_whatever_lengths_lie_between_them() {
     assert!(compare(&body).is_some());
 }
 
+#[test]
+fn a_label_that_comes_twice_is_known_where_it_lies_once_its_series_is_moved() {
+    let long = "x".repeat(150);
+    let twice: &[u32] = &[1, 2, 3, 4, 1, 2];
+    // The length of a long one takes a byte more than the next one's.
+    let series = [vec![twice, &[1, 5, 3, 4], twice, twice], vec![&[1, 2, 3, 4]; 20]].concat();
+    let body = request(&["", "__name__", "up", "job", "a", &long], &series).encode_to_vec();
+    assert!(compare(&body).is_some_and(|scanned| scanned.is_copied()));
+}
+
 fn request(symbols: &[&str], series: &[&[u32]]) -> Request {
     let timeseries = series.iter().map(|references| TimeSeries {
         labels_refs: references.to_vec(),

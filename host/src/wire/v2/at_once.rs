@@ -61,7 +61,7 @@ pub(super) fn written_out(body: &Bytes, limits: &ScanLimits) -> Option<WrittenOu
         };
         at = end;
         count += 1;
-        if transcoder.out.left() < room / 8 && room < MOST_ROOM {
+        if transcoder.out.at() > fence {
             room = MOST_ROOM;
             transcoder.out.grow(room as u64);
         }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::known::{KnownLabel, KnownLabels};
 use super::read::ProvedTexts;
 use super::rests::{KnownRests, RestKey};
-use super::room::{CHUNK, TWO_CHUNKS, copy_chunk, copy_more, put_chunk, put_header, put_new_label};
+use super::room::{TWO_CHUNKS, copy_label, put_chunk, put_header, put_new_label};
 use super::short::{ShortSeries, short_pair};
 use super::symbols::{MAX_COUNT, References, Symbol, Symbols, odd_number, out_of_range};
 use super::whole::WholeLabels;
@@ -297,10 +297,7 @@ impl Output {
             let ordered = order.get_mut(place).ok_or(ScanError::NotRewritten)?;
             if is_known {
                 let (first, length) = (known.first as usize, known.length as usize);
-                copy_chunk(room, first, at)?;
-                if length > CHUNK {
-                    copy_more(room, first, at, length)?;
-                }
+                copy_label(room, first, at, length)?;
                 *ordered = known.first_place;
                 if order.get(expected) != Some(&known.first_place) {
                     row.end_at(at, &mut self.rows);
@@ -445,8 +442,7 @@ impl BegunRow {
     fn end_at(self, end: usize, rows: &mut Vec<LabelRow>) {
         let Self { from, at } = self;
         if from > 0 {
-            let end = end as u32;
-            rows.push(LabelRow { at, end, from });
+            rows.push(LabelRow::new(at as usize..end, from));
         }
     }
 }

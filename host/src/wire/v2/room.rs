@@ -26,9 +26,19 @@ pub(super) fn copy_chunk(room: &mut [u8], from: usize, to: usize) -> Result<(), 
     put_chunk(room, to, chunk.copied().as_ref().ok_or(ScanError::NotRewritten)?)
 }
 
+/// Copies a label of `length`.
+#[inline(always)]
+pub(super) fn copy_label(room: &mut [u8], from: usize, to: usize, length: usize) -> Result<(), ScanError> {
+    copy_chunk(room, from, to)?;
+    if length > CHUNK {
+        copy_more(room, from, to, length)?;
+    }
+    Ok(())
+}
+
 /// What a label of `length` has besides its first chunk.
 #[inline(always)]
-pub(super) fn copy_more(room: &mut [u8], from: usize, to: usize, length: usize) -> Result<(), ScanError> {
+fn copy_more(room: &mut [u8], from: usize, to: usize, length: usize) -> Result<(), ScanError> {
     if length <= TWO_CHUNKS {
         return copy_chunk(room, from + CHUNK, to + CHUNK);
     }

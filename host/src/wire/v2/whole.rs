@@ -5,7 +5,7 @@
 
 use super::known::KnownLabel;
 use super::rests::KnownRest;
-use super::room::{CHUNK, copy_chunk, copy_more, put_new_label};
+use super::room::{CHUNK, copy_chunk, copy_label, put_new_label};
 use super::symbols::{Symbols, label_length};
 use crate::wire::series::{LabelRow, ScanError};
 
@@ -47,10 +47,7 @@ impl WholeLabels<'_> {
         } = self;
         let first_end = if is_known {
             let (from, length) = (known.first as usize, known.length as usize);
-            copy_chunk(room, from, at)?;
-            if length > CHUNK {
-                copy_more(room, from, at, length)?;
-            }
+            copy_label(room, from, at, length)?;
             at + length
         } else {
             put_new_label(room, at, texts, first)?
