@@ -22,7 +22,7 @@ use setup::{COUNTED, Churn, DROPPED, EDITED, Gateway, KEPT, as_v2, compiler, rec
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const CASES: [&str; 5] = ["kept", "kept_2.0", "dropped", "edited", "cold"];
+const CASES: [&str; 6] = ["kept", "kept_2.0", "as_sent_2.0", "dropped", "edited", "cold"];
 /// Enough that whatever happens once in a while (a table that grows) is spread.
 const WRITES: usize = 40;
 const TOLERANCE: f64 = 0.03;
@@ -74,7 +74,7 @@ fn compare(counted: &BTreeMap<&str, u64>) -> ExitCode {
         let verdict = if change.abs() > TOLERANCE { "OFF" } else { "ok" };
         off |= change.abs() > TOLERANCE;
         println!(
-            "{case:8} {n:>9} instructions per write, {:+.1}% {verdict}",
+            "{case:11} {n:>9} instructions per write, {:+.1}% {verdict}",
             change * 100.0
         );
     }
@@ -128,19 +128,22 @@ fn count(case: &str) {
         "edited" => EDITED,
         _ => KEPT,
     };
-    let gateway = Gateway::new(policies);
+    let gateway = match case {
+        "as_sent_2.0" => Gateway::before(Protocol::V2, policies),
+        _ => Gateway::new(policies),
+    };
     let writes: Vec<Bytes> = match case {
         "cold" => {
             let mut churn = Churn::new(&bodies[0]);
             (0..WRITES + 4).map(|_| churn.next()).collect()
         }
-        "kept_2.0" => bodies.iter().map(as_v2).cycle().take(WRITES + 4).collect(),
+        "kept_2.0" | "as_sent_2.0" => bodies.iter().map(as_v2).cycle().take(WRITES + 4).collect(),
         _ => bodies.iter().cycle().take(WRITES + 4).cloned().collect(),
     };
     // The first writes find nothing in the memo and no buffer to use again.
     let (warm_up, counted) = writes.split_at(4);
     let protocol = match case {
-        "kept_2.0" => Protocol::V2,
+        "kept_2.0" | "as_sent_2.0" => Protocol::V2,
         _ => Protocol::V1,
     };
     for body in warm_up {

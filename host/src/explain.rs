@@ -175,7 +175,7 @@ async fn admit(
         subject: String::new(),
         protocol: Protocol::V1,
         compressed_bytes: sent.compressed_bytes,
-        decoded_bytes: sent.scanned.body().len() as u64,
+        decoded_bytes: sent.scanned.length() as u64,
         active_series: told.active_series + new_series,
         new_series,
         streams: streams

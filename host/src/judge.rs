@@ -232,6 +232,7 @@ impl Judge {
                 generation,
                 max_memo_bytes: budget.clamp(MIN_MEMO_BYTES, MAX_MEMO_BYTES) as usize,
                 max_active_series: tenant.limits.max_active_series,
+                foresight: Arc::default(),
             }),
             shown_budgets: shown_budgets(tenant),
             hits: metrics.memo_hits.get_or_create(&labels),
@@ -279,12 +280,13 @@ impl Judge {
         self.chain.work(Recall::new(Arc::clone(&self.knowledge), body)).await?
     }
 
-    /// Decodes a body of 2.0 and finds out how much memory it will take.
+    /// Decodes a body of 2.0 and finds out how much memory it will take, or what its series are called.
     ///
     /// # Errors
     /// See [`RecallError`].
     pub async fn measure(&self, body: Body) -> Result<Measured, RecallError> {
-        self.chain.work(Measure::new(body)).await?
+        let measure = Measure::new(Arc::clone(&self.knowledge), body);
+        self.chain.work(measure).await?
     }
 
     /// As [`Judge::recall`], of a body of 2.0 for which there is room.
@@ -350,7 +352,7 @@ impl Judge {
             subject: origin.subject.to_owned(),
             protocol: origin.protocol,
             compressed_bytes: origin.compressed_bytes,
-            decoded_bytes: judged.scanned.body().len() as u64,
+            decoded_bytes: judged.scanned.length() as u64,
             active_series: self.active_series() + new_series,
             new_series,
             streams: streams

@@ -353,8 +353,8 @@ impl Pipeline {
         let came = (body.compressed.len() + body.decoded_size) as u64;
         let measured = session.judge().measure(body).await?;
         let written = measured.size();
-        // What is written out already is little, and has what it takes.
-        if written >= DECODED_IN_TURN && !measured.is_written() {
+        // What is framed already is little, and has what it takes.
+        if written >= DECODED_IN_TURN && !measured.is_framed() {
             let need = Need {
                 bytes: came,
                 work: written + measured.written() * WORK,
@@ -417,7 +417,7 @@ impl Pipeline {
         routes: Routes,
     ) -> Result<Vec<Part>, Failure> {
         let scanned = judged.scanned();
-        let bytes = scanned.body().len() + judged.edits().put_in();
+        let bytes = scanned.length() + judged.edits().put_in();
         let elements = scanned.series().len() as u64 + scanned.metadata();
         let (upstreams, tenant) = (Arc::clone(&self.upstreams), Arc::clone(session.config()));
         let count = tenant.upstreams.len();

@@ -10,7 +10,7 @@
 //! is written says [`Torn`], and the write fails with it; what is only read panics, which costs one connection or one
 //! job. Nothing on the way of a write stands in for what is not there.
 //!
-//! From the ground up: `varint`, `fields`; the words, `series`, `shown` and `identity`; `snappy`; `v1`, which alone knows how a
+//! From the ground up: `varint`, `fields`; the words, `series`, `text`, `shown` and `identity`; `snappy`; `v1`, which alone knows how a
 //! write of 1.0 lies in its bytes; `v2`, which makes one of a write of 2.0; `scan`, the door.
 
 pub mod snappy;
@@ -20,6 +20,7 @@ mod identity;
 mod scan;
 mod series;
 mod shown;
+mod text;
 mod v1;
 mod v2;
 mod varint;
@@ -30,11 +31,12 @@ mod tests;
 pub use identity::{AsIs, BodyHash, HashKey, NoRandomness, ProvedHash, SeriesHash};
 pub use scan::{
     Asked, Framed, Met, Proof, Question, Recognised, Refuted, frame, frame_light, frame_measured, measure,
-    measure_light, scan,
+    measure_light, name, scan,
 };
 pub use series::{InvalidSeries, Patch, Piece, Rejected, ScanError, ScanLimits, Scanned, Series, Torn};
 pub use shown::{Shown, shown_whole};
 pub use snappy::SnappyError;
+pub use text::Foresight;
 pub use v1::encode::{EncodeError, encode, encode_before, encode_copied};
 pub use v1::tail::first_time;
 pub use v1::{labels, metadata, splice, write_series};

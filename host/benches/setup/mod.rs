@@ -1,7 +1,7 @@
 //! A gateway in memory: everything of it but the two networks.
 //!
 //! Takes a tenant's policies, gives what processes recorded bodies under them. Used by benchmarks and by tests that
-//! count, so that all of them measure the same cases: kept, dropped, edited, cold, and kept of 2.0.
+//! count, so that all of them measure the same cases: kept, dropped, edited, cold, and kept of 2.0, written as 1.0 or sent on as it is.
 
 // Each user needs a part of it; what cannot be set up has nothing to measure.
 #![allow(dead_code, clippy::expect_used)]
@@ -58,6 +58,15 @@ pub struct Gateway {
 impl Gateway {
     /// With `policies` as a configuration file has them. `main` of whoever calls this must begin with [`compiler`].
     pub fn new(policies: &str) -> Self {
+        Self::before(Protocol::V1, policies)
+    }
+
+    /// With receivers of this version.
+    pub fn before(receivers: Protocol, policies: &str) -> Self {
+        let version = match receivers {
+            Protocol::V1 => "1.0",
+            Protocol::V2 => "2.0",
+        };
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join(if under_valgrind() { "valgrind" } else { "native" });
         std::fs::create_dir_all(&cache).expect("a folder for compiled plugins");
         let cache = cache.display();
@@ -65,7 +74,8 @@ impl Gateway {
         let config_file = folder.path().join("gauntlet.yaml");
         let text = format!(
             "memory_limit: 1TiB\nremote_write: {{insecure_http: true}}\n\
-             upstreams: {{sink: {{endpoints: ['http://127.0.0.1:1']}}, other: {{endpoints: ['http://127.0.0.1:1']}}}}\n\
+             upstreams:\n  sink: {{endpoints: ['http://127.0.0.1:1'], remote_write_version: '{version}'}}\n  \
+             other: {{endpoints: ['http://127.0.0.1:1']}}\n\
              sandbox: {{call_timeout: 5s, compile_timeout: 10m, compile_memory_limit: 128GiB, cache_dir: '{cache}'}}\n\
              tenants:\n- tenant: bench\n  credentials: [{{bearer_token_sha256: '{nobody}'}}]\n  upstreams: [sink, other]\n  policies:{}\n",
             policies.replace('\n', "\n  "),

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::memo::{Bounds, BudgetStats, Memo, MemoStats, NewSeries, TICK_SECONDS};
 use super::verdict::Fate;
-use crate::wire::{AsIs, HashKey, ProvedHash};
+use crate::wire::{AsIs, Foresight, HashKey, ProvedHash};
 
 /// Proving so many new series, or storing their verdicts, takes an I/O thread some 50 us.
 pub(super) const LIGHT_NEW: usize = 256;
@@ -36,6 +36,8 @@ pub(super) struct Knowledge {
     pub(super) generation: u16,
     pub(super) max_memo_bytes: usize,
     pub(super) max_active_series: u64,
+    /// Of this tenant's writes of 2.0.
+    pub(super) foresight: Arc<Foresight>,
 }
 
 impl Knowledge {

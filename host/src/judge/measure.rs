@@ -4,29 +4,34 @@
 //! what came: whoever asks for memory asks for it then, before any of it is taken. Goes on by itself as far as that is
 //! light work. Never writes anything out.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use super::knowledge::Knowledge;
 use super::recall::{Body, RecallError};
 use crate::sandbox::{Effort, Work};
 use crate::wire::{self, LIGHT_BYTES, Measured, ScanLimits, snappy};
 
 /// A body on its way.
 pub(super) struct Measure {
+    knowledge: Arc<Knowledge>,
     /// None where it is over.
     stage: Option<Stage>,
 }
 
 enum Stage {
     Compressed(Body),
-    /// And nobody tried yet whether it is light to measure.
+    /// And nobody tried yet whether it is light to name or to measure.
     Decoded(Bytes, ScanLimits),
     Unmeasured(Bytes, ScanLimits),
     Done(Measured),
 }
 
 impl Measure {
-    pub(super) fn new(body: Body) -> Self {
+    pub(super) fn new(knowledge: Arc<Knowledge>, body: Body) -> Self {
         Self {
+            knowledge,
             stage: Some(Stage::Compressed(body)),
         }
     }
@@ -40,7 +45,7 @@ impl Work for Measure {
             if effort == Effort::Light && !self.stage.as_ref()?.is_light() {
                 return None;
             }
-            match self.stage.take()?.next() {
+            match self.stage.take()?.next(&self.knowledge) {
                 Ok(Stage::Done(measured)) => return Some(Ok(measured)),
                 Ok(next) => self.stage = Some(next),
                 Err(error) => return Some(Err(error)),
@@ -61,16 +66,17 @@ impl Stage {
         }
     }
 
-    fn next(self) -> Result<Self, RecallError> {
+    fn next(self, knowledge: &Knowledge) -> Result<Self, RecallError> {
         Ok(match self {
             Self::Compressed(body) => {
                 let decoded = snappy::decode(&body.compressed, body.decoded_size as u64)?;
                 Self::Decoded(decoded, body.limits)
             }
-            Self::Decoded(body, limits) => match wire::measure_light(&body, &limits)? {
-                Some(measured) => Self::Done(measured),
-                None => Self::Unmeasured(body, limits),
-            },
+            Self::Decoded(body, limits) => {
+                let named = wire::name(&body, &limits, &knowledge.key, &knowledge.foresight);
+                let light = named.map_or_else(|| wire::measure_light(&body, &limits), |named| Ok(Some(named)));
+                light?.map_or(Self::Unmeasured(body, limits), Self::Done)
+            }
             Self::Unmeasured(body, limits) => Self::Done(wire::measure(body, &limits)?),
             Self::Done(measured) => Self::Done(measured),
         })

@@ -119,7 +119,7 @@ impl Recalled {
     fn extent(&self) -> (u64, u64, u64) {
         let scanned = self.scanned();
         let (all, new) = (scanned.series().len() as u64, self.series.unknown().len() as u64);
-        (all, new, scanned.body().len() as u64 * new / all.max(1))
+        (all, new, scanned.length() as u64 * new / all.max(1))
     }
 }
 

@@ -7,6 +7,9 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_secret};
 
+/// Odd, so that nothing of a hash is lost, with their bits well mixed: the golden ratio's, and that of the square root of three.
+const MULTIPLIERS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xbb67_ae85_84ca_a73b];
+
 /// Names a series without holding its labels. 128 bits, keyed per process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeriesHash([u64; 2]);
@@ -28,6 +31,19 @@ impl SeriesHash {
 impl Hash for SeriesHash {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.0[0]);
+    }
+}
+
+/// The hash of the first label of a series, or of all others: those of other series may be the same.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct PartHash([u64; 2]);
+
+impl SeriesHash {
+    /// Two series are called the same by chance, of 2^128, unless both parts are.
+    #[inline(always)]
+    pub(super) fn of(first: PartHash, rest: PartHash) -> Self {
+        let both = |at: usize| first.0[at].wrapping_mul(MULTIPLIERS[at]).wrapping_add(rest.0[at]);
+        Self([both(0), both(1)])
     }
 }
 
@@ -103,11 +119,25 @@ impl HashKey {
         Ok(Self(key))
     }
 
-    /// Hashes the label bytes of one series, which must be canonical.
+    /// Hashes the label bytes of one series, which must be canonical: the first label, which is the name of a metric, and all
+    /// others. A long first label counts with the others.
     #[inline]
     pub fn hash(&self, label_bytes: &[u8]) -> SeriesHash {
+        let first = first_label(label_bytes).and_then(|length| label_bytes.split_at_checked(length));
+        let (first, rest) = first.unwrap_or((&[], label_bytes));
+        SeriesHash::of(self.part(first), self.part(rest))
+    }
+
+    /// Hashes a label that is the first of a series. None if it is a long one.
+    pub(super) fn first(&self, label: &[u8]) -> Option<PartHash> {
+        (first_label(label)? == label.len()).then(|| self.part(label))
+    }
+
+    /// Hashes all labels of a series but the first.
+    #[inline]
+    pub(super) fn part(&self, label_bytes: &[u8]) -> PartHash {
         let hash = xxh3_128_with_secret(label_bytes, &self.0[..]);
-        SeriesHash([hash as u64, (hash >> 64) as u64])
+        PartHash([hash as u64, (hash >> 64) as u64])
     }
 
     /// Hashes a body and where it goes.
@@ -119,6 +149,15 @@ impl HashKey {
         hasher.update(body);
         let hash = hasher.digest128();
         BodyHash([hash as u64, (hash >> 64) as u64])
+    }
+}
+
+/// Bytes of the label that these begin with, if its length takes a byte.
+#[inline(always)]
+fn first_label(label_bytes: &[u8]) -> Option<usize> {
+    match *label_bytes {
+        [_, length @ ..0x80, ..] => Some(2 + usize::from(length)),
+        _ => None,
     }
 }
 

@@ -7,12 +7,14 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::LIGHT_ELEMENTS;
 use super::identity::{HashKey, ProvedHash, SeriesHash};
 use super::series::{ScanError, ScanLimits, Scanned, Series};
+use super::text::Foresight;
 use super::v1;
 use super::v2::{self, Measured};
 use crate::model::Protocol;
@@ -63,6 +65,14 @@ pub fn measure(body: Bytes, limits: &ScanLimits) -> Result<Measured, ScanError> 
     v2::measure(body, limits)
 }
 
+/// Calls the series of a body of 2.0 by their hashes and writes none out, where that is light work and likely to suffice by what
+/// the tenant's last ones needed. None otherwise: it has to be measured.
+///
+/// What needs its bytes all the same has them written ([`Scanned::body`]).
+pub fn name(body: &Bytes, limits: &ScanLimits, key: &HashKey, foresight: &Arc<Foresight>) -> Option<Measured> {
+    v2::name(body, limits, key, foresight)
+}
+
 /// As [`measure`], where that is light work, and to frame it then is too. None where it is more.
 ///
 /// # Errors
@@ -77,11 +87,13 @@ pub fn measure_light(body: &Bytes, limits: &ScanLimits) -> Result<Option<Measure
 /// See [`ScanError`].
 pub fn frame_measured(measured: Measured) -> Result<Framed, ScanError> {
     let (came_as, limits) = (measured.body().clone(), measured.limits().clone());
-    let framed = Framed::new(v2::frame(measured)?, limits, false);
-    Ok(Framed {
-        came_as: Some(came_as),
-        ..framed
-    })
+    let (seeming, hashes) = v2::frame(measured)?;
+    let mut framed = Framed::new(seeming, limits, false);
+    framed.came_as = Some(came_as);
+    if let Some(hashes) = hashes {
+        framed.hashes = hashes;
+    }
+    Ok(framed)
 }
 
 /// A body whose series lie where they seem to. Of most of them no label was looked at yet.
@@ -141,11 +153,13 @@ impl Framed {
 
     /// Asks which of the next `most` series are known.
     pub fn ask(&mut self, key: &HashKey, most: usize) -> Asked<'_> {
-        let body = self.seeming.body();
         let next = &self.seeming.series()[self.hashes.len()..];
         let next = &next[..most.min(next.len())];
-        let hashes = next.iter().map(|series| key.hash(&body[series.labels_range()]));
-        self.hashes.extend(hashes);
+        if !next.is_empty() {
+            let body = self.seeming.body();
+            let hashes = next.iter().map(|series| key.hash(&body[series.labels_range()]));
+            self.hashes.extend(hashes);
+        }
         self.asked()
     }
 
@@ -166,8 +180,7 @@ impl Framed {
 
     pub(crate) fn asked(&mut self) -> Asked<'_> {
         Asked {
-            body: self.seeming.body(),
-            series: self.seeming.series(),
+            seeming: &self.seeming,
             hashes: &self.hashes,
             answered: &mut self.answered,
             unknown: &mut self.unknown,
@@ -220,8 +233,7 @@ impl Refuted {
 
 /// Some series of a framed body, to be answered in order.
 pub struct Asked<'a> {
-    body: &'a [u8],
-    series: &'a [Series],
+    seeming: &'a Scanned,
     hashes: &'a [SeriesHash],
     answered: &'a mut usize,
     unknown: &'a mut Vec<usize>,
@@ -231,8 +243,7 @@ pub struct Asked<'a> {
 pub struct Question<'q> {
     hash: SeriesHash,
     at: usize,
-    body: &'q [u8],
-    series: &'q [Series],
+    seeming: &'q Scanned,
 }
 
 /// That the series a question is about is known. Nothing else can be made of it: it answers no other question.
@@ -246,7 +257,7 @@ impl<'q> Question<'q> {
 
     /// The label bytes it seems to have been sent with.
     pub fn sent(&self) -> &'q [u8] {
-        &self.body[self.series[self.at].labels_range()]
+        self.seeming.label_bytes(&self.seeming.series()[self.at])
     }
 
     /// The answer, if `known` is this series.
@@ -271,8 +282,7 @@ impl<'a> Asked<'a> {
             let question = Question {
                 hash,
                 at: first + i,
-                body: self.body,
-                series: self.series,
+                seeming: self.seeming,
             };
             if known(question).is_none() {
                 self.unknown.push(first + i);

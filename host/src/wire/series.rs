@@ -7,6 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::shown::Shown;
+use super::text::{LabelRow, Text, Unwritten, WrittenText};
 use super::v2::extras::Extras;
 use crate::model::{Protocol, Totals};
 
@@ -35,11 +36,11 @@ impl ScanLimits {
 /// each once, `__name__` among them; then samples, exemplars and histograms in this order; every field known, in its
 /// shortest form and in ascending order; every histogram consistent.
 ///
-/// A body of 2.0 is written out as such a one.
+/// A body of 2.0 is written out as such a one, or will be where somebody asks for its bytes ([`Scanned::body`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scanned {
     protocol: Protocol,
-    body: Bytes,
+    text: Text,
     series: Vec<Series>,
     valid: Totals,
     totals: Totals,
@@ -47,7 +48,6 @@ pub struct Scanned {
     metadata: u64,
     is_as_sent: bool,
     extras: Option<Box<Extras>>,
-    rows: Vec<LabelRow>,
 }
 
 /// Where one series lies in its body. Offsets in bytes, counts of its parts. Made only where a body is walked.
@@ -62,26 +62,6 @@ pub struct Series {
     pub(super) samples: u32,
     pub(super) histograms: u32,
     pub(super) exemplars: u32,
-}
-
-/// Labels of one series, in a body that was written out, that lie in one row before, too: what is at `at..end` is what lies from
-/// `from` on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LabelRow {
-    pub(super) at: u32,
-    pub(super) end: u32,
-    pub(super) from: u32,
-}
-
-impl LabelRow {
-    #[inline(always)]
-    pub(super) fn new(at: Range<usize>, from: u32) -> Self {
-        Self {
-            at: at.start as u32,
-            end: at.end as u32,
-            from,
-        }
-    }
 }
 
 /// The series that were received and are not among the scanned ones, by reason.
@@ -158,21 +138,21 @@ impl Scanned {
     /// Of a body that came canonical.
     pub(super) fn as_found(protocol: Protocol, body: Bytes, found: Walked) -> Self {
         let is_as_sent = found.metadata == 0 && found.rejected.is_empty();
-        Self::new(protocol, body, found, is_as_sent)
+        Self::new(protocol, Text::written(body, Vec::new()), found, is_as_sent)
     }
 
     /// Of a body that was written anew.
     pub(super) fn rewritten(protocol: Protocol, body: Bytes, found: Walked) -> Self {
-        Self::new(protocol, body, found, false)
+        Self::new(protocol, Text::written(body, Vec::new()), found, false)
     }
 
-    fn new(protocol: Protocol, body: Bytes, found: Walked, is_as_sent: bool) -> Self {
+    fn new(protocol: Protocol, text: Text, found: Walked, is_as_sent: bool) -> Self {
         let rejected = found.rejected.0;
         let mut totals = found.totals;
         rejected.iter().for_each(|rejected| totals += rejected.totals);
         Self {
             protocol,
-            body,
+            text,
             series: found.series,
             valid: found.totals,
             totals,
@@ -180,7 +160,6 @@ impl Scanned {
             metadata: found.metadata,
             is_as_sent,
             extras: None,
-            rows: Vec::new(),
         }
     }
 
@@ -193,18 +172,20 @@ impl Scanned {
         rows: Vec<LabelRow>,
     ) -> Self {
         let is_as_sent = is_canonical && found.rejected.is_empty();
-        let scanned = Self::new(Protocol::V2, body, found, is_as_sent);
-        Self {
-            extras,
-            rows,
-            ..scanned
-        }
+        let scanned = Self::new(Protocol::V2, Text::written(body, rows), found, is_as_sent);
+        Self { extras, ..scanned }
+    }
+
+    /// Of a body of 2.0 that may go on as it came and says nothing of its series besides. Its series would lie there, were it
+    /// written out, in so many bytes.
+    pub(super) fn unwritten(unwritten: Unwritten, length: usize, found: Walked) -> Self {
+        Self::new(Protocol::V2, Text::unwritten(unwritten, length), found, true)
     }
 
     #[cfg(test)]
-    pub(super) fn without_rows(mut self) -> Self {
-        self.rows.clear();
-        self
+    pub(super) fn without_rows(self) -> Self {
+        let text = Text::written(self.body().clone(), Vec::new());
+        Self { text, ..self }
     }
 
     /// One series that is nothing but these labels.
@@ -233,9 +214,20 @@ impl Scanned {
         self.protocol
     }
 
-    /// The canonical bytes. Metadata may lie between the series.
+    /// The canonical bytes. Metadata may lie between the series. Of a body of 2.0 they may have to be written first, which is
+    /// light work then.
+    #[inline]
     pub fn body(&self) -> &Bytes {
-        &self.body
+        &self.text.get().body
+    }
+
+    /// How many bytes those are. Writes nothing.
+    pub fn length(&self) -> usize {
+        self.text.length()
+    }
+
+    pub(super) fn into_written(self) -> WrittenText {
+        self.text.get().clone()
     }
 
     /// The valid series in the order they came.
@@ -248,7 +240,7 @@ impl Scanned {
     /// # Panics
     /// If it is none of these and lies elsewhere.
     pub fn label_bytes(&self, series: &Series) -> &[u8] {
-        &self.body[series.labels_range()]
+        &self.body()[series.labels_range()]
     }
 
     /// Of the valid series.
@@ -279,13 +271,13 @@ impl Scanned {
     /// Whether it was written out of a body of 2.0 and knows of labels that lie before as well: see
     /// [`encode_copied`](super::encode_copied).
     pub fn is_copied(&self) -> bool {
-        !self.rows.is_empty()
+        !self.rows().is_empty()
     }
 
     /// In the order they lie in the body. Empty where series came as they are, where one was written otherwise, and where no
     /// label comes twice.
     pub(super) fn rows(&self) -> &[LabelRow] {
-        &self.rows
+        &self.text.get().rows
     }
 
     /// Whether the body came canonical, with series only and all of them valid. If every series is kept, the

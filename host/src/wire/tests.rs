@@ -6,6 +6,7 @@ mod copied;
 mod encode;
 mod model;
 mod model_v2;
+mod named;
 mod odd;
 mod properties;
 mod random;

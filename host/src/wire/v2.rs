@@ -16,6 +16,7 @@ mod interned;
 mod known;
 mod measure;
 mod measured;
+mod named;
 mod output;
 mod read;
 mod rests;
@@ -29,9 +30,11 @@ mod whole;
 
 pub use measured::Measured;
 
+use super::identity::SeriesHash;
 use super::series::{ScanError, ScanLimits, Scanned};
 use measured::measured;
-use transcode::LabelsAre;
+
+pub(super) use measured::name;
 
 /// Finds out how large `body` is as 1.0.
 pub(super) fn measure(body: Bytes, limits: &ScanLimits) -> Result<Measured, ScanError> {
@@ -44,13 +47,12 @@ pub(super) fn measure_light(body: &Bytes, limits: &ScanLimits) -> Result<Option<
     measured(body.clone(), limits, true)
 }
 
-/// Writes the series out, each proved here and now, or, if it is a usual one, with its labels taken for what they seem to
-/// be.
-pub(super) fn frame(measured: Measured) -> Result<Scanned, ScanError> {
-    measured.write(LabelsAre::Seeming)
+/// The series, those of usual ones with labels taken for what they seem to be, and what they are called, if that is known.
+pub(super) fn frame(measured: Measured) -> Result<(Scanned, Option<Vec<SeriesHash>>), ScanError> {
+    measured.frame()
 }
 
 /// Writes the series out and proves every one.
 pub(super) fn scan(body: Bytes, limits: &ScanLimits) -> Result<Scanned, ScanError> {
-    measure(body, limits)?.write(LabelsAre::Proved)
+    measure(body, limits)?.prove()
 }

@@ -8,7 +8,7 @@ use super::super::labels::label_bytes;
 use super::super::{Piece, ScanError, ScanLimits, Scanned, encode, encode_copied, v2};
 use super::model::WriteRequest;
 use super::model_v2::{Metadata, Request, Sample, TimeSeries, as_2_0};
-use super::{NO_LIMITS, recorded_body, snappy};
+use super::{NO_LIMITS, named, recorded_body, snappy};
 use crate::model::Protocol::V1;
 
 const TIME: i64 = 1_700_000_000_000;
@@ -16,16 +16,17 @@ const TIME: i64 = 1_700_000_000_000;
 /// What is written out of `body` at once is what is written out of it once it was measured. None where it is not written.
 pub fn compare(body: &[u8]) -> Option<Scanned> {
     let measured_first = v2::measure(body.to_vec().into(), &NO_LIMITS).and_then(v2::frame);
+    named::compare(body, measured_first.as_ref().ok().map(|(scanned, _)| scanned));
     let at_once = match v2::measure_light(&body.to_vec().into(), &NO_LIMITS) {
-        Ok(measured) => measured.filter(|measured| measured.is_written())?,
+        Ok(measured) => measured.filter(|measured| measured.is_framed())?,
         Err(error) => {
             assert_eq!(measured_first.err(), Some(error));
             return None;
         }
     };
     let size = at_once.size();
-    let at_once = v2::frame(at_once).unwrap();
-    let measured_first = measured_first.unwrap();
+    let at_once = v2::frame(at_once).unwrap().0;
+    let measured_first = measured_first.unwrap().0;
     assert!(at_once.body().len() as u64 <= size);
     for scanned in [&at_once, &measured_first] {
         assert_rows(scanned);
@@ -62,7 +63,7 @@ fn assert_rows(scanned: &Scanned) {
 }
 
 /// Gives how many bytes it takes.
-fn assert_comes_back(scanned: &Scanned) -> usize {
+pub fn assert_comes_back(scanned: &Scanned) -> usize {
     // Whatever was there goes.
     let mut encoded = vec![7; 3];
     encode_copied(scanned, &mut encoded).unwrap();
@@ -170,7 +171,7 @@ fn a_body_that_grows_more_than_its_first_series_has_room_unless_one_is_too_large
         v2::measure_light(&body.into(), &NO_LIMITS)
             .unwrap()
             .unwrap()
-            .is_written()
+            .is_framed()
     };
     assert!(is_written(growing(0, 0)));
     for count in [1, 10, 100, 1000] {
@@ -238,7 +239,7 @@ fn a_label_that_comes_twice_is_known_where_it_lies_once_its_series_is_moved() {
     assert!(compare(&body).is_some_and(|scanned| scanned.is_copied()));
 }
 
-fn request(symbols: &[&str], series: &[&[u32]]) -> Request {
+pub fn request(symbols: &[&str], series: &[&[u32]]) -> Request {
     let timeseries = series.iter().map(|references| TimeSeries {
         labels_refs: references.to_vec(),
         samples: vec![Sample {
@@ -284,7 +285,7 @@ fn any_references() -> impl Strategy<Value = Request> {
 
 /// A few first labels and a few lists of others, in any order, of lengths such that series take fewer than 128 bytes or more,
 /// and lists some references or many; a few series with other things in them between.
-fn firsts_and_others() -> impl Strategy<Value = Request> {
+pub fn firsts_and_others() -> impl Strategy<Value = Request> {
     let symbols = prop::collection::vec(
         prop_oneof![6 => "[a-z]{0,12}", 1 => "[ab]{40,60}", 1 => "[ab]{90,200}"],
         8..200,

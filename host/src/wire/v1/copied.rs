@@ -8,8 +8,9 @@
 use std::ops::Range;
 
 use super::places::{LONG_TAIL, NAME, SEAM_BITS, label_end, replace, word};
-use crate::wire::series::{LabelRow, Series};
+use crate::wire::series::Series;
 use crate::wire::snappy::elements::{Elements, alike_before};
+use crate::wire::text::LabelRow;
 
 /// Bytes of most copies.
 const ELEMENT: usize = 3;

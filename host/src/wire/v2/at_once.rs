@@ -24,7 +24,7 @@ const MOST_ROOM: usize = LIGHT_WRITTEN as usize - Output::SPARE;
 /// Bytes of 2.0 for a label, its share of samples and tags included, at about the least.
 const LEAST_LABEL: usize = 4;
 /// Bytes of a series of 2.0, at about the least.
-const LEAST_SERIES: usize = 28;
+pub(super) const LEAST_SERIES: usize = 28;
 
 /// Labels of usual series are what they seem to be.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ fn room(body: &[u8], symbols: &Symbols, mut at: usize) -> Option<usize> {
 }
 
 /// The symbols that `body` begins with, of which the first is empty, and where they end.
-fn symbols(body: &[u8]) -> Option<(Symbols, usize)> {
+pub(super) fn symbols(body: &[u8]) -> Option<(Symbols, usize)> {
     let (mut symbols, mut at) = (Vec::new(), 0);
     while let Some((text, end)) = read_bytes(body, at, SYMBOL) {
         if symbols.len() as u64 == LIGHT_SYMBOLS {

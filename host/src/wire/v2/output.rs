@@ -13,9 +13,10 @@ use super::rests::{KnownRests, RestKey};
 use super::room::{TWO_CHUNKS, copy_label, put_chunk, put_header, put_new_label};
 use super::short::{ShortSeries, short_pair};
 use super::symbols::{MAX_COUNT, References, Symbol, Symbols, odd_number, out_of_range};
-use super::whole::WholeLabels;
-use crate::wire::series::{LabelRow, ScanError, Series};
+use super::whole::{KnownRest, WholeLabels};
+use crate::wire::series::{ScanError, Series};
 use crate::wire::snappy::buffer::Buffer;
+use crate::wire::text::LabelRow;
 use crate::wire::v1::tags::SERIES;
 use crate::wire::varint;
 
@@ -29,7 +30,7 @@ pub(super) struct Output {
     /// How many bytes are written.
     at: usize,
     known: KnownLabels,
-    rests: KnownRests,
+    rests: KnownRests<KnownRest>,
     /// Where the labels of the last series, but for the first, are noted.
     slot: Option<usize>,
     /// The labels of usual series in the order they are written, and [`NO_LABEL`] before each series. A label is called by the
@@ -73,7 +74,9 @@ impl Output {
         let rows = REFERENCE_BYTES * references.max(labels as u64);
         let symbols =
             symbols.0.capacity() * size_of::<Symbol>() + KnownLabels::size(symbols) + ProvedTexts::size(symbols);
-        Buffer::size(length as usize + Self::SPARE) as u64 + rows + (symbols + KnownRests::size(labels)) as u64
+        Buffer::size(length as usize + Self::SPARE) as u64
+            + rows
+            + (symbols + KnownRests::<KnownRest>::size(labels)) as u64
     }
 
     /// How many bytes are written.
@@ -266,11 +269,14 @@ impl Output {
     ) -> Result<u64, ScanError> {
         let (start, place) = (self.at as u32, self.ordered + 2);
         let (count, first_end) = self.put_each(texts, references)?;
-        let noted = (self.rests).note(slot, key, count as usize - 1, first_end..self.at, place as u32);
+        let rest = KnownRest::new(place as u32, count as usize - 1, first_end..self.at);
+        if let Some(rest) = rest {
+            self.rests.note(slot, key, rest);
+        }
         let mut all = self.known.tables();
         let (known, is_known) = all.get(name, value)?;
         if is_known && known.last == start {
-            known.rest = noted.unwrap_or(KnownLabel::NO_REST);
+            known.rest = rest.map_or(KnownLabel::NO_REST, |_| place as u32);
         }
         Ok(count)
     }
@@ -403,8 +409,8 @@ impl Output {
         written.labels_start = to;
         written.end = self.at;
         self.header = header;
-        if let Some(slot) = self.slot {
-            self.rests.moved(slot, from, to);
+        if let Some(rest) = self.slot.and_then(|slot| self.rests.get(slot)) {
+            rest.moved(from, to);
         }
         // What is known of its labels is where they were.
         let mut all = self.known.tables();

@@ -1,15 +1,17 @@
-//! Which labels of a body were written before behind a first one, and where.
+//! Which labels of a body came before behind a first one, and what is known of them.
 //!
-//! Takes the references to all labels of a series but the first, which is the metric's name, gives the place where the same
-//! ones stand already: of one target or pod every metric has them. Never looks at what a symbol says, and never grows: what
+//! Takes the references to all labels of a series but the first, which is the metric's name, gives the place of what is known of
+//! the same ones: of one target or pod every metric has them. Never looks at what a symbol says, and never grows: what
 //! collides it forgets.
 
 use std::ops::Range;
 
 /// Bytes of references that are looked up. With the labels of Kubernetes there are some 20, of a container some 35.
-const LONGEST: usize = 48;
+const LONGEST: usize = 47;
 const WORD: usize = 8;
-const WORDS: usize = LONGEST / WORD;
+/// With how many there are in the last byte.
+const WORDS: usize = (LONGEST + 1) / WORD;
+const LENGTH_BITS: u32 = u64::BITS - u8::BITS;
 
 /// Of a body of 2000 series: some 270 are different in one of node_exporter, 700 in one of containers.
 const MOST: usize = 1024;
@@ -23,36 +25,26 @@ const MULTIPLIERS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xbb67_ae85_84ca_a73b];
 #[derive(Clone, Copy)]
 pub(super) struct RestKey<'a> {
     /// With what follows them.
-    bytes: &'a [u8; LONGEST],
+    bytes: &'a [u8; LONGEST + 1],
     length: usize,
 }
 
-/// Labels that stand somewhere as a whole.
-#[derive(Debug, Clone, Copy)]
+/// By the references to labels, what is known of them.
+pub(super) struct KnownRests<T>(Vec<Rest<T>>);
+
+#[derive(Clone, Copy)]
 #[repr(align(64))]
-pub(super) struct KnownRest {
-    /// The references to them, with zeros behind.
+struct Rest<T> {
+    /// With zeros behind, and their number.
     references: [u64; WORDS],
-    /// Bytes of those.
-    key_length: u8,
-    /// How many labels.
-    pub(super) count: u8,
-    /// Bytes of them.
-    pub(super) length: u16,
-    /// What it is called. 0 of nothing yet.
-    pub(super) name: u32,
-    /// Where it came first, which is where it is copied from, as labels are.
-    pub(super) first: u32,
-    pub(super) last: u32,
+    known: T,
 }
 
-pub(super) struct KnownRests(Vec<KnownRest>);
-
 /// From the end of those to be kept, as many as there are before it.
-const MASK: [u8; 2 * LONGEST] = {
-    let mut mask = [0; 2 * LONGEST];
+const MASK: [u8; 2 * (LONGEST + 1)] = {
+    let mut mask = [0; 2 * (LONGEST + 1)];
     let mut i = 0;
-    while i < LONGEST {
+    while i <= LONGEST {
         mask[i] = 0xff;
         i += 1;
     }
@@ -68,12 +60,16 @@ impl<'a> RestKey<'a> {
         matches!(length, 1..=LONGEST).then_some(Self { bytes, length })
     }
 
-    /// With zeros behind them.
+    /// With zeros behind them, and their number.
     #[inline(always)]
     fn words(&self) -> [u64; WORDS] {
-        let mask = MASK.get(LONGEST - self.length..).and_then(|mask| mask.first_chunk());
-        let mask: &[u8; LONGEST] = mask.unwrap_or(&[0; LONGEST]);
-        std::array::from_fn(|i| word(self.bytes, i * WORD) & word(mask, i * WORD))
+        let mask = MASK
+            .get(LONGEST + 1 - self.length..)
+            .and_then(|mask| mask.first_chunk());
+        let mask: &[u8; LONGEST + 1] = mask.unwrap_or(&[0; LONGEST + 1]);
+        let mut words: [u64; WORDS] = std::array::from_fn(|i| word(self.bytes, i * WORD) & word(mask, i * WORD));
+        words[WORDS - 1] |= (self.length as u64) << LENGTH_BITS;
+        words
     }
 
     /// Of the first, the middle and the last of them, which are all where there are no more than 24.
@@ -89,36 +85,33 @@ impl<'a> RestKey<'a> {
 }
 
 #[inline(always)]
-fn word(bytes: &[u8; LONGEST], at: usize) -> u64 {
+fn word(bytes: &[u8; LONGEST + 1], at: usize) -> u64 {
     let word = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
     word.map_or(0, |word| u64::from_le_bytes(*word))
 }
 
-impl KnownRest {
-    const NONE: Self = Self {
-        references: [0; WORDS],
-        key_length: 0,
-        count: 0,
-        length: 0,
-        name: 0,
-        first: 0,
-        last: 0,
-    };
-}
-
-impl KnownRests {
+impl<T: Copy + Default> KnownRests<T> {
     /// For a body of about so many labels.
     pub(super) fn of(labels: usize) -> Self {
-        Self(vec![KnownRest::NONE; Self::count(labels)])
+        let none = Rest {
+            references: [0; WORDS],
+            known: T::default(),
+        };
+        Self(vec![none; Self::most(labels)])
     }
 
     /// Bytes of memory.
     pub(super) fn size(labels: usize) -> usize {
-        Self::count(labels) * size_of::<KnownRest>()
+        Self::most(labels) * size_of::<Rest<T>>()
     }
 
-    fn count(labels: usize) -> usize {
+    fn most(labels: usize) -> usize {
         (labels / LABELS).next_power_of_two().clamp(2, MOST)
+    }
+
+    /// How many places there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// Where labels of these references are noted, or may be, and whether they are.
@@ -126,10 +119,9 @@ impl KnownRests {
     pub(super) fn slot(&self, key: RestKey<'_>) -> (usize, bool) {
         let words = key.words();
         let is_it = |slot: usize| {
-            let rest = self.0.get(slot).unwrap_or(&KnownRest::NONE);
-            let both = words.into_iter().zip(rest.references);
-            let differing = both.fold(0, |differing, (word, other)| differing | (word ^ other));
-            differing == 0 && usize::from(rest.key_length) == key.length
+            let known = self.0.get(slot).map_or(&[0; WORDS], |rest| &rest.references);
+            let both = words.into_iter().zip(known);
+            both.fold(0, |differing, (word, other)| differing | (word ^ other)) == 0
         };
         let slot = (key.hash() >> 40) as usize & (self.0.len() - 1);
         if is_it(slot) {
@@ -142,7 +134,7 @@ impl KnownRests {
     /// There are two places for each. What came last is forgotten.
     #[inline(never)]
     fn other(&self, slot: usize, is_other: bool) -> (usize, bool) {
-        let is_free = |slot: usize| self.0.get(slot).is_some_and(|rest| rest.key_length == 0);
+        let is_free = |slot: usize| self.0.get(slot).is_some_and(|rest| rest.references[0] == 0);
         match is_other || !is_free(slot) && is_free(slot ^ 1) {
             true => (slot ^ 1, is_other),
             false => (slot, false),
@@ -151,41 +143,15 @@ impl KnownRests {
 
     /// What is noted there.
     #[inline(always)]
-    pub(super) fn get(&mut self, slot: usize) -> Option<&mut KnownRest> {
-        self.0.get_mut(slot)
+    pub(super) fn get(&mut self, slot: usize) -> Option<&mut T> {
+        self.0.get_mut(slot).map(|rest| &mut rest.known)
     }
 
-    /// Notes that labels of these references, the second of a series and those behind, stand at `written`, if they are not too
-    /// many. Gives what they are called.
-    pub(super) fn note(
-        &mut self,
-        slot: usize,
-        key: RestKey<'_>,
-        count: usize,
-        written: Range<usize>,
-        name: u32,
-    ) -> Option<u32> {
-        let (count, length) = (u8::try_from(count).ok()?, u16::try_from(written.len()).ok()?);
-        let first = written.start as u32;
-        *self.0.get_mut(slot)? = KnownRest {
-            references: key.words(),
-            key_length: key.length as u8,
-            count,
-            length,
-            name,
-            first,
-            last: first,
-        };
-        Some(name)
-    }
-
-    /// What was written at `old` and behind is at `new` and behind.
-    pub(super) fn moved(&mut self, slot: usize, old: usize, new: usize) {
-        let Some(rest) = self.0.get_mut(slot) else { return };
-        for place in [&mut rest.first, &mut rest.last] {
-            if *place as usize >= old {
-                *place = (*place as usize - old + new) as u32;
-            }
+    /// Notes there what is known of labels of these references.
+    pub(super) fn note(&mut self, slot: usize, key: RestKey<'_>, known: T) {
+        if let Some(rest) = self.0.get_mut(slot) {
+            let references = key.words();
+            *rest = Rest { references, known };
         }
     }
 }

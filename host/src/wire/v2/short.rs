@@ -3,6 +3,8 @@
 //! Takes a body and a place in it, gives the parts of the series there, or nothing where any of them is otherwise: whoever
 //! asks reads it another way then.
 
+use std::ops::Range;
+
 use super::rests::RestKey;
 use super::tags::{LABELS_REFS, METADATA, SERIES};
 use crate::wire::v1::{USUAL_SAMPLE, usual_length};
@@ -17,6 +19,8 @@ pub(super) struct ShortSeries<'a> {
     pub(super) first: (u32, u32),
     /// Of the others.
     pub(super) key: RestKey<'a>,
+    /// Where those lie in the body.
+    pub(super) rest: Range<usize>,
     /// With its tag and its length, and whatever follows where it is shorter.
     pub(super) sample: &'a [u8; USUAL_SAMPLE],
     pub(super) sample_length: usize,
@@ -44,6 +48,7 @@ impl<'a> ShortSeries<'a> {
         (left == 0 || left == 2 && empty).then_some(Self {
             first: (name, value),
             key,
+            rest: at + first_end..at + references_end,
             sample: behind.first_chunk()?,
             sample_length,
             length,

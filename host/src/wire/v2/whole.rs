@@ -3,11 +3,50 @@
 //! Takes what is known of the first and of the others, gives them written once more and the rows that stood in one row before.
 //! Never looks at one of the others.
 
+use std::ops::Range;
+
 use super::known::KnownLabel;
-use super::rests::KnownRest;
 use super::room::{CHUNK, copy_chunk, copy_label, put_new_label};
 use super::symbols::{Symbols, label_length};
-use crate::wire::series::{LabelRow, ScanError};
+use crate::wire::series::ScanError;
+use crate::wire::text::LabelRow;
+
+/// Labels behind the first of a series, which stand somewhere as a whole.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct KnownRest {
+    /// What they are called. 0 of nothing yet.
+    name: u32,
+    /// Where they came first, which is where they are copied from, as labels are.
+    first: u32,
+    last: u32,
+    /// Bytes of them.
+    length: u16,
+    /// How many.
+    pub(super) count: u8,
+}
+
+impl KnownRest {
+    /// That stand there for the first time. None if they are too many.
+    pub(super) fn new(name: u32, count: usize, written: Range<usize>) -> Option<Self> {
+        let first = written.start as u32;
+        Some(Self {
+            name,
+            first,
+            last: first,
+            length: u16::try_from(written.len()).ok()?,
+            count: u8::try_from(count).ok()?,
+        })
+    }
+
+    /// What was written at `old` and behind is at `new` and behind.
+    pub(super) fn moved(&mut self, old: usize, new: usize) {
+        for place in [&mut self.first, &mut self.last] {
+            if *place as usize >= old {
+                *place = (*place as usize - old + new) as u32;
+            }
+        }
+    }
+}
 
 pub(super) struct WholeLabels<'k> {
     /// The references to the first.
