@@ -185,6 +185,14 @@ fn no_more_is_named_than_is_light_and_within_the_limits() {
     let most = (2 << 20) / (900 + 40);
     assert!(of(most - 20).is_some());
     assert!(of(most + 20).is_none());
+    // Samples, of which one is no more than its series.
+    let of = |samples: usize| {
+        let mut request = request_of(&[1, 2, 3, 4]);
+        request.timeseries[7].samples = vec![request.timeseries[7].samples[0].clone(); samples];
+        named(&request)
+    };
+    assert!(of(4097).is_some());
+    assert!(of(4098).is_none());
     // More than is hashed at once.
     let many = [1, 2].repeat(5);
     assert!(named(&super::copied::request(&["", "__name__", &long], &[&many])).is_none());

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::at_once::{LEAST_SERIES, symbols};
-use super::measure::{LIGHT_REFERENCES, LIGHT_WRITTEN, sizes};
+use super::measure::{LIGHT_WRITTEN, Measuring, sizes};
 use super::output::Output;
 use super::rests::KnownRests;
 use super::room::put_new_label;
@@ -66,7 +66,7 @@ fn tried(body: &Bytes, limits: &ScanLimits, key: &HashKey, foresight: &Arc<Fores
             Some(end) => end,
             None => namer.any(next)?,
         };
-        let is_light = namer.references <= LIGHT_REFERENCES && namer.at as u64 <= LIGHT_WRITTEN;
+        let is_light = namer.measuring.is_light() && namer.at as u64 <= LIGHT_WRITTEN;
         if !is_light || namer.series.len() as u64 > most {
             return None;
         }
@@ -76,7 +76,7 @@ fn tried(body: &Bytes, limits: &ScanLimits, key: &HashKey, foresight: &Arc<Fores
         hashes,
         at: length,
         samples,
-        references,
+        measuring: Measuring { references, .. },
         ..
     } = namer;
     if length as u64 > limits.max_decoded_size || !symbols.are_utf8(body) {
@@ -131,7 +131,7 @@ struct Namer<'a> {
     /// Where the next series would lie.
     at: usize,
     samples: u64,
-    references: u64,
+    measuring: Measuring<'a>,
 }
 
 /// A first label, which nearly always is the name of a metric. What collides is forgotten.
@@ -171,7 +171,7 @@ impl<'a> Namer<'a> {
             hashes: Vec::with_capacity(series),
             at: 0,
             samples: 0,
-            references: 0,
+            measuring: Measuring::of(texts.1),
         }
     }
 
@@ -193,7 +193,7 @@ impl<'a> Namer<'a> {
             *self.names.get_mut(place)? = name;
         }
         self.hashes.push(SeriesHash::of(name.hash, rest));
-        self.references += 2 + u64::from(extent.references);
+        self.measuring.references += 2 + u64::from(extent.references);
         let labels = name.length as usize + usize::from(extent.length);
         self.place(labels, short.sample_length, 1);
         Some(start + short.length)
@@ -209,7 +209,7 @@ impl<'a> Namer<'a> {
         let references = start + usual.references.start..start + usual.references.end;
         let (length, count) = self.write(references)?;
         self.hashes.push(self.key.hash(self.scratch.get(..length)?));
-        self.references += count;
+        self.measuring.usual(count, usual.count, false);
         self.place(length, usual.samples.len(), usual.count);
         Some(end)
     }
