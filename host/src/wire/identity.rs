@@ -8,7 +8,7 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_secret};
 
 /// Odd, so that nothing of a hash is lost, with their bits well mixed: the golden ratio's, and that of the square root of three.
-const MULTIPLIERS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xbb67_ae85_84ca_a73b];
+pub(super) const MULTIPLIERS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xbb67_ae85_84ca_a73b];
 
 /// Names a series without holding its labels. 128 bits, keyed per process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -88,12 +88,14 @@ pub fn measure_light(body: &Bytes, limits: &ScanLimits) -> Result<Option<Measure
 pub fn frame_measured(measured: Measured) -> Result<Framed, ScanError> {
     let (came_as, limits) = (measured.body().clone(), measured.limits().clone());
     let (seeming, hashes) = v2::frame(measured)?;
-    let mut framed = Framed::new(seeming, limits, false);
-    framed.came_as = Some(came_as);
-    if let Some(hashes) = hashes {
-        framed.hashes = hashes;
-    }
-    Ok(framed)
+    let framed = match hashes {
+        Some(hashes) => Framed::called(seeming, hashes, limits, false),
+        None => Framed::new(seeming, limits, false),
+    };
+    Ok(Framed {
+        came_as: Some(came_as),
+        ..framed
+    })
 }
 
 /// A body whose series lie where they seem to. Of most of them no label was looked at yet.
@@ -135,8 +137,13 @@ pub struct Recognised {
 
 impl Framed {
     fn new(seeming: Scanned, limits: ScanLimits, is_proved: bool) -> Self {
+        let hashes = Vec::with_capacity(seeming.series().len());
+        Self::called(seeming, hashes, limits, is_proved)
+    }
+
+    fn called(seeming: Scanned, hashes: Vec<SeriesHash>, limits: ScanLimits, is_proved: bool) -> Self {
         Self {
-            hashes: Vec::with_capacity(seeming.series().len()),
+            hashes,
             seeming,
             came_as: None,
             limits,

@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use crate::wire::identity::MULTIPLIERS;
+
 /// Bytes of references that are looked up. With the labels of Kubernetes there are some 20, of a container some 35.
 const LONGEST: usize = 47;
 const WORD: usize = 8;
@@ -17,9 +19,6 @@ const LENGTH_BITS: u32 = u64::BITS - u8::BITS;
 const MOST: usize = 1024;
 /// One for so many labels of the body.
 const LABELS: usize = 16;
-
-/// Odd, with their bits well mixed: the golden ratio's, and that of the square root of three.
-const MULTIPLIERS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xbb67_ae85_84ca_a73b];
 
 /// The bytes of references.
 #[derive(Clone, Copy)]
