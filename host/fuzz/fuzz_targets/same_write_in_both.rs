@@ -1,11 +1,16 @@
 //! Whatever 1.0 can say, said in 2.0: the same series come out, called the same, refused for the same reasons.
 #![no_main]
 
+use std::sync::Arc;
+
 use gauntlet::model::Protocol::{V1, V2};
-use gauntlet::wire::{HashKey, Proof, ScanLimits, Scanned, frame, scan};
+use gauntlet::wire::{HashKey, ScanLimits, Scanned, frame, frame_measured, name, scan};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 
+#[allow(dead_code)]
+#[path = "../shared/found.rs"]
+mod found;
 #[allow(dead_code)]
 #[path = "../../src/wire/tests/model.rs"]
 mod model;
@@ -30,20 +35,19 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(of_1_0.totals(), of_2_0.totals());
     assert_eq!(of_1_0.rejected(), of_2_0.rejected());
     let key = HashKey::random().expect("randomness");
-    let named = |protocol, body: Vec<u8>| {
-        let mut proof = frame(protocol, body, &ScanLimits::NONE)
-            .expect("prost wrote it")
-            .prove(&key);
-        if let Proof::Otherwise(refuted) = proof {
-            proof = refuted.scan().expect("prost wrote it").prove(&key);
-        }
-        let Proof::AsFramed(proved) = proof else {
-            panic!("what scans is proved");
-        };
-        let count = proved.scanned().series().len();
-        (0..count).map(|at| proved.hash(at)).collect::<Vec<_>>()
+    let called = |protocol, body: Vec<u8>| {
+        let framed = frame(protocol, body, &ScanLimits::NONE).expect("prost wrote it");
+        found::hashes(&found::proved(framed, &key))
     };
-    assert_eq!(named(V1, body), named(V2, request.encode_to_vec()));
+    let of_1_0 = called(V1, body);
+    let body = request.encode_to_vec();
+    assert_eq!(of_1_0, called(V2, body.clone()));
+    // With nothing written out, where that is done.
+    if let Some(named) = name(&body.into(), &ScanLimits::NONE, &key, &Arc::default()) {
+        let named = found::proved(frame_measured(named).expect("it is framed"), &key);
+        assert_eq!(of_1_0, found::hashes(&named));
+        assert_eq!(series(&of_2_0), series(named.scanned()));
+    }
 });
 
 fn series(scanned: &Scanned) -> Vec<&[u8]> {

@@ -1,9 +1,12 @@
 //! A body of 2.0 of any content: what is made of it as 1.0 is what a slow model makes of what prost finds.
 #![no_main]
 
+use std::sync::Arc;
+
 use gauntlet::model::Protocol::{V1, V2};
 use gauntlet::wire::{
-    Extras, ScanError, ScanLimits, Scanned, encode_copied, frame, frame_light, measure, scan, snappy,
+    Extras, HashKey, Recognised, ScanError, ScanLimits, Scanned, encode_copied, frame, frame_light, frame_measured,
+    measure, name, scan, snappy,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -33,7 +36,10 @@ fuzz_target!(|data: &[u8]| {
             assert!(again.is_as_sent() && again.series() == scanned.series());
             // Framed first and proved as if nothing were known, it is the same; a sample's zero may be written out or left out.
             let framed = frame(V2, data.to_vec(), &LIMITS).expect("what scans is framed");
-            let proved = found::proved(framed).into_scanned();
+            let key = HashKey::random().expect("randomness");
+            let proved = found::proved(framed, &key);
+            assert_named(data, &proved, &key);
+            let proved = proved.into_scanned();
             model_v2::compare(data, Some(finding(&proved)));
             assert_eq!(
                 (proved.extras(), proved.rejected()),
@@ -45,6 +51,10 @@ fuzz_target!(|data: &[u8]| {
             if let Ok(Some(_)) = frame_light(V2, &data.to_vec().into(), &LIMITS) {
                 panic!("framed at once, and else: {error}");
             }
+            let key = HashKey::random().expect("randomness");
+            if name(&data.to_vec().into(), &LIMITS, &key, &Arc::default()).is_some() {
+                panic!("named, and else: {error}");
+            }
             if let ScanError::Malformed { .. } = error {
                 model_v2::compare(data, None);
             }
@@ -54,20 +64,37 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
+/// Called by hashes with nothing written out it is called the same, and written out when it is asked for it is the same.
+fn assert_named(data: &[u8], written: &Recognised, key: &HashKey) {
+    let named = name(&data.to_vec().into(), &LIMITS, key, &Arc::default());
+    let Some(named) = named else { return };
+    let named = found::proved(frame_measured(named).expect("it is framed"), key);
+    assert_eq!(found::hashes(&named), found::hashes(written));
+    assert_eq!(named.scanned().length(), written.scanned().length());
+    assert_eq!(named.scanned(), written.scanned());
+    assert_comes_back(named.scanned());
+}
+
 /// Written out without being measured first it is the same, and so is what is compressed by what is known of it then.
 fn assert_at_once(data: &[u8], scanned: &Scanned) {
     let framed = frame_light(V2, &data.to_vec().into(), &LIMITS).expect("what scans is framed");
     let Some(framed) = framed else { return };
-    let proved = found::proved(framed).into_scanned();
+    let key = HashKey::random().expect("randomness");
+    let proved = found::proved(framed, &key).into_scanned();
     model_v2::compare(data, Some(finding(&proved)));
     assert_eq!(
         (proved.extras(), proved.rejected()),
         (scanned.extras(), scanned.rejected())
     );
+    assert_comes_back(&proved);
+}
+
+/// Compressed by what is known of it, it is the same.
+fn assert_comes_back(scanned: &Scanned) {
     let mut compressed = Vec::new();
-    encode_copied(&proved, &mut compressed).expect("a short body");
+    encode_copied(scanned, &mut compressed).expect("a short body");
     let decoded = snappy::decode(&compressed, LIMITS.max_decoded_size).expect("what was compressed");
-    assert_eq!(&decoded, proved.body());
+    assert_eq!(&decoded, scanned.body());
 }
 
 fn finding(scanned: &Scanned) -> model_v2::Finding {

@@ -2,21 +2,26 @@
 //!
 //! Takes what was scanned or framed, for targets that have the model beside; panics where nothing may be wrong.
 
-use gauntlet::wire::{Framed, HashKey, InvalidSeries, Proof, Recognised, Scanned, splice};
+use gauntlet::wire::{Framed, HashKey, InvalidSeries, Proof, ProvedHash, Recognised, Scanned, splice};
 
 use super::model::Finding;
 
 /// As if nothing were known.
-pub fn proved(framed: Framed) -> Recognised {
-    let key = HashKey::random().expect("randomness");
-    let mut proof = framed.prove(&key);
+pub fn proved(framed: Framed, key: &HashKey) -> Recognised {
+    let mut proof = framed.prove(key);
     if let Proof::Otherwise(refuted) = proof {
-        proof = refuted.scan().expect("what scans is scanned again").prove(&key);
+        proof = refuted.scan().expect("what scans is scanned again").prove(key);
     }
     let Proof::AsFramed(proved) = proof else {
         panic!("what scans is proved");
     };
     proved
+}
+
+/// What its series are called.
+pub fn hashes(proved: &Recognised) -> Vec<ProvedHash> {
+    let count = proved.scanned().series().len();
+    (0..count).map(|at| proved.hash(at)).collect()
 }
 
 pub fn finding(scanned: &Scanned) -> Finding {
