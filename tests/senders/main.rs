@@ -3,7 +3,7 @@
 //! Takes the programs that `scripts/provision senders` builds and a gateway's program (`--gateway PROGRAM`, else the one
 //! beside this), gives a table for each kind of receiver: rows are senders, columns situations. `senders` alone tries
 //! everything in some 40 minutes and writes `docs/senders.md`; `senders WORD..` tries only the senders, situations,
-//! receivers or parts (`statuses`, `backlog`, `sizing`) of those names; `--quick` tries one sender in three situations. Exit 1: the
+//! receivers or parts (`compliance`, `statuses`, `backlog`, `sizing`) of those names; `--quick` tries one sender in three situations. Exit 1: the
 //! gateway lost more than the control beside it. Never leaves loopback, never touches a process it did not start.
 
 // A trial that cannot be made ends with the reason.
@@ -11,6 +11,7 @@
 
 mod backlog;
 mod compare;
+mod compliance;
 mod gateway;
 mod options;
 mod receivers;
@@ -77,7 +78,8 @@ type Part = fn(&Options) -> anyhow::Result<String>;
 /// What is no cell of the matrix, and whether it could be measured.
 fn parts(options: &Options) -> (String, bool) {
     let (mut text, mut measured) = (String::new(), true);
-    let all: [(&'static str, Part); 3] = [
+    let all: [(&'static str, Part); 4] = [
+        ("compliance", compliance::table),
         ("statuses", statuses::table),
         ("backlog", backlog::table),
         ("sizing", sizing::table),

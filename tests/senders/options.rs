@@ -11,7 +11,7 @@ use crate::senders::{Kind, PLANS, Plan};
 use crate::situation::Situation;
 
 /// What is no cell of the matrix.
-const PARTS: [&str; 3] = ["statuses", "backlog", "sizing"];
+const PARTS: [&str; 4] = ["compliance", "statuses", "backlog", "sizing"];
 
 pub struct Options {
     /// Only what has one of these in its name; of senders, situations, receivers and parts each. Empty: all.
