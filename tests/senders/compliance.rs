@@ -97,6 +97,7 @@ pub fn table(options: &Options) -> Result<String> {
     let receivers = receivers(options, dir.path(), &logs)?;
     for way in &WAYS {
         let verdicts = of_way(&receivers, way.name);
+        ensure!(!verdicts.is_empty(), "the suite ran no test of {}", way.title);
         row(&mut text, way.title, &verdicts);
         if way.behind.is_some() {
             let is_meant = |test: &str| MEANT.contains(&(way.name, test));
@@ -242,7 +243,8 @@ fn senders(gateway: Option<&Path>, logs: &Path) -> Result<Verdicts> {
 
 /// What a suite says of its tests. That some of them failed is no error here.
 fn run(mut suite: Command, log: &Path) -> Result<Verdicts> {
-    let output = suite.arg("-test.v").output().context("a suite does not start")?;
+    suite.args(["-test.v", "-test.timeout=10m"]);
+    let output = suite.output().context("a suite does not start")?;
     std::fs::write(log, [&output.stdout[..], &output.stderr].concat())?;
     let verdicts = verdicts(&String::from_utf8_lossy(&output.stdout));
     let said = String::from_utf8_lossy(&output.stderr);

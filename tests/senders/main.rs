@@ -3,8 +3,9 @@
 //! Takes the programs that `scripts/provision senders` builds and a gateway's program (`--gateway PROGRAM`, else the one
 //! beside this), gives a table for each kind of receiver: rows are senders, columns situations. `senders` alone tries
 //! everything in some 40 minutes and writes `docs/senders.md`; `senders WORD..` tries only the senders, situations,
-//! receivers or parts (`compliance`, `statuses`, `backlog`, `sizing`) of those names; `--quick` tries one sender in three situations. Exit 1: the
-//! gateway lost more than the control beside it. Never leaves loopback, never touches a process it did not start.
+//! receivers or parts (`compliance`, `statuses`, `backlog`, `sizing`) of those names; `--quick` tries one sender in three
+//! situations. Exit 1: the gateway lost more than the control beside it, or did not pass a public suite. Never leaves
+//! loopback, never touches a process it did not start.
 
 // A trial that cannot be made ends with the reason.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
