@@ -9,15 +9,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use gauntlet_tests::deadline::until;
-use gauntlet_tests::http;
-use gauntlet_tests::process::{Ports, Process, provisioned, start_mortal};
+use gauntlet_tests::process::{Ports, provisioned};
 use gauntlet_tests::setup::{Setup, Tenant};
 use serde_json::{Value, json};
 
+use crate::gateway::Gateway;
 use crate::options::Options;
 use crate::receivers::{Make, Receiver};
 use crate::senders::PROMETHEUS;
@@ -27,8 +25,6 @@ const SUITE_FOR_RECEIVERS: &str = "20260806";
 const SUITE_FOR_SENDERS: &str = "20260223";
 /// Tests that are named in a row, inner ones by their outer one.
 const MOST_NAMED: usize = 3;
-const READY: Duration = Duration::from_secs(90);
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// A receiver that is judged: behind the gateway, sent writes of this version, or past it.
 struct Way {
@@ -161,14 +157,14 @@ fn receivers(options: &Options, dir: &Path, logs: &Path) -> Result<Verdicts> {
     for way in &WAYS {
         started.push(Receiver::start(way.make, way.name, dir, logs, &mut ports)?);
     }
-    let (gateway, address, authority) = gateway(&options.gateway, &started, logs, &mut ports)?;
+    let gateway = Gateway::serve(&options.gateway, in_front_of(&started), logs, &mut ports)?;
     let target = |(way, receiver): (&Way, &Receiver)| match way.behind {
         None => json!({"name": way.name, "url": format!("http://{}{}", receiver.write, way.make.path())}),
         Some(_) => json!({
             "name": way.name,
-            "url": format!("https://{address}/api/v1/receive"),
+            "url": format!("https://{}/api/v1/receive", gateway.write),
             "authorization": {"credentials": way.name},
-            "tls_config": {"ca_file": authority},
+            "tls_config": {"ca_file": gateway.authority()},
         }),
     };
     let targets: Vec<Value> = WAYS.iter().zip(&started).map(target).collect();
@@ -176,22 +172,12 @@ fn receivers(options: &Options, dir: &Path, logs: &Path) -> Result<Verdicts> {
     std::fs::write(&config, json!({"remote_write": targets}).to_string())?;
     let mut suite = Command::new(provisioned("compliance-receivers", SUITE_FOR_RECEIVERS)?);
     suite.env("PROMETHEUS_RW2_COMPLIANCE_CONFIG_FILE", config);
-    let verdicts = run(suite, &logs.join("suite-for-receivers.log"));
-    drop(gateway);
-    verdicts
+    run(suite, &logs.join("suite-for-receivers.log"))
 }
 
-/// One in front of all receivers that are not judged past it, each with a tenant of its own.
-fn gateway(
-    program: &Path,
-    receivers: &[Receiver],
-    logs: &Path,
-    ports: &mut Ports,
-) -> Result<(Running, String, String)> {
-    let (write, admin) = (ports.address()?, ports.address()?);
-    let mut setup = Setup::new()
-        .set("/remote_write/listen_address", write.as_str())
-        .set("/admin/listen_address", admin.as_str());
+/// Of one in front of all receivers that are not judged past it, each with a tenant of its own.
+fn in_front_of(receivers: &[Receiver]) -> Setup {
+    let mut setup = Setup::new();
     for (way, receiver) in WAYS.iter().zip(receivers) {
         let Some(version) = way.behind else { continue };
         let upstream = json!({
@@ -202,32 +188,7 @@ fn gateway(
         setup.put(&format!("/upstreams/{}", way.name), upstream);
         setup.put_tenant(Tenant::new(way.name).bearer(way.name).upstreams(&[way.name]));
     }
-    setup.write();
-    let argv = vec![
-        program.display().to_string(),
-        "serve".to_owned(),
-        format!("--config.file={}", setup.main_file().display()),
-    ];
-    let mut process = start_mortal("gauntlet", logs, argv)?;
-    until("the gateway is ready", READY, PAUSE, || {
-        process.expect_alive()?;
-        Ok(http::ok(&admin, "/-/ready")?.then_some(()))
-    })?;
-    let authority = setup.folder().join("ca.pem").display().to_string();
-    Ok((
-        Running {
-            _process: process,
-            _setup: setup,
-        },
-        write,
-        authority,
-    ))
-}
-
-/// Ends when it is dropped, and its files go.
-struct Running {
-    _process: Process,
-    _setup: Setup,
+    setup
 }
 
 /// A Prometheus, through the gateway of this program or past it.
@@ -262,14 +223,9 @@ fn verdicts(said: &str) -> Verdicts {
             }
         }
     }
-    let has_inner = |test: &str| {
-        let inside = format!("{test}/");
-        all.range(inside.clone()..)
-            .next()
-            .is_some_and(|(next, _)| next.starts_with(&inside))
-    };
-    let outer: Vec<String> = all.keys().filter(|test| has_inner(test)).cloned().collect();
-    all.retain(|test, _| !outer.contains(test));
+    let is_inside = |test: &String, outer: &str| test.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
+    let outer: Vec<String> = all.keys().cloned().collect();
+    all.retain(|test, _| !outer.iter().any(|other| is_inside(other, test)));
     all
 }
 

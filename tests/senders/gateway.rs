@@ -88,7 +88,7 @@ pub fn token(plan: &Plan) -> String {
 }
 
 impl Gateway {
-    /// Starts it and waits until it serves.
+    /// Starts one with a tenant for each sender and waits until it serves.
     ///
     /// # Errors
     /// If it does not become ready.
@@ -100,18 +100,29 @@ impl Gateway {
         logs: &Path,
         ports: &mut Ports,
     ) -> Result<Self> {
-        let (write, admin) = (ports.address()?, ports.address()?);
         let upstream = json!({
             "endpoints": [format!("http://{}", receiver.write)],
             "path": receiver.make.path(),
         });
-        let mut setup = Setup::new()
-            .set("/remote_write/listen_address", write.as_str())
-            .set("/admin/listen_address", admin.as_str())
-            .set("/upstreams/receiver", upstream);
+        let mut setup = Setup::new().set("/upstreams/receiver", upstream);
         for plan in plans {
             setup.put_tenant(rule.tenant(plan));
         }
+        let gateway = Self::serve(program, setup, logs, ports)?;
+        Ok(Self {
+            plans: plans.to_vec(),
+            ..gateway
+        })
+    }
+
+    /// Starts one with these tenants and upstreams and waits until it serves.
+    ///
+    /// # Errors
+    /// If it does not become ready.
+    pub fn serve(program: &Path, mut setup: Setup, logs: &Path, ports: &mut Ports) -> Result<Self> {
+        let (write, admin) = (ports.address()?, ports.address()?);
+        setup.put("/remote_write/listen_address", write.as_str());
+        setup.put("/admin/listen_address", admin.as_str());
         setup.write();
         let argv = vec![
             program.display().to_string(),
@@ -124,7 +135,7 @@ impl Gateway {
             setup,
             write,
             admin,
-            plans: plans.to_vec(),
+            plans: Vec::new(),
         };
         gateway.wait_ready()?;
         Ok(gateway)

@@ -26,6 +26,7 @@ const LIMITS: ScanLimits = ScanLimits {
 };
 
 fuzz_target!(|data: &[u8]| {
+    let key = HashKey::random().expect("randomness");
     match scan(V2, data.to_vec(), &LIMITS) {
         Ok(scanned) => {
             model_v2::compare(data, Some(finding(&scanned)));
@@ -36,7 +37,6 @@ fuzz_target!(|data: &[u8]| {
             assert!(again.is_as_sent() && again.series() == scanned.series());
             // Framed first and proved as if nothing were known, it is the same; a sample's zero may be written out or left out.
             let framed = frame(V2, data.to_vec(), &LIMITS).expect("what scans is framed");
-            let key = HashKey::random().expect("randomness");
             let proved = found::proved(framed, &key);
             assert_named(data, &proved, &key);
             let proved = proved.into_scanned();
@@ -45,13 +45,12 @@ fuzz_target!(|data: &[u8]| {
                 (proved.extras(), proved.rejected()),
                 (scanned.extras(), scanned.rejected())
             );
-            assert_at_once(data, &scanned);
+            assert_at_once(data, &scanned, &key);
         }
         Err(error @ (ScanError::Malformed { .. } | ScanError::WrittenTooLarge { .. })) => {
             if let Ok(Some(_)) = frame_light(V2, &data.to_vec().into(), &LIMITS) {
                 panic!("framed at once, and else: {error}");
             }
-            let key = HashKey::random().expect("randomness");
             if name(&data.to_vec().into(), &LIMITS, &key, &Arc::default()).is_some() {
                 panic!("named, and else: {error}");
             }
@@ -76,11 +75,10 @@ fn assert_named(data: &[u8], written: &Recognised, key: &HashKey) {
 }
 
 /// Written out without being measured first it is the same, and so is what is compressed by what is known of it then.
-fn assert_at_once(data: &[u8], scanned: &Scanned) {
+fn assert_at_once(data: &[u8], scanned: &Scanned, key: &HashKey) {
     let framed = frame_light(V2, &data.to_vec().into(), &LIMITS).expect("what scans is framed");
     let Some(framed) = framed else { return };
-    let key = HashKey::random().expect("randomness");
-    let proved = found::proved(framed, &key).into_scanned();
+    let proved = found::proved(framed, key).into_scanned();
     model_v2::compare(data, Some(finding(&proved)));
     assert_eq!(
         (proved.extras(), proved.rejected()),

@@ -232,10 +232,9 @@ proptest! {
         }
         if let Some(written) = compare_copied(&request.encode_to_vec()) {
             // A series with more labels is written out.
-            let most = |series| written.label_bytes(series).len() <= 4096;
-            let is_named = named(&request).is_some();
-            if written.series().iter().all(most) {
-                prop_assert_eq!(is_named, written.is_as_sent());
+            let has_room = |series| written.label_bytes(series).len() <= 4096;
+            if written.series().iter().all(has_room) {
+                prop_assert_eq!(named(&request).is_some(), written.is_as_sent());
             }
         }
     }
